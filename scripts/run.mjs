@@ -1,0 +1,65 @@
+// Where every `npm run` of this repository starts: installs what is missing, finds a fit Node, runs the program of the
+// verb there from its TypeScript source. Plain JavaScript on built-ins, because it is read by whatever Node the machine
+// has (20 and later).
+//
+//   node scripts/run.mjs <verb> [arguments of the program]
+//
+// Its own messages go to stderr: stdout belongs to the program. Exit codes: the program's; 2 for an unknown verb; 3 when
+// the machine has no fit Node; 1 when the packages cannot be installed.
+
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chooseNode, EXIT_CONFIGURATION, thisMachine } from '../packages/server/bin/node-binary.mjs';
+import { runToEnd } from '../packages/server/bin/run-to-end.mjs';
+import { ensureInstalled } from './install.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/**
+ * What each verb runs. `development` says whether it needs the tools too or only what the product runs on.
+ * @type {Record<string, { program: string, args: string[], development: boolean }>}
+ */
+const VERBS = {
+  demo: { program: 'packages/server/src/cli/main.ts', args: ['demo'], development: false },
+  cli: { program: 'packages/server/src/cli/main.ts', args: [], development: false },
+  test: { program: 'scripts/test.ts', args: [], development: true },
+  check: { program: 'scripts/check.ts', args: [], development: true },
+  build: { program: 'scripts/build.ts', args: [], development: true },
+  gen: { program: 'scripts/gen.ts', args: [], development: true },
+  screenshots: { program: 'scripts/screenshots.ts', args: [], development: true },
+  simulate: { program: 'simulation/main.ts', args: [], development: true },
+  bench: { program: 'bench/main.ts', args: [], development: true },
+};
+
+/**
+ * @param {string[]} argv
+ * @returns {Promise<number>} the exit code
+ */
+async function run([name = '', ...rest]) {
+  const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
+  if (!verb) return fail(2, `unknown verb "${name}": one of ${Object.keys(VERBS).join(', ')}`);
+  if (process.platform === 'win32')
+    return fail(EXIT_CONFIGURATION, 'Windows is supported through WSL: run this inside it.');
+  const program = join(root, verb.program);
+  if (!existsSync(program))
+    return fail(2, `"${name}" is not part of this version: ${verb.program} does not exist.`);
+
+  const problem = await ensureInstalled(root, verb);
+  if (problem) return fail(1, problem);
+  const choice = chooseNode({ ...thisMachine(), from: root });
+  if ('problem' in choice) return fail(EXIT_CONFIGURATION, choice.problem);
+  const flags = ['--conditions=doorbuster-source', '--disable-warning=ExperimentalWarning'];
+  return runToEnd(choice.binary, [...flags, program, ...verb.args, ...rest]);
+}
+
+/**
+ * @param {number} code
+ * @param {string} message
+ */
+function fail(code, message) {
+  process.stderr.write(`${message}\n`);
+  return code;
+}
+
+process.exitCode = await run(process.argv.slice(2));

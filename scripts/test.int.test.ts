@@ -1,0 +1,77 @@
+// `npm test` counts what happened, all of it, and its workers and their children resolve packages to source. In a tree of
+// its own with planted tests: one that passes, one that fails, one skipped with a reason, a file that does not load.
+
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+let tree = '';
+
+function put(file: string, text: string): void {
+  const path = join(tree, file);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+
+const using = "import { describe, expect, it } from 'vitest';\n";
+
+beforeAll(() => {
+  tree = mkdtempSync(join(tmpdir(), 'doorbuster-test-'));
+  for (const file of ['scripts/test.ts', 'scripts/check.ts', 'vitest.config.ts', 'package.json']) {
+    cpSync(join(root, file), join(tree, file));
+  }
+  symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
+  put('packages/a/src/good.unit.test.ts', `${using}it('holds', () => expect(1).toBe(1));\n`);
+  put('packages/a/src/bad.unit.test.ts', `${using}it('fails', () => expect(1).toBe(2));\n`);
+  put('packages/a/src/broken.unit.test.ts', `${using}throw new Error('does not load');\n`);
+  put(
+    'packages/a/src/left.int.test.ts',
+    `${using}it('needs a browser', (test) => test.skip('no Chromium on this machine'));\n`,
+  );
+  put(
+    'packages/a/src/stray.int.test.ts',
+    `${using}it('passes, but leaves a rejection behind', () => { void Promise.reject(new Error('stray')); });\n`,
+  );
+});
+afterAll(() => rmSync(tree, { recursive: true, force: true }));
+
+function run(...args: string[]): { status: number | null; lines: string[] } {
+  const ended = spawnSync(process.execPath, ['scripts/test.ts', ...args], { cwd: tree, encoding: 'utf8' });
+  return { status: ended.status, lines: ended.stdout.trimEnd().split('\n') };
+}
+
+describe('npm test', () => {
+  it('ends with the sum, and with 0 when nothing failed', () => {
+    const { status, lines } = run('unit', 'good');
+    expect(lines.at(-1)).toBe('1 passed, 0 failed, 0 skipped');
+    expect(status).toBe(0);
+  });
+
+  it('counts a failed test and a file that does not load', () => {
+    const { status, lines } = run('unit');
+    expect(lines.at(-1)).toBe('1 passed, 2 failed, 0 skipped');
+    expect(status).toBe(1);
+  });
+
+  it('names what did not run, with its reason', () => {
+    const { lines } = run('int', 'left');
+    expect(lines.at(-1)).toBe('0 passed, 0 failed, 1 skipped');
+    expect(lines.at(-2)).toMatch(
+      /^not run: .*left\.int\.test\.ts > needs a browser \(no Chromium on this machine\)/,
+    );
+  });
+
+  it('counts an error outside of any test', () => {
+    const { status, lines } = run('int', 'stray');
+    expect(lines.at(-1)).toBe('1 passed, 1 failed, 0 skipped');
+    expect(status).toBe(1);
+  });
+
+  it('does not call it success when no test matches', () => {
+    expect(run('unit', 'nothing-of-that-name')).toMatchObject({ status: 1 });
+  });
+});

@@ -1,0 +1,95 @@
+// `npm test`: the check, then every test, then one plain line that a person and a program can read:
+//
+//   N passed, N failed, N skipped
+//
+// It is the last line on stdout. Each step of the check counts as one, and so does a test file that could not be
+// loaded: nothing that did not run is counted as passed. What was skipped is listed with its reason just above.
+//
+//   npm test                        everything
+//   npm run test:unit -- lane       one tier, files whose path contains "lane"; the check is left out
+
+import { relative } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startVitest, type TestCase, type TestModule } from 'vitest/node';
+import { check, root } from './check.ts';
+
+export type Count = { passed: number; failed: number; skipped: number };
+
+export const summaryLine = (count: Count): string =>
+  `${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`;
+
+const tiers = ['unit', 'int', 'e2e'];
+
+/** What a finished run holds, file by file. */
+function countModules(modules: readonly TestModule[]): Count & { readonly notRun: readonly string[] } {
+  const count = { passed: 0, failed: 0, skipped: 0 };
+  const notRun: string[] = [];
+  for (const module of modules) {
+    const file = relative(root, module.moduleId);
+    let tests = 0;
+    for (const test of module.children.allTests()) {
+      tests += 1;
+      const state = test.result().state;
+      count[state === 'pending' ? 'skipped' : state] += 1;
+      if (state === 'skipped' || state === 'pending')
+        notRun.push(`${file} > ${test.fullName}${reasonOf(test)}`);
+    }
+    // A file that failed to load has no tests; a failed hook of a suite leaves its tests skipped.
+    const failedItself = module.errors().length > 0 || suitesFailed(module);
+    if (failedItself || (tests === 0 && module.state() === 'failed')) count.failed += 1;
+    if (tests === 0) notRun.push(`${file} (no test of it ran)`);
+  }
+  return { ...count, notRun };
+}
+
+function suitesFailed(module: TestModule): boolean {
+  for (const suite of module.children.allSuites()) if (suite.errors().length > 0) return true;
+  return false;
+}
+
+function reasonOf(test: TestCase): string {
+  const result = test.result();
+  return result.state === 'skipped' && result.note ? ` (${result.note})` : '';
+}
+
+/** Runs the tests in this process; vitest's own report goes to stdout. */
+async function runTests(projects: readonly string[], filters: readonly string[]): Promise<Count> {
+  const vitest = await startVitest('test', [...filters], {
+    root,
+    config: `${root}vitest.config.ts`,
+    run: true,
+    watch: false,
+    project: [...projects],
+    passWithNoTests: true,
+  });
+  const { notRun, ...count } = countModules(vitest.state.getTestModules());
+  const strays = vitest.state.getUnhandledErrors().length;
+  await vitest.close();
+  for (const line of notRun) process.stdout.write(`not run: ${line}\n`);
+  if (strays > 0) process.stdout.write(`${strays} error(s) outside of any test\n`);
+  return { ...count, failed: count.failed + strays };
+}
+
+async function main(): Promise<void> {
+  const { positionals } = parseArgs({ allowPositionals: true });
+  const chosen = tiers.filter((tier) => tier === positionals[0]);
+  const filters = chosen.length > 0 ? positionals.slice(1) : positionals;
+  const whole = positionals.length === 0;
+
+  const checked = whole ? await check((text) => process.stdout.write(text)) : { passed: 0, failed: 0 };
+  const tested = await runTests(chosen, filters);
+  const total: Count = {
+    passed: checked.passed + tested.passed,
+    failed: checked.failed + tested.failed,
+    skipped: tested.skipped,
+  };
+  // A filter that matches nothing must not look like success.
+  if (total.passed + total.failed + total.skipped === 0) {
+    process.stdout.write('no test matches\n');
+    total.failed = 1;
+  }
+  process.stdout.write(`${summaryLine(total)}\n`);
+  process.exit(total.failed === 0 ? 0 : 1);
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,201 @@
+// The rules of the house that no linter knows: what a folder may be called, how long a file may get, which words of the
+// glossary stand for which, where time and randomness may come from. Each rule is a pure function over one file, and
+// its message names what to write instead.
+//
+// It reads the files of the tree itself, not git's list, so that it holds in an unpacked archive too.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** `path` is relative to the repository, with forward slashes. */
+export type TidyFile = { readonly path: string; readonly text: string };
+
+export type TidyRule = {
+  readonly name: string;
+  /** @returns one message per fault, each naming the remedy */
+  readonly faultsIn: (file: TidyFile) => string[];
+};
+
+const longestFile = 600;
+const headerFrom = 60;
+
+const isCode = (path: string): boolean => /\.(ts|tsx|mjs|js)$/.test(path);
+const isTest = (path: string): boolean => /\.test\.tsx?$/.test(path);
+/** The product's code: what runs in the simulator, and so may not reach for time or randomness by itself. */
+const isProduct = (path: string): boolean =>
+  /^packages\/[^/]+\/src\//.test(path) && isCode(path) && !isTest(path);
+
+/** The line number of every match, with what matched. */
+function matches(text: string, pattern: RegExp): { readonly line: number; readonly found: string }[] {
+  return text.split('\n').flatMap((content, index) => {
+    const match = pattern.exec(content);
+    return match ? [{ line: index + 1, found: match[0].trim() }] : [];
+  });
+}
+
+/** A rule that is one pattern, for the files `applies` picks. */
+function patternRule(
+  name: string,
+  pattern: RegExp,
+  applies: (path: string) => boolean,
+  instead: string,
+): TidyRule {
+  const faultsIn = ({ path, text }: TidyFile): string[] =>
+    applies(path) ? matches(text, pattern).map((at) => `line ${at.line}: "${at.found}": ${instead}`) : [];
+  return { name, faultsIn };
+}
+
+const folders: TidyRule = {
+  name: 'folder-names',
+  faultsIn: ({ path }) => {
+    const folder = path.split('/').find((part) => /^(utils?|helpers?|common|shared|misc|lib)$/.test(part));
+    return folder ? [`folder "${folder}": name it for what it holds, or put the file beside its user`] : [];
+  },
+};
+
+const barrels: TidyRule = {
+  name: 'no-barrels',
+  faultsIn: ({ path, text }) => {
+    if (!isCode(path)) return [];
+    const inner = /\/index\.tsx?$/.test(path) && !/^packages\/[^/]+\/src\/index\.ts$/.test(path);
+    return [
+      ...(inner ? ['an inner index file: import the file itself, or name this one for its noun'] : []),
+      ...matches(text, /^export \* /).map((at) => `line ${at.line}: "export *": write the names out`),
+    ];
+  },
+};
+
+const header: TidyRule = {
+  name: 'header',
+  faultsIn: ({ path, text }) => {
+    if (!isCode(path) || isTest(path) || text.split('\n').length <= headerFrom) return [];
+    const start = text.replace(/^#!.*\n/, '').trimStart();
+    const opened = start.startsWith('//') || start.startsWith('/*');
+    return opened
+      ? []
+      : [`more than ${headerFrom} lines and no header: say what it is, why this way, what it is not`];
+  },
+};
+
+const length: TidyRule = {
+  name: 'file-length',
+  faultsIn: ({ path, text }) => {
+    const lines = text.split('\n').length;
+    const tooLong = isCode(path) && lines > longestFile;
+    return tooLong ? [`${lines} lines, at most ${longestFile}: split it by its nouns`] : [];
+  },
+};
+
+const sleeps = patternRule(
+  'no-sleep-in-tests',
+  /setTimeout\(\s*(resolve|res|r|done|ok|fulfill?)\b|\bawait (sleep|delay|pause)\(|node:timers\/promises/,
+  isTest,
+  'wait for a signal (a promise of the thing itself, an event, a fake clock), never for a guessed time',
+);
+
+const unfinished = patternRule(
+  'no-unfinished',
+  /\b(TO(?:DO)|FIX(?:ME)|X(?:XX)|HA(?:CK))\b/,
+  (path) => isCode(path) || path.endsWith('.md'),
+  'do it now or open an issue',
+);
+
+/**
+ * The only places that may be ambient: adapters of the ports for time and randomness, what runs in a browser, and the
+ * command line with the demo's crowd, which are processes of their own that the simulator never runs.
+ */
+const ambientAdapters: readonly RegExp[] = [
+  /\/(system-)?clock\.ts$/,
+  /\/(system-)?randomness\.ts$/,
+  /\/browser\//,
+  /^packages\/server\/src\/cli\//,
+];
+
+const ambient = patternRule(
+  'no-ambient-time',
+  /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(|\brandomUUID\(|\bperformance\.now\(|\bprocess\.hrtime\b|(?<![.\w])set(Timeout|Interval)\(/,
+  (path) => isProduct(path) && !ambientAdapters.some((adapter) => adapter.test(path)),
+  'take a Clock, an ids or a randomness port as an argument, so that the simulator can drive it',
+);
+
+/** Words that crept into other systems of this kind, and the one of the glossary that stands for each. */
+const glossary: Readonly<Record<string, string>> = {
+  'user(Id|Key)': 'memberKey (or memberId for the shop’s own id)',
+  'customer(Id|Key)': 'memberKey (or memberId for the shop’s own id)',
+  'waiting ?[lL]ist': 'waitlist',
+  'sequenceNumber|sequenceNo|orderNo|ticketNo': 'seq',
+  'couponCode|giftCode|promoCode': 'voucher, voucher code',
+  '(delivery|notification|sms|email)Channel': 'messenger',
+  'CampaignEvent|eventCampaign': 'campaign (an event is a message)',
+  inventory: 'stock, units',
+  '[dD]eadletterQueue|deadLetterQueue': 'dead letter',
+};
+
+const words: TidyRule = {
+  name: 'glossary',
+  faultsIn: ({ path, text }) =>
+    !isProduct(path)
+      ? []
+      : Object.entries(glossary).flatMap(([synonym, word]) =>
+          matches(text, new RegExp(`\\b(${synonym})\\b`)).map(
+            (at) => `line ${at.line}: "${at.found}": the glossary says ${word}`,
+          ),
+        ),
+};
+
+const names = patternRule(
+  'class-names',
+  /\b(class|interface|type) \w*(Manager|Helper|Utils?|Impl)\b/,
+  isCode,
+  'name it for its one noun',
+);
+
+const machinePaths = patternRule(
+  'no-machine-paths',
+  // In brackets so that this line is not a finding itself.
+  /(?<![\w.])\/(wor[k]|roo[t]|hom[e]\/\w+)\//,
+  () => true,
+  'a path of one machine: make it relative, or take os.tmpdir()',
+);
+
+const authorship = patternRule(
+  'no-authorship',
+  // In brackets so that this line is not a finding itself.
+  /\bA[I]\b|\bL[L]Ms?\b|\b[Ll]anguage mode[l]|\b[Cc]o-[Aa]uthored-[Bb][y]\b|\b[Cc]opilo[t]\b|\b[Cc]laud[e]\b|\bChatGP[T]\b/,
+  () => true,
+  'the repository speaks of the product, not of who or what wrote it',
+);
+
+export const rules: readonly TidyRule[] = [
+  folders,
+  barrels,
+  header,
+  length,
+  sleeps,
+  unfinished,
+  ambient,
+  words,
+  names,
+  machinePaths,
+  authorship,
+];
+
+const skippedFolders = new Set(['node_modules', 'dist', '.git', '.cache', 'data', 'demo-data', 'coverage']);
+const textFile =
+  /\.(ts|tsx|mjs|js|json|md|yaml|yml|css|html|sql|sh|csv|service)$|(^|\/)(Dockerfile|LICENSE|run)$|\/?\.[a-z]+(rc|ignore|attributes|config)(\.json)?$/;
+
+/** Every text file of the repository, generated and installed ones left out. */
+export function readTree(root: string, folder = ''): TidyFile[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = folder ? `${folder}/${entry.name}` : entry.name;
+    if (entry.isDirectory()) return skippedFolders.has(entry.name) ? [] : readTree(root, path);
+    return entry.isFile() && textFile.test(path)
+      ? [{ path, text: readFileSync(join(root, path), 'utf8') }]
+      : [];
+  });
+}
+
+/** @returns every fault as `path: message`, for one rule */
+export function faultsOf(rule: TidyRule, files: readonly TidyFile[]): string[] {
+  return files.flatMap((file) => rule.faultsIn(file).map((fault) => `${file.path}: ${fault}`));
+}

@@ -1,0 +1,75 @@
+// The tree keeps the rules of the house, and each rule catches what it is there for: a rule that finds nothing in a file
+// made to break it would be no rule.
+
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { faultsOf, readTree, rules, type TidyFile } from './tidy.ts';
+
+// This file is full of planted faults and left out.
+const files = readTree(fileURLToPath(new URL('..', import.meta.url))).filter(
+  (file) => file.path !== 'scripts/tidy.unit.test.ts',
+);
+const product = 'packages/server/src/http/planted.ts';
+const test = 'packages/server/src/http/planted.int.test.ts';
+const long = (lines: number): string => 'export const x = 1;\n'.repeat(lines);
+
+/** A file that breaks each rule, and a word the message must hold: the remedy. */
+const controls: Readonly<Record<string, readonly (readonly [TidyFile, RegExp])[]>> = {
+  'folder-names': [
+    [{ path: 'packages/server/src/utils/time.ts', text: '' }, /beside its user/],
+    [{ path: 'packages/web/src/shared/a.ts', text: '' }, /beside its user/],
+  ],
+  'no-barrels': [
+    [{ path: product, text: "export * from './a.ts';\n" }, /write the names out/],
+    [{ path: 'packages/server/src/http/index.ts', text: '' }, /import the file itself/],
+  ],
+  header: [[{ path: product, text: long(61) }, /what it is not/]],
+  'file-length': [[{ path: product, text: `// A header.\n${long(600)}` }, /split it/]],
+  'no-sleep-in-tests': [
+    [{ path: test, text: 'await new Promise((resolve) => setTimeout(resolve, 50));\n' }, /wait for a signal/],
+    [{ path: test, text: 'await sleep(50);\n' }, /wait for a signal/],
+  ],
+  'no-unfinished': [[{ path: product, text: `// ${'TO'}${'DO'}: later\n` }, /do it now/]],
+  'no-ambient-time': [
+    [{ path: product, text: 'const now = Date.now();\n' }, /Clock/],
+    [{ path: product, text: 'const now = new Date();\n' }, /Clock/],
+    [{ path: product, text: 'const r = Math.random();\n' }, /randomness/],
+    [{ path: product, text: 'const id = randomUUID();\n' }, /ids/],
+    [{ path: product, text: 'setTimeout(() => flush(), 5);\n' }, /Clock/],
+  ],
+  glossary: [
+    [{ path: product, text: 'const userId = 1;\n' }, /memberKey/],
+    [{ path: product, text: 'const inventory = 1;\n' }, /stock/],
+    [{ path: product, text: 'const smsChannel = 1;\n' }, /messenger/],
+  ],
+  'class-names': [[{ path: product, text: 'export class EntryManager {}\n' }, /one noun/]],
+  'no-machine-paths': [[{ path: 'docs/a.md', text: `see /${'work'}/main/x\n` }, /relative/]],
+  'no-authorship': [[{ path: 'docs/a.md', text: `written by an ${'A'}${'I'}\n` }, /the product/]],
+};
+
+describe.each(rules)('house rule $name', (rule) => {
+  it('holds in the whole tree', () => {
+    expect(faultsOf(rule, files)).toEqual([]);
+  });
+
+  it('catches what breaks it and names the remedy', () => {
+    const planted = controls[rule.name] ?? [];
+    expect(planted.length).toBeGreaterThan(0);
+    for (const [file, remedy] of planted) expect(faultsOf(rule, [file]).join('\n')).toMatch(remedy);
+  });
+
+  it('leaves a clean file alone', () => {
+    const clean = {
+      path: product,
+      text: '// Counts entries.\nexport const count = (seq: number): number => seq;\n',
+    };
+    expect(faultsOf(rule, [clean])).toEqual([]);
+  });
+});
+
+it('reads the whole tree, not a part of it', () => {
+  const paths = files.map((file) => file.path);
+  expect(paths).toEqual(
+    expect.arrayContaining(['package.json', 'scripts/tidy.ts', 'packages/core/package.json']),
+  );
+});

@@ -1,0 +1,55 @@
+// One configuration for all tests; the suffix of a file names its tier and with it how it is run:
+//   *.unit.test.ts  pure and fast: threads, several files share a worker
+//   *.int.test.ts   real SQLite, files, threads, processes: a process per file
+//   *.e2e.test.ts   the whole server: a process per file, after the others; they wait more than they work
+//
+// Node imports the files itself (viteModuleRunner off), so a test runs exactly what production runs: type stripping, the
+// `doorbuster-source` condition, worker threads by URL. The condition is given to workers as an argument and, through
+// NODE_OPTIONS, to every process a test starts.
+
+import { fileURLToPath } from 'node:url';
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+
+const root = fileURLToPath(new URL('.', import.meta.url));
+const condition = '--conditions=doorbuster-source';
+const quiet = '--disable-warning=ExperimentalWarning';
+
+type Tier = 'unit' | 'int' | 'e2e';
+
+function project(
+  tier: Tier,
+  options: TestProjectInlineConfiguration['test'],
+): TestProjectInlineConfiguration {
+  return {
+    root,
+    resolve: { conditions: ['doorbuster-source'] },
+    ssr: { resolve: { conditions: ['doorbuster-source'] } },
+    test: {
+      name: tier,
+      include: [`{packages/*,scripts,simulation,bench,examples}/**/*.${tier}.test.ts`],
+      exclude: ['**/node_modules/**', '**/dist/**'],
+      environment: 'node',
+      experimental: { viteModuleRunner: false },
+      execArgv: [condition, quiet],
+      env: { NODE_OPTIONS: `${condition} ${quiet}` },
+      ...options,
+    },
+  };
+}
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    teardownTimeout: 30_000,
+    projects: [
+      project('unit', { pool: 'threads', isolate: false, testTimeout: 10_000, hookTimeout: 10_000 }),
+      project('int', { pool: 'forks', testTimeout: 60_000, hookTimeout: 60_000 }),
+      project('e2e', {
+        pool: 'forks',
+        testTimeout: 180_000,
+        hookTimeout: 120_000,
+        sequence: { groupOrder: 1 },
+      }),
+    ],
+  },
+});
