@@ -1,0 +1,151 @@
+/**
+ * Attempts and failure history: what the toolkit keeps beside a message through retries, dead letter and redrive. It travels as an
+ * opaque text that the engine stores, so counting never depends on what an engine calls an attempt.
+ *
+ * Attempts = failures recorded here + hand-outs the engine saw end without a settlement (a killed process). The latter have a limit of
+ * their own, so that a message that kills its process ends as a dead letter and its neighbours do not.
+ */
+import type { Delivery, FailureRecord, Letter, Settlement } from './engine.ts';
+
+export interface RetryPolicy {
+  /** Further attempts at once, within the same hand-out. Default 1. */
+  readonly immediate?: number;
+  /** Waits in ms before the attempts after those; then it is a dead letter. Default 1 s, 10 s, 60 s. */
+  readonly delayed?: readonly number[];
+  /**
+   * Hand-outs that may end without a settlement (a killed process, a lost lease) before it is a dead letter. Counted apart from the others,
+   * because a crash also meets messages that had nothing to do with it. Default 5.
+   */
+  readonly abandoned?: number;
+}
+
+export interface AttemptState {
+  /** Failed attempts since it was published or redriven. */
+  readonly attempts: number;
+  /** Hand-outs without a settlement that are already counted in `attempts`; the engine counts from 0 after a redrive. */
+  readonly abandoned: number;
+  readonly redrives: number;
+  /** Id of the dead letter this message was redriven from. */
+  readonly redriveOf?: string;
+  readonly history: readonly FailureRecord[];
+}
+
+/** History kept per message: the first ones, which tell how it began, and the latest. */
+const HISTORY_FIRST = 5;
+const HISTORY_LAST = 15;
+const REASON_LENGTH = 2_000;
+/** Two, because the first crash meets everything that was on hand. */
+const SUSPECT_FROM = 2;
+const NEVER_TRIED: AttemptState = Object.freeze({ attempts: 0, abandoned: 0, redrives: 0, history: [] });
+
+/** True when the message must not be handled again. */
+export function isExhausted(policy: Required<RetryPolicy>, state: AttemptState): boolean {
+  const failures = state.attempts - state.abandoned;
+  return failures >= 1 + policy.immediate + policy.delayed.length || state.abandoned >= policy.abandoned;
+}
+
+/** Handed out in vain so often that it may be what kills its process: handled alone, so that it takes no others with it. */
+export function isSuspect(delivery: Delivery): boolean {
+  return (delivery.abandoned ?? 0) >= SUSPECT_FROM;
+}
+
+/** The state of a delivery; hand-outs that ended in a crash are added as failed attempts. */
+export function readAttempts(delivery: Delivery, now: number): AttemptState {
+  let state = delivery.state === undefined ? NEVER_TRIED : (JSON.parse(delivery.state) as AttemptState);
+  const abandoned = delivery.abandoned ?? 0;
+  for (let seen = state.abandoned; seen < abandoned; seen += 1) {
+    state = recordFailure(
+      state,
+      'abandoned',
+      'handed out and never settled: the process ended or the lease was lost',
+      now,
+    );
+  }
+  return abandoned > state.abandoned ? { ...state, abandoned } : state;
+}
+
+export function recordFailure(
+  state: AttemptState,
+  kind: FailureRecord['kind'],
+  reason: string,
+  now: number,
+): AttemptState {
+  const attempts = state.attempts + 1;
+  const record = {
+    attempt: attempts,
+    at: new Date(now).toISOString(),
+    kind,
+    reason: reason.slice(0, REASON_LENGTH),
+  };
+  return { ...state, attempts, history: shorten([...state.history, record]) };
+}
+
+function shorten(history: readonly FailureRecord[]): readonly FailureRecord[] {
+  if (history.length <= HISTORY_FIRST + HISTORY_LAST) return history;
+  return [...history.slice(0, HISTORY_FIRST), ...history.slice(-HISTORY_LAST)];
+}
+
+/** What to do after a recorded failure: an immediate attempt, a later one, or none. `delayMs` is the handler's own wish. */
+export function nextAttempt(
+  policy: Required<RetryPolicy>,
+  state: AttemptState,
+  delayMs: number | undefined,
+): 'now' | { readonly afterMs: number } | 'never' {
+  if (isExhausted(policy, state)) return 'never';
+  if (delayMs !== undefined) return { afterMs: delayMs };
+  const failures = state.attempts - state.abandoned;
+  if (failures <= policy.immediate) return 'now';
+  return { afterMs: policy.delayed[failures - 1 - policy.immediate] ?? 0 };
+}
+
+export function retrySettlement(delivery: Delivery, state: AttemptState, dueAt: number): Settlement {
+  return { kind: 'retry', token: delivery.token, dueAt, state: JSON.stringify(state) };
+}
+
+export function deadLetterSettlement(
+  delivery: Delivery,
+  state: AttemptState,
+  letterId: string,
+  reason: string,
+  now: number,
+): Settlement {
+  const at = new Date(now).toISOString();
+  const redriven: FailureRecord = {
+    attempt: 0,
+    at,
+    kind: 'redriven',
+    reason: `redriven from dead letter ${letterId}`,
+  };
+  const onRedrive: AttemptState = {
+    attempts: 0,
+    abandoned: 0,
+    redrives: state.redrives + 1,
+    redriveOf: letterId,
+    history: shorten([...state.history, redriven]),
+  };
+  const letter: Letter = {
+    id: letterId,
+    reason: reason.slice(0, REASON_LENGTH),
+    group: groupOf(state.history.at(-1)?.kind ?? 'deadLetter', reason),
+    at: now,
+    history: state.history,
+    stateOnRedrive: JSON.stringify(onRedrive),
+  };
+  return { kind: 'deadLetter', token: delivery.token, letter };
+}
+
+/** One group per cause: numbers, ids and quoted values are what differs between two messages that failed alike. */
+export function groupOf(kind: FailureRecord['kind'], reason: string): string {
+  const cause = reason
+    .split('\n', 1)[0]
+    ?.replace(/\b[0-9a-f]{8}-[0-9a-f-]{27}\b/gi, '#')
+    .replace(/"[^"]*"|'[^']*'/g, '#')
+    .replace(/\d+/g, '#');
+  return `${kind}: ${cause}`.slice(0, 200);
+}
+
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause instanceof Error ? ` (cause: ${error.cause.message})` : '';
+  return `${error.name}: ${error.message}${cause}`;
+}

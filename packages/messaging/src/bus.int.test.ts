@@ -1,0 +1,218 @@
+/** The bus's own rules, on the in-process engine: what it refuses, what it shows, how it fails. */
+import { DatabaseSync } from 'node:sqlite';
+import Type from 'typebox';
+import { describe, expect, it } from 'vitest';
+import { type Bus, createBus } from './bus.ts';
+import { type ChannelRequirements, defineChannel } from './channel.ts';
+import { Collector, eventually } from './conformance/fixture.ts';
+import type { Capabilities, Engine } from './engine.ts';
+import { createInProcessEngine, embeddedEngineOn, openInProcessWriter } from './engines/embedded/engine.ts';
+import { errorCatalogue, UnsupportedCapabilityError } from './errors.ts';
+import { ack } from './outcome.ts';
+
+const schema = Type.Object({ n: Type.Integer() });
+const plain = defineChannel({ name: 'plain', version: 1, schema });
+const engine = (): Engine => createInProcessEngine(new DatabaseSync(':memory:'));
+
+/** The real engine, stating less than it can. */
+function poorEngine(change: Partial<Capabilities>): Engine {
+  return {
+    name: 'poor',
+    async connect(context) {
+      const real = await engine().connect(context);
+      return {
+        capabilities: { ...real.capabilities, ...change },
+        deadLetters: real.deadLetters,
+        declare: (topology) => real.declare(topology),
+        publish: (batch) => real.publish(batch),
+        subscribe: (spec, receive) => real.subscribe(spec, receive),
+        inspect: () => real.inspect(),
+        close: () => real.close(),
+      };
+    },
+  };
+}
+
+const none = { support: 'none', maxMs: 0, resolutionMs: 0 } as const;
+
+describe('start', () => {
+  it.each<[string, ChannelRequirements, Partial<Capabilities>]>([
+    ['delay', { delay: { maxMs: 1_000 } }, { delay: none }],
+    ['delay', { delay: { maxMs: 1_000 } }, { delay: { support: 'native', maxMs: 500, resolutionMs: 1 } }],
+    ['delay', { delay: { maxMs: 1_000 } }, { delay: { support: 'emulated', maxMs: 5_000, resolutionMs: 1 } }],
+    ['priority', { priority: { levels: 5 } }, { priority: { support: 'native', levels: 4 } }],
+    ['ttl', { ttl: true }, { ttl: { support: 'none', granularity: 'message' } }],
+    ['replay', { replay: true }, {}],
+    ['confirm', { confirm: 'replicated' }, {}],
+  ])(
+    'refuses an unmet %s, naming engine, feature, asked, available and remedies',
+    async (feature, requires, capabilities) => {
+      const bus = createBus({ engine: poorEngine(capabilities), source: '/t' });
+      bus.declare([plain, defineChannel({ name: 'wants', version: 1, schema, requires })]);
+      const error = await bus.start().catch((caught: unknown) => caught);
+      expect(error).toBeInstanceOf(UnsupportedCapabilityError);
+      expect(error).toMatchObject({
+        code: 'DB_MSG_UNSUPPORTED_CAPABILITY',
+        engine: 'poor',
+        unmet: [{ channel: 'wants', feature }],
+      });
+      expect((error as UnsupportedCapabilityError).unmet[0]?.remedies.length).toBeGreaterThan(0);
+    },
+  );
+
+  it('accepts an emulation that was opted into by name', async () => {
+    const bus = createBus({
+      engine: poorEngine({ delay: { support: 'emulated', maxMs: 5_000, resolutionMs: 1 } }),
+      source: '/t',
+    });
+    bus.declare([
+      defineChannel({
+        name: 'wants',
+        version: 1,
+        schema,
+        requires: { delay: { maxMs: 1_000 }, emulation: ['delay'] },
+      }),
+    ]);
+    await expect(bus.start()).resolves.toBeUndefined();
+    await bus.stop();
+  });
+});
+
+describe('publish', () => {
+  it('refuses what breaks the contract, the options or the state, and stores nothing', async () => {
+    const bus = createBus({ engine: engine(), source: '/t' });
+    const keyed = defineChannel({ name: 'keyed', version: 1, schema, order: 'key' });
+    bus.declare([plain, keyed]);
+    await expect(bus.publish(plain, { n: 1 })).rejects.toMatchObject({ code: 'DB_MSG_NOT_STARTED' });
+    await bus.start();
+    const widened = bus.publish as (channel: unknown, data: unknown, options?: unknown) => Promise<unknown>;
+    const tries: [unknown, unknown, unknown, string][] = [
+      [plain, { n: 'x' }, {}, 'DB_MSG_INVALID_DATA'],
+      [plain, { n: 1 }, { delayMs: 5 }, 'DB_MSG_INVALID_OPTIONS'],
+      [plain, { n: 1 }, { priority: 1 }, 'DB_MSG_INVALID_OPTIONS'],
+      [plain, { n: 1 }, { expiresAt: 1 }, 'DB_MSG_INVALID_OPTIONS'],
+      [plain, { n: 1 }, { headers: { 'Bad-Name': 'x' } }, 'DB_MSG_INVALID_OPTIONS'],
+      [plain, { n: 1 }, { headers: { big: 'x'.repeat(2 ** 20) } }, 'DB_MSG_MESSAGE_TOO_LARGE'],
+      [keyed, { n: 1 }, {}, 'DB_MSG_INVALID_OPTIONS'],
+      [defineChannel({ name: 'other', version: 1, schema }), { n: 1 }, {}, 'DB_MSG_UNKNOWN_CHANNEL'],
+    ];
+    for (const [channel, data, options, code] of tries)
+      await expect(widened.call(bus, channel, data, options)).rejects.toMatchObject({ code });
+    await bus.stop();
+    await expect(bus.publish(plain, { n: 1 })).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+  });
+
+  it('shows backlog and subscriptions as JSON', async () => {
+    const bus = createBus({ engine: engine(), source: '/t' });
+    bus.declare([plain]);
+    bus.subscribe(plain, { name: 'idle', handler: () => ack() });
+    await bus.start();
+    const done = new Collector<number>();
+    bus.subscribe(plain, {
+      name: 'busy',
+      handler: ({ data }) => {
+        done.add(data.n);
+        return new Promise(() => {});
+      },
+    });
+    await bus.publishBatch(
+      plain,
+      [1, 2, 3, 4, 5].map((n) => ({ data: { n } })),
+    );
+    await done.waitFor(1);
+    const view = JSON.parse(JSON.stringify(await bus.view())) as Awaited<ReturnType<typeof bus.view>>;
+    const busy = view.channels[0]?.subscriptions.find(({ name }) => name === 'busy');
+    expect(busy).toMatchObject({ ready: 3, inFlight: 2, delayed: 0, consumers: 1, deadLetters: [] });
+    expect(busy?.oldestAgeMs).toBeGreaterThanOrEqual(0);
+    expect(view).toMatchObject({ engine: 'embedded', state: 'running' });
+    await bus.stop({ drainMs: 10 });
+  });
+});
+
+describe('a store that fails for good', () => {
+  it('rejects what is under way and later, and tells the owner once', async () => {
+    const database = new DatabaseSync(':memory:');
+    const fatal: Error[] = [];
+    let broken = false;
+    const failing = embeddedEngineOn(async () => {
+      const writer = openInProcessWriter(database);
+      return {
+        ...writer,
+        run: (turn) => (broken ? Promise.reject(new Error('disk I/O error')) : writer.run(turn)),
+      };
+    });
+    const bus = createBus({ engine: failing, source: '/t', onFatal: (error) => fatal.push(error) });
+    bus.declare([plain]);
+    await bus.start();
+    broken = true;
+    await expect(
+      Promise.allSettled([bus.publish(plain, { n: 1 }), bus.publish(plain, { n: 2 })]),
+    ).resolves.toMatchObject([
+      { reason: { code: 'DB_MSG_ENGINE_FAILED', retryable: false } },
+      { reason: { code: 'DB_MSG_ENGINE_FAILED' } },
+    ]);
+    expect(fatal).toHaveLength(1);
+    await expect(bus.publish(plain, { n: 3 })).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+    await bus.stop();
+  });
+});
+
+describe('a message that kills its process', () => {
+  it('ends as a dead letter, and none of its neighbours does', async () => {
+    let bytes: Uint8Array | undefined;
+    const handled = new Set<number>();
+    const killed = new Collector<number>();
+
+    const start = async (): Promise<{ bus: Bus; database: DatabaseSync }> => {
+      const database = new DatabaseSync(':memory:');
+      if (bytes) database.deserialize(bytes);
+      const bus = createBus({ engine: createInProcessEngine(database), source: '/t' });
+      bus.declare([plain]);
+      bus.subscribe(plain, {
+        name: 'one',
+        concurrency: 4,
+        retries: { immediate: 0, delayed: [], abandoned: 5 },
+        handler: async ({ data }) => {
+          (data.n === 0 ? killed : handled).add(data.n);
+          return data.n === 0 ? new Promise<never>(() => {}) : ack();
+        },
+      });
+      await bus.start();
+      return { bus, database };
+    };
+
+    for (let life = 0; life < 5; life += 1) {
+      const { bus, database } = await start();
+      if (life === 0)
+        await bus.publishBatch(
+          plain,
+          Array.from({ length: 8 }, (_, n) => ({ data: { n } })),
+        );
+      await killed.waitFor(life + 1);
+      // The process ends here: what is stored at this moment is what the next one finds.
+      bytes = database.serialize();
+      await bus.stop({ drainMs: 0 });
+    }
+    const { bus } = await start();
+    const letters = await eventually(
+      () => bus.deadLetters.list(),
+      (found) => found.length > 0,
+      'the dead letter',
+    );
+    await eventually(
+      async () => handled.size,
+      (size) => size === 7,
+      'the neighbours',
+    );
+    await bus.stop();
+    expect(letters.map(({ raw }) => (JSON.parse(raw) as { data: { n: number } }).data.n)).toEqual([0]);
+  });
+});
+
+it('the error catalogue says of each code whether trying again helps', () => {
+  for (const [code, entry] of Object.entries(errorCatalogue)) {
+    expect(code).toMatch(/^DB_MSG_[A-Z_]+$/);
+    expect(typeof entry.retryable).toBe('boolean');
+    expect(entry.meaning.endsWith('.')).toBe(true);
+  }
+});

@@ -1,0 +1,557 @@
+/**
+ * The bus: what an application talks to. It checks contracts, publishes, runs subscriptions, asks and answers, shows and drains.
+ * It owns no store and no connection; an `Engine` does, and the bus makes every engine behave alike where that is possible
+ * and refuses to start where it is not.
+ */
+import { describeError, type RetryPolicy } from './attempts.ts';
+import type { Channel, ChannelData, PublishArguments, PublishOptions, ReplyData } from './channel.ts';
+import { systemClock, type Clock } from './clock.ts';
+import type {
+  Capabilities,
+  ChannelSpec,
+  ChannelView,
+  DeadLetterFilter,
+  DeadLetterRecord,
+  Engine,
+  EngineConnection,
+  OutgoingMessage,
+  PublishConfirmation,
+} from './engine.ts';
+import { MessagingError } from './errors.ts';
+import { createIds, type Ids } from './ids.ts';
+import { type Log, silentLog } from './log.ts';
+import type { Message } from './message.ts';
+import type { Outcome } from './outcome.ts';
+import { Requester } from './requester.ts';
+import { refuseUnmet } from './requirements.ts';
+import {
+  type HandlerContext,
+  RunningSubscription,
+  type SubscriptionCounts,
+  type SubscriptionSettings,
+} from './subscription.ts';
+
+export interface BusOptions {
+  readonly engine: Engine;
+  /** CloudEvents `source` of what this bus publishes: a URI or a path such as `/shop/admission`. */
+  readonly source: string;
+  /** Default: the clock of this machine. */
+  readonly clock?: Clock;
+  /** Default: UUIDv7 from the clock and the system's randomness. */
+  readonly ids?: Ids;
+  readonly log?: Log;
+  /** W3C trace context for what is published without one. */
+  readonly traceparent?: () => string | undefined;
+  /** The engine failed for good: nothing works from here on. Default: the error is thrown out of the event loop and ends the process. */
+  readonly onFatal?: (error: Error) => void;
+}
+
+export type Handler<C extends Channel> = (
+  message: Message<ChannelData<C>>,
+  context: HandlerContext,
+) => Outcome | Promise<Outcome>;
+/** Gets messages in the order they were handed out and returns one outcome for each, in the same order. A throw fails all. */
+export type BatchHandler<C extends Channel> = (
+  messages: readonly Message<ChannelData<C>>[],
+  contexts: readonly HandlerContext[],
+) => readonly Outcome[] | Promise<readonly Outcome[]>;
+
+interface CommonSubscribeOptions {
+  /** Durable: subscriptions of one name compete, different names each get every message. */
+  readonly name: string;
+  /** Handlers at the same time, 1 to 1,000. Default 1. */
+  readonly concurrency?: number;
+  readonly retries?: RetryPolicy;
+  /** Time without a heartbeat after which a message is handed to another, ms; the bus beats every third. Default 30,000. */
+  readonly leaseMs?: number;
+}
+
+export interface SubscribeOptions<C extends Channel> extends CommonSubscribeOptions {
+  readonly handler: Handler<C>;
+}
+
+export interface BatchSubscribeOptions<C extends Channel> extends CommonSubscribeOptions {
+  /** As soon as a handler is free it gets all that is there, at most `max` (1 to 2,000). There is no waiting for a batch to fill. */
+  readonly batch: { readonly max: number };
+  readonly handler: BatchHandler<C>;
+}
+
+export interface Subscription {
+  /** Resolves once messages can come; rejects when the engine refused. */
+  readonly started: Promise<void>;
+  /** Drains and leaves; what is not handled stays for others. */
+  stop(options?: { readonly drainMs?: number }): Promise<void>;
+}
+
+export interface PublishItem<C extends Channel> {
+  readonly data: ChannelData<C>;
+  readonly options?: PublishOptions<C>;
+}
+
+export interface BusView {
+  readonly engine: string;
+  readonly source: string;
+  readonly state: 'new' | 'running' | 'draining' | 'stopped';
+  readonly capabilities: Capabilities | undefined;
+  readonly storedBytes: number | undefined;
+  readonly channels: readonly ChannelView[];
+  /** Of this process. */
+  readonly subscriptions: readonly ({
+    readonly channel: string;
+    readonly name: string;
+  } & SubscriptionCounts)[];
+}
+
+export interface DeadLetters {
+  list(
+    filter?: DeadLetterFilter,
+    page?: { readonly limit?: number; readonly after?: string },
+  ): Promise<readonly DeadLetterRecord[]>;
+  /** Redrives in steps until nothing matches or `limit` is reached; safe to call again after a crash. */
+  redrive(
+    filter: DeadLetterFilter,
+    options?: { readonly limit?: number },
+  ): Promise<{ readonly moved: number; readonly remaining: number }>;
+  discard(
+    filter: DeadLetterFilter,
+    options?: { readonly limit?: number },
+  ): Promise<{ readonly moved: number; readonly remaining: number }>;
+}
+
+export interface Bus {
+  /** Names the channels this bus uses; before `start`. */
+  declare(channels: readonly Channel[]): void;
+  /**
+   * Connects, refuses unmet requirements with UnsupportedCapabilityError, creates what is missing and starts the subscriptions.
+   * `forget` names subscriptions that are gone for good: their backlog goes with them, else it is kept for ever.
+   */
+  start(options?: {
+    readonly forget?: readonly { readonly channel: string; readonly name: string }[];
+  }): Promise<void>;
+  /** Resolves when the message has the durability that the confirmation states. Rejects with DB_MSG_INVALID_DATA before anything is stored. */
+  publish<C extends Channel>(
+    channel: C,
+    data: ChannelData<C>,
+    ...options: PublishArguments<C>
+  ): Promise<PublishConfirmation>;
+  /** All in this order and, on the embedded engine, all or none. */
+  publishBatch<C extends Channel>(
+    channel: C,
+    items: readonly PublishItem<C>[],
+  ): Promise<readonly PublishConfirmation[]>;
+  /** Publishes messages that were made before (by an outbox): ids, times and data stay as they are. */
+  forward(messages: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]>;
+  subscribe<C extends Channel>(channel: C, options: BatchSubscribeOptions<C>): Subscription;
+  subscribe<C extends Channel>(channel: C, options: SubscribeOptions<C>): Subscription;
+  /** Publishes and waits for the handler's `reply(data)`. Rejects with DB_MSG_REQUEST_TIMEOUT; the request then expires unhandled if it can. */
+  request<C extends Channel>(
+    channel: C,
+    data: ChannelData<C>,
+    options: { readonly timeoutMs: number; readonly key?: string; readonly correlationId?: string },
+  ): Promise<ReplyData<C>>;
+  /** Stops taking messages, waits up to `drainMs` (default 10,000) for handlers, then closes the engine. What is unfinished is handed out again later. */
+  stop(options?: { readonly drainMs?: number }): Promise<void>;
+  view(): Promise<BusView>;
+  readonly deadLetters: DeadLetters;
+}
+
+const DEFAULT_RETRIES: Required<RetryPolicy> = {
+  immediate: 1,
+  delayed: [1_000, 10_000, 60_000],
+  abandoned: 5,
+};
+const DEFAULT_LEASE_MS = 30_000;
+const DEFAULT_DRAIN_MS = 10_000;
+const DEAD_LETTER_STEP = 200;
+
+export function createBus(options: BusOptions): Bus {
+  return new EngineBus(options);
+}
+
+class EngineBus implements Bus {
+  readonly deadLetters: DeadLetters;
+  readonly #engine: Engine;
+  readonly #source: string;
+  readonly #clock: Clock;
+  readonly #ids: Ids;
+  readonly #log: Log;
+  readonly #traceparent: () => string | undefined;
+  readonly #onFatal: (error: Error) => void;
+  readonly #channels = new Map<string, Channel>();
+  readonly #running: RunningSubscription[] = [];
+  readonly #waitingToStart: (() => Promise<void>)[] = [];
+  #requester: Requester | undefined;
+  #connection: EngineConnection | undefined;
+  #state: BusView['state'] = 'new';
+
+  constructor(options: BusOptions) {
+    this.#engine = options.engine;
+    this.#source = options.source;
+    this.#clock = options.clock ?? systemClock;
+    this.#ids = options.ids ?? createIds(this.#clock);
+    this.#log = options.log ?? silentLog;
+    this.#traceparent = options.traceparent ?? (() => undefined);
+    this.#onFatal = options.onFatal ?? throwLater;
+    this.deadLetters = {
+      list: (filter = {}, page = {}) =>
+        this.#connected().deadLetters.list(filter, {
+          limit: page.limit ?? 100,
+          ...(page.after === undefined ? {} : { after: page.after }),
+        }),
+      redrive: (filter, { limit } = {}) =>
+        inSteps(limit, (step) => this.#connected().deadLetters.redrive(filter, step)),
+      discard: (filter, { limit } = {}) =>
+        inSteps(limit, (step) => this.#connected().deadLetters.discard(filter, step)),
+    };
+  }
+
+  declare(channels: readonly Channel[]): void {
+    if (this.#state !== 'new')
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'declare channels before the bus is started');
+    for (const channel of channels) {
+      const known = this.#channels.get(channel.name);
+      if (known && known !== channel)
+        throw new MessagingError('DB_MSG_ALREADY_DECLARED', `two channels are called "${channel.name}"`);
+      this.#channels.set(channel.name, channel);
+    }
+  }
+
+  async start(
+    options: { readonly forget?: readonly { readonly channel: string; readonly name: string }[] } = {},
+  ): Promise<void> {
+    if (this.#state !== 'new') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'a bus is started once');
+    const connection = await this.#engine.connect({
+      clock: this.#clock,
+      onFatal: (error) => this.#failed(error),
+    });
+    try {
+      const channels = [...this.#channels.values()];
+      refuseUnmet(this.#engine.name, connection.capabilities, channels);
+      const subscriptions = this.#running.map(({ settings }) => ({
+        channel: settings.channel.name,
+        name: settings.name,
+      }));
+      await connection.declare({
+        channels: channels.map(specOf),
+        subscriptions,
+        removed: options.forget ?? [],
+      });
+      this.#connection = connection;
+      this.#state = 'running';
+      await Promise.all(this.#waitingToStart.splice(0).map((start) => start()));
+    } catch (error) {
+      this.#state = 'stopped';
+      await connection.close();
+      throw error;
+    }
+  }
+
+  async publish<C extends Channel>(
+    channel: C,
+    data: ChannelData<C>,
+    ...[options]: PublishArguments<C>
+  ): Promise<PublishConfirmation> {
+    const outgoing = this.#outgoing(channel, data, options ?? {});
+    const [confirmation] = await this.#connected().publish([
+      outgoing instanceof Promise ? await outgoing : outgoing,
+    ]);
+    return confirmation as PublishConfirmation;
+  }
+
+  async publishBatch<C extends Channel>(
+    channel: C,
+    items: readonly PublishItem<C>[],
+  ): Promise<readonly PublishConfirmation[]> {
+    const outgoing = await Promise.all(
+      items.map(async (item) => this.#outgoing(channel, item.data, item.options ?? {})),
+    );
+    return this.#connected().publish(outgoing);
+  }
+
+  async forward(messages: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
+    for (const { channel } of messages) this.#declared(channel);
+    return this.#connected().publish(messages);
+  }
+
+  subscribe<C extends Channel>(
+    channel: C,
+    options: BatchSubscribeOptions<C> | SubscribeOptions<C>,
+  ): Subscription {
+    this.#declared(channel.name);
+    const settings = this.#settingsOf(channel, options);
+    const running = new RunningSubscription(settings, { clock: this.#clock, ids: this.#ids, log: this.#log });
+    this.#running.push(running);
+    const started = this.#startSubscription(running);
+    return {
+      started,
+      stop: async ({ drainMs } = {}) => {
+        // Stopping one that never began is no error; whoever wants to know why awaits `started`.
+        if (this.#state !== 'new') await started.catch(() => {});
+        await this.#stopSubscription(running, drainMs ?? DEFAULT_DRAIN_MS);
+      },
+    };
+  }
+
+  async request<C extends Channel>(
+    channel: C,
+    data: ChannelData<C>,
+    options: { readonly timeoutMs: number; readonly key?: string; readonly correlationId?: string },
+  ): Promise<ReplyData<C>> {
+    this.#requester ??= new Requester({ connection: this.#connected(), clock: this.#clock, ids: this.#ids });
+    const { timeoutMs, ...publishOptions } = options;
+    const outgoing = await this.#outgoing(channel, data, publishOptions);
+    return (await this.#requester.ask(channel, outgoing, timeoutMs)) as ReplyData<C>;
+  }
+
+  async stop(options: { readonly drainMs?: number } = {}): Promise<void> {
+    if (this.#state === 'stopped' || this.#state === 'draining') return;
+    const wasRunning = this.#state === 'running';
+    this.#state = 'draining';
+    if (wasRunning) {
+      await Promise.all(this.#running.map((one) => one.stop(options.drainMs ?? DEFAULT_DRAIN_MS)));
+      this.#requester?.stop();
+      await this.#connection?.close();
+    }
+    this.#state = 'stopped';
+  }
+
+  async view(): Promise<BusView> {
+    const engine =
+      this.#state === 'running' || this.#state === 'draining' ? await this.#connection?.inspect() : undefined;
+    return {
+      engine: this.#engine.name,
+      source: this.#source,
+      state: this.#state,
+      capabilities: this.#connection?.capabilities,
+      storedBytes: engine?.storedBytes,
+      channels: engine?.channels ?? [],
+      subscriptions: this.#running.map((one) => ({
+        channel: one.settings.channel.name,
+        name: one.settings.name,
+        ...one.counts(),
+      })),
+    };
+  }
+
+  #outgoing(
+    channel: Channel,
+    data: unknown,
+    options: LooseOptions,
+  ): OutgoingMessage | Promise<OutgoingMessage> {
+    this.#declared(channel.name);
+    refuseBadOptions(channel, options);
+    const fault = channel.check(data);
+    if (fault instanceof Promise) return fault.then((found) => this.#checked(channel, data, options, found));
+    return this.#checked(channel, data, options, fault);
+  }
+
+  #checked(
+    channel: Channel,
+    data: unknown,
+    options: LooseOptions,
+    fault: string | undefined,
+  ): OutgoingMessage {
+    if (fault !== undefined)
+      throw new MessagingError('DB_MSG_INVALID_DATA', `channel "${channel.name}": ${fault}`);
+    const now = this.#clock.now();
+    const message: Record<string, unknown> = {
+      id: options.id ?? this.#ids.next(),
+      type: channel.name,
+      version: channel.version,
+      source: this.#source,
+      time: new Date(now).toISOString(),
+      data,
+      headers: options.headers ?? {},
+    };
+    if (options.key !== undefined) message.key = options.key;
+    if (options.correlationId !== undefined) message.correlationId = options.correlationId;
+    if (options.causationId !== undefined) message.causationId = options.causationId;
+    if (options.expiresAt !== undefined) message.expiresAt = new Date(options.expiresAt).toISOString();
+    const traceparent = options.traceparent ?? this.#traceparent();
+    if (traceparent !== undefined) message.traceparent = traceparent;
+    const outgoing: { channel: string; message: Message; dueAt?: number; priority?: number } = {
+      channel: channel.name,
+      message: message as unknown as Message,
+    };
+    if (options.delayMs !== undefined) outgoing.dueAt = now + options.delayMs;
+    if (options.priority !== undefined) outgoing.priority = options.priority;
+    return outgoing;
+  }
+
+  async #sendReply(request: Message, data: unknown): Promise<void> {
+    const to = request.headers.replyto;
+    if (to === undefined) return;
+    const channel = this.#channels.get(request.type);
+    const fault = await channel?.checkReply?.(data);
+    if (fault !== undefined)
+      throw new MessagingError('DB_MSG_INVALID_DATA', `reply on "${request.type}": ${fault}`);
+    const message: Message = {
+      id: this.#ids.next(),
+      type: `${request.type}.reply`,
+      version: channel?.version ?? 1,
+      source: this.#source,
+      time: new Date(this.#clock.now()).toISOString(),
+      data,
+      correlationId: request.correlationId ?? request.id,
+      causationId: request.id,
+      headers: {},
+    };
+    try {
+      await this.#connected().publish([{ channel: to, message }]);
+    } catch (error) {
+      // The asker's process is gone and its reply channel with it: nobody is left to tell.
+      if ((error as { code?: unknown }).code !== 'DB_MSG_UNKNOWN_CHANNEL') throw error;
+    }
+  }
+
+  #settingsOf<C extends Channel>(
+    channel: C,
+    options: BatchSubscribeOptions<C> | SubscribeOptions<C>,
+  ): SubscriptionSettings {
+    const concurrency = within('concurrency', options.concurrency ?? 1, 1, 1_000);
+    const batched = 'batch' in options && options.batch !== undefined;
+    const batchMax = !batched ? 1 : within('batch.max', options.batch.max, 1, 2_000);
+    const handler = options.handler as unknown as (
+      messages: unknown,
+      contexts: unknown,
+    ) => Outcome | readonly Outcome[] | Promise<Outcome & readonly Outcome[]>;
+    const single = async (
+      messages: readonly Message[],
+      contexts: readonly HandlerContext[],
+    ): Promise<readonly Outcome[]> => [(await handler(messages[0], contexts[0])) as Outcome];
+    return {
+      channel,
+      name: options.name,
+      concurrency,
+      batchMax,
+      // Twice what the handlers hold, so that the next is here when one ends.
+      prefetch: concurrency * batchMax * 2,
+      leaseMs: within('leaseMs', options.leaseMs ?? DEFAULT_LEASE_MS, 30, 86_400_000),
+      retries: { ...DEFAULT_RETRIES, ...options.retries },
+      handle: !batched ? single : (handler as unknown as SubscriptionSettings['handle']),
+      sendReply: (request, data) => this.#sendReply(request, data),
+    };
+  }
+
+  #startSubscription(running: RunningSubscription): Promise<void> {
+    const { channel, name } = running.settings;
+    if (this.#state === 'running') {
+      const connection = this.#connected();
+      const started = connection
+        .declare({ channels: [], subscriptions: [{ channel: channel.name, name }] })
+        .then(() => running.start(connection));
+      started.catch((error: unknown) =>
+        this.#log.error(
+          { channel: channel.name, subscription: name, error: describeError(error) },
+          'a subscription could not start',
+        ),
+      );
+      return started;
+    }
+    if (this.#state !== 'new')
+      return Promise.reject(new MessagingError('DB_MSG_STOPPED', 'the bus has been stopped'));
+    const started = new Promise<void>((resolve, reject) => {
+      this.#waitingToStart.push(() => {
+        if (!this.#running.includes(running)) return Promise.resolve(resolve());
+        const starting = running.start(this.#connected());
+        starting.then(resolve, reject);
+        return starting;
+      });
+    });
+    // `start` rejects with the same error; who only awaits that one must not meet an unhandled rejection.
+    started.catch(() => {});
+    return started;
+  }
+
+  async #stopSubscription(running: RunningSubscription, drainMs: number): Promise<void> {
+    await running.stop(drainMs);
+    const index = this.#running.indexOf(running);
+    if (index >= 0) this.#running.splice(index, 1);
+  }
+
+  #declared(name: string): void {
+    if (!this.#channels.has(name))
+      throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `channel "${name}" was never declared on this bus`);
+  }
+
+  #connected(): EngineConnection {
+    if (this.#connection && this.#state !== 'stopped') return this.#connection;
+    const stopped = this.#state === 'stopped';
+    throw new MessagingError(
+      stopped ? 'DB_MSG_STOPPED' : 'DB_MSG_NOT_STARTED',
+      stopped ? 'the bus has been stopped' : 'the bus has not been started',
+    );
+  }
+
+  #failed(error: Error): void {
+    this.#log.error({ error: error.message }, 'the engine failed');
+    this.#state = 'stopped';
+    this.#onFatal(error);
+  }
+}
+
+interface LooseOptions {
+  readonly id?: string;
+  readonly key?: string;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+  readonly traceparent?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly delayMs?: number;
+  readonly priority?: number;
+  readonly expiresAt?: number;
+}
+
+/** The types refuse these already; JavaScript and widened types do not. */
+function refuseBadOptions(channel: Channel, options: LooseOptions): void {
+  const { delayMs, priority, expiresAt, key } = options;
+  const bad = (detail: string): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${channel.name}": ${detail}`);
+  };
+  if (channel.order === 'key' && (key === undefined || key === '')) bad('a key is needed for order per key');
+  if (delayMs !== undefined) {
+    const maxMs = channel.requires.delay?.maxMs ?? bad('delayMs needs requires.delay');
+    if (!(delayMs >= 0) || delayMs > maxMs) bad(`delayMs is 0 to ${maxMs}`);
+  }
+  if (priority !== undefined) {
+    const levels = channel.requires.priority?.levels ?? bad('priority needs requires.priority');
+    if (!Number.isInteger(priority) || priority < 0 || priority >= levels)
+      bad(`priority is 0 to ${levels - 1}`);
+  }
+  if (expiresAt !== undefined && !channel.requires.ttl) bad('expiresAt needs requires.ttl');
+}
+
+function specOf(channel: Channel): ChannelSpec {
+  return {
+    name: channel.name,
+    order: channel.order,
+    onFailure: channel.onFailure,
+    priorityLevels: channel.requires.priority?.levels ?? 1,
+    ephemeral: false,
+  };
+}
+
+function within(name: string, value: number, low: number, high: number): number {
+  if (!(value >= low && value <= high))
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `${name} is ${low} to ${high}, not ${value}`);
+  return value;
+}
+
+async function inSteps(
+  limit: number | undefined,
+  step: (limit: number) => Promise<{ readonly moved: number; readonly remaining: number }>,
+): Promise<{ moved: number; remaining: number }> {
+  let moved = 0;
+  for (;;) {
+    const done = await step(Math.min(DEAD_LETTER_STEP, (limit ?? Number.POSITIVE_INFINITY) - moved));
+    moved += done.moved;
+    if (done.moved === 0 || done.remaining === 0 || (limit !== undefined && moved >= limit))
+      return { moved, remaining: done.remaining };
+  }
+}
+
+function throwLater(error: Error): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

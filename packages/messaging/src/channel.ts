@@ -1,0 +1,169 @@
+/**
+ * A channel: a named stream of one message type with its contract and what it asks of the engine. The definition's
+ * literal types stay on the handle, so that an option the channel did not ask for does not compile in `publish`.
+ */
+import {
+  compileCheck,
+  type Check,
+  type ContractSchema,
+  type DataOf,
+  type StandardSchema,
+} from './contract.ts';
+import { MessagingError } from './errors.ts';
+
+/**
+ * What happens to the messages behind one that fails, on channels with `order: 'key'`:
+ * `skip`: they go on, the failing one loses its place. `blockKey`: they wait until it succeeded, or a person redrives
+ * or discards its dead letter. `sequencedDlq`: while it is retried they wait; when it is dead they are parked
+ * behind it, and redrive replays the sequence.
+ */
+export type FailureOrder = 'skip' | 'blockKey' | 'sequencedDlq';
+
+/** From weakest to strongest; `disk` is synced to stable storage, `replicated` on several machines. */
+export type Durability = 'none' | 'memory' | 'disk' | 'replicated';
+
+export type EmulatableFeature = 'delay' | 'priority' | 'ttl' | 'order';
+
+/** Asked of the engine when the bus starts; unmet ones refuse the start. */
+export interface ChannelRequirements {
+  /** Least durability of a confirmed publish. Default: whatever the engine states. */
+  readonly confirm?: Durability;
+  /** Publishing with `delayMs` up to `maxMs`. */
+  readonly delay?: { readonly maxMs: number };
+  /** Publishing with `priority` 0 (default) to `levels - 1` (first). 2 to 10 levels; strict, so the lowest may starve. */
+  readonly priority?: { readonly levels: number };
+  /** Publishing with `expiresAt`. */
+  readonly ttl?: true;
+  /** Reading settled messages again. */
+  readonly replay?: true;
+  /** Emulations accepted, by name; their costs are in the engine's documentation. */
+  readonly emulation?: readonly EmulatableFeature[];
+}
+
+export interface ChannelDefinition {
+  /** Lower-case words joined by dots or dashes, at most 120 characters, for instance `entries.admitted`. */
+  readonly name: string;
+  /** Contract of the data: a typebox or plain JSON Schema, or any Standard Schema. */
+  readonly schema: ContractSchema;
+  /** Contract of the reply, on channels used with `bus.request`. */
+  readonly reply?: ContractSchema;
+  /** Version of the contract, from 1. Raise it for incompatible changes. */
+  readonly version: number;
+  /** Default `none`: oldest first, but retries and competing consumers may reorder. `key`: strictly per key. */
+  readonly order?: 'none' | 'key';
+  /** Default on `order: 'key'`: `sequencedDlq`. */
+  readonly onFailure?: FailureOrder;
+  readonly requires?: ChannelRequirements;
+}
+
+export interface Channel<D extends ChannelDefinition = ChannelDefinition> {
+  readonly name: string;
+  readonly version: number;
+  readonly order: 'none' | 'key';
+  readonly onFailure: FailureOrder;
+  readonly requires: ChannelRequirements;
+  /** The definition as given; its literal types decide what `publish` takes. */
+  readonly definition: D;
+  readonly check: Check;
+  readonly checkReply: Check | undefined;
+}
+
+/** Data of a channel's messages: `ChannelData<typeof entriesAdmitted>`. */
+export type ChannelData<C extends Channel> = DataOf<C['definition']['schema']>;
+export type ReplyData<C extends Channel> = C['definition'] extends { readonly reply: infer R }
+  ? DataOf<R>
+  : never;
+
+interface CommonPublishOptions {
+  /** Default: a new UUIDv7. Give one to make a repeated publish recognisable to inboxes. */
+  readonly id?: string;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+  readonly traceparent?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+type Requires<C extends Channel, F extends string> = C['definition'] extends { readonly requires: infer R }
+  ? R extends { readonly [K in F]: object | true }
+    ? true
+    : false
+  : false;
+
+type KeyOption<C extends Channel> = C['definition'] extends { readonly order: 'key' }
+  ? { readonly key: string }
+  : { readonly key?: string };
+type DelayOption<C extends Channel> =
+  Requires<C, 'delay'> extends true ? { readonly delayMs?: number } : { readonly delayMs?: never };
+type PriorityOption<C extends Channel> =
+  Requires<C, 'priority'> extends true ? { readonly priority?: number } : { readonly priority?: never };
+/** Milliseconds since the epoch. */
+type ExpiryOption<C extends Channel> =
+  Requires<C, 'ttl'> extends true ? { readonly expiresAt?: number } : { readonly expiresAt?: never };
+
+export type PublishOptions<C extends Channel = Channel> = CommonPublishOptions &
+  KeyOption<C> &
+  DelayOption<C> &
+  PriorityOption<C> &
+  ExpiryOption<C>;
+
+/** The options argument: needed where the channel needs a key, optional elsewhere. */
+export type PublishArguments<C extends Channel> = C['definition'] extends { readonly order: 'key' }
+  ? [options: PublishOptions<C>]
+  : [options?: PublishOptions<C>];
+
+/** A channel whose data type was named instead of inferred: `defineChannel<EntryAdmitted>({ ... })`. */
+export interface NamedDefinition<T> extends Omit<ChannelDefinition, 'schema'> {
+  readonly schema: ContractSchema & StandardSchema<T>;
+}
+
+/**
+ * Makes the typed handle of a channel. Throws DB_MSG_CHANNEL_CONTRADICTION when what is asked excludes itself and
+ * DB_MSG_INVALID_OPTIONS when a value is out of bounds; both before any engine is involved.
+ */
+export function defineChannel<const D extends ChannelDefinition>(definition: D): Channel<D>;
+export function defineChannel<T>(definition: ChannelDefinition): Channel<NamedDefinition<T>>;
+export function defineChannel(definition: ChannelDefinition): Channel {
+  refuseBadValues(definition);
+  refuseContradictions(definition);
+  return Object.freeze({
+    name: definition.name,
+    version: definition.version,
+    order: definition.order ?? 'none',
+    onFailure: definition.onFailure ?? (definition.order === 'key' ? 'sequencedDlq' : 'skip'),
+    requires: definition.requires ?? {},
+    definition,
+    check: compileCheck(definition.schema),
+    checkReply: definition.reply ? compileCheck(definition.reply) : undefined,
+  });
+}
+
+const CHANNEL_NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
+
+function refuseBadValues({ name, version, requires }: ChannelDefinition): void {
+  const bad = (detail: string): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${name}": ${detail}`);
+  };
+  if (!CHANNEL_NAME.test(name))
+    bad('the name has to be lower-case letters, digits, dots and dashes, at most 120');
+  if (!Number.isInteger(version) || version < 1) bad('version is a whole number from 1');
+  const levels = requires?.priority?.levels;
+  if (levels !== undefined && (!Number.isInteger(levels) || levels < 2 || levels > 10))
+    bad('priority.levels is 2 to 10');
+  const maxMs = requires?.delay?.maxMs;
+  if (maxMs !== undefined && !(maxMs > 0)) bad('delay.maxMs is above 0');
+}
+
+function refuseContradictions({ name, order, onFailure, requires }: ChannelDefinition): void {
+  const contradiction = (detail: string): never => {
+    throw new MessagingError('DB_MSG_CHANNEL_CONTRADICTION', `channel "${name}": ${detail}`);
+  };
+  if (order === 'key' && requires?.priority)
+    contradiction('order per key and priority exclude each other: a priority overtakes');
+  if (order === 'key' && requires?.delay)
+    contradiction('order per key and delay exclude each other: a delayed message is overtaken');
+  if (order !== 'key' && onFailure !== undefined && onFailure !== 'skip') {
+    contradiction(
+      `onFailure "${onFailure}" needs order: 'key'; without order there is nothing behind a message`,
+    );
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * Time as a port. Everything in this package asks a `Clock`, so the same code runs against the real one and
+ * inside a deterministic simulator. `now` may step (it is the wall clock); durations use `monotonic`.
+ */
+export interface Clock {
+  /** Wall clock, milliseconds since the epoch. May step in either direction. */
+  now(): number;
+  /** Milliseconds from an arbitrary start; never goes back. */
+  monotonic(): number;
+  /** Calls `fn` once, not before `ms` milliseconds have passed. The returned function cancels it. */
+  setTimer(ms: number, fn: () => void): CancelTimer;
+}
+
+export type CancelTimer = () => void;
+
+/** Node's timers overflow beyond 2^31 - 1 ms and would then fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+function setSystemTimer(ms: number, fn: () => void): CancelTimer {
+  const wait = Math.max(0, Math.ceil(ms));
+  if (wait <= LONGEST_TIMER_MS) {
+    const timer = setTimeout(fn, wait);
+    return () => clearTimeout(timer);
+  }
+  let cancelNext: CancelTimer = () => clearTimeout(first);
+  const first = setTimeout(() => {
+    cancelNext = setSystemTimer(wait - LONGEST_TIMER_MS, fn);
+  }, LONGEST_TIMER_MS);
+  return () => cancelNext();
+}
+
+/** The real clock of this machine. */
+export const systemClock: Clock = Object.freeze({
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  setTimer: setSystemTimer,
+});
+
+/** Resolves after `ms` on the given clock; at once when `signal` is aborted (it does not reject). */
+export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const finish = (): void => {
+      cancel();
+      signal?.removeEventListener('abort', finish);
+      resolve();
+    };
+    const cancel = clock.setTimer(ms, finish);
+    signal?.addEventListener('abort', finish, { once: true });
+  });
+}

@@ -1,0 +1,343 @@
+/** Cases that belong to a capability: run where the engine has it, written out as not applicable where it has not. */
+import assert from 'node:assert/strict';
+import type { Bus } from '../bus.ts';
+import type { Channel } from '../channel.ts';
+import { systemClock } from '../clock.ts';
+import type { Capabilities } from '../engine.ts';
+import { ack, deadLetter, type Outcome, retry } from '../outcome.ts';
+import { blocking, delayed, expiring, ranked, sequenced, skipping } from './channels.ts';
+import { Collector, eventually, signal, withBus } from './fixture.ts';
+import type { ConformanceCase } from './suite.ts';
+
+const has = (support: 'native' | 'emulated' | 'none', feature: string): string | undefined =>
+  support === 'none' ? `the engine has no ${feature}` : undefined;
+const order = (can: Capabilities): string | undefined => has(can.orderPerKey, 'order per key');
+
+type Keyed = typeof skipping | typeof blocking | typeof sequenced;
+
+/** Publishes a1..a4 and b1..b4 on a keyed channel: n of key `a` is 1..4, of key `b` 11..14. */
+async function publishKeys(bus: Bus, channel: Channel): Promise<void> {
+  const keyed = channel as Keyed;
+  await bus.publishBatch(
+    keyed,
+    [1, 2, 3, 4].flatMap((n) => [
+      { data: { n }, options: { key: 'a' } },
+      { data: { n: n + 10 }, options: { key: 'b' } },
+    ]),
+  );
+}
+
+function subscribeKeyed(
+  bus: Bus,
+  channel: Channel,
+  handle: (n: number, attempt: number) => Outcome | Promise<Outcome>,
+): void {
+  bus.subscribe(channel as Keyed, {
+    name: 'one',
+    concurrency: 4,
+    retries: { immediate: 0, delayed: [30] },
+    handler: ({ data }, { attempt }) => handle((data as { n: number }).n, attempt),
+  });
+}
+
+export const capabilityCases: readonly ConformanceCase[] = [
+  {
+    name: 'a delayed message is not early, and does not hold up a later one with a shorter delay',
+    unless: (can) => has(can.delay.support, 'delay'),
+    async run(fixture) {
+      const got = new Collector<[number, number]>();
+      let start = 0;
+      await withBus({
+        fixture,
+        channels: [delayed],
+        prepare: (bus) =>
+          void bus.subscribe(delayed, {
+            name: 'one',
+            handler: ({ data }) => {
+              got.add([data.n, systemClock.monotonic() - start]);
+              return ack();
+            },
+          }),
+        async use(bus) {
+          start = systemClock.monotonic();
+          await bus.publish(delayed, { n: 1 }, { delayMs: 300 });
+          await bus.publish(delayed, { n: 2 }, { delayMs: 100 });
+          await bus.publish(delayed, { n: 3 });
+          await got.waitFor(3);
+        },
+      });
+      assert.deepEqual(
+        got.values.map(([n]) => n),
+        [3, 2, 1],
+      );
+      assert.ok(
+        (got.values[1]?.[1] ?? 0) >= 99 && (got.values[2]?.[1] ?? 0) >= 299,
+        JSON.stringify(got.values),
+      );
+    },
+  },
+  {
+    name: 'a delay survives a restart',
+    unless: (can) => has(can.delay.support, 'delay'),
+    async run(fixture) {
+      await withBus({
+        fixture,
+        channels: [delayed],
+        use: async (bus) => void (await bus.publish(delayed, { n: 1 }, { delayMs: 150 })),
+      });
+      const got = new Collector<number>();
+      await withBus({
+        fixture,
+        channels: [delayed],
+        prepare: (bus) =>
+          void bus.subscribe(delayed, {
+            name: 'one',
+            handler: ({ data }) => {
+              got.add(data.n);
+              return ack();
+            },
+          }),
+        use: async () => void (await got.waitFor(1)),
+      });
+    },
+  },
+  {
+    name: 'higher priorities first, oldest first within one',
+    unless: (can) => has(can.priority.support, 'priority'),
+    async run(fixture) {
+      const got = new Collector<number>();
+      await withBus({
+        fixture,
+        channels: [ranked],
+        async use(bus) {
+          for (const [n, priority] of [
+            [1, 0],
+            [2, 1],
+            [3, 2],
+            [4, 0],
+            [5, 2],
+            [6, 1],
+          ] as const)
+            await bus.publish(ranked, { n }, { priority });
+          bus.subscribe(ranked, {
+            name: 'one',
+            handler: ({ data }) => {
+              got.add(data.n);
+              return ack();
+            },
+          });
+          await got.waitFor(6);
+        },
+      });
+      assert.deepEqual(got.values, [3, 5, 2, 6, 1, 4]);
+    },
+  },
+  {
+    name: 'an expired message is dropped and counted, one that is not is handled',
+    unless: (can) => has(can.ttl.support, 'ttl'),
+    async run(fixture) {
+      const got = new Collector<number>();
+      await withBus({
+        fixture,
+        channels: [expiring],
+        async use(bus) {
+          const now = systemClock.now();
+          await bus.publish(expiring, { n: 1 }, { expiresAt: now - 1 });
+          await bus.publish(expiring, { n: 2 }, { expiresAt: now + 60_000 });
+          await bus.publish(expiring, { n: 3 });
+          bus.subscribe(expiring, {
+            name: 'one',
+            handler: ({ data }) => {
+              got.add(data.n);
+              return ack();
+            },
+          });
+          await got.waitFor(2);
+          const view = await bus.view();
+          assert.equal(view.channels[0]?.subscriptions[0]?.expired, 1);
+        },
+      });
+      assert.deepEqual(got.values, [2, 3]);
+    },
+  },
+  {
+    name: 'order per key: one message of a key at a time and in order, keys side by side',
+    unless: order,
+    async run(fixture) {
+      const got = new Collector<number>();
+      const atOnce = new Map<string, number>();
+      let keysAtOnce = 0;
+      await withBus({
+        fixture,
+        channels: [sequenced],
+        prepare: (bus) =>
+          subscribeKeyed(bus, sequenced, async (n) => {
+            const key = n > 10 ? 'b' : 'a';
+            atOnce.set(key, (atOnce.get(key) ?? 0) + 1);
+            assert.equal(atOnce.get(key), 1);
+            keysAtOnce = Math.max(keysAtOnce, [...atOnce.values()].filter((count) => count > 0).length);
+            await Promise.resolve();
+            atOnce.set(key, 0);
+            got.add(n);
+            return ack();
+          }),
+        async use(bus) {
+          await publishKeys(bus, sequenced);
+          await got.waitFor(8);
+        },
+      });
+      assert.deepEqual(
+        got.values.filter((n) => n < 10),
+        [1, 2, 3, 4],
+      );
+      assert.deepEqual(
+        got.values.filter((n) => n > 10),
+        [11, 12, 13, 14],
+      );
+      assert.equal(keysAtOnce, 2);
+    },
+  },
+  {
+    name: 'order per key holds while a message is retried (blockKey, sequencedDlq); skip lets the others pass',
+    unless: order,
+    async run(fixture) {
+      for (const channel of [blocking, sequenced, skipping] as readonly Channel[]) {
+        const got = new Collector<number>();
+        await withBus({
+          fixture,
+          channels: [channel],
+          prepare: (bus) =>
+            subscribeKeyed(bus, channel, (n, attempt) => {
+              if (n === 2 && attempt === 1) return retry();
+              got.add(n);
+              return ack();
+            }),
+          async use(bus) {
+            await publishKeys(bus, channel);
+            await got.waitFor(8);
+          },
+        });
+        const expected = channel === (skipping as Channel) ? [1, 3, 4, 2] : [1, 2, 3, 4];
+        assert.deepEqual(
+          got.values.filter((n) => n < 10),
+          expected,
+          channel.name,
+        );
+      }
+    },
+  },
+  {
+    name: 'sequencedDlq parks the head and all that follows it, across a restart; redrive replays the sequence in order',
+    unless: order,
+    async run(fixture) {
+      const got = new Collector<number>();
+      const failing = { on: true };
+      const handle = (n: number): Outcome => {
+        if (n === 2 && failing.on) return deadLetter('two is broken');
+        got.add(n);
+        return ack();
+      };
+      await withBus({
+        fixture,
+        channels: [sequenced],
+        prepare: (bus) => subscribeKeyed(bus, sequenced, handle),
+        async use(bus) {
+          await publishKeys(bus, sequenced);
+          await got.waitFor(5);
+          await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 3,
+            'three parked',
+          );
+        },
+      });
+      await withBus({
+        fixture,
+        channels: [sequenced],
+        prepare: (bus) => subscribeKeyed(bus, sequenced, handle),
+        async use(bus) {
+          await bus.publish(sequenced, { n: 5 }, { key: 'a' });
+          const parked = await eventually(
+            () => bus.deadLetters.list({ key: 'a' }),
+            (found) => found.length === 4,
+            'the newcomer parked too',
+          );
+          assert.deepEqual(
+            parked.map(({ raw }) => (JSON.parse(raw) as { data: { n: number } }).data.n),
+            [2, 3, 4, 5],
+          );
+          failing.on = false;
+          assert.deepEqual(await bus.deadLetters.redrive({ messageIds: [parked[2]?.messageId ?? ''] }), {
+            moved: 4,
+            remaining: 0,
+          });
+          await got.waitFor(9);
+        },
+      });
+      assert.deepEqual(
+        got.values.filter((n) => n < 10),
+        [1, 2, 3, 4, 5],
+      );
+    },
+  },
+  {
+    name: 'blockKey holds the key behind a dead letter until it is discarded',
+    unless: order,
+    async run(fixture) {
+      const got = new Collector<number>();
+      await withBus({
+        fixture,
+        channels: [blocking],
+        prepare: (bus) =>
+          subscribeKeyed(bus, blocking, (n) => {
+            if (n === 2) return deadLetter('two is broken');
+            got.add(n);
+            return ack();
+          }),
+        async use(bus) {
+          await publishKeys(bus, blocking);
+          await got.waitFor(5);
+          await eventually(
+            () => bus.view(),
+            ({ channels }) => {
+              const view = channels[0]?.subscriptions[0];
+              return view?.waitingForKey === 2 && view.inFlight === 0 && view.ready === 0;
+            },
+            'two waiting behind their key and nothing else',
+          );
+          assert.equal((await bus.deadLetters.discard({ key: 'a' })).moved, 1);
+          await got.waitFor(7);
+        },
+      });
+      assert.deepEqual(
+        got.values.filter((n) => n < 10),
+        [1, 3, 4],
+      );
+    },
+  },
+  {
+    name: 'a key that fails does not stop another',
+    unless: order,
+    async run(fixture) {
+      const got = new Collector<number>();
+      const held = signal();
+      await withBus({
+        fixture,
+        channels: [sequenced],
+        prepare: (bus) =>
+          subscribeKeyed(bus, sequenced, async (n) => {
+            if (n === 1) await held.fired;
+            got.add(n);
+            return ack();
+          }),
+        async use(bus) {
+          await publishKeys(bus, sequenced);
+          await got.waitFor(4);
+          assert.deepEqual(got.values, [11, 12, 13, 14]);
+          held.fire();
+          await got.waitFor(8);
+        },
+      });
+    },
+  },
+];

@@ -1,0 +1,234 @@
+/** Cases every durable engine passes when handlers fail: retries, attempts, dead letters with history, redrive. */
+import assert from 'node:assert/strict';
+import type { Bus } from '../bus.ts';
+import { systemClock } from '../clock.ts';
+import { ack, deadLetter, retry, snooze } from '../outcome.ts';
+import { plain } from './channels.ts';
+import { Collector, eventually, withBus } from './fixture.ts';
+import type { ConformanceCase } from './suite.ts';
+
+const noRetries = { immediate: 0, delayed: [] };
+const once = (name: string, run: ConformanceCase['run']): ConformanceCase => ({ name, run });
+
+async function publishNumbers(bus: Bus, from: number, to: number): Promise<void> {
+  const items = Array.from({ length: to - from + 1 }, (_, index) => ({ data: { n: from + index } }));
+  await bus.publishBatch(plain, items);
+}
+
+export const failureCases: readonly ConformanceCase[] = [
+  once('a throw is tried again by the policy, attempts are counted, then it works', async (fixture) => {
+    const attempts = new Collector<number>();
+    await withBus({
+      fixture,
+      channels: [plain],
+      prepare: (bus) =>
+        void bus.subscribe(plain, {
+          name: 'one',
+          retries: { immediate: 1, delayed: [20, 20] },
+          handler: (_, { attempt }) => {
+            attempts.add(attempt);
+            if (attempt < 4) throw new Error('not yet');
+            return ack();
+          },
+        }),
+      async use(bus) {
+        await bus.publish(plain, { n: 1 });
+        await attempts.waitFor(4);
+        await eventually(
+          () => bus.view(),
+          (view) => view.channels[0]?.subscriptions[0]?.inFlight === 0,
+          'the settlement',
+        );
+        assert.deepEqual(await bus.deadLetters.list(), []);
+      },
+    });
+    assert.deepEqual(attempts.values, [1, 2, 3, 4]);
+  }),
+
+  once('poison ends as a dead letter with its whole history, and others are not held up', async (fixture) => {
+    const good = new Collector<number>();
+    await withBus({
+      fixture,
+      channels: [plain],
+      prepare: (bus) =>
+        void bus.subscribe(plain, {
+          name: 'one',
+          retries: { immediate: 1, delayed: [10] },
+          handler: ({ data }) => {
+            if (data.n === 1) throw new RangeError('no such order 17');
+            good.add(data.n);
+            return ack();
+          },
+        }),
+      async use(bus) {
+        const { id } = await bus.publish(plain, { n: 1 });
+        await publishNumbers(bus, 2, 10);
+        await good.waitFor(9);
+        const [letter] = await eventually(
+          () => bus.deadLetters.list({ channel: plain.name }),
+          (found) => found.length === 1,
+          'the dead letter',
+        );
+        assert.equal(letter?.messageId, id);
+        assert.deepEqual(
+          letter?.history.map(({ attempt, kind }) => [attempt, kind]),
+          [
+            [1, 'threw'],
+            [2, 'threw'],
+            [3, 'threw'],
+          ],
+        );
+        assert.match(letter?.reason ?? '', /no such order 17/);
+        assert.equal(letter?.group, 'threw: RangeError: no such order #');
+        const view = await bus.view();
+        assert.deepEqual(view.channels[0]?.subscriptions[0]?.deadLetters, [
+          { group: 'threw: RangeError: no such order #', count: 1 },
+        ]);
+      },
+    });
+  }),
+
+  once(
+    'redrive by filter keeps the id, links to the dead letter, and a second failure keeps the first history',
+    async (fixture) => {
+      const seen = new Collector<{ id: string; redrives: number; link: string | undefined }>();
+      let fixed = false;
+      await withBus({
+        fixture,
+        channels: [plain],
+        prepare: (bus) =>
+          void bus.subscribe(plain, {
+            name: 'one',
+            retries: noRetries,
+            handler: ({ id }, { redrive }) => {
+              seen.add({ id, redrives: redrive?.count ?? 0, link: redrive?.deadLetterId });
+              return fixed ? ack() : deadLetter('broken');
+            },
+          }),
+        async use(bus) {
+          const { id } = await bus.publish(plain, { n: 1 });
+          const [first] = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 1,
+            'the dead letter',
+          );
+          assert.deepEqual(await bus.deadLetters.redrive({ group: 'no such group' }), {
+            moved: 0,
+            remaining: 0,
+          });
+          assert.equal((await bus.deadLetters.redrive({ group: first?.group ?? '' })).moved, 1);
+          const [second] = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 1 && found[0]?.id !== first?.id,
+            'the second dead letter',
+          );
+          assert.deepEqual(
+            second?.history.map(({ kind }) => kind),
+            ['deadLetter', 'redriven', 'deadLetter'],
+          );
+          fixed = true;
+          await bus.deadLetters.redrive({ messageIds: [id] });
+          await seen.waitFor(3);
+          assert.deepEqual(
+            seen.values.map((one) => one.id),
+            [id, id, id],
+          );
+          assert.deepEqual(
+            seen.values.map(({ redrives, link }) => [redrives, link]),
+            [
+              [0, undefined],
+              [1, first?.id],
+              [2, second?.id],
+            ],
+          );
+        },
+      });
+    },
+  ),
+
+  once('a discarded dead letter is gone', async (fixture) => {
+    await withBus({
+      fixture,
+      channels: [plain],
+      prepare: (bus) =>
+        void bus.subscribe(plain, { name: 'one', retries: noRetries, handler: () => deadLetter('unwanted') }),
+      async use(bus) {
+        await publishNumbers(bus, 1, 3);
+        await eventually(
+          () => bus.deadLetters.list(),
+          (found) => found.length === 3,
+          'three dead letters',
+        );
+        assert.deepEqual(await bus.deadLetters.discard({ channel: plain.name }, { limit: 2 }), {
+          moved: 2,
+          remaining: 1,
+        });
+        assert.equal((await bus.deadLetters.list()).length, 1);
+      },
+    });
+  }),
+
+  once(
+    'a payload that is no CloudEvent and one that breaks the contract become dead letters with the reason',
+    async (fixture) => {
+      if (!fixture.injectRaw) return;
+      await withBus({
+        fixture,
+        channels: [plain],
+        prepare: (bus) => void bus.subscribe(plain, { name: 'one', handler: () => ack() }),
+        use: async () => {},
+      });
+      await fixture.injectRaw(plain.name, '{"half": ');
+      await fixture.injectRaw(
+        plain.name,
+        JSON.stringify({ specversion: '1.0', id: 'x', type: plain.name, source: '/s', data: { n: 'text' } }),
+      );
+      await withBus({
+        fixture,
+        channels: [plain],
+        prepare: (bus) =>
+          void bus.subscribe(plain, { name: 'one', handler: () => assert.fail('must not be handled') }),
+        async use(bus) {
+          const letters = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 2,
+            'two dead letters',
+          );
+          assert.deepEqual(
+            letters.map(({ history }) => history[0]?.kind),
+            ['malformed', 'invalid'],
+          );
+          assert.equal(letters[0]?.raw, '{"half": ');
+        },
+      });
+    },
+  ),
+
+  once('snooze comes back later and is no attempt; retry with a delay is one', async (fixture) => {
+    const seen = new Collector<[number, number]>();
+    await withBus({
+      fixture,
+      channels: [plain],
+      prepare: (bus) =>
+        void bus.subscribe(plain, {
+          name: 'one',
+          retries: { immediate: 0, delayed: [5_000, 5_000] },
+          handler: (_, { attempt }) => {
+            seen.add([attempt, systemClock.monotonic()]);
+            if (seen.values.length === 1) return snooze(60);
+            return seen.values.length === 2 ? retry({ delayMs: 60 }) : ack();
+          },
+        }),
+      async use(bus) {
+        await bus.publish(plain, { n: 1 });
+        await seen.waitFor(3);
+      },
+    });
+    assert.deepEqual(
+      seen.values.map(([attempt]) => attempt),
+      [1, 1, 2],
+    );
+    const [a, b, c] = seen.values.map(([, at]) => at) as [number, number, number];
+    assert.ok(b - a >= 55 && c - b >= 55, `came after ${b - a} and ${c - b} ms`);
+  }),
+];

@@ -1,0 +1,69 @@
+/**
+ * Negative controls: each planted defect has to be caught by the suite. For speed a control runs the cases that should see it; it is
+ * caught when at least one of them fails.
+ */
+import { describe, expect, it } from 'vitest';
+import { createFileFixture, createInProcessFixture } from '../engines/embedded/conformance-fixture.ts';
+import { type EngineFixture, limitPatience } from './fixture.ts';
+import { plant, type PlantedDefect, plantedDefects } from './planted-defects.ts';
+import { conformanceCases } from './suite.ts';
+
+/** Part of the name of the case that sees the defect. */
+const seenBy: Readonly<Record<PlantedDefect, string>> = {
+  'ack before handle': 'SIGKILL in the handler',
+  'confirm before the commit': 'SIGKILL between confirms',
+  'lease without a fence': 'a lost lease is handed out again',
+  'no heartbeat': 'a handler longer than its lease',
+  'settlements are lost': 'what was settled before a kill',
+  'a retry is an ack': 'snooze comes back later',
+  'a release is an ack': 'a graceful stop lets handlers finish',
+  'the retry state is forgotten': 'a throw is tried again by the policy',
+  'abandoned hand-outs are not counted': 'a message that kills its process',
+  'dead letters are dropped': 'poison ends as a dead letter',
+  'dead letters forget their history': 'poison ends as a dead letter',
+  'redrive takes everything, whatever the filter': 'redrive by filter keeps the id',
+  'a delay is ignored': 'a delayed message is not early',
+  'a priority is ignored': 'higher priorities first',
+  'an expiry is ignored': 'an expired message is dropped',
+  'the key is lost': 'order per key: one message of a key',
+  'deliveries are reversed': 'messages arrive once, oldest first',
+  'every message comes twice': 'messages arrive once, oldest first',
+  'one of a batch is not stored': 'messages arrive once, oldest first',
+  'prefetch is not kept': 'never more unsettled deliveries',
+  'a confirmation claims too much': 'a confirmation states the durability',
+};
+
+// A healthy engine needs a tenth of it for each of these cases, the start of a process included.
+limitPatience(4_000);
+
+async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): Promise<EngineFixture> {
+  const real = withProcesses ? await createFileFixture() : await createInProcessFixture();
+  const child = real.child && {
+    module: new URL('../engines/embedded/defective-child.ts', import.meta.url),
+    argument: JSON.stringify({ path: real.child.argument, defect }),
+  };
+  return { ...real, open: () => plant(defect, real.open()), ...(child ? { child } : {}) };
+}
+
+async function failureOf(run: () => Promise<void>): Promise<string | undefined> {
+  try {
+    await run();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+describe('planted defects', { timeout: 30_000 }, () => {
+  for (const defect of Object.keys(plantedDefects) as PlantedDefect[]) {
+    it(`the suite catches: ${defect}`, async () => {
+      const found = conformanceCases.filter(({ name }) => name.includes(seenBy[defect]));
+      expect(found).toHaveLength(1);
+      const needsProcesses = /kill/i.test(seenBy[defect]);
+      const fixture = await defectiveFixture(defect, needsProcesses);
+      const failure = await failureOf(async () => found[0]?.run(fixture));
+      await failureOf(fixture.destroy);
+      expect(failure, 'the case passed in spite of the defect').toBeDefined();
+    });
+  }
+});

@@ -1,0 +1,222 @@
+/**
+ * Defects planted between the toolkit and a real engine, each a mistake that engines have really made. The suite has to catch every one;
+ * `planted-defects.int.test.ts` shows that it does. They are wrappers and never part of an engine.
+ */
+import { pause, systemClock } from '../clock.ts';
+import type {
+  Consumer,
+  Delivery,
+  DeliveryToken,
+  Engine,
+  EngineConnection,
+  OutgoingMessage,
+} from '../engine.ts';
+
+type Wrap = (connection: EngineConnection) => Partial<EngineConnection>;
+type WrapConsumer = (consumer: Consumer) => Partial<Consumer>;
+
+/** A connection is a class instance, so its methods are bound before some are replaced. */
+function defective(engine: Engine, wrap: Wrap): Engine {
+  return {
+    name: engine.name,
+    async connect(context) {
+      const real = await engine.connect(context);
+      const bound: EngineConnection = {
+        capabilities: real.capabilities,
+        deadLetters: real.deadLetters,
+        declare: (topology) => real.declare(topology),
+        publish: (batch) => real.publish(batch),
+        subscribe: (spec, receive) => real.subscribe(spec, receive),
+        inspect: () => real.inspect(),
+        close: () => real.close(),
+      };
+      return { ...bound, ...wrap(bound) };
+    },
+  };
+}
+
+const bindConsumer = (real: Consumer): Consumer => ({
+  settle: (settlements) => real.settle(settlements),
+  extend: (tokens) => real.extend(tokens),
+  pause: () => real.pause(),
+  close: () => real.close(),
+});
+
+const withConsumer =
+  (change: WrapConsumer): Wrap =>
+  (real) => ({
+    subscribe: async (spec, receive) => {
+      const consumer = bindConsumer(await real.subscribe(spec, receive));
+      return { ...consumer, ...change(consumer) };
+    },
+  });
+
+const withDeliveries =
+  (change: (delivery: Delivery) => Delivery): Wrap =>
+  (real) => ({
+    subscribe: (spec, receive) => real.subscribe(spec, (deliveries) => receive(deliveries.map(change))),
+  });
+
+const withOutgoing =
+  (change: (message: OutgoingMessage) => OutgoingMessage): Wrap =>
+  (real) => ({ publish: (batch) => real.publish(batch.map(change)) });
+
+const without = <T extends object>(value: T, name: keyof T): T => {
+  const { [name]: _, ...rest } = value;
+  return rest as T;
+};
+
+export const plantedDefects = {
+  /** Acknowledges on receipt, as a consumer in "auto-ack" does. */
+  'ack before handle': (real) => ({
+    async subscribe(spec, receive) {
+      const early: DeliveryToken[][] = [];
+      const consumer: Consumer | undefined = await real.subscribe(spec, (deliveries) => {
+        const tokens = deliveries.map(({ token }) => token);
+        if (consumer)
+          void consumer
+            .settle(tokens.map((token) => ({ kind: 'ack', token })))
+            .then(() => receive(deliveries));
+        else early.push(tokens);
+      });
+      return { ...bindConsumer(consumer), settle: async (settlements) => settlements.map(() => 'settled') };
+    },
+  }),
+  /** Confirms when the message is on its way, not when it is stored. */
+  'confirm before the commit': (real) => {
+    let queue = Promise.resolve();
+    return {
+      async publish(batch) {
+        queue = queue
+          .then(() => pause(systemClock, 5))
+          .then(() => real.publish(batch))
+          .then(
+            () => {},
+            () => {},
+          );
+        return batch.map(({ message }) => ({
+          id: message.id,
+          durability: real.capabilities.confirm,
+          confirmedAt: 0,
+        }));
+      },
+    };
+  },
+  /** A late settlement settles whatever hand-out of the message is current. */
+  'lease without a fence': (real) => ({
+    async subscribe(spec, receive) {
+      const current = new Map<string, DeliveryToken>();
+      const idOf = new Map<DeliveryToken, string>();
+      const consumer = bindConsumer(
+        await real.subscribe(spec, (deliveries) => {
+          for (const { token, message } of deliveries) {
+            if (!message) continue;
+            current.set(message.id, token);
+            idOf.set(token, message.id);
+          }
+          receive(deliveries);
+        }),
+      );
+      return {
+        ...consumer,
+        settle: (settlements) =>
+          consumer.settle(
+            settlements.map((one) => ({
+              ...one,
+              token: current.get(idOf.get(one.token) ?? '') ?? one.token,
+            })),
+          ),
+      };
+    },
+  }),
+  'no heartbeat': withConsumer(() => ({ extend: async (tokens) => tokens.map(() => 'settled') })),
+  'settlements are lost': withConsumer((consumer) => ({
+    settle: async (settlements) => {
+      await consumer.settle(settlements.slice(1));
+      return settlements.map(() => 'settled');
+    },
+  })),
+  'a retry is an ack': withConsumer((consumer) => ({
+    settle: (settlements) =>
+      consumer.settle(
+        settlements.map((one) => (one.kind === 'retry' ? { kind: 'ack', token: one.token } : one)),
+      ),
+  })),
+  'a release is an ack': (real) => ({
+    async subscribe(spec, receive) {
+      const out = new Set<DeliveryToken>();
+      const consumer = bindConsumer(
+        await real.subscribe(spec, (deliveries) => {
+          for (const { token } of deliveries) out.add(token);
+          receive(deliveries);
+        }),
+      );
+      return {
+        ...consumer,
+        settle: (settlements) =>
+          consumer.settle(
+            settlements.map((one) => (one.kind === 'release' ? { kind: 'ack', token: one.token } : one)),
+          ),
+        close: async () => {
+          await consumer.settle([...out].map((token) => ({ kind: 'ack', token })));
+          await consumer.close();
+        },
+      };
+    },
+  }),
+  'the retry state is forgotten': withDeliveries((delivery) => ({ ...delivery, state: undefined })),
+  'abandoned hand-outs are not counted': withDeliveries((delivery) => ({ ...delivery, abandoned: 0 })),
+  'dead letters are dropped': withConsumer((consumer) => ({
+    settle: (settlements) =>
+      consumer.settle(
+        settlements.map((one) => (one.kind === 'deadLetter' ? { kind: 'ack', token: one.token } : one)),
+      ),
+  })),
+  'dead letters forget their history': withConsumer((consumer) => ({
+    settle: (settlements) =>
+      consumer.settle(
+        settlements.map((one) =>
+          one.kind === 'deadLetter' ? { ...one, letter: { ...one.letter, history: [] } } : one,
+        ),
+      ),
+  })),
+  'redrive takes everything, whatever the filter': (real) => ({
+    deadLetters: { ...real.deadLetters, redrive: (_, limit) => real.deadLetters.redrive({}, limit) },
+  }),
+  'a delay is ignored': withOutgoing((one) => without(one, 'dueAt')),
+  'a priority is ignored': withOutgoing((one) => without(one, 'priority')),
+  'an expiry is ignored': withOutgoing((one) => ({ ...one, message: without(one.message, 'expiresAt') })),
+  'the key is lost': withOutgoing((one) => ({ ...one, message: without(one.message, 'key') })),
+  'deliveries are reversed': (real) => ({
+    subscribe: (spec, receive) => real.subscribe(spec, (deliveries) => receive([...deliveries].reverse())),
+  }),
+  'every message comes twice': (real) => ({
+    publish: async (batch) => {
+      await real.publish(batch);
+      return real.publish(batch);
+    },
+  }),
+  'one of a batch is not stored': (real) => ({
+    publish: async (batch) => {
+      await real.publish(batch.length > 1 ? batch.slice(1) : batch);
+      return batch.map(({ message }) => ({
+        id: message.id,
+        durability: real.capabilities.confirm,
+        confirmedAt: 0,
+      }));
+    },
+  }),
+  'prefetch is not kept': (real) => ({
+    subscribe: (spec, receive) => real.subscribe({ ...spec, prefetch: spec.prefetch * 10 }, receive),
+  }),
+  'a confirmation claims too much': (real) => ({
+    publish: async (batch) =>
+      (await real.publish(batch)).map((one) => ({ ...one, durability: 'replicated' as const })),
+  }),
+} as const satisfies Record<string, Wrap>;
+
+export type PlantedDefect = keyof typeof plantedDefects;
+
+export function plant(defect: PlantedDefect, engine: Engine): Engine {
+  return defective(engine, plantedDefects[defect]);
+}

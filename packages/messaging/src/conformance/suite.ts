@@ -1,0 +1,75 @@
+/**
+ * The conformance suite: what every engine of this toolkit has to show, for whoever writes one. It needs no test runner: `testEngine`
+ * returns cases to run or to register. What an engine cannot do is a case too, with the reason written out.
+ *
+ *   const cases = testEngine('my engine', capabilities, createFixture);
+ *   for (const one of cases) it(one.name, one.notApplicable ? () => {} : one.run);
+ */
+import type { Capabilities } from '../engine.ts';
+import { capabilityCases } from './capability-cases.ts';
+import { deliveryCases } from './delivery-cases.ts';
+import { failureCases } from './failure-cases.ts';
+import type { EngineFixture } from './fixture.ts';
+import { killCases } from './kill-cases.ts';
+
+export type { EngineFixture } from './fixture.ts';
+
+/** A case as it is written; `unless` gives the reason why it does not apply to an engine. */
+export interface ConformanceCase {
+  readonly name: string;
+  readonly unless?: (capabilities: Capabilities, fixture: EngineFixture) => string | undefined;
+  readonly run: (fixture: EngineFixture) => Promise<void>;
+}
+
+/** A case bound to one engine. */
+export interface EngineCase {
+  readonly name: string;
+  /** Why it is not run: the engine states that it cannot do this. */
+  readonly notApplicable: string | undefined;
+  /** Passes or throws; makes a store of its own and destroys it. */
+  readonly run: () => Promise<void>;
+}
+
+export const conformanceCases: readonly ConformanceCase[] = [
+  ...deliveryCases,
+  ...failureCases,
+  ...capabilityCases,
+  ...killCases,
+];
+
+/** `create` makes a fresh, empty store each time; `capabilities` are those its engine states when connected. */
+export function testEngine(
+  name: string,
+  capabilities: Capabilities,
+  create: () => Promise<EngineFixture>,
+  traits: Pick<EngineFixture, 'child'> = {},
+): readonly EngineCase[] {
+  return conformanceCases.map((one) => ({
+    name: `${name}: ${one.name}`,
+    notApplicable: one.unless?.(capabilities, traits as EngineFixture),
+    async run() {
+      const fixture = await create();
+      try {
+        await one.run(fixture);
+      } finally {
+        await fixture.destroy();
+      }
+    },
+  }));
+}
+
+/** Connects once, to learn what the engine states. */
+export async function capabilitiesOf(
+  create: () => Promise<EngineFixture>,
+): Promise<{ readonly capabilities: Capabilities; readonly traits: Pick<EngineFixture, 'child'> }> {
+  const { systemClock } = await import('../clock.ts');
+  const fixture = await create();
+  try {
+    const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+    const { capabilities } = connection;
+    await connection.close();
+    return { capabilities, traits: fixture.child ? { child: fixture.child } : {} };
+  } finally {
+    await fixture.destroy();
+  }
+}

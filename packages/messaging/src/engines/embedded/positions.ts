@@ -1,0 +1,38 @@
+/** Arithmetic on positions: what a position is stands in `schema.ts`. */
+import { POSITIONS_PER_LOG } from './schema.ts';
+import type { Cursor, Log } from './subscription.ts';
+
+export function emptyLog(log: number, level: number): Log {
+  const base = log * POSITIONS_PER_LOG + 1;
+  return { log, level, base, head: base - 1, floor: base };
+}
+
+/** The smaller of two times, where undefined means never. */
+export function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  if (a === undefined) return b;
+  return b === undefined || a < b ? a : b;
+}
+
+/** The first position a cursor still needs. */
+export function lowestOf(cursor: Cursor): number {
+  let lowest = cursor.next;
+  for (const position of cursor.flying) if (position < lowest) lowest = position;
+  return lowest;
+}
+
+/** `[[from, to], ...]` as JSON, or '' for none: what is handed out is mostly one run. */
+export function encodeRanges(positions: ReadonlySet<number>): string {
+  if (positions.size === 0) return '';
+  const sorted = Float64Array.from(positions).sort();
+  const ranges: [number, number][] = [];
+  for (const position of sorted) {
+    const last = ranges.at(-1);
+    if (last && last[1] + 1 === position) last[1] = position;
+    else ranges.push([position, position]);
+  }
+  return JSON.stringify(ranges);
+}
+
+export function decodeRanges(text: string): readonly (readonly [number, number])[] {
+  return text === '' ? [] : (JSON.parse(text) as [number, number][]);
+}

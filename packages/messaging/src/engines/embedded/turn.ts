@@ -1,0 +1,108 @@
+/**
+ * What passes between the engine and its writer. A turn is a list of operations that become one transaction; the
+ * writer holds no clock, so `now` comes with each turn and the answer says when the next one is wanted.
+ */
+import type {
+  DeadLetterFilter,
+  DeadLetterRecord,
+  EngineView,
+  Settlement,
+  SettleResult,
+  Topology,
+} from '../../engine.ts';
+import type { Durability } from '../../channel.ts';
+import type { MessagingErrorCode } from '../../errors.ts';
+
+export interface PublishRow {
+  readonly channel: string;
+  readonly level: number;
+  readonly key: string | null;
+  readonly expiresAt: number | null;
+  readonly dueAt: number | null;
+  readonly body: string;
+}
+
+export type Operation =
+  | { readonly op: 'declare'; readonly topology: Topology }
+  | { readonly op: 'publish'; readonly rows: readonly PublishRow[] }
+  | {
+      readonly op: 'subscribe';
+      readonly consumer: number;
+      readonly channel: string;
+      readonly subscription: string;
+      readonly prefetch: number;
+      readonly leaseMs: number;
+    }
+  | { readonly op: 'settle'; readonly consumer: number; readonly settlements: readonly Settlement[] }
+  | { readonly op: 'extend'; readonly consumer: number; readonly tokens: readonly number[] }
+  | { readonly op: 'pause'; readonly consumer: number }
+  | { readonly op: 'leave'; readonly consumer: number }
+  | { readonly op: 'inspect' }
+  | {
+      readonly op: 'listDead';
+      readonly filter: DeadLetterFilter;
+      readonly limit: number;
+      readonly after: string | undefined;
+    }
+  | { readonly op: 'redrive'; readonly filter: DeadLetterFilter; readonly limit: number }
+  | { readonly op: 'discard'; readonly filter: DeadLetterFilter; readonly limit: number };
+
+export interface MovedCount {
+  readonly moved: number;
+  readonly remaining: number;
+}
+
+/** The value of each operation, by its name. */
+export interface OperationValue {
+  declare: undefined;
+  publish: undefined;
+  subscribe: undefined;
+  settle: readonly SettleResult[];
+  extend: readonly SettleResult[];
+  pause: undefined;
+  leave: undefined;
+  inspect: Omit<EngineView, 'engine'>;
+  listDead: readonly DeadLetterRecord[];
+  redrive: MovedCount;
+  discard: MovedCount;
+}
+
+export interface Turn {
+  /** ms since the epoch. */
+  readonly now: number;
+  /** Monotonic ms: leases are measured by it. */
+  readonly monotonic: number;
+  readonly operations: readonly Operation[];
+}
+
+export type OperationResult =
+  | { readonly value: OperationValue[keyof OperationValue] }
+  | { readonly error: { readonly code: MessagingErrorCode; readonly message: string } };
+
+export interface HandOut {
+  readonly token: number;
+  readonly body: string;
+  readonly state: string | null;
+  readonly abandoned: number;
+}
+
+export interface TurnReply {
+  /** One per operation, in order. */
+  readonly results: readonly OperationResult[];
+  readonly handOuts: readonly { readonly consumer: number; readonly items: readonly HandOut[] }[];
+  /** ms since the epoch: when something falls due without anyone asking. */
+  readonly nextDueAt: number | undefined;
+  /** Monotonic ms: when the first lease ends. */
+  readonly nextLeaseEnd: number | undefined;
+}
+
+/**
+ * The one writer of the store. Turns are decided one after the other in the order of the calls, and `run` resolves
+ * only after its commit. It rejects only when the store is lost for good.
+ */
+export interface Writer {
+  /** What a commit of this writer means. */
+  readonly durability: Durability;
+  run(turn: Turn): Promise<TurnReply>;
+  close(): Promise<void>;
+}

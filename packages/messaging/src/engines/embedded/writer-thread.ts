@@ -1,0 +1,45 @@
+/** Entry of the writer thread: owns the file, runs one turn after the other, answers after each commit. */
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { parentPort, workerData } from 'node:worker_threads';
+import { MessagingError } from '../../errors.ts';
+import { Store } from './store.ts';
+import type { WriterThreadData, WriterThreadReply, WriterThreadRequest } from './writer.ts';
+
+const port = parentPort;
+if (!port) throw new Error('writer-thread.ts runs as a worker thread only');
+
+const answer = (reply: WriterThreadReply): void => port.postMessage(reply);
+
+try {
+  const { path, options } = workerData as WriterThreadData;
+  mkdirSync(dirname(path), { recursive: true });
+  const database = new DatabaseSync(path);
+  serve(database, new Store(database, options));
+  answer({ ready: true });
+} catch (error) {
+  const refused =
+    error instanceof MessagingError
+      ? { code: error.code, message: error.message }
+      : {
+          code: 'DB_MSG_ENGINE_UNSAFE' as const,
+          message: `the file cannot be opened: ${(error as Error).message}`,
+        };
+  answer({ refused });
+}
+
+function serve(database: DatabaseSync, store: Store): void {
+  port?.on('message', (request: WriterThreadRequest) => {
+    try {
+      if ('turn' in request) return answer({ reply: store.run(request.turn) });
+      store.close();
+      database.close();
+      port.close();
+    } catch (error) {
+      // Nothing is known about what was stored, and a failed sync must not be tried again: this thread is done.
+      answer({ failed: (error as Error).message });
+      port.close();
+    }
+  });
+}

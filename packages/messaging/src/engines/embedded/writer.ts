@@ -1,0 +1,143 @@
+/**
+ * The two writers of the embedded engine: a worker thread that owns the file, so that no sync ever blocks the event loop, and
+ * one in this thread on a database of the caller's (in memory), for simulations and tests. Both run the same `Store`.
+ */
+import type { DatabaseSync } from 'node:sqlite';
+import { Worker } from 'node:worker_threads';
+import { MessagingError, type MessagingErrorCode } from '../../errors.ts';
+import { Store, type StoreOptions } from './store.ts';
+import type { Turn, TurnReply, Writer } from './turn.ts';
+
+export interface WriterThreadData {
+  readonly path: string;
+  readonly options: StoreOptions;
+}
+
+export type WriterThreadRequest = { readonly turn: Turn } | { readonly close: true };
+
+export type WriterThreadReply =
+  | { readonly ready: true }
+  | { readonly reply: TurnReply }
+  | { readonly closed: true }
+  | { readonly refused: { readonly code: MessagingErrorCode; readonly message: string } }
+  | { readonly failed: string };
+
+/** Opens the file in a thread of its own. Rejects with DB_MSG_ENGINE_LOCKED or DB_MSG_ENGINE_UNSAFE. `onFatal` is called at most once. */
+export async function openWriterThread(
+  data: WriterThreadData,
+  onFatal: (error: Error) => void,
+): Promise<Writer> {
+  // The thread imports by relative paths only, so it needs none of the process's flags; some (--input-type) would break it.
+  // Sources run as .ts under type stripping, the published package as .js beside this file.
+  const entry = import.meta.url.endsWith('.ts') ? './writer-thread.ts' : './writer-thread.js';
+  const worker = new Worker(new URL(entry, import.meta.url), {
+    workerData: data,
+    name: 'doorbuster-bus-writer',
+    execArgv: [],
+  });
+  const writer = new ThreadWriter(worker, onFatal);
+  await writer.opened;
+  return writer;
+}
+
+interface Waiting {
+  readonly resolve: (reply: TurnReply) => void;
+  readonly reject: (error: Error) => void;
+}
+
+class ThreadWriter implements Writer {
+  readonly durability = 'disk';
+  readonly opened: Promise<void>;
+  readonly #worker: Worker;
+  readonly #waiting: Waiting[] = [];
+  readonly #onFatal: (error: Error) => void;
+  #settleOpen: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  #closed: (() => void) | undefined;
+  #lost: Error | undefined;
+
+  constructor(worker: Worker, onFatal: (error: Error) => void) {
+    this.#worker = worker;
+    this.#onFatal = onFatal;
+    this.opened = new Promise((resolve, reject) => {
+      this.#settleOpen = { resolve, reject };
+    });
+    worker.on('message', (message: WriterThreadReply) => this.#receive(message));
+    worker.on('error', (error: unknown) =>
+      this.#lose(error instanceof Error ? error : new Error(String(error))),
+    );
+    worker.on('exit', () => this.#exit());
+  }
+
+  run(turn: Turn): Promise<TurnReply> {
+    if (this.#lost) return Promise.reject(this.#lost);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+      this.#worker.postMessage({ turn } satisfies WriterThreadRequest);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#lost) return;
+    await new Promise<void>((resolve) => {
+      this.#closed = resolve;
+      this.#worker.postMessage({ close: true } satisfies WriterThreadRequest);
+    });
+  }
+
+  #receive(message: WriterThreadReply): void {
+    if ('reply' in message) this.#waiting.shift()?.resolve(message.reply);
+    else if ('ready' in message) this.#settleOpen?.resolve();
+    else if ('refused' in message)
+      this.#refuse(new MessagingError(message.refused.code, message.refused.message));
+    else if ('failed' in message) this.#lose(new Error(message.failed));
+  }
+
+  /** Opening was refused: that is told to the caller and is no failure of a running engine. */
+  #refuse(error: MessagingError): void {
+    this.#lost = error;
+    this.#settleOpen?.reject(error);
+  }
+
+  #exit(): void {
+    if (this.#lost) return;
+    if (this.#closed) {
+      this.#lost = new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
+      this.#closed();
+    } else this.#lose(new Error('the writer thread ended'));
+  }
+
+  #lose(cause: Error): void {
+    if (this.#lost) return;
+    this.#lost = new MessagingError('DB_MSG_ENGINE_FAILED', `the writer failed: ${cause.message}`, { cause });
+    this.#settleOpen?.reject(this.#lost);
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#lost);
+    this.#closed?.();
+    this.#onFatal(this.#lost);
+  }
+}
+
+/**
+ * A writer in this thread on a database that stays the caller's: it is neither configured for durability nor closed. A crash is
+ * simulated by dropping everything and opening a new writer on `serialize`d bytes.
+ */
+export function openInProcessWriter(
+  database: DatabaseSync,
+  options: { readonly keepUnsubscribedMs?: number } = {},
+): Writer {
+  const store = new Store(database, {
+    durable: false,
+    keepUnsubscribedMs: options.keepUnsubscribedMs ?? 7 * 86_400_000,
+  });
+  let closed = false;
+  return {
+    durability: 'memory',
+    async run(turn) {
+      if (closed) throw new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
+      return store.run(turn);
+    },
+    async close() {
+      if (!closed) store.close();
+      closed = true;
+    },
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * Every operational error of the toolkit, in one catalogue: a stable code, whether trying again can help, and what
+ * it means. Rejections (an `Outcome`, a `SettleResult`) are values and do not appear here; broken invariants are bugs.
+ */
+export const errorCatalogue = {
+  DB_MSG_CHANNEL_CONTRADICTION: {
+    retryable: false,
+    meaning: 'A channel asks for things that exclude each other.',
+  },
+  DB_MSG_UNSUPPORTED_CAPABILITY: {
+    retryable: false,
+    meaning: 'The connected engine cannot do what a channel requires.',
+  },
+  DB_MSG_UNKNOWN_CHANNEL: { retryable: false, meaning: 'The channel was never declared on this bus.' },
+  DB_MSG_ALREADY_DECLARED: { retryable: false, meaning: 'Another channel or subscription has this name.' },
+  DB_MSG_INVALID_OPTIONS: { retryable: false, meaning: 'An option is out of its bounds.' },
+  DB_MSG_INVALID_DATA: {
+    retryable: false,
+    meaning: 'The data does not fit the contract of the channel; nothing was published.',
+  },
+  DB_MSG_MALFORMED: { retryable: false, meaning: 'What was received is not a CloudEvent.' },
+  DB_MSG_MESSAGE_TOO_LARGE: {
+    retryable: false,
+    meaning: 'The encoded message is larger than the engine takes.',
+  },
+  DB_MSG_NOT_STARTED: { retryable: false, meaning: 'The bus has not been started.' },
+  DB_MSG_STOPPED: { retryable: false, meaning: 'The bus or its engine has been stopped.' },
+  DB_MSG_ENGINE_LOCKED: {
+    retryable: false,
+    meaning: 'Another process, or another engine of this one, holds the file.',
+  },
+  DB_MSG_ENGINE_UNSAFE: { retryable: false, meaning: 'The store cannot keep the promised durability.' },
+  DB_MSG_DISK_FULL: { retryable: true, meaning: 'No room on the disk; nothing of the batch was stored.' },
+  DB_MSG_ENGINE_FAILED: {
+    retryable: false,
+    meaning: 'The store failed in a way after which its state is unknown; start again.',
+  },
+  DB_MSG_REQUEST_TIMEOUT: {
+    retryable: true,
+    meaning: 'No reply came in time; the request may still be handled.',
+  },
+  DB_MSG_RATE_CAP_FULL: { retryable: true, meaning: 'Too many callers already wait for the rate cap.' },
+  DB_MSG_BULKHEAD_FULL: { retryable: true, meaning: 'All places and the queue behind them are taken.' },
+  DB_MSG_BREAKER_OPEN: { retryable: true, meaning: 'The circuit breaker is open; the call was not made.' },
+} as const satisfies Record<string, { readonly retryable: boolean; readonly meaning: string }>;
+
+export type MessagingErrorCode = keyof typeof errorCatalogue;
+
+export class MessagingError extends Error {
+  override readonly name: string = 'MessagingError';
+  readonly code: MessagingErrorCode;
+  readonly retryable: boolean;
+  /** How long to wait before trying again, where that is known. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    code: MessagingErrorCode,
+    message: string,
+    options: { cause?: unknown; retryAfterMs?: number } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.retryable = errorCatalogue[code].retryable;
+    this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+export interface UnmetRequirement {
+  readonly channel: string;
+  /** The capability asked for, for instance `delay`. */
+  readonly feature: string;
+  readonly asked: string;
+  readonly available: string;
+  readonly remedies: readonly string[];
+}
+
+/** Thrown by `bus.start()`: names the engine and, for every channel, what was asked, what there is and what to do. */
+export class UnsupportedCapabilityError extends MessagingError {
+  override readonly name = 'UnsupportedCapabilityError';
+  readonly engine: string;
+  readonly unmet: readonly UnmetRequirement[];
+
+  constructor(engine: string, unmet: readonly UnmetRequirement[]) {
+    const lines = unmet.map(
+      (one) =>
+        `channel "${one.channel}" requires ${one.feature} (${one.asked}); engine "${engine}" offers ${one.available}. ` +
+        `Remedies: ${one.remedies.join('; or ')}.`,
+    );
+    super('DB_MSG_UNSUPPORTED_CAPABILITY', lines.join('\n'));
+    this.engine = engine;
+    this.unmet = unmet;
+  }
+}

@@ -1,0 +1,86 @@
+/** The public surface of the toolkit, written by hand. Engines have sub-paths of their own: `@doorbuster/messaging/engines/embedded`. */
+export { createBus } from './bus.ts';
+export type {
+  BatchHandler,
+  BatchSubscribeOptions,
+  Bus,
+  BusOptions,
+  BusView,
+  DeadLetters,
+  Handler,
+  PublishItem,
+  SubscribeOptions,
+  Subscription,
+} from './bus.ts';
+export { defineChannel } from './channel.ts';
+export type {
+  Channel,
+  ChannelData,
+  ChannelDefinition,
+  ChannelRequirements,
+  Durability,
+  EmulatableFeature,
+  FailureOrder,
+  NamedDefinition,
+  PublishOptions,
+  ReplyData,
+} from './channel.ts';
+export type { ContractSchema, DataOf, StandardSchema } from './contract.ts';
+export { pause, systemClock } from './clock.ts';
+export type { CancelTimer, Clock } from './clock.ts';
+export { createManualClock } from './manual-clock.ts';
+export type { ManualClock } from './manual-clock.ts';
+export { createIds, systemRandomness } from './ids.ts';
+export type { Ids, Randomness } from './ids.ts';
+export { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
+export type { Message } from './message.ts';
+export { ack, deadLetter, reply, retry, snooze } from './outcome.ts';
+export type { Outcome } from './outcome.ts';
+export type { RetryPolicy } from './attempts.ts';
+export type { HandlerContext } from './subscription.ts';
+export { silentLog } from './log.ts';
+export type { Log } from './log.ts';
+export { errorCatalogue, MessagingError, UnsupportedCapabilityError } from './errors.ts';
+export type { MessagingErrorCode, UnmetRequirement } from './errors.ts';
+export type {
+  Capabilities,
+  ChannelSpec,
+  ChannelView,
+  Consumer,
+  ConsumerSpec,
+  DeadLetterFilter,
+  DeadLetterRecord,
+  DeadLetterStore,
+  Delivery,
+  DeliveryToken,
+  Engine,
+  EngineConnection,
+  EngineContext,
+  EngineView,
+  FailureRecord,
+  Letter,
+  OutgoingMessage,
+  PublishConfirmation,
+  Settlement,
+  SettleResult,
+  SubscriptionView,
+  Support,
+  Topology,
+} from './engine.ts';
+export { createRateCap } from './resilience/rate-cap.ts';
+export type { RateCap, RateCapOptions } from './resilience/rate-cap.ts';
+export { createBulkhead } from './resilience/bulkhead.ts';
+export type { Bulkhead, BulkheadOptions } from './resilience/bulkhead.ts';
+export { createCircuitBreaker } from './resilience/circuit-breaker.ts';
+export type { BreakerState, CircuitBreaker, CircuitBreakerOptions } from './resilience/circuit-breaker.ts';
+export {
+  appendToOutbox,
+  createOutboxWriter,
+  outboxSchema,
+  sqliteOutbox,
+  sqliteOutboxSource,
+} from './outbox.ts';
+export type { OutboxMessageOptions, OutboxRow, OutboxSource } from './outbox.ts';
+export { createRelay } from './relay.ts';
+export type { Relay, RelayOptions } from './relay.ts';
+export { alreadyHandled, inboxSchema, purgeInbox } from './inbox.ts';

@@ -1,0 +1,36 @@
+/** What a handler says about a message: a closed set of values, never an exception. */
+export type Outcome =
+  | { readonly kind: 'ack'; readonly reply?: unknown }
+  | { readonly kind: 'retry'; readonly reason: string; readonly delayMs?: number }
+  | { readonly kind: 'snooze'; readonly delayMs: number }
+  | { readonly kind: 'deadLetter'; readonly reason: string };
+
+const ACK: Outcome = Object.freeze({ kind: 'ack' });
+
+/** Handled: the message is settled for this subscription. */
+export function ack(): Outcome {
+  return ACK;
+}
+
+/** Handled, and `data` goes back to whoever asked with `bus.request`. Without an asker it is `ack()`. */
+export function reply(data: unknown): Outcome {
+  return { kind: 'ack', reply: data };
+}
+
+/** Failed; try again. Counts as an attempt. Without `delayMs` the subscription's retry policy decides when. */
+export function retry(options: { readonly delayMs?: number; readonly reason?: string } = {}): Outcome {
+  const reason = options.reason ?? 'the handler asked for a retry';
+  return options.delayMs === undefined
+    ? { kind: 'retry', reason }
+    : { kind: 'retry', reason, delayMs: options.delayMs };
+}
+
+/** Not yet: bring it again after `delayMs`. Not a failure and not an attempt. */
+export function snooze(delayMs: number): Outcome {
+  return { kind: 'snooze', delayMs };
+}
+
+/** Will never work: park it for a person at once, with the reason. */
+export function deadLetter(reason: string): Outcome {
+  return { kind: 'deadLetter', reason };
+}

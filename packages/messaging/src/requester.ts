@@ -1,0 +1,100 @@
+/**
+ * Request and reply: one ephemeral reply channel per bus, made at the first request. A reply finds its request by `causationId`.
+ * Replies are not durable past their asker: a process that is gone has nobody to tell.
+ */
+import type { Channel } from './channel.ts';
+import type { CancelTimer, Clock } from './clock.ts';
+import type { Consumer, Delivery, EngineConnection, OutgoingMessage } from './engine.ts';
+import { MessagingError } from './errors.ts';
+import type { Ids } from './ids.ts';
+
+interface Asked {
+  readonly channel: Channel;
+  readonly resolve: (data: unknown) => void;
+  readonly reject: (error: Error) => void;
+  readonly cancelTimeout: CancelTimer;
+}
+
+const SUBSCRIPTION = 'replies';
+const PREFETCH = 100;
+const LEASE_MS = 30_000;
+
+export class Requester {
+  readonly #connection: EngineConnection;
+  readonly #clock: Clock;
+  readonly #name: string;
+  readonly #asked = new Map<string, Asked>();
+  readonly #opened: Promise<Consumer>;
+
+  constructor(parts: { readonly connection: EngineConnection; readonly clock: Clock; readonly ids: Ids }) {
+    this.#connection = parts.connection;
+    this.#clock = parts.clock;
+    this.#name = `replies.${parts.ids.next()}`;
+    this.#opened = this.#open();
+  }
+
+  async ask(channel: Channel, request: OutgoingMessage, timeoutMs: number): Promise<unknown> {
+    await this.#opened;
+    const { id, headers } = request.message;
+    const expiresAt = new Date(this.#clock.now() + timeoutMs).toISOString();
+    const message = { ...request.message, expiresAt, headers: { ...headers, replyto: this.#name } };
+    const replied = new Promise((resolve, reject) => {
+      const cancelTimeout = this.#clock.setTimer(timeoutMs, () => {
+        this.#asked.delete(id);
+        reject(
+          new MessagingError(
+            'DB_MSG_REQUEST_TIMEOUT',
+            `no reply on "${channel.name}" within ${timeoutMs} ms`,
+          ),
+        );
+      });
+      this.#asked.set(id, { channel, resolve, reject, cancelTimeout });
+    });
+    // The publish may fail after the time-out did; one of the two is told.
+    replied.catch(() => {});
+    await this.#connection.publish([{ ...request, message }]);
+    return replied;
+  }
+
+  stop(): void {
+    for (const asked of this.#asked.values()) {
+      asked.cancelTimeout();
+      asked.reject(new MessagingError('DB_MSG_STOPPED', 'the bus was stopped before the reply came'));
+    }
+    this.#asked.clear();
+  }
+
+  async #open(): Promise<Consumer> {
+    const channel = {
+      name: this.#name,
+      order: 'none',
+      onFailure: 'skip',
+      priorityLevels: 1,
+      ephemeral: true,
+    } as const;
+    await this.#connection.declare({
+      channels: [channel],
+      subscriptions: [{ channel: this.#name, name: SUBSCRIPTION }],
+    });
+    return this.#connection.subscribe(
+      { channel: this.#name, subscription: SUBSCRIPTION, prefetch: PREFETCH, leaseMs: LEASE_MS },
+      (deliveries) => void this.#receive(deliveries),
+    );
+  }
+
+  async #receive(deliveries: readonly Delivery[]): Promise<void> {
+    const consumer = await this.#opened;
+    for (const { message } of deliveries) {
+      const asked = this.#asked.get(message?.causationId ?? '');
+      if (!asked || !message) continue;
+      this.#asked.delete(message.causationId ?? '');
+      asked.cancelTimeout();
+      const fault = await asked.channel.checkReply?.(message.data);
+      if (fault === undefined) asked.resolve(message.data);
+      else
+        asked.reject(new MessagingError('DB_MSG_INVALID_DATA', `reply on "${asked.channel.name}": ${fault}`));
+    }
+    // A reply that cannot be settled any more (the bus stops) goes with its ephemeral channel.
+    await consumer.settle(deliveries.map(({ token }) => ({ kind: 'ack', token }))).catch(() => {});
+  }
+}

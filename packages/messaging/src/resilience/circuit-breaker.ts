@@ -1,0 +1,191 @@
+/**
+ * A circuit breaker over a sliding window of calls.
+ *
+ *   closed    -- failures/calls >= threshold, at least minimumCalls --> open
+ *   open      -- openMs passed, on the next call                    --> half-open
+ *   half-open -- probes calls succeeded                             --> closed
+ *   half-open -- one call failed                                    --> open, openMs doubled up to maxOpenMs
+ *
+ * A refusal that says nothing about the provider's health (a bad phone number) is not a failure: `isFailure` decides.
+ */
+import type { Clock } from '../clock.ts';
+import { MessagingError } from '../errors.ts';
+
+export type BreakerState = 'closed' | 'open' | 'half-open';
+
+export interface CircuitBreakerOptions {
+  readonly clock: Clock;
+  /** Share of failed calls in the window that opens it. Default 0.5. */
+  readonly threshold?: number;
+  /** Calls in the window before it may open. Default 10. */
+  readonly minimumCalls?: number;
+  /** Window in ms. Default 10,000. */
+  readonly windowMs?: number;
+  /** First time it stays open, ms. Default 5,000. */
+  readonly openMs?: number;
+  /** Longest time it stays open, ms. Default 60,000. */
+  readonly maxOpenMs?: number;
+  /** Successful calls in half-open that close it; as many run at once at most. Default 1. */
+  readonly probes?: number;
+  /** Whether a thrown error, or a returned value, counts as a failure. Default: every throw, no value. */
+  readonly isFailure?: (result: { readonly error: unknown } | { readonly value: unknown }) => boolean;
+  /** Told about each change of state, after it. */
+  readonly onChange?: (change: {
+    readonly from: BreakerState;
+    readonly to: BreakerState;
+    readonly at: number;
+  }) => void;
+}
+
+export interface CircuitBreaker {
+  /** Calls `fn` and hands on what it does, or rejects with DB_MSG_BREAKER_OPEN (with `retryAfterMs`) without calling it. */
+  run<T>(fn: () => Promise<T> | T): Promise<T>;
+  readonly state: BreakerState;
+  view(): {
+    readonly state: BreakerState;
+    readonly calls: number;
+    readonly failures: number;
+    readonly retryAfterMs: number;
+  };
+}
+
+/** The window is kept as ten slices, so that it slides without a record per call. */
+const SLICES = 10;
+
+export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
+  return new SlidingBreaker(options);
+}
+
+class SlidingBreaker implements CircuitBreaker {
+  readonly #options: Required<CircuitBreakerOptions>;
+  #slices: { start: number; calls: number; failures: number }[] = [];
+  #state: BreakerState = 'closed';
+  #openedFor: number;
+  #reopensAt = 0;
+  #probing = 0;
+  #succeeded = 0;
+
+  constructor(options: CircuitBreakerOptions) {
+    this.#options = {
+      threshold: 0.5,
+      minimumCalls: 10,
+      windowMs: 10_000,
+      openMs: 5_000,
+      maxOpenMs: 60_000,
+      probes: 1,
+      isFailure: (result) => 'error' in result,
+      onChange: () => {},
+      ...options,
+    };
+    const { threshold, minimumCalls, probes } = this.#options;
+    if (!(threshold > 0 && threshold <= 1) || !(minimumCalls >= 1) || !(probes >= 1)) {
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        'a breaker needs 0 < threshold <= 1, minimumCalls >= 1 and probes >= 1',
+      );
+    }
+    this.#openedFor = this.#options.openMs;
+  }
+
+  get state(): BreakerState {
+    return this.#state;
+  }
+
+  view(): { state: BreakerState; calls: number; failures: number; retryAfterMs: number } {
+    const { calls, failures } = this.#sums();
+    return { state: this.#state, calls, failures, retryAfterMs: this.#retryAfter() };
+  }
+
+  async run<T>(fn: () => Promise<T> | T): Promise<T> {
+    this.#admit();
+    const admittedIn = this.#state;
+    if (admittedIn === 'half-open') this.#probing += 1;
+    let failed = true;
+    try {
+      const value = await fn();
+      failed = this.#options.isFailure({ value });
+      return value;
+    } catch (error) {
+      failed = this.#options.isFailure({ error });
+      throw error;
+    } finally {
+      this.#record(admittedIn, failed);
+    }
+  }
+
+  #admit(): void {
+    if (this.#state === 'open' && this.#retryAfter() === 0) {
+      this.#probing = 0;
+      this.#succeeded = 0;
+      this.#change('half-open');
+    }
+    const refused =
+      this.#state === 'open' || (this.#state === 'half-open' && this.#probing >= this.#options.probes);
+    if (refused) {
+      throw new MessagingError('DB_MSG_BREAKER_OPEN', 'the circuit breaker is open', {
+        retryAfterMs: this.#retryAfter(),
+      });
+    }
+  }
+
+  #record(admittedIn: BreakerState, failed: boolean): void {
+    if (admittedIn !== this.#state) return; // A call of an earlier state says nothing about this one.
+    if (this.#state === 'half-open') return this.#recordProbe(failed);
+    const slice = this.#slice();
+    slice.calls += 1;
+    if (failed) slice.failures += 1;
+    const { calls, failures } = this.#sums();
+    if (failed && calls >= this.#options.minimumCalls && failures / calls >= this.#options.threshold)
+      this.#open();
+  }
+
+  #recordProbe(failed: boolean): void {
+    this.#probing -= 1;
+    if (failed) {
+      this.#openedFor = Math.min(this.#openedFor * 2, this.#options.maxOpenMs);
+      return this.#open();
+    }
+    this.#succeeded += 1;
+    if (this.#succeeded < this.#options.probes) return;
+    this.#openedFor = this.#options.openMs;
+    this.#slices = [];
+    this.#change('closed');
+  }
+
+  #open(): void {
+    this.#reopensAt = this.#options.clock.monotonic() + this.#openedFor;
+    this.#change('open');
+  }
+
+  #retryAfter(): number {
+    return this.#state === 'open' ? Math.max(0, this.#reopensAt - this.#options.clock.monotonic()) : 0;
+  }
+
+  #change(to: BreakerState): void {
+    const from = this.#state;
+    this.#state = to;
+    this.#options.onChange({ from, to, at: this.#options.clock.now() });
+  }
+
+  #slice(): { start: number; calls: number; failures: number } {
+    const length = this.#options.windowMs / SLICES;
+    const start = Math.floor(this.#options.clock.monotonic() / length) * length;
+    const last = this.#slices.at(-1);
+    if (last?.start === start) return last;
+    const slice = { start, calls: 0, failures: 0 };
+    this.#slices.push(slice);
+    return slice;
+  }
+
+  #sums(): { calls: number; failures: number } {
+    const oldest = this.#options.clock.monotonic() - this.#options.windowMs;
+    while (this.#slices[0] && this.#slices[0].start <= oldest) this.#slices.shift();
+    let calls = 0;
+    let failures = 0;
+    for (const slice of this.#slices) {
+      calls += slice.calls;
+      failures += slice.failures;
+    }
+    return { calls, failures };
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * A rate cap: at most `permits` takes per `perMs`, smoothed (GCRA, the leaky bucket as a meter), with a burst.
+ * One number is kept: the theoretical time of the next take. It caps one process; a provider's limit that several
+ * processes share has to be divided among them.
+ */
+import type { Clock } from '../clock.ts';
+import { pause } from '../clock.ts';
+import { MessagingError } from '../errors.ts';
+
+export interface RateCapOptions {
+  readonly clock: Clock;
+  /** Takes allowed per `perMs`; above 0. */
+  readonly permits: number;
+  /** Length of the window in ms. Default 1,000. */
+  readonly perMs?: number;
+  /** Takes that may come at once after a quiet time. Default 1: evenly spaced. */
+  readonly burst?: number;
+  /** Longest time a caller of `take` waits, ms; beyond it DB_MSG_RATE_CAP_FULL. Default: no limit. */
+  readonly maxWaitMs?: number;
+}
+
+export interface RateCap {
+  /** Waits for its turn, in the order of the calls. Rejects with DB_MSG_RATE_CAP_FULL, or the signal's reason. */
+  take(signal?: AbortSignal): Promise<void>;
+  /** Takes at once and returns 0, or takes nothing and returns the ms until a take would succeed. */
+  tryTake(): number;
+  /** The provider said "slow down": nothing is granted for `ms` from now. */
+  backOff(ms: number): void;
+}
+
+export function createRateCap(options: RateCapOptions): RateCap {
+  const { clock, maxWaitMs = Number.POSITIVE_INFINITY } = options;
+  const perMs = options.perMs ?? 1_000;
+  const burst = options.burst ?? 1;
+  if (!(options.permits > 0) || !(perMs > 0) || !(burst >= 1)) {
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      'a rate cap needs permits > 0, perMs > 0 and burst >= 1',
+    );
+  }
+  const spacing = perMs / options.permits;
+  const tolerance = spacing * (burst - 1);
+  let next = Number.NEGATIVE_INFINITY;
+
+  const waitFor = (now: number): number => Math.max(0, next - tolerance - now);
+  const grant = (now: number): void => {
+    next = Math.max(next, now) + spacing;
+  };
+
+  return {
+    async take(signal) {
+      signal?.throwIfAborted();
+      const now = clock.monotonic();
+      const wait = waitFor(now);
+      if (wait > maxWaitMs) {
+        throw new MessagingError('DB_MSG_RATE_CAP_FULL', `the rate cap is booked for ${Math.ceil(wait)} ms`, {
+          retryAfterMs: wait,
+        });
+      }
+      // Booked before the wait, so that callers are served in order; an aborted booking is lost, never doubled.
+      grant(now);
+      if (wait > 0) await pause(clock, wait, signal);
+      signal?.throwIfAborted();
+    },
+    tryTake() {
+      const now = clock.monotonic();
+      const wait = waitFor(now);
+      if (wait === 0) grant(now);
+      return wait;
+    },
+    backOff(ms) {
+      next = Math.max(next, clock.monotonic() + ms + tolerance);
+    },
+  };
+}

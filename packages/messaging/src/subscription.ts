@@ -1,0 +1,446 @@
+/**
+ * One running subscription: takes deliveries, checks them, calls the handler with bounded concurrency, turns its outcome into a
+ * settlement, keeps leases alive meanwhile and drains.
+ *
+ *   received -> buffered -> handled -> settling -> gone
+ *                  |           |          '-- rejected: tried again while the lease lives
+ *                  |           '-- heartbeat every third of the lease
+ *                  '-- released when the bus stops
+ */
+import {
+  type AttemptState,
+  deadLetterSettlement,
+  describeError,
+  isExhausted,
+  isSuspect,
+  nextAttempt,
+  readAttempts,
+  recordFailure,
+  retrySettlement,
+  type RetryPolicy,
+} from './attempts.ts';
+import type { Channel } from './channel.ts';
+import type { CancelTimer, Clock } from './clock.ts';
+import { pause } from './clock.ts';
+import type { Consumer, Delivery, DeliveryToken, EngineConnection, Settlement } from './engine.ts';
+import type { Ids } from './ids.ts';
+import type { Log } from './log.ts';
+import type { Message } from './message.ts';
+import type { Outcome } from './outcome.ts';
+
+/** What a handler may know about the attempt it is part of. */
+export interface HandlerContext {
+  /** 1 for the first. */
+  readonly attempt: number;
+  /** Aborted when the lease was lost (another will handle the message) or the drain time is over. */
+  readonly signal: AbortSignal;
+  /** Set when a person redrove this message. */
+  readonly redrive: { readonly deadLetterId: string; readonly count: number } | undefined;
+}
+
+export interface SubscriptionSettings {
+  readonly channel: Channel;
+  readonly name: string;
+  readonly concurrency: number;
+  readonly prefetch: number;
+  readonly leaseMs: number;
+  readonly retries: Required<RetryPolicy>;
+  /** Messages per call; 1 without batches. */
+  readonly batchMax: number;
+  readonly handle: (
+    messages: readonly Message[],
+    contexts: readonly HandlerContext[],
+  ) => readonly Outcome[] | Promise<readonly Outcome[]>;
+  /** Publishes the reply of a request; undefined data means there is none. */
+  readonly sendReply: (request: Message, data: unknown) => Promise<void>;
+}
+
+export interface SubscriptionParts {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+}
+
+interface Attempt {
+  readonly delivery: Delivery;
+  readonly message: Message;
+  state: AttemptState;
+  abort: AbortController | undefined;
+}
+
+export interface SubscriptionCounts {
+  readonly handling: number;
+  readonly handled: number;
+  readonly failed: number;
+  readonly lost: number;
+}
+
+const SETTLE_RETRY_MS = 500;
+const SUSPECT_PUT_OFF_MS = 250;
+
+export class RunningSubscription {
+  readonly settings: SubscriptionSettings;
+  readonly #parts: SubscriptionParts;
+  readonly #fields: Readonly<Record<string, unknown>>;
+  #consumer: Consumer | undefined;
+  readonly #buffer: Delivery[] = [];
+  /** Everything received and not known to be settled: what the heartbeat keeps. */
+  readonly #held = new Map<DeliveryToken, Attempt | undefined>();
+  #settlements: Settlement[] = [];
+  #settlePlanned = false;
+  readonly #settling = new Set<Promise<void>>();
+  #left = false;
+  /** The one message on hand that may be what kills its process. */
+  #suspect: DeliveryToken | undefined;
+  #handling = 0;
+  #handled = 0;
+  #failed = 0;
+  #lost = 0;
+  #stopping = false;
+  #abandonedDrain = false;
+  #idle: (() => void) | undefined;
+  #cancelHeartbeat: CancelTimer = () => {};
+
+  constructor(settings: SubscriptionSettings, parts: SubscriptionParts) {
+    this.settings = settings;
+    this.#parts = parts;
+    this.#fields = { channel: settings.channel.name, subscription: settings.name };
+  }
+
+  async start(connection: EngineConnection): Promise<void> {
+    const { channel, name, prefetch, leaseMs } = this.settings;
+    this.#consumer = await connection.subscribe(
+      { channel: channel.name, subscription: name, prefetch, leaseMs },
+      (deliveries) => this.#receive(deliveries),
+    );
+    this.#beat();
+    // Deliveries may have come before the consumer was known here.
+    this.#pump();
+    this.#planSettle();
+  }
+
+  counts(): SubscriptionCounts {
+    return { handling: this.#handling, handled: this.#handled, failed: this.#failed, lost: this.#lost };
+  }
+
+  /** Takes nothing new, gives back what no handler has, waits `drainMs` for the handlers, then leaves. */
+  async stop(drainMs: number): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    await this.#consumer?.pause();
+    for (const delivery of this.#buffer.splice(0)) this.#settle({ kind: 'release', token: delivery.token });
+    if (this.#handling > 0) await this.#drained(drainMs);
+    await this.#allSettled();
+    this.#left = true;
+    this.#cancelHeartbeat();
+    await this.#consumer?.close();
+  }
+
+  async #drained(drainMs: number): Promise<void> {
+    const idle = new Promise<void>((resolve) => {
+      this.#idle = resolve;
+    });
+    const over = new AbortController();
+    const timeUp = pause(this.#parts.clock, drainMs, over.signal);
+    await Promise.race([idle, timeUp]);
+    over.abort();
+    if (this.#handling === 0) return;
+    this.#parts.log.warn(
+      { ...this.#fields, handling: this.#handling },
+      'handlers still ran when the drain time was over; their messages will be handed out again',
+    );
+    this.#abandonedDrain = true;
+    for (const attempt of this.#held.values()) attempt?.abort?.abort(new Error('the bus is stopping'));
+  }
+
+  #receive(deliveries: readonly Delivery[]): void {
+    for (const delivery of deliveries) {
+      this.#held.set(delivery.token, undefined);
+      if (this.#stopping) this.#settle({ kind: 'release', token: delivery.token });
+      else if (isSuspect(delivery)) this.#quarantine(delivery);
+      else this.#buffer.push(delivery);
+    }
+    this.#pump();
+  }
+
+  /** One suspect at a time; the others are put off, and that is durable before the one is handled. */
+  #quarantine(delivery: Delivery): void {
+    const now = this.#parts.clock.now();
+    if (this.#suspect !== undefined) {
+      return this.#settle(retrySettlement(delivery, readAttempts(delivery, now), now + SUSPECT_PUT_OFF_MS));
+    }
+    this.#suspect = delivery.token;
+    void this.#allSettled().then(() => {
+      if (this.#stopping) return this.#settle({ kind: 'release', token: delivery.token });
+      this.#buffer.unshift(delivery);
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    while (
+      !this.#stopping &&
+      this.#consumer &&
+      this.#buffer.length > 0 &&
+      this.#handling < this.settings.concurrency
+    ) {
+      const taken = this.#buffer.splice(0, this.settings.batchMax);
+      this.#handling += 1;
+      void this.#work(taken).finally(() => {
+        this.#handling -= 1;
+        if (this.#handling === 0) this.#idle?.();
+        this.#pump();
+      });
+    }
+  }
+
+  async #work(deliveries: readonly Delivery[]): Promise<void> {
+    const attempts: Attempt[] = [];
+    for (const delivery of deliveries) {
+      const attempt = await this.#prepare(delivery);
+      if (attempt) attempts.push(attempt);
+    }
+    if (attempts.length === 0) return;
+    const again = await this.#attempt(attempts);
+    // Immediate attempts of a batch go one by one, so that a good message is not tied to a bad one.
+    for (const attempt of again) {
+      let left = [attempt];
+      while (left.length > 0) left = await this.#attempt(left);
+    }
+  }
+
+  /** The message of a delivery that is worth handling; the others are settled here as dead letters. */
+  async #prepare(delivery: Delivery): Promise<Attempt | undefined> {
+    const now = this.#parts.clock.now();
+    const state = readAttempts(delivery, now);
+    const { message } = delivery;
+    if (!message)
+      return this.#refuse(
+        delivery,
+        recordFailure(state, 'malformed', delivery.malformed ?? 'malformed', now),
+        delivery.malformed ?? 'malformed',
+      );
+    const attempt = { delivery, message, state, abort: undefined };
+    if (isExhausted(this.settings.retries, state)) {
+      return this.#refuse(delivery, state, state.history.at(-1)?.reason ?? 'no attempts left');
+    }
+    const checked = this.#check(message);
+    const fault = checked instanceof Promise ? await checked : checked;
+    if (fault !== undefined)
+      return this.#refuse(
+        delivery,
+        recordFailure(state, 'invalid', fault, now),
+        `does not fit its contract: ${fault}`,
+      );
+    this.#held.set(delivery.token, attempt);
+    return attempt;
+  }
+
+  #check(message: Message): string | undefined | Promise<string | undefined> {
+    const { channel } = this.settings;
+    if (message.version > channel.version)
+      return `version ${message.version} is newer than the known ${channel.version}`;
+    return channel.check(message.data);
+  }
+
+  #refuse(delivery: Delivery, state: AttemptState, reason: string): undefined {
+    this.#failed += 1;
+    this.#park(delivery, state, reason);
+    return undefined;
+  }
+
+  /** Calls the handler once and settles; returns what wants another attempt at once. */
+  async #attempt(attempts: readonly Attempt[]): Promise<Attempt[]> {
+    const outcomes = await this.#call(attempts);
+    const again: Attempt[] = [];
+    for (const [index, attempt] of attempts.entries()) {
+      const outcome = outcomes[index] as Outcome | { readonly kind: 'threw'; readonly reason: string };
+      if (await this.#conclude(attempt, outcome)) again.push(attempt);
+    }
+    return again;
+  }
+
+  async #call(
+    attempts: readonly Attempt[],
+  ): Promise<readonly (Outcome | { kind: 'threw'; reason: string })[]> {
+    try {
+      const outcomes = await this.settings.handle(
+        attempts.map((one) => one.message),
+        attempts.map((one) => contextOf(one)),
+      );
+      if (outcomes.length !== attempts.length || outcomes.some((one) => one?.kind === undefined)) {
+        throw new TypeError(
+          `the handler returned ${outcomes.filter((one) => one?.kind !== undefined).length} outcomes for ${attempts.length} messages`,
+        );
+      }
+      return outcomes;
+    } catch (error) {
+      const reason = describeError(error);
+      return attempts.map(() => ({ kind: 'threw', reason }));
+    }
+  }
+
+  /** Turns one outcome into a settlement; true when the message wants another attempt at once. */
+  async #conclude(
+    attempt: Attempt,
+    outcome: Outcome | { readonly kind: 'threw'; readonly reason: string },
+  ): Promise<boolean> {
+    const { delivery } = attempt;
+    const now = this.#parts.clock.now();
+    switch (outcome.kind) {
+      case 'ack': {
+        const failure =
+          outcome.reply === undefined ? undefined : await this.#reply(attempt.message, outcome.reply);
+        if (failure !== undefined) return this.#fail(attempt, 'threw', failure, undefined);
+        this.#handled += 1;
+        this.#settle({ kind: 'ack', token: delivery.token });
+        return false;
+      }
+      case 'snooze':
+        this.#settle(retrySettlement(delivery, attempt.state, now + outcome.delayMs));
+        return false;
+      case 'deadLetter':
+        this.#failed += 1;
+        attempt.state = recordFailure(attempt.state, 'deadLetter', outcome.reason, now);
+        this.#park(delivery, attempt.state, outcome.reason);
+        return false;
+      case 'retry':
+        return this.#fail(attempt, 'retry', outcome.reason, outcome.delayMs);
+      case 'threw':
+        return this.#fail(attempt, 'threw', outcome.reason, undefined);
+    }
+  }
+
+  async #reply(request: Message, data: unknown): Promise<string | undefined> {
+    try {
+      await this.settings.sendReply(request, data);
+      return undefined;
+    } catch (error) {
+      return describeError(error);
+    }
+  }
+
+  #fail(attempt: Attempt, kind: 'retry' | 'threw', reason: string, delayMs: number | undefined): boolean {
+    this.#failed += 1;
+    const now = this.#parts.clock.now();
+    attempt.state = recordFailure(attempt.state, kind, reason, now);
+    this.#parts.log.warn(
+      { ...this.#fields, messageId: attempt.message.id, attempt: attempt.state.attempts, reason },
+      'a message failed',
+    );
+    const next = nextAttempt(this.settings.retries, attempt.state, delayMs);
+    if (next === 'now') {
+      if (!this.#stopping && this.#held.has(attempt.delivery.token)) return true;
+      this.#settle(retrySettlement(attempt.delivery, attempt.state, now));
+    } else if (next === 'never') this.#park(attempt.delivery, attempt.state, reason);
+    else this.#settle(retrySettlement(attempt.delivery, attempt.state, now + next.afterMs));
+    return false;
+  }
+
+  #park(delivery: Delivery, state: AttemptState, reason: string): void {
+    this.#parts.log.error(
+      { ...this.#fields, messageId: delivery.message?.id, reason },
+      'a message became a dead letter',
+    );
+    this.#settle(
+      deadLetterSettlement(delivery, state, this.#parts.ids.next(), reason, this.#parts.clock.now()),
+    );
+  }
+
+  #settle(settlement: Settlement): void {
+    this.#settlements.push(settlement);
+    this.#planSettle();
+  }
+
+  /** All settlements of one tick go together; the engine makes them one commit. */
+  #planSettle(): void {
+    if (this.#settlePlanned || !this.#consumer || this.#settlements.length === 0) return;
+    this.#settlePlanned = true;
+    queueMicrotask(() => {
+      this.#settlePlanned = false;
+      const batch = this.#settlements;
+      this.#settlements = [];
+      const sent = this.#sendBatch(batch);
+      this.#settling.add(sent);
+      void sent.finally(() => this.#settling.delete(sent));
+    });
+  }
+
+  async #allSettled(): Promise<void> {
+    await Promise.resolve();
+    while (this.#settling.size > 0) await Promise.all(this.#settling);
+  }
+
+  async #sendBatch(batch: readonly Settlement[]): Promise<void> {
+    const consumer = this.#consumer as Consumer;
+    for (;;) {
+      try {
+        const results = await consumer.settle(batch);
+        batch.forEach(({ token }, index) => this.#settled(token, results[index] === 'lost'));
+        return;
+      } catch (error) {
+        const retryable = (error as { retryable?: boolean }).retryable === true;
+        this.#parts.log.error({ ...this.#fields, error: describeError(error), retryable }, 'settling failed');
+        if (!retryable || this.#abandonedDrain) return;
+        await pause(this.#parts.clock, SETTLE_RETRY_MS);
+      }
+    }
+  }
+
+  #settled(token: DeliveryToken, lost: boolean): void {
+    this.#forget(token);
+    if (!lost) return;
+    this.#lost += 1;
+    this.#parts.log.warn(
+      this.#fields,
+      'a settlement came after its lease had ended: the message is handled again',
+    );
+  }
+
+  #forget(token: DeliveryToken): void {
+    this.#held.delete(token);
+    if (this.#suspect === token) this.#suspect = undefined;
+  }
+
+  #beat(): void {
+    this.#cancelHeartbeat = this.#parts.clock.setTimer(this.settings.leaseMs / 3, () => {
+      void this.#extend().finally(() => {
+        if (!this.#left) this.#beat();
+      });
+    });
+  }
+
+  async #extend(): Promise<void> {
+    const tokens = [...this.#held.keys()];
+    if (tokens.length === 0) return;
+    try {
+      const results = await this.#consumer?.extend(tokens);
+      tokens.forEach((token, index) => {
+        if (results?.[index] === 'lost') this.#loseLease(token);
+      });
+    } catch (error) {
+      this.#parts.log.warn({ ...this.#fields, error: describeError(error) }, 'extending leases failed');
+    }
+  }
+
+  #loseLease(token: DeliveryToken): void {
+    const attempt = this.#held.get(token);
+    this.#forget(token);
+    attempt?.abort?.abort(new Error('the lease was lost'));
+    const buffered = this.#buffer.findIndex((delivery) => delivery.token === token);
+    if (buffered >= 0) this.#buffer.splice(buffered, 1);
+  }
+}
+
+/** The signal is made when it is asked for: most handlers never look at it. */
+function contextOf(attempt: Attempt): HandlerContext {
+  const { redriveOf, redrives } = attempt.state;
+  return {
+    attempt: attempt.state.attempts + 1,
+    redrive: redriveOf === undefined ? undefined : { deadLetterId: redriveOf, count: redrives },
+    get signal() {
+      attempt.abort ??= new AbortController();
+      return attempt.abort.signal;
+    },
+  };
+}
