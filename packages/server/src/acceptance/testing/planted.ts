@@ -1,0 +1,88 @@
+/**
+ * Defects for controls. Given to Node with `--import`, it changes the text of one source file of the server as it is loaded, in this process and its threads; which
+ * one, `PLANTED_DEFECT` says. The product has no switch for any of them. A defect whose place is not found in the source ends the process, so that none goes stale.
+ */
+import { readFileSync } from 'node:fs';
+import { registerHooks, stripTypeScriptTypes } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+interface Change {
+  /** End of the file's path. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+const defects: Readonly<Record<string, readonly Change[]>> = {
+  /** Entries are acknowledged while their transaction is still open: a kill loses them. */
+  'acknowledge-early': [
+    {
+      file: '/ledgers/sqlite/group-commit.ts',
+      from: "sql.db.exec('BEGIN IMMEDIATE');",
+      to: "if (!sql.db.isTransaction) sql.db.exec('BEGIN IMMEDIATE');",
+    },
+    {
+      file: '/ledgers/sqlite/group-commit.ts',
+      from: "sql.db.exec('COMMIT');",
+      to: "if (calls.some((c) => c.name === 'admit')) (globalThis as { late?: boolean }).late = true; if (!(globalThis as { late?: boolean }).late) sql.db.exec('COMMIT');",
+    },
+  ],
+  /** Nobody looks whether the member is in already, and nothing makes a second entry impossible to store. */
+  'no-unique-member': [
+    {
+      file: '/ledgers/sqlite/store-admission.ts',
+      from: 'if (row === undefined) continue;\n      const { seq, record_no',
+      to: 'if (row !== null) continue;\n      const { seq, record_no',
+    },
+    { file: '/core/src/admit.ts', from: 'if (earlier !== undefined) return earlier;', to: '' },
+    {
+      file: '/migrations/0001-ledger.ts',
+      from: 'CREATE UNIQUE INDEX entries_by_member',
+      to: 'CREATE INDEX entries_by_member',
+    },
+  ],
+  /** A full buffer drops in silence. */
+  'drops-in-silence': [
+    {
+      file: '/admission/micro-batch.ts',
+      from: "return Promise.reject(new OperationalError('ADMISSION_FULL', { retryAfterMs: 1_000 }));",
+      to: 'return new Promise(() => {});',
+    },
+  ],
+  /** One after the other, and each waits until the one before has taken the answer. */
+  'waits-for-the-absent': [
+    {
+      file: '/http/member/entries.ts',
+      from: 'const entered = await enter(',
+      to: "const room = globalThis as { turn?: Promise<unknown> }; const before = room.turn; room.turn = new Promise((taken) => reply.raw.once('finish', () => taken(null))); await before; const entered = await enter(",
+    },
+  ],
+  /** The answer 202 does not wait for the queue to hold the entry. */
+  'pending-before-published': [
+    {
+      file: '/admission/queued.ts',
+      from: 'await this.#options.queue.publish({ campaignId, sealed: this.#seal(command) });',
+      to: 'const { publish } = this.#options.queue; const message = { campaignId, sealed: this.#seal(command) }; globalThis.setTimeout(() => void publish(message).catch(() => {}), 3_000);',
+    },
+  ],
+};
+
+const name = process.env.PLANTED_DEFECT ?? '';
+const changes = defects[name];
+if (!changes) throw new Error(`there is no defect "${name}" to plant`);
+
+registerHooks({
+  load(url, context, next) {
+    const mine = changes.filter(({ file }) => url.endsWith(file));
+    if (mine.length === 0) return next(url, context);
+    let source = readFileSync(fileURLToPath(url), 'utf8');
+    for (const { file, from, to } of mine) {
+      if (!source.includes(from)) {
+        process.stderr.write(`the defect ${name} no longer finds its place in ${file}\n`);
+        process.exit(99);
+      }
+      source = source.replace(from, to);
+    }
+    return { format: 'module', source: stripTypeScriptTypes(source), shortCircuit: true };
+  },
+});

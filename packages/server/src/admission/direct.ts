@@ -1,0 +1,59 @@
+/**
+ * Direct intake: the answer carries the verdict. One campaign's gate in front, its micro-batch behind; an answer leaves only when the
+ * ledger's commit has come back.
+ */
+import type { Clock } from '@doorbuster/messaging';
+import type { AdmissionAnswer, AdmissionCommand, AdmissionLedger } from '../ledger.ts';
+import type { Gate } from './gate.ts';
+import { type Defer, MicroBatch } from './micro-batch.ts';
+
+export interface DirectIntakeOptions {
+  readonly gate: Gate;
+  readonly ledger: AdmissionLedger;
+  readonly clock: Clock;
+  readonly limit: number;
+  readonly defer: Defer;
+  readonly onAnswers: (
+    commands: readonly AdmissionCommand[],
+    answers: readonly AdmissionAnswer[],
+    ms: number,
+  ) => void;
+}
+
+export class DirectIntake {
+  readonly #gate: Gate;
+  readonly #batch: MicroBatch;
+
+  constructor({ gate, ledger, clock, limit, defer, onAnswers }: DirectIntakeOptions) {
+    this.#gate = gate;
+    this.#batch = new MicroBatch({
+      admit: (commands) => ledger.admit(gate.campaignId, commands),
+      limit,
+      clock,
+      defer,
+      onAnswers: (commands, answers, ms) => {
+        gate.committed(commands, answers);
+        onAnswers(commands, answers, ms);
+      },
+    });
+  }
+
+  get waiting(): number {
+    return this.#batch.waiting;
+  }
+
+  /** What the gate knows for certain of this member; null: the ledger has to be asked. */
+  refusal(memberKey: string): AdmissionAnswer | null {
+    const refusal = this.#gate.refusal();
+    if (refusal === null || this.#gate.mayBeIn(memberKey) || this.#batch.isUnderWay(memberKey)) return null;
+    return refusal;
+  }
+
+  submit(command: AdmissionCommand): Promise<AdmissionAnswer> {
+    return this.#batch.submit(command);
+  }
+
+  settled(): Promise<void> {
+    return this.#batch.settled();
+  }
+}

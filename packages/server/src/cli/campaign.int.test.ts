@@ -1,0 +1,160 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { CliError } from './failure.ts';
+import { createProgram } from './program.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'doorbuster-campaign-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const example = fileURLToPath(new URL('../../../../examples/giveaway/campaign.yaml', import.meta.url));
+
+/** Runs one command in this process, without a server. */
+async function run(...args: string[]): Promise<unknown> {
+  const stdout = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  try {
+    await createProgram({}).parseAsync(['node', 'doorbuster', ...args, '--data', folder]);
+    return stdout.mock.calls.map(([text]) => String(text)).join('');
+  } catch (error) {
+    return error;
+  } finally {
+    stdout.mockRestore();
+  }
+}
+function changed(from: string | RegExp, to: string): string {
+  const file = join(folder, 'campaign.yaml');
+  const text = readFileSync(example, 'utf8');
+  const written = text.replace(from, to);
+  expect(written).not.toBe(text);
+  writeFileSync(file, written);
+  return file;
+}
+
+describe('campaign create --dry-run', () => {
+  it('takes the example, without a server', async () => {
+    expect(await run('campaign', 'create', example, '--dry-run')).toContain('is a valid definition');
+  });
+
+  it.each([
+    ['an unknown field', 'prize:', 'price:', '/price'],
+    ['a stock of nothing', 'capacity: 10', 'capacity: 0', '/stock/capacity'],
+    ['safety stock above the stock', 'safetyStock: 0', 'safetyStock: 11', '/stock/safetyStock'],
+    ['rules that nobody would look at', 'audience: listed', 'audience: anyone', '/eligibility/rules'],
+    ['a scale upside down', 'max: 5', 'max: 0', '/survey/questions/1/max'],
+  ])('names %s', async (_, from, to, pointer) => {
+    const error = await run('campaign', 'create', changed(from, to), '--dry-run');
+    expect(error).toBeInstanceOf(CliError);
+    expect((error as CliError).exitCode).toBe(2);
+    expect((error as CliError).faults.map((fault) => fault.pointer).join(' ')).toContain(pointer);
+  });
+});
+
+describe('a command without a server', () => {
+  it('says that there is no key, or that nothing answers, each with its exit code', async () => {
+    expect(await run('campaign', 'list')).toMatchObject({
+      exitCode: 3,
+      remedy: expect.stringContaining('--data') as string,
+    });
+    const unreachable = await run('campaign', 'list', '--api-key', 'dbk_0_0', '--url', 'http://127.0.0.1:9');
+    expect(unreachable).toMatchObject({
+      exitCode: 4,
+      remedy: expect.stringContaining('doorbuster serve') as string,
+    });
+  });
+
+  it('asks for the name before anything final, and never where it may not ask', async () => {
+    const key = ['--api-key', 'dbk_0_0', '--url', 'http://127.0.0.1:9', '--no-input'];
+    expect(await run('campaign', 'close', 'spring', ...key)).toMatchObject({ exitCode: 2 });
+    expect(await run('campaign', 'close', 'spring', '--confirm', 'autumn', ...key)).toMatchObject({
+      exitCode: 2,
+    });
+    expect(await run('campaign', 'close', 'spring', '--confirm', 'spring', ...key)).toMatchObject({
+      exitCode: 4,
+    });
+  });
+});
+
+describe('what a person is told', () => {
+  const answers: Readonly<Record<string, readonly [status: number, body: unknown]>> = {
+    'GET /v1/campaigns/spring': [
+      200,
+      { state: 'open', lane: { capacity: 6, free: 1, reserved: 1, issued: 3, void: 1, waiting: 2 } },
+    ],
+    'GET /v1/campaigns/spring/status': [200, { campaignId: 'spring', remaining: 1 }],
+    'GET /v1/campaigns/spring/delivery-summary': [
+      200,
+      { byState: { due: 1, delivered: 2, parked: 0 }, byError: [] },
+    ],
+    'GET /v1/campaigns/draft': [200, { state: 'draft', lane: null, memberCount: 3, voucherCodeCount: 2 }],
+    'GET /v1/campaigns/draft/preflight': [
+      200,
+      {
+        ready: false,
+        findings: [
+          { code: 'codes-short', level: 'error', message: 'The pool holds 2 codes.', remedy: 'Import.' },
+        ],
+      },
+    ],
+    'POST /v1/campaigns/draft/members': [
+      422,
+      {
+        title: 'The content breaks a rule.',
+        faults: [{ pointer: '/3', message: 'memberId is missing' }],
+        rows: [{ line: 3, message: 'memberId is missing' }],
+        remedy: 'Mend the lines in `rows`, or load the good ones with `?onError=skip`.',
+      },
+    ],
+  };
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    const what = `${request.method} ${request.url}`;
+    asked.push(what);
+    const [status, body] = answers[what] ?? [404, { title: `nothing at ${what}` }];
+    request.resume().on('end', () => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(body));
+    });
+  });
+  let to: readonly string[] = [];
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    to = ['--api-key', 'dbk_0_0', '--url', `http://127.0.0.1:${(server.address() as AddressInfo).port}`];
+  });
+  afterAll(() => void server.close());
+
+  it('the status names the stock and the deliveries, of a draft what was imported', async () => {
+    const text = await run('campaign', 'status', 'spring', ...to);
+    expect(text).toContain('capacity 6   free 1   reserved 1   issued 3   void 1   waiting 2');
+    expect(text).toContain('due 1   delivered 2   parked 0');
+    expect(JSON.parse(String(await run('campaign', 'status', 'spring', '--json', ...to)))).toMatchObject({
+      deliveries: { byState: { delivered: 2 } },
+    });
+    expect(await run('campaign', 'status', 'draft', ...to)).toMatch(/members +3\ncodes +2/);
+  });
+
+  it('publish --dry-run tells the findings, publishes nothing and exits like publish', async () => {
+    const before = process.exitCode;
+    try {
+      expect(await run('campaign', 'publish', 'draft', '--dry-run', ...to)).toContain(
+        'The pool holds 2 codes.',
+      );
+      expect(process.exitCode).toBe(2);
+    } finally {
+      process.exitCode = before;
+    }
+    expect(asked.filter((what) => what.includes('publications'))).toEqual([]);
+  });
+
+  it('a refused import names the line, and the option of this command', async () => {
+    const file = join(folder, 'members.csv');
+    writeFileSync(file, 'memberId\na\n""\n');
+    expect(await run('campaign', 'import', 'draft', '--members', file, ...to)).toMatchObject({
+      exitCode: 2,
+      remedy: expect.stringContaining('--skip-faulty') as string,
+      faults: [{ pointer: 'line 3', message: 'memberId is missing' }],
+    });
+  });
+});

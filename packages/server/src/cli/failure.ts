@@ -1,0 +1,95 @@
+/**
+ * How the CLI fails: what, why, what to do next, and a documented exit code. Commands throw `CliError` or OperationalError; `main.ts` prints it
+ * once and sets the exit code. Anything else is a bug and keeps its stack.
+ */
+import { MessagingError, type MessagingErrorCode } from '@doorbuster/messaging';
+import { catalogue, type ErrorCode, type Fault, OperationalError } from '../errors.ts';
+
+/** 0 ok, 1 failed, 2 usage, 3 configuration, 4 unreachable, 5 partly failed, 6 gate failed. */
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  configuration: 3,
+  unreachable: 4,
+  partlyFailed: 5,
+  gateFailed: 6,
+} as const;
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
+
+export class CliError extends Error {
+  readonly exitCode: ExitCode;
+  readonly remedy: string;
+  readonly faults: readonly Fault[];
+  constructor(
+    exitCode: ExitCode,
+    message: string,
+    remedy: string,
+    options: { faults?: readonly Fault[]; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.name = 'CliError';
+    this.exitCode = exitCode;
+    this.remedy = remedy;
+    this.faults = options.faults ?? [];
+  }
+}
+
+const exitOf: Partial<Record<ErrorCode, ExitCode>> = {
+  CONFIG_INVALID: exitCodes.configuration,
+  SECRETS_MISSING: exitCodes.configuration,
+  LEDGER_UNSAFE: exitCodes.configuration,
+  LEDGER_LOCKED: exitCodes.configuration,
+  LEDGER_NEWER: exitCodes.configuration,
+  PORT_BUSY: exitCodes.configuration,
+  DEFINITION_INVALID: exitCodes.usage,
+  LEDGER_HALTED: exitCodes.gateFailed,
+  LEDGER_DAMAGED: exitCodes.gateFailed,
+};
+
+export interface Failure {
+  readonly error: string;
+  readonly code: string;
+  readonly remedy: string;
+  readonly faults: readonly Fault[];
+  readonly exitCode: ExitCode;
+}
+
+/** What can stand against opening the bus; its other errors have no business here. */
+const busRemedies: Partial<Record<MessagingErrorCode, string>> = {
+  DB_MSG_ENGINE_LOCKED: 'Stop the other process, or use another --data directory.',
+  DB_MSG_ENGINE_UNSAFE:
+    'Look at the disk. When bus.sqlite is damaged, move it away with its -wal and -shm: deliveries are found again from the ledger; who was told "pending" and has no verdict yet must enter again.',
+  DB_MSG_ENGINE_FAILED: 'Look at the disk, then start again.',
+  DB_MSG_DISK_FULL: 'Free space on the data disk, then start again.',
+};
+
+/** Null for a bug: the caller rethrows it. */
+export function failureOf(error: unknown): Failure | null {
+  if (error instanceof CliError)
+    return {
+      error: error.message,
+      code: 'CLI',
+      remedy: error.remedy,
+      faults: error.faults,
+      exitCode: error.exitCode,
+    };
+  if (error instanceof OperationalError)
+    return {
+      error: error.message,
+      code: error.code,
+      remedy: catalogue[error.code].remedy,
+      faults: error.faults,
+      exitCode: exitOf[error.code] ?? exitCodes.failed,
+    };
+  const remedy = error instanceof MessagingError ? busRemedies[error.code] : undefined;
+  if (error instanceof MessagingError && remedy !== undefined)
+    return {
+      error: `The bus cannot be opened: ${error.message}.`,
+      code: error.code,
+      remedy,
+      faults: [],
+      exitCode: exitCodes.configuration,
+    };
+  return null;
+}

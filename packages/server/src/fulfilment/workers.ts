@@ -1,0 +1,315 @@
+/**
+ * The workers of fulfilment: they find deliveries that are due and run the saga on them.
+ *
+ *   doorbell (bus) --.
+ *   sweep (ledger) ---+--> dispatch (a queue per campaign) --> saga --> ledger
+ *   retry batches  --'
+ *
+ * The doorbell makes it quick, the sweep makes it certain: an id that is lost anywhere is still due in the ledger. A message is acknowledged
+ * when the saga has run for it, or after `doorbellWaitMs`, because by then the ledger alone carries it and a slow provider must not hold
+ * the bus. Two workers, two processes or a doorbell rung twice cost one refused claim.
+ *
+ * Timers are on the injected clock. Nothing here is durable, and stopping at any point loses nothing.
+ */
+import { ack, type Bus, type CancelTimer, type Clock, pause, type Subscription } from '@doorbuster/messaging';
+import type { CampaignDefinition } from '../campaign/definition.ts';
+import { OperationalError } from '../errors.ts';
+import type { DeliveryLedger } from '../ledger.ts';
+import { deliveryRequested } from '../messages.ts';
+import type { Randomness } from '../randomness.ts';
+import type { BackoffPolicy } from './backoff.ts';
+import type { Run } from './claimed-run.ts';
+import { createDispatch, type Dispatch } from './dispatch.ts';
+import type { FulfilmentLog, FulfilmentObserver } from './observer.ts';
+import { createProviders, type MessengerSetting, type Providers, type SourceSetting } from './providers.ts';
+import { createSaga, type Saga } from './saga.ts';
+
+export interface FulfilmentLimits {
+  /** Deliveries under way at the same time in this process. Default 64. */
+  readonly concurrency?: number;
+  /** Ids that may wait in memory; the sweep brings the rest later. Default 5,000. */
+  readonly queueCapacity?: number;
+  /** Claimed for this long, ms. Default: what the slowest providers can take, and 15 s. */
+  readonly leaseMs?: number;
+  /** The sweep looks at least this often, ms. Default 5,000. */
+  readonly sweepMs?: number;
+  /** Default: 1 s, doubled up to 60 s. */
+  readonly backoff?: BackoffPolicy;
+  /** Failed calls to one provider before the next messenger, or parking. Default 5. */
+  readonly attemptsPerProvider?: number;
+  /** A doorbell's message is acknowledged after this long at the latest, ms. Default 5,000. */
+  readonly doorbellWaitMs?: number;
+  /** Deliveries of a retry batch moved per transaction. Default 500. */
+  readonly batchSlice?: number;
+}
+
+export interface FulfilmentParts {
+  readonly ledger: { readonly deliveries: DeliveryLedger };
+  /** Where doorbells come from. May be started before or after fulfilment. */
+  readonly bus: Pick<Bus, 'subscribe'>;
+  readonly vault: { transactionId(campaignId: string, unit: number, generation: number): string };
+  readonly sources: readonly SourceSetting[];
+  readonly messengers: readonly MessengerSetting[];
+  readonly pageUrl: (campaignId: string) => string;
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly log: FulfilmentLog;
+  readonly observe?: FulfilmentObserver;
+  readonly limits?: FulfilmentLimits;
+}
+
+export interface FulfilmentView {
+  readonly waiting: number;
+  readonly running: number;
+  readonly providers: readonly {
+    readonly name: string;
+    readonly running: number;
+    readonly waiting: number;
+    readonly breaker: string;
+  }[];
+}
+
+export interface Fulfilment {
+  start(): void;
+  /** Looks at the ledger now: after a retry batch was started, an import, a test's wish. */
+  wake(): void;
+  view(): FulfilmentView;
+  /** Takes nothing new, waits up to `drainMs` for what runs, then aborts its calls. Closes the messengers. */
+  stop(drainMs: number): Promise<void>;
+}
+
+const LEASE_MARGIN_MS = 15_000;
+const SWEEP_BATCH = 1_000;
+/** Messages of the bus that wait for their run at the same time. */
+const DOORBELLS = 256;
+/** How long a known definition decides about room; the saga itself reads it fresh with every claim. */
+const KNOWN_CAMPAIGNS = 1_000;
+
+export function createFulfilment(parts: FulfilmentParts): Fulfilment {
+  return new Workers(parts);
+}
+
+class Workers implements Fulfilment {
+  readonly #parts: FulfilmentParts;
+  readonly #limits: FulfilmentLimits;
+  readonly #providers: Providers;
+  readonly #dispatch: Dispatch;
+  readonly #saga: Saga;
+  readonly #observe: FulfilmentObserver;
+  /** Campaigns whose first claim is under way. */
+  readonly #unknownRunning = new Set<string>();
+  readonly #definitions = new Map<string, CampaignDefinition>();
+  #subscription: Subscription | null = null;
+  #cancelTimer: CancelTimer = () => {};
+  /** Monotonic time of the timer that is set. */
+  #nextSweepAt = Number.POSITIVE_INFINITY;
+  #sweeping: Promise<void> | null = null;
+  #sweepAgain = false;
+  #stopping = false;
+
+  constructor(parts: FulfilmentParts) {
+    const { clock, limits = {} } = parts;
+    this.#parts = parts;
+    this.#limits = limits;
+    this.#observe = parts.observe ?? (() => {});
+    this.#providers = createProviders({
+      sources: parts.sources,
+      messengers: parts.messengers,
+      clock,
+      observe: this.#observe,
+    });
+    const leaseMs = limits.leaseMs ?? this.#providers.longestRunMs + LEASE_MARGIN_MS;
+    if (leaseMs < this.#providers.longestRunMs) {
+      // Safe (the fence and the transaction id hold), but a delivery with slow providers would be begun twice.
+      parts.log.warn(
+        { leaseMs, longestRunMs: this.#providers.longestRunMs },
+        'the lease of deliveries is shorter than the slowest providers may take',
+      );
+    }
+    this.#saga = createSaga({
+      ...parts,
+      deliveries: parts.ledger.deliveries,
+      sources: this.#providers.sources,
+      messengers: this.#providers.messengers,
+      observe: this.#observe,
+      onClaim: ({ campaignId, definition }) => this.#remember(campaignId, definition),
+      limits: {
+        leaseMs,
+        backoff: limits.backoff ?? { firstMs: 1_000, maxMs: 60_000 },
+        attemptsPerProvider: limits.attemptsPerProvider ?? 5,
+      },
+    });
+    this.#dispatch = createDispatch({
+      concurrency: limits.concurrency ?? 64,
+      capacity: limits.queueCapacity ?? 5_000,
+      mayStart: (campaignId) => this.#hasRoom(campaignId),
+      run: (campaignId, deliveryId) => this.#run(campaignId, deliveryId),
+    });
+  }
+
+  start(): void {
+    this.#subscription = this.#parts.bus.subscribe(deliveryRequested, {
+      name: 'fulfilment',
+      concurrency: DOORBELLS,
+      handler: async ({ data }) => {
+        await this.#ring(data.campaignId, data.deliveryId);
+        return ack();
+      },
+    });
+    this.wake();
+  }
+
+  wake(): void {
+    if (this.#stopping) return;
+    if (this.#sweeping) {
+      this.#sweepAgain = true;
+      return;
+    }
+    this.#cancelTimer();
+    this.#nextSweepAt = Number.POSITIVE_INFINITY;
+    this.#sweeping = this.#sweep().finally(() => {
+      this.#sweeping = null;
+      if (!this.#sweepAgain) return;
+      this.#sweepAgain = false;
+      this.wake();
+    });
+  }
+
+  view(): FulfilmentView {
+    const gates = [...this.#providers.sources.values(), ...this.#providers.messengers.values()].map(
+      ({ gate }) => gate,
+    );
+    return {
+      ...this.#dispatch.view(),
+      providers: gates.map((gate) => ({ name: gate.name, ...gate.view() })),
+    };
+  }
+
+  async stop(drainMs: number): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#cancelTimer();
+    const { clock } = this.#parts;
+    const abort = clock.setTimer(drainMs, () => this.#providers.abort());
+    const drained = this.#dispatch.drain();
+    await this.#subscription?.stop({ drainMs });
+    await this.#sweeping;
+    await drained;
+    abort();
+    await this.#providers.close();
+  }
+
+  async #ring(campaignId: string, deliveryId: string): Promise<void> {
+    const run = this.#dispatch.add(campaignId, deliveryId);
+    const over = new AbortController();
+    await Promise.race([run, pause(this.#parts.clock, this.#limits.doorbellWaitMs ?? 5_000, over.signal)]);
+    over.abort();
+  }
+
+  /** Runs one delivery to its record. A ledger that fails leaves it to its lease, so nothing is thrown from here. */
+  async #run(campaignId: string, deliveryId: string): Promise<void> {
+    const startedAt = this.#parts.clock.monotonic();
+    const leave = this.#enter(campaignId);
+    try {
+      this.#report(campaignId, await this.#saga.deliver(deliveryId), startedAt);
+    } catch (error) {
+      const closed = error instanceof OperationalError && error.code === 'LEDGER_CLOSED';
+      if (!closed)
+        this.#parts.log.error(
+          { err: error, deliveryId },
+          'a delivery could not be recorded; its lease will bring it back',
+        );
+    } finally {
+      leave();
+    }
+  }
+
+  #report(campaignId: string, run: Run, startedAt: number): void {
+    if (run.outcome === 'lost') return this.#observe({ event: 'lost', campaignId });
+    if (run.outcome !== 'settled') return;
+    const { result, claimed } = run;
+    const errorCode = 'errorCode' in result ? result.errorCode : null;
+    this.#observe({
+      event: 'settled',
+      campaignId,
+      result: result.result,
+      errorCode,
+      ms: this.#parts.clock.monotonic() - startedAt,
+    });
+    if (result.result === 'parked') {
+      this.#parts.log.warn(
+        { deliveryId: claimed.deliveryId, errorCode },
+        'a delivery is parked and waits for a person',
+      );
+    }
+    if ('waitMs' in result) this.#sweepAt(this.#parts.clock.now() + result.waitMs);
+  }
+
+  // --- sweep -----------------------------------------------------------------------------------------------------------------------
+
+  async #sweep(): Promise<void> {
+    const { deliveries } = this.#parts.ledger;
+    try {
+      while (!this.#stopping && (await deliveries.runBatches(this.#limits.batchSlice ?? 500)) > 0);
+      const { waiting, running } = this.#dispatch.view();
+      // What is already here is asked for again with the rest, or deliveries waiting for a slow provider would hide all others.
+      const ids = await deliveries.due(waiting + running + SWEEP_BATCH);
+      const fresh = ids.filter((deliveryId) => !this.#dispatch.has(deliveryId));
+      for (const deliveryId of fresh) void this.#dispatch.add(campaignIdOf(deliveryId), deliveryId);
+      const dueAt = await deliveries.nextDueAt();
+      this.#sweepAt(dueAt ?? Number.POSITIVE_INFINITY, fresh.length > 0 ? SHORTEST_SWEEP_MS : IDLE_SWEEP_MS);
+    } catch (error) {
+      if (!this.#stopping)
+        this.#parts.log.warn({ err: error }, 'the sweep of due deliveries failed; it is repeated');
+      this.#sweepAt(Number.POSITIVE_INFINITY);
+    }
+  }
+
+  /** Sets the timer for `dueAt` on the wall clock, if that is earlier than what is set; at the latest after `sweepMs`. */
+  #sweepAt(dueAt: number, atLeastMs = SHORTEST_SWEEP_MS): void {
+    if (this.#stopping) return;
+    const { clock } = this.#parts;
+    const wait = Math.min(this.#limits.sweepMs ?? 5_000, Math.max(atLeastMs, dueAt - clock.now()));
+    const at = clock.monotonic() + wait;
+    if (at >= this.#nextSweepAt) return;
+    this.#cancelTimer();
+    this.#nextSweepAt = at;
+    this.#cancelTimer = clock.setTimer(wait, () => this.wake());
+  }
+
+  // --- room ------------------------------------------------------------------------------------------------------------------------
+
+  /** A campaign seen for the first time gets one turn: its claim brings the definition. */
+  #hasRoom(campaignId: string): boolean {
+    const definition = this.#definitions.get(campaignId);
+    return definition === undefined
+      ? !this.#unknownRunning.has(campaignId)
+      : this.#providers.hasRoom(definition);
+  }
+
+  #enter(campaignId: string): () => void {
+    const definition = this.#definitions.get(campaignId);
+    if (definition) return this.#providers.occupy(definition);
+    this.#unknownRunning.add(campaignId);
+    return () => void this.#unknownRunning.delete(campaignId);
+  }
+
+  #remember(campaignId: string, definition: CampaignDefinition): void {
+    const isNew = !this.#definitions.delete(campaignId);
+    this.#definitions.set(campaignId, definition);
+    if (isNew) this.#dispatch.look();
+    if (this.#definitions.size <= KNOWN_CAMPAIGNS) return;
+    const [oldest] = this.#definitions.keys();
+    this.#definitions.delete(oldest!);
+  }
+}
+
+/** Sweeps follow each other no closer than this while deliveries wait. */
+const SHORTEST_SWEEP_MS = 50;
+/** What is due is here already and waits for room: looking more often would find the same. */
+const IDLE_SWEEP_MS = 500;
+
+/** `<campaignId>.<seq>.<unit>` */
+function campaignIdOf(deliveryId: string): string {
+  return deliveryId.replace(/\.\d+\.\d+$/, '');
+}

@@ -1,0 +1,116 @@
+/**
+ * Group commit: every call that waits goes into one durable transaction, and the next begins as soon as the last has ended. No timer: under load the
+ * batches grow by themselves, alone a call is committed at once (a 5 ms timer cost 60 % of the throughput).
+ *
+ *   BEGIN IMMEDIATE -> signatures of the last one -> each call in a savepoint -> COMMIT -> sign the heads -> build the answers
+ *
+ * A call that throws is rolled back alone. A full disk rolls back all of them; they get LEDGER_FULL, and the next transaction tries anew. After any
+ * other I/O error the state of the file is unknown: `FatalLedgerError`, and the process must end.
+ */
+import type { LaneState } from '@doorbuster/core';
+import { OperationalError } from '../../errors.ts';
+import type { SealedRow } from './batch-log.ts';
+import { fatalSqliteCodes, SQLITE_BUSY, SQLITE_FULL, sqliteCodeOf } from './sql.ts';
+import { type Store, type Writes, writesOf } from './store.ts';
+import { AfterCommit, Transaction } from './transaction.ts';
+
+export interface Call {
+  readonly name: keyof Writes;
+  readonly args: readonly unknown[];
+}
+export type Reply =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly error: unknown };
+export interface Committed {
+  /** One per call, in order. */
+  readonly replies: readonly Reply[];
+  /** Lanes as they changed, in commit order. */
+  readonly lanes: readonly LaneState[];
+  /** True when the outbox grew. */
+  readonly outbox: boolean;
+  /** The batches that are durable now. */
+  readonly sealed: readonly SealedRow[];
+}
+
+/** The authority can no longer tell what is durable: end the process, start again, let start-up look at the file. */
+export class FatalLedgerError extends Error {
+  override readonly name = 'FatalLedgerError';
+}
+
+type Write = (tx: Transaction, ...args: readonly unknown[]) => unknown;
+
+export class GroupCommit {
+  readonly #store: Store;
+  readonly #writes: Readonly<Record<string, Write>>;
+
+  constructor(store: Store) {
+    this.#store = store;
+    this.#writes = writesOf(store) as unknown as Readonly<Record<string, Write>>;
+  }
+
+  /** Throws a FatalLedgerError only. */
+  run(calls: readonly Call[]): Committed {
+    const { sql, log, clock } = this.#store;
+    try {
+      sql.db.exec('BEGIN IMMEDIATE');
+      const tx = new Transaction(clock.now());
+      const signatures = log.storeSignatures();
+      const replies = calls.map((call) => this.#runOne(tx, call));
+      sql.db.exec('COMMIT');
+      log.stored(signatures);
+      log.sign(tx.sealed);
+      return { replies: replies.map(answer), lanes: tx.lanes, outbox: tx.outbox > 0, sealed: tx.sealed };
+    } catch (error) {
+      return this.#rolledBack(calls, error);
+    }
+  }
+
+  #runOne(tx: Transaction, call: Call): Reply {
+    const { sql, campaigns } = this.#store;
+    const mark = tx.mark();
+    sql.db.exec('SAVEPOINT one');
+    try {
+      const write = this.#writes[call.name];
+      if (write === undefined) throw new Error(`no write ${call.name}`);
+      const value = write(tx, ...call.args);
+      sql.db.exec('RELEASE one');
+      return { ok: true, value };
+    } catch (error) {
+      if (!isOfOneCall(error) || !sql.db.isTransaction) throw error;
+      sql.db.exec('ROLLBACK TO one');
+      sql.db.exec('RELEASE one');
+      tx.rollBackTo(mark);
+      campaigns.forget();
+      return { ok: false, error };
+    }
+  }
+
+  #rolledBack(calls: readonly Call[], cause: unknown): Committed {
+    const { sql, campaigns } = this.#store;
+    const code = sqliteCodeOf(cause);
+    if (code !== SQLITE_FULL && code !== SQLITE_BUSY)
+      throw new FatalLedgerError('the ledger cannot commit', { cause });
+    if (sql.db.isTransaction) sql.db.exec('ROLLBACK');
+    campaigns.forget();
+    const error = new OperationalError(code === SQLITE_FULL ? 'LEDGER_FULL' : 'LEDGER_BUSY', {
+      cause,
+      retryAfterMs: 1000,
+    });
+    return { replies: calls.map(() => ({ ok: false, error })), lanes: [], outbox: false, sealed: [] };
+  }
+}
+
+/** True for an error that says nothing of the file: a refused constraint, a rejection, a bug in one call. */
+function isOfOneCall(error: unknown): boolean {
+  const code = sqliteCodeOf(error);
+  return code !== SQLITE_FULL && code !== SQLITE_BUSY && !fatalSqliteCodes.has(code);
+}
+
+function answer(reply: Reply): Reply {
+  if (!reply.ok || !(reply.value instanceof AfterCommit)) return reply;
+  try {
+    return { ok: true, value: (reply.value as AfterCommit<unknown>).build() };
+  } catch (error) {
+    return { ok: false, error };
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Erasure. What identifies a member goes: contact, attributes, answers, salt, the sealed voucher. While the campaign is not closed the member
+ * key stays, or the member could enter twice; after the close it is replaced by random bytes. Entry, records and chain stay as they are:
+ * they hold commitments whose salt is gone.
+ */
+import type { Randomness } from '../../randomness.ts';
+import type { Sql } from './sql.ts';
+
+export class Scrubber {
+  readonly #sql: Sql;
+  readonly #randomness: Randomness;
+
+  constructor(sql: Sql, randomness: Randomness) {
+    this.#sql = sql;
+    this.#randomness = randomness;
+  }
+
+  /** Everything of one member in one campaign; true when anything was there. */
+  erase(campaign: number, memberKey: Uint8Array, closed: boolean): boolean {
+    const sql = this.#sql;
+    const entry = sql.get<{ lane: number; seq: number; erased: number }>(
+      'SELECT lane, seq, erased FROM entries WHERE campaign = ? AND member_key = ?',
+      campaign,
+      memberKey,
+    );
+    let touched = sql.run(
+      'DELETE FROM registrations WHERE campaign = ? AND member_key = ?',
+      campaign,
+      memberKey,
+    );
+    for (const table of ['members', 'staged_members']) {
+      const text = `DELETE FROM ${table} WHERE member_key = ?2 AND import IN (SELECT import FROM imports WHERE campaign = ?1 AND kind = 'members')`;
+      touched += sql.run(text, campaign, memberKey);
+    }
+    if (entry !== undefined) {
+      this.eraseEntry(campaign, entry.lane, entry.seq, closed);
+      touched++;
+    }
+    return touched > 0;
+  }
+
+  eraseEntry(campaign: number, lane: number, seq: number, closed: boolean): void {
+    const sql = this.#sql;
+    sql.run(
+      "UPDATE units SET voucher = NULL, voucher_salt = NULL WHERE campaign = ? AND lane = ? AND seq = ? AND state <> 'free'",
+      campaign,
+      lane,
+      seq,
+    );
+    sql.run(
+      'UPDATE entries SET salt = NULL, answers = NULL, erased = max(erased, 1) WHERE campaign = ? AND lane = ? AND seq = ?',
+      campaign,
+      lane,
+      seq,
+    );
+    if (closed) this.#replaceKey(campaign, lane, seq);
+  }
+
+  /** At the close: the keys of those who were erased before. */
+  replaceKeys(campaign: number): void {
+    const rows = this.#sql.all<{ lane: number; seq: number }>(
+      'SELECT lane, seq FROM entries WHERE campaign = ? AND erased = 1',
+      campaign,
+    );
+    for (const { lane, seq } of rows) this.#replaceKey(campaign, lane, seq);
+  }
+
+  #replaceKey(campaign: number, lane: number, seq: number): void {
+    const key = this.#randomness.bytes(16);
+    this.#sql.run(
+      'UPDATE entries SET member_key = ?, erased = 2 WHERE campaign = ? AND lane = ? AND seq = ?',
+      key,
+      campaign,
+      lane,
+      seq,
+    );
+  }
+}
