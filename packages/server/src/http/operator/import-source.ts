@@ -21,7 +21,7 @@ export const maxImportBytes = 64 * 1024 * 1024;
 const maxRowCharacters = 16 * 1024;
 
 /** What is parsed in one go, about a hundred rows. */
-const pieceCharacters = 4 * 1024;
+const pieceCharacters = 2 * 1024;
 
 /** UTF-8 text of the body, counted. Throws on more than `maxImportBytes` and on what is not UTF-8. */
 async function* textOf(body: Readable): AsyncGenerator<string> {

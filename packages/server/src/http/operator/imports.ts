@@ -18,7 +18,7 @@ import * as schemas from './schemas.ts';
 
 const strict = { additionalProperties: false } as const;
 /** Small enough that a chunk does not hold up a batch of entries (the ledger takes up to 1,000). */
-const chunkRows = 200;
+const chunkRows = 100;
 const shownFaults = 100;
 /** Of all campaigns together. One more would only make each slower. */
 const maxImportsAtOnce = 4;

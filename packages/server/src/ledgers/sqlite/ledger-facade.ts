@@ -38,7 +38,7 @@ export interface Backend extends Reader {
 }
 
 /** Rows of an import that go into one transaction beside admission: about 1 ms of the writer each. Codes go into a random index, so fewer. */
-const memberSlice = 200;
+const memberSlice = 100;
 const codeSlice = 50;
 const keysAChunk = 4096;
 const entriesAChunk = 500;
