@@ -6,6 +6,9 @@
 // Node imports the files itself (viteModuleRunner off), so a test runs exactly what production runs: type stripping, the
 // `doorbuster-source` condition, worker threads by URL. The condition is given to workers as an argument and, through
 // NODE_OPTIONS, to every process a test starts.
+//
+// In CI a test with processes or a browser that failed is run once more, because a machine that stood still for a second must not throw away a
+// day's work; scripts/test.ts names each such test as flaky. Simulation, chaos and the demo, which watch the promises, are never run again.
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
@@ -13,6 +16,9 @@ import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config
 const root = fileURLToPath(new URL('.', import.meta.url));
 const condition = '--conditions=doorbuster-source';
 const quiet = '--disable-warning=ExperimentalWarning';
+
+/** How often a failed test is run again. */
+const again = process.env['CI'] ? 1 : 0;
 
 type Tier = 'unit' | 'int' | 'e2e';
 
@@ -43,11 +49,12 @@ export default defineConfig({
     teardownTimeout: 30_000,
     projects: [
       project('unit', { pool: 'threads', isolate: false, testTimeout: 10_000, hookTimeout: 10_000 }),
-      project('int', { pool: 'forks', testTimeout: 60_000, hookTimeout: 60_000 }),
+      project('int', { pool: 'forks', testTimeout: 60_000, hookTimeout: 60_000, retry: again }),
       project('e2e', {
         pool: 'forks',
         testTimeout: 180_000,
         hookTimeout: 120_000,
+        retry: again,
         sequence: { groupOrder: 1 },
       }),
     ],
