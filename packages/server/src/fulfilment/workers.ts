@@ -5,8 +5,8 @@
  *   sweep (ledger) ---+--> dispatch (a queue per campaign) --> saga --> ledger
  *   retry batches  --'
  *
- * The doorbell makes it quick, the sweep makes it certain: an id that is lost anywhere is still due in the ledger. A message is acknowledged
- * when the saga has run for it, or after `doorbellWaitMs`, because by then the ledger alone carries it and a slow provider must not hold
+ * The doorbell makes it quick, the sweep makes it certain: an id that is lost anywhere is still due in the ledger. A message tells of the
+ * deliveries of one transaction; it is acknowledged when the saga has run for each, or after `doorbellWaitMs`, because by then the ledger alone carries it and a slow provider must not hold
  * the bus. Two workers, two processes or a doorbell rung twice cost one refused claim.
  *
  * Timers are on the injected clock. Nothing here is durable, and stopping at any point loses nothing.
@@ -15,7 +15,7 @@ import { ack, type Bus, type CancelTimer, type Clock, pause, type Subscription }
 import type { CampaignDefinition } from '../campaign/definition.ts';
 import { OperationalError } from '../errors.ts';
 import type { DeliveryLedger } from '../ledger.ts';
-import { deliveryRequested } from '../messages.ts';
+import { deliveriesOf, deliveryRequested } from '../messages.ts';
 import type { Randomness } from '../randomness.ts';
 import type { BackoffPolicy } from './backoff.ts';
 import type { Run } from './claimed-run.ts';
@@ -152,7 +152,7 @@ class Workers implements Fulfilment {
       name: 'fulfilment',
       concurrency: DOORBELLS,
       handler: async ({ data }) => {
-        await this.#ring(data.campaignId, data.deliveryId);
+        await this.#ring(data.campaignId, deliveriesOf(data));
         return ack();
       },
     });
@@ -199,10 +199,10 @@ class Workers implements Fulfilment {
     await this.#providers.close();
   }
 
-  async #ring(campaignId: string, deliveryId: string): Promise<void> {
-    const run = this.#dispatch.add(campaignId, deliveryId);
+  async #ring(campaignId: string, deliveryIds: readonly string[]): Promise<void> {
+    const runs = Promise.all(deliveryIds.map((deliveryId) => this.#dispatch.add(campaignId, deliveryId)));
     const over = new AbortController();
-    await Promise.race([run, pause(this.#parts.clock, this.#limits.doorbellWaitMs ?? 5_000, over.signal)]);
+    await Promise.race([runs, pause(this.#parts.clock, this.#limits.doorbellWaitMs ?? 5_000, over.signal)]);
     over.abort();
   }
 

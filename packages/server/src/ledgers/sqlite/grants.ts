@@ -1,35 +1,18 @@
 /**
- * Units and the deliveries they begin. A grant is one unit row with one holder, one delivery due at once and one doorbell in the outbox, in the
- * transaction that made the winner. Taking a unit back is the mirror of it. The voucher belongs to the unit: a unit that comes back unshown
+ * Units and the deliveries they begin. A grant is one unit row with one holder, one delivery due at once and a place in the doorbell of
+ * the transaction that made the winner. Taking a unit back is the mirror of it. The voucher belongs to the unit: a unit that comes back unshown
  * and is given again takes its voucher, its generation and an unanswered request along.
  */
 import type { LaneRecord, LaneState } from '@doorbuster/core';
 import type { CampaignRow } from './campaign-rows.ts';
-import type { OutboxRows } from './outbox-rows.ts';
 import type { Sql } from './sql.ts';
 import type { Transaction } from './transaction.ts';
 
-export function deliveryIdOf(campaignId: string, seq: number, unit: number): string {
-  return `${campaignId}.${seq}.${unit}`;
-}
-
-/** Campaign ids may hold dots, so the numbers are taken from the end. */
-export function parseDeliveryId(
-  id: string,
-): { readonly campaignId: string; readonly seq: number; readonly unit: number } | null {
-  const parts = /^(.+)\.([1-9]\d{0,14})\.([1-9]\d{0,14})$/.exec(id);
-  return parts === null
-    ? null
-    : { campaignId: parts[1] as string, seq: Number(parts[2]), unit: Number(parts[3]) };
-}
-
 export class Grants {
   readonly #sql: Sql;
-  readonly #outbox: OutboxRows;
 
-  constructor(sql: Sql, outbox: OutboxRows) {
+  constructor(sql: Sql) {
     this.#sql = sql;
-    this.#outbox = outbox;
   }
 
   /** `returned`: the unit was given before and came back. */
@@ -59,7 +42,7 @@ export class Grants {
       tx.now,
       tx.now,
     );
-    this.#outbox.deliveryRequested(tx, campaign.id, deliveryIdOf(campaign.id, seq, unit));
+    tx.ring(campaign.id, seq, unit);
   }
 
   #giveAgain(campaign: CampaignRow, lane: number, seq: number, unit: number): void {

@@ -2,7 +2,7 @@
  * Group commit: every call that waits goes into one durable transaction, and the next begins as soon as the last has ended. No timer: under load the
  * batches grow by themselves, alone a call is committed at once (a 5 ms timer cost 60 % of the throughput).
  *
- *   BEGIN IMMEDIATE -> signatures of the last one -> each call in a savepoint -> COMMIT -> sign the heads -> build the answers
+ *   BEGIN IMMEDIATE -> signatures of the last one -> each call in a savepoint -> doorbells -> COMMIT -> sign the heads -> build the answers
  *
  * A call that throws is rolled back alone. A full disk rolls back all of them; they get LEDGER_FULL, and the next transaction tries anew. After any
  * other I/O error the state of the file is unknown: `FatalLedgerError`, and the process must end.
@@ -50,16 +50,17 @@ export class GroupCommit {
 
   /** Throws a FatalLedgerError only. */
   run(calls: readonly Call[]): Committed {
-    const { sql, log, clock } = this.#store;
+    const { sql, log, clock, outbox } = this.#store;
     try {
       sql.db.exec('BEGIN IMMEDIATE');
       const tx = new Transaction(clock.now());
       const signatures = log.storeSignatures();
       const replies = calls.map((call) => this.#runOne(tx, call));
+      outbox.ringFor(tx.rung);
       sql.db.exec('COMMIT');
       log.stored(signatures);
       log.sign(tx.sealed);
-      return { replies: replies.map(answer), lanes: tx.lanes, outbox: tx.outbox > 0, sealed: tx.sealed };
+      return { replies: replies.map(answer), lanes: tx.lanes, outbox: tx.rung.length > 0, sealed: tx.sealed };
     } catch (error) {
       return this.#rolledBack(calls, error);
     }

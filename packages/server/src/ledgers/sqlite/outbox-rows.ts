@@ -1,4 +1,7 @@
-/** The ledger's outbox: messages that tell of a change, written in its transaction. Ids only: no phone number, no voucher code. */
+/**
+ * The ledger's outbox: messages that tell of a change, written in its transaction. Numbers only: no phone number, no voucher code. A transaction
+ * rings once for all deliveries of a campaign: a row for each would be most of what is written, relayed and read while everybody wins.
+ */
 import {
   appendToOutbox,
   type Clock,
@@ -7,10 +10,10 @@ import {
   type OutboxRow,
   sqliteOutbox,
 } from '@doorbuster/messaging';
-import { deliveryRequested } from '../../messages.ts';
+import { deliveryRequested, doorbellsFor } from '../../messages.ts';
 import type { Randomness } from '../../randomness.ts';
 import type { Sql } from './sql.ts';
-import type { Transaction } from './transaction.ts';
+import type { Rung } from './transaction.ts';
 
 const source = 'doorbuster/ledger';
 
@@ -29,9 +32,11 @@ export class OutboxRows {
     this.#table = sqliteOutbox(sql.db);
   }
 
-  deliveryRequested(tx: Transaction, campaignId: string, deliveryId: string): void {
-    appendToOutbox(this.#sql.db, [this.#write(deliveryRequested, { campaignId, deliveryId })]);
-    tx.outbox++;
+  /** Inside the transaction in which these deliveries became due. */
+  ringFor(rung: readonly Rung[]): void {
+    if (rung.length === 0) return;
+    const messages = doorbellsFor(rung).map((data) => this.#write(deliveryRequested, data));
+    appendToOutbox(this.#sql.db, messages);
   }
 
   readUnpublished(limit: number): readonly OutboxRow[] {

@@ -17,6 +17,7 @@ import {
   qualify,
 } from '@doorbuster/core';
 import { sha256 } from '../../audit/signer.ts';
+import { deliveryIdOf } from '../../delivery-id.ts';
 import { OperationalError } from '../../errors.ts';
 import type { Actor, AdmissionAnswer, AdmissionCommand, Contact, MemberEntry } from '../../ledger.ts';
 import type { Vault } from '../../vault.ts';
@@ -25,7 +26,7 @@ import type { Randomness } from '../../randomness.ts';
 import { note } from './audit-log.ts';
 import type { BatchLog } from './batch-log.ts';
 import type { CampaignRow, CampaignRows } from './campaign-rows.ts';
-import { deliveryIdOf, type Grants } from './grants.ts';
+import type { Grants } from './grants.ts';
 import type { Halts } from './halts.ts';
 import { type LaneRow, readLane, updateLane } from './lane-rows.ts';
 import type { MemberRows } from './member-rows.ts';

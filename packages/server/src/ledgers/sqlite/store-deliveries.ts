@@ -3,6 +3,7 @@
  * arrows is one UPDATE whose WHERE clause is the state it leaves, so that an arrow that is not drawn changes no row.
  */
 import type { EpochMs, MemberKey } from '@doorbuster/core';
+import { deliveryIdOf, parseDeliveryId } from '../../delivery-id.ts';
 import type {
   ClaimedDelivery,
   DeliveryResult,
@@ -15,7 +16,6 @@ import type {
 import type { Randomness } from '../../randomness.ts';
 import type { Vault } from '../../vault.ts';
 import type { CampaignRow, CampaignRows } from './campaign-rows.ts';
-import { deliveryIdOf, parseDeliveryId } from './grants.ts';
 import type { MemberRows } from './member-rows.ts';
 import { blobOf, hexOfBlob, type Sql } from './sql.ts';
 import type { Transaction } from './transaction.ts';

@@ -1,5 +1,6 @@
 /** Deliveries as operators see them, and what they do with many at once: a durable batch that moves a slice at a time and can be resumed. */
 import type { SQLInputValue } from 'node:sqlite';
+import { deliveryIdOf } from '../../delivery-id.ts';
 import { OperationalError } from '../../errors.ts';
 import type {
   Actor,
@@ -17,8 +18,6 @@ import { newId, type Randomness } from '../../randomness.ts';
 import { note } from './audit-log.ts';
 import type { CampaignRow, CampaignRows } from './campaign-rows.ts';
 import { cursorOf, readCursor } from './cursor.ts';
-import { deliveryIdOf } from './grants.ts';
-import type { OutboxRows } from './outbox-rows.ts';
 import type { Sql } from './sql.ts';
 import { columns, type DeliveryStore } from './store-deliveries.ts';
 import type { Transaction } from './transaction.ts';
@@ -62,20 +61,17 @@ export class DeliveryViews {
   readonly #sql: Sql;
   readonly #campaigns: CampaignRows;
   readonly #deliveries: DeliveryStore;
-  readonly #outbox: OutboxRows;
   readonly #randomness: Randomness;
 
   constructor(parts: {
     readonly sql: Sql;
     readonly campaigns: CampaignRows;
     readonly deliveries: DeliveryStore;
-    readonly outbox: OutboxRows;
     readonly randomness: Randomness;
   }) {
     this.#sql = parts.sql;
     this.#campaigns = parts.campaigns;
     this.#deliveries = parts.deliveries;
-    this.#outbox = parts.outbox;
     this.#randomness = parts.randomness;
   }
 
@@ -273,7 +269,7 @@ export class DeliveryViews {
       seq,
       unit,
     );
-    this.#outbox.deliveryRequested(tx, campaign.id, deliveryIdOf(campaign.id, seq, unit));
+    tx.ring(campaign.id, seq, unit);
   }
 }
 

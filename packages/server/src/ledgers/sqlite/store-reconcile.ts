@@ -4,10 +4,10 @@
  * which is safe at any time because a claim decides.
  */
 import type { EpochMs } from '@doorbuster/core';
+import { deliveryIdOf } from '../../delivery-id.ts';
 import type { ReconcileFinding } from '../../ledger.ts';
 import type { Vault } from '../../vault.ts';
 import type { CampaignRows } from './campaign-rows.ts';
-import { deliveryIdOf } from './grants.ts';
 import type { OutboxRows } from './outbox-rows.ts';
 import type { Sql } from './sql.ts';
 import type { DeliveryStore } from './store-deliveries.ts';
@@ -155,8 +155,7 @@ export class ReconcileStore {
       overdueSince,
       limit,
     );
-    for (const { id, seq, unit } of rows)
-      this.#parts.outbox.deliveryRequested(tx, id, deliveryIdOf(id, seq, unit));
+    for (const { id, seq, unit } of rows) tx.ring(id, seq, unit);
     return rows.length;
   }
 }

@@ -44,7 +44,7 @@ export function openStore(parts: StoreParts) {
   const campaigns = new CampaignRows(sql);
   const log = new BatchLog(sql, signer);
   const outbox = new OutboxRows(sql, parts.clock, randomness);
-  const grants = new Grants(sql, outbox);
+  const grants = new Grants(sql);
   const scrubber = new Scrubber(sql, randomness);
   const members = new MemberRows(sql, vault);
   const halts = new Halts();

@@ -1,6 +1,6 @@
 /**
- * What one transaction gathers beside its rows: batches to sign, lanes that changed, the doorbell of the outbox. All of it is acted upon after the
- * commit only. A call that is rolled back alone takes what it gathered with it (`mark`, `rollBackTo`).
+ * What one transaction gathers beside its rows: batches to sign and lanes that changed, acted upon after the commit only, and the deliveries
+ * that became due, which go into the outbox as its last rows. A call that is rolled back alone takes what it gathered with it (`mark`, `rollBackTo`).
  */
 import type { EpochMs, LaneState } from '@doorbuster/core';
 import type { SealedRow } from './batch-log.ts';
@@ -14,10 +14,17 @@ export class AfterCommit<T> {
 }
 export type Answer<T> = T | AfterCommit<T>;
 
+/** A delivery that became due in this transaction. */
+export interface Rung {
+  readonly campaignId: string;
+  readonly seq: number;
+  readonly unit: number;
+}
+
 export interface Mark {
   readonly sealed: number;
   readonly lanes: number;
-  readonly outbox: number;
+  readonly rung: number;
 }
 
 export class Transaction {
@@ -25,19 +32,24 @@ export class Transaction {
   readonly now: EpochMs;
   readonly sealed: SealedRow[] = [];
   readonly lanes: LaneState[] = [];
-  outbox = 0;
+  readonly rung: Rung[] = [];
 
   constructor(now: EpochMs) {
     this.now = now;
   }
 
+  /** Asks for the doorbell of a delivery. One message tells of all that one transaction rings for. */
+  ring(campaignId: string, seq: number, unit: number): void {
+    this.rung.push({ campaignId, seq, unit });
+  }
+
   mark(): Mark {
-    return { sealed: this.sealed.length, lanes: this.lanes.length, outbox: this.outbox };
+    return { sealed: this.sealed.length, lanes: this.lanes.length, rung: this.rung.length };
   }
 
   rollBackTo(mark: Mark): void {
     this.sealed.length = mark.sealed;
     this.lanes.length = mark.lanes;
-    this.outbox = mark.outbox;
+    this.rung.length = mark.rung;
   }
 }
