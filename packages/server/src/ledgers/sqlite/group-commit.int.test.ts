@@ -45,7 +45,7 @@ describe('group commit', () => {
     const results = await Promise.allSettled([
       ledger.admission.admit('c', members(2)),
       ledger.admission.admit('nowhere', members(2)),
-      ledger.admission.admit('c', [{ ...entryOfMember('bad'), memberKey: 'abcd' }, entryOfMember('good')]),
+      ledger.admission.admit('c', [entryOfMember('good'), { ...entryOfMember('bad'), memberKey: 'abcd' }]),
       ledger.admission.admit('c', members(3)),
     ]);
     expect(transactions).toBe(1);
@@ -56,6 +56,8 @@ describe('group commit', () => {
       'won',
     ]);
     expect((await ledger.campaigns.get('c'))!.lane).toMatchObject({ seq: 3, free: 7 });
+    const doorbells = await ledger.outbox.readUnpublished(10);
+    expect(doorbells.map(({ message }) => message.data)).toEqual([{ campaignId: 'c', runs: [[1, 1, 3]] }]);
     expect(await ledger.verify()).toMatchObject({ ok: true });
     await ledger.close();
   });
