@@ -48,6 +48,7 @@ import { deliveryRequested, entrySubmitted } from './messages.ts';
 import { busPath, ledgerPath, operatorKeyPath, secretsPath } from './paths.ts';
 import { type PeriodicJob, startPeriodic } from './periodic.ts';
 import { type Randomness, systemRandomness } from './randomness.ts';
+import { startRetention } from './retention.ts';
 import { openSecrets, type Secrets } from './secrets.ts';
 import { Vault } from './vault.ts';
 
@@ -349,12 +350,7 @@ async function listen(parts: Parts, config: Config): Promise<string> {
     ),
   );
   parts.jobs.push(
-    startPeriodic(
-      clock,
-      3_600_000,
-      async () => void (await ledger.evidence.expire(clock.now() - config.retentionDays * 86_400_000, 1_000)),
-      onError,
-    ),
+    startRetention({ evidence: ledger.evidence, clock, retentionDays: config.retentionDays, onError }),
   );
   if (config.verifyEveryMinutes > 0)
     parts.jobs.push(

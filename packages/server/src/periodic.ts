@@ -2,6 +2,7 @@
 import type { CancelTimer, Clock } from '@doorbuster/messaging';
 
 export interface PeriodicJob {
+  /** Lets a run that is under way end; a long one is told by its signal. */
   stop(): Promise<void>;
 }
 
@@ -9,23 +10,23 @@ export interface PeriodicJob {
 export function startPeriodic(
   clock: Clock,
   everyMs: number,
-  run: () => Promise<void>,
+  run: (stopping: AbortSignal) => Promise<void>,
   onError: (error: unknown) => void,
 ): PeriodicJob {
   let cancel: CancelTimer | null = null;
-  let stopped = false;
+  const stopping = new AbortController();
   let running: Promise<void> = Promise.resolve();
   const arm = (): void => {
-    if (!stopped)
+    if (!stopping.signal.aborted)
       cancel = clock.setTimer(everyMs, () => {
         cancel = null;
-        running = run().catch(onError).then(arm);
+        running = run(stopping.signal).catch(onError).then(arm);
       });
   };
   arm();
   return {
     async stop() {
-      stopped = true;
+      stopping.abort();
       cancel?.();
       await running;
     },
