@@ -27,6 +27,7 @@ const VERBS = {
   check: { program: 'scripts/check.ts', args: [], development: true },
   build: { program: 'scripts/build.ts', args: [], development: true },
   gen: { program: 'scripts/gen.ts', args: [], development: true },
+  evidence: { program: 'scripts/evidence.ts', args: [], development: true },
   screenshots: { program: 'scripts/screenshots.ts', args: [], development: true },
   simulate: { program: 'simulation/main.ts', args: [], development: true },
   bench: { program: 'bench/main.ts', args: [], development: true },

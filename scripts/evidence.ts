@@ -1,0 +1,137 @@
+// `npm run -s evidence -- NAME [arguments]`: runs one harness as a stranger would, with --json, and keeps its last line with the commit and the machine in
+// docs/evidence/NAME.json. `npm run gen` makes docs/evidence.md of these files, so that no figure is typed by hand.
+//
+// Nothing is kept of a run that failed: a violation is for the issue tracker, not for the page. Exit codes: the harness's; 2 usage; 1 when it did not
+// print its result.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** What may be recorded, and the verb (with arguments that belong to it) that measures it. */
+export const harnesses: Readonly<Record<string, readonly string[]>> = {
+  simulation: ['simulate'],
+  controls: ['simulate', '--controls'],
+  chaos: ['chaos'],
+  bench: ['bench'],
+  demo: ['demo'],
+};
+
+/** One file of docs/evidence/. */
+export interface Recorded {
+  readonly command: string;
+  readonly commit: string;
+  /** False when files differed from the commit while it ran. */
+  readonly clean: boolean;
+  /** `2026-11-21` */
+  readonly measuredOn: string;
+  readonly seconds: number;
+  readonly machine: {
+    readonly processor: string;
+    readonly cores: number;
+    readonly memoryGiB: number;
+    readonly system: string;
+    readonly node: string;
+  };
+  readonly result: Readonly<Record<string, unknown>>;
+}
+
+/** What git says of this checkout; null without git or outside of a checkout. */
+function git(...args: string[]): string | null {
+  try {
+    return execFileSync('git', args, {
+      cwd: root,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return null;
+  }
+}
+
+function machine(): Recorded['machine'] {
+  return {
+    processor: cpus()[0]?.model ?? 'unknown',
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    system: `${process.platform} ${process.arch}`,
+    node: process.versions.node,
+  };
+}
+
+/** Runs the verb through the same door as `npm run`; its progress goes to stderr. */
+function run(args: readonly string[]): Promise<{ readonly code: number; readonly lastLine: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [join(root, 'scripts/run.mjs'), ...args], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece;
+    });
+    child.on('error', reject);
+    child.on('close', (code) =>
+      resolve({ code: code ?? 1, lastLine: text.trimEnd().split('\n').at(-1) ?? '' }),
+    );
+  });
+}
+
+function objectOf(line: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null;
+  } catch {
+    return null;
+  }
+}
+
+/** `folder`: where NAME.json is written. */
+export async function main(
+  [name = '', ...given]: readonly string[],
+  folder = join(root, 'docs/evidence'),
+): Promise<number> {
+  const verb = Object.hasOwn(harnesses, name) ? harnesses[name] : undefined;
+  if (!verb) {
+    process.stderr.write(
+      `usage: evidence NAME [arguments of the harness]; NAME is one of ${Object.keys(harnesses).join(', ')}\n`,
+    );
+    return 2;
+  }
+  const [first = '', ...own] = verb;
+  const args = [...own, ...given, '--json'];
+  const commit = git('rev-parse', '--short=10', 'HEAD') ?? 'unknown';
+  const began = new Date();
+  const { code, lastLine } = await run([first, ...args]);
+  const result = objectOf(lastLine);
+  if (code !== 0) {
+    process.stderr.write(`it ended with ${code}; nothing was recorded\n`);
+    return code;
+  }
+  if (!result) {
+    process.stderr.write('it printed no JSON object as its last line; nothing was recorded\n');
+    return 1;
+  }
+  const recorded: Recorded = {
+    command: `npm run -s ${first} -- ${args.join(' ')}`,
+    commit,
+    clean: git('status', '--porcelain', '--untracked-files=no') === '',
+    measuredOn: began.toISOString().slice(0, 10),
+    seconds: Math.round((Date.now() - began.getTime()) / 1000),
+    machine: machine(),
+    result,
+  };
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(recorded, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+  process.stderr.write(`recorded in ${join(folder, `${name}.json`)}; now run "npm run gen"\n`);
+  return 0;
+}
+
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
