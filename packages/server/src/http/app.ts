@@ -15,11 +15,12 @@ import fastify, {
   type FastifyRequest,
   type FastifyServerOptions,
 } from 'fastify';
+import { missingRoutes } from './allowed-methods.ts';
 import { memberRoutes } from './member/routes.ts';
 import { onClientError } from './client-error.ts';
 import type { HttpDeps } from './deps.ts';
 import { documentOptions, operatorTags } from './operator/reference.ts';
-import { HttpProblem, sendProblem } from './problem.ts';
+import { sendProblem } from './problem.ts';
 import { publicRoutes } from './public/routes.ts';
 import { requestIds } from './request-ids.ts';
 import { addressLimit } from './address-limit.ts';
@@ -55,9 +56,8 @@ export async function createApp(deps: HttpDeps, options: AppOptions = {}): Promi
   app.decorate('doorbuster', { starting: false, draining: false });
   app.server.maxConnections = deps.config.limits.connections;
   app.setErrorHandler((error, request, reply) => sendProblem(reply, request, error, deps.randomness));
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(reply, request, new HttpProblem('not-found'), deps.randomness),
-  );
+  const missing = missingRoutes(app);
+  app.setNotFoundHandler((request, reply) => sendProblem(reply, request, missing(request), deps.randomness));
   securityHeaders(app, deps.config);
   measureRequests(app, deps);
   addressLimit(app, deps);

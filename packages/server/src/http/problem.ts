@@ -34,6 +34,11 @@ export const problemTable = {
     remedy: 'Add the origin to `allowedOrigins`.',
   },
   'not-found': { status: 404, title: 'There is nothing here.', remedy: 'Check the address.' },
+  'method-not-allowed': {
+    status: 405,
+    title: 'This cannot be done here.',
+    remedy: 'Use a method that `Allow` names.',
+  },
   'no-entry': { status: 404, title: 'The member has no entry here.', remedy: 'Enter first.' },
   'state-conflict': {
     status: 409,

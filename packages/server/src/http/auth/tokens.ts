@@ -23,6 +23,7 @@ import type { Config } from '../../config.ts';
 import { OperationalError } from '../../errors.ts';
 import type { Contact } from '../../ledger.ts';
 import type { Vault } from '../../vault.ts';
+import { isText } from '../text.ts';
 
 const instant = {
   anyOf: [Type.String({ maxLength: 40 }), Type.Number()],
@@ -154,6 +155,8 @@ class Checks implements TokenChecks {
       );
     }
     const claims: MemberClaims = payload;
+    const odd = textsOf(claims).find(([, text]) => !isText(text));
+    if (odd) throw invalid(`The claim ${odd[0]} has characters that are not text.`);
     return {
       memberKey: this.#options.vault.memberKey(campaignId, claims.sub),
       contact: contactOf(claims),
@@ -207,6 +210,13 @@ function reasonOf(error: unknown): string {
   if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
     return 'No public key of the shop fits it.';
   return 'It cannot be read.';
+}
+
+function textsOf({ sub, email, phone, locale, tier, tags = [] }: MemberClaims): [string, string][] {
+  const single = Object.entries({ sub, email, phone, locale, tier }).filter(
+    (claim): claim is [string, string] => claim[1] !== undefined,
+  );
+  return [...single, ...tags.map((tag): [string, string] => ['tags', tag])];
 }
 
 function contactOf({ email, phone, locale }: MemberClaims): Contact | null {

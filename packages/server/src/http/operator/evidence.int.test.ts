@@ -182,6 +182,15 @@ test('revoke frees the unit for the waitlist, replace needs a unit', async () =>
   expect((await rig.ask('POST', `${at}/revocations`, { body: { seq: '1' } })).status).toBe(400);
 });
 
+test('a member is named by text: half a character or a null byte is refused, and nobody is meant by it', async () => {
+  for (const path of ['member-look-ups', 'bans', 'erasures'])
+    for (const memberId of ['m1\ud800', 'm1\0'])
+      expect((await rig.ask('POST', `${at}/${path}`, { body: { memberId } })).json).toMatchObject({
+        status: 400,
+        faults: [{ pointer: '/body/memberId', message: 'has characters that are not text' }],
+      });
+});
+
 test('one member: look-up, ban, erasure', async () => {
   const look = (memberId: string) => rig.ask('POST', `${at}/member-look-ups`, { body: { memberId } });
   expect((await look('m2')).json).toMatchObject({

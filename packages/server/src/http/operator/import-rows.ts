@@ -4,6 +4,7 @@
  */
 import type { MemberAttributes } from '@doorbuster/core';
 import type { Contact, Voucher } from '../../ledger.ts';
+import { isText } from '../text.ts';
 
 export const memberColumns = [
   'memberId',
@@ -105,9 +106,7 @@ function optionalText(raw: RawRow, name: string, maxLength: number): string | un
   const text = value.trim();
   if (text === '') return undefined;
   if (text.length > maxLength) throw new RowFault(`${name} is longer than ${maxLength} characters`);
-  // Controls would survive into mails and exports; a lone surrogate has no UTF-8.
-  if (/[\u0000-\u001f\u007f]/.test(text) || !text.isWellFormed())
-    throw new RowFault(`${name} has characters that are not text`);
+  if (!isText(text)) throw new RowFault(`${name} has characters that are not text`);
   return text;
 }
 
@@ -153,7 +152,7 @@ function tagsOf(raw: RawRow): readonly string[] | undefined {
   if (!Array.isArray(list) || list.some((tag) => typeof tag !== 'string'))
     throw new RowFault('tags is not a list of texts');
   const tags = list.map((tag: string) => tag.trim()).filter((tag) => tag !== '');
-  if (tags.length > 50 || tags.some((tag) => tag.length > 64 || !tag.isWellFormed()))
+  if (tags.length > 50 || tags.some((tag) => tag.length > 64 || !isText(tag)))
     throw new RowFault('tags has at most 50 words of 64 characters');
   return tags.length > 0 ? [...new Set(tags)] : undefined;
 }

@@ -1,7 +1,10 @@
 /** One member, named by the shop's own id. The id is personal, so it travels in bodies only: URLs end up in logs. */
+import type { MemberKey } from '@doorbuster/core';
 import type { FastifyInstance } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { actorOf } from '../access/guard.ts';
+import { HttpProblem } from '../problem.ts';
+import { isText } from '../text.ts';
 import { describe } from './operation.ts';
 import { campaignOf, type OperatorDeps } from './operator-deps.ts';
 import { refusal } from './refusals.ts';
@@ -42,6 +45,15 @@ export function memberRoutes(app: FastifyInstance, deps: OperatorDeps): void {
   eraseRoute(app, deps);
 }
 
+/** The same ids that an import and a token may carry. */
+function memberKeyOf({ vault }: OperatorDeps, campaignId: string, memberId: string): MemberKey {
+  if (!isText(memberId))
+    throw new HttpProblem('request-invalid', {
+      faults: [{ pointer: '/body/memberId', message: 'has characters that are not text' }],
+    });
+  return vault.memberKey(campaignId, memberId);
+}
+
 function lookUpRoute(app: FastifyInstance, deps: OperatorDeps): void {
   const operation = describe({
     id: 'lookUpMember',
@@ -54,7 +66,7 @@ function lookUpRoute(app: FastifyInstance, deps: OperatorDeps): void {
   });
   app.post<MemberRoute>('/v1/campaigns/:campaignId/member-look-ups', operation, async (request, reply) => {
     const { id } = await campaignOf(deps, request.params.campaignId);
-    const entry = await deps.ledger.admission.entryOf(id, deps.vault.memberKey(id, request.body.memberId));
+    const entry = await deps.ledger.admission.entryOf(id, memberKeyOf(deps, id, request.body.memberId));
     if (!entry) throw refusal('member-unknown');
     reply.header('cache-control', 'no-store');
     const { seq, recordNo, verdict, status, unit, at, maskedContact, delivery } = entry;
@@ -78,7 +90,7 @@ function banRoute(app: FastifyInstance, deps: OperatorDeps): void {
   });
   app.post<MemberRoute>('/v1/campaigns/:campaignId/bans', operation, async (request, reply) => {
     const { id } = await campaignOf(deps, request.params.campaignId);
-    const memberKey = deps.vault.memberKey(id, request.body.memberId);
+    const memberKey = memberKeyOf(deps, id, request.body.memberId);
     await deps.ledger.admission.setBan(id, memberKey, true, actorOf(request));
     reply.code(201).header('location', `/v1/campaigns/${id}/bans/${memberKey}`);
     return { memberKey, banned: true as const };
@@ -122,7 +134,7 @@ function eraseRoute(app: FastifyInstance, deps: OperatorDeps): void {
     const { id } = await campaignOf(deps, request.params.campaignId);
     const erased = await deps.ledger.evidence.erase(
       id,
-      deps.vault.memberKey(id, request.body.memberId),
+      memberKeyOf(deps, id, request.body.memberId),
       actorOf(request),
     );
     if (!erased) throw refusal('member-unknown');

@@ -48,7 +48,7 @@ const refusalMeaning: Readonly<Record<number, string>> = {
   412: 'The campaign was changed since it was read.',
   413: 'The body is too large.',
   415: 'The body has a type that is not read here.',
-  422: 'The content breaks a rule; `faults`, `findings` or `rows` say which.',
+  422: 'The content breaks a rule (`faults`, `findings` or `rows` say which), or the Idempotency-Key came with another request.',
   428: 'An If-Match header is needed.',
   429: 'Too many requests; see Retry-After.',
   503: 'Not now; nothing was changed. See Retry-After.',
@@ -101,6 +101,8 @@ function headersOf({ ifMatch, idempotent }: Operation): TSchema | null {
   if (idempotent)
     fields['idempotency-key'] = Type.Optional(
       Type.String({
+        // An empty one is answered by name; what a header cannot hold never arrives.
+        pattern: '^[\\x21-\\x7e]{1,257}$',
         description:
           'A repeat with the same key is answered with the first answer (draft-ietf-httpapi-idempotency-key-header).',
         examples: ['8e03978e-40d5-43dd-bc93-6894a57f9324'],
@@ -125,8 +127,11 @@ function contentOf(answer: TSchema | Readonly<Record<string, TSchema>>): Record<
   return Object.fromEntries(types.map(([type, schema]) => [type, { schema: schema as TSchema }]));
 }
 
-function refusalsOf({ refusals = [], params, streamedBody, body }: Operation): Record<string, unknown> {
+function refusalsOf(operation: Operation): Record<string, unknown> {
+  const { refusals = [], params, streamedBody, body, idempotent } = operation;
   const statuses = new Set([400, 401, 403, 429, 503, ...refusals]);
+  // A key whose first request is still under way, and a key that came with another request.
+  if (idempotent) [409, 422].forEach((status) => statuses.add(status));
   if (params) statuses.add(404);
   if (body || streamedBody) [413, 415].forEach((status) => statuses.add(status));
   return Object.fromEntries(

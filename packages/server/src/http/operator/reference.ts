@@ -2,7 +2,7 @@
  * The reference of the API: `/openapi.json`, made from the schemas that validate, `/docs`, where it can be read and tried with a key, and
  * `/docs/errors`, where the `type` of every problem points. Everything is served from here: no third party sees who reads it.
  */
-import type { SwaggerTransform } from '@fastify/swagger';
+import type { SwaggerTransform, SwaggerTransformObject } from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyPluginAsync, FastifySchema } from 'fastify';
 import { documentedProblems } from '../problem.ts';
@@ -24,9 +24,30 @@ const transform: SwaggerTransform = ({ schema, url, route }) => {
   return { schema: { ...shown, body: { content } }, url };
 };
 
+/** The parts of the document that are looked at here. */
+interface ShownOperation {
+  readonly requestBody?: {
+    required?: boolean;
+    readonly content: Readonly<Record<string, { readonly schema?: { readonly anyOf?: readonly object[] } }>>;
+  };
+}
+
+/** The plugin says of every body that it is required; one that may be null may be left out. */
+const transformObject: SwaggerTransformObject = (made) => {
+  const document = 'openapiObject' in made ? made.openapiObject : made.swaggerObject;
+  for (const path of Object.values(document.paths ?? {}))
+    for (const { requestBody } of Object.values(path ?? {}) as ShownOperation[]) {
+      const choices = requestBody?.content['application/json']?.schema?.anyOf ?? [];
+      const mayBeNull = choices.some((choice) => 'type' in choice && choice.type === 'null');
+      if (requestBody && mayBeNull) requestBody.required = false;
+    }
+  return document;
+};
+
 /** What `createApp` gives to the swagger plugin besides the frame of the document. */
 export const documentOptions = {
   transform,
+  transformObject,
   /** Named schemas keep their names, so that generated clients have types called `Campaign`, not `def-3`. */
   refResolver: {
     buildLocalReference: (
