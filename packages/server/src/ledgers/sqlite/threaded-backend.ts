@@ -38,8 +38,10 @@ function startThread(role: ThreadData['role'], data: Omit<ThreadData, 'role'>): 
   const file = import.meta.url.endsWith('.ts') ? './thread.ts' : './thread.js';
   const { path, witnessPath, master, signingKeys } = data;
   const workerData = { role, path, witnessPath, master, signingKeys, port: port2 };
+  // The system's tools show the thread by this name, so that its share of the processors can be told.
+  const name = `ledger-${typeof role === 'string' ? role : role.job}`;
   return {
-    worker: new Worker(new URL(file, import.meta.url), { workerData, transferList: [port2] }),
+    worker: new Worker(new URL(file, import.meta.url), { name, workerData, transferList: [port2] }),
     port: port1,
   };
 }
