@@ -44,6 +44,8 @@ export interface RunningAdmission extends Admission {
   start(campaigns: Iterable<string>): Promise<void>;
   /** Entries in the queue that this process published and that are not settled. */
   pending(): number;
+  /** Entries asked for since the start, whatever became of them. How fast it grows says how large the crowd is. */
+  asked(): number;
 }
 
 interface Room {
@@ -64,6 +66,7 @@ class Intakes implements RunningAdmission {
   readonly #queued: QueuedIntake;
   readonly #unsubscribe: () => void;
   #draining = false;
+  #asked = 0;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -89,7 +92,12 @@ class Intakes implements RunningAdmission {
     return this.#queued.pendingCount();
   }
 
+  asked(): number {
+    return this.#asked;
+  }
+
   async submit(campaignId: string, submission: Submission): Promise<SubmissionAnswer> {
+    this.#asked += 1;
     if (this.#draining) throw new OperationalError('LEDGER_CLOSED', { retryAfterMs: 2_000 });
     const { campaigns, metrics } = this.#options;
     const campaign = campaigns.peek(campaignId) ?? (await campaigns.find(campaignId));
