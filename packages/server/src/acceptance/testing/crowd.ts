@@ -14,9 +14,14 @@ export interface CrowdOptions {
   readonly connections?: number;
   /** A request without an answer after this long is a fault, ms. */
   readonly patienceMs?: number;
+  /** What everybody sends as the entry's body. Default: no answers. */
+  readonly body?: string;
 }
 
 const decisive: ReadonlySet<number> = new Set([200, 201, 202, 403, 409, 410]);
+
+/** Where it goes: the address may change while it works, as that of a server started again does. */
+export type Entrance = Pick<Installation, 'url' | 'tokenSecret'>;
 
 export class Crowd {
   readonly answers: KeptAnswer[] = [];
@@ -24,7 +29,7 @@ export class Crowd {
   readonly statuses: Record<string, number> = {};
   /** Connections that broke: the request may or may not have been decided. */
   unanswered = 0;
-  readonly #installation: Installation;
+  readonly #installation: Entrance;
   readonly #campaignId: string;
   readonly #options: CrowdOptions;
   readonly #sign: ReturnType<typeof memberTokenSigner>;
@@ -32,7 +37,7 @@ export class Crowd {
   #pool: Pool | null = null;
   #poolUrl = '';
 
-  constructor(installation: Installation, campaignId: string, options: CrowdOptions = {}) {
+  constructor(installation: Entrance, campaignId: string, options: CrowdOptions = {}) {
     this.#installation = installation;
     this.#campaignId = campaignId;
     this.#options = options;
@@ -148,7 +153,7 @@ export class Crowd {
           ...(method === 'POST' ? { 'content-type': 'application/json' } : {}),
           ...headers,
         },
-        ...(method === 'POST' ? { body: '{}' } : {}),
+        ...(method === 'POST' ? { body: this.#options.body ?? '{}' } : {}),
       });
       const text = await response.body.text();
       return this.#keep(member, sentAt, response.statusCode, response.headers, text);

@@ -14,6 +14,7 @@ import { emailOf, memberIdOf } from '../../cli/demo/crowd-plan.ts';
 import {
   type CommandResult,
   commandLine,
+  type ProcessOptions,
   runCommand,
   type StartedProcess,
   startProcess,
@@ -31,6 +32,8 @@ export interface InstallationOptions {
   readonly dataDir?: string;
   /** Name of a defect of `planted.ts`: the control runs the same test on a server that has it. */
   readonly defect?: string;
+  /** Of the server's process at its first start. */
+  readonly process?: ProcessOptions;
 }
 
 export interface CampaignSeed {
@@ -80,7 +83,7 @@ export class Installation {
     const installation = new Installation(folder, mail, options);
     writeFileSync(installation.configFile, toYaml(configuration(Number(port), options.config ?? {})));
     try {
-      await installation.startServer();
+      await installation.startServer(options.process);
     } catch (error) {
       await installation.stop();
       throw error;
@@ -106,11 +109,17 @@ export class Installation {
     };
     return secrets.tokenSecret;
   }
+  /** The server's process as it was started last. */
+  get server(): StartedProcess {
+    if (this.#server === null) throw new Error('no server was started');
+    return this.#server;
+  }
   get serverLog(): string {
     return this.#server?.stderr() ?? '';
   }
 
-  async startServer(): Promise<void> {
+  /** `process`: further flags and variables of this start alone. */
+  async startServer(process: ProcessOptions = {}): Promise<void> {
     const { defect } = this.#options;
     this.#server = startProcess(
       commandLine,
@@ -120,7 +129,7 @@ export class Installation {
             nodeFlags: ['--import', new URL('./planted.ts', import.meta.url).href],
             env: { PLANTED_DEFECT: defect },
           }
-        : {},
+        : process,
     );
     const line = await this.#server.next();
     if (typeof line.url !== 'string') throw new Error(`the server did not start: ${JSON.stringify(line)}`);
