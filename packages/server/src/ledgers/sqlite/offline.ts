@@ -1,12 +1,12 @@
 /** What the command line does with a data directory while no server needs it: verify, back up, restore. */
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { silentLog, systemClock } from '@doorbuster/messaging';
+import { type Clock, silentLog, systemClock } from '@doorbuster/messaging';
 import { publicKeySet, verifierOf } from '../../audit/keys.ts';
 import { Signer } from '../../audit/signer.ts';
 import { OperationalError } from '../../errors.ts';
 import type { VerifyReport } from '../../ledger.ts';
-import { systemRandomness } from '../../randomness.ts';
+import { type Randomness, systemRandomness } from '../../randomness.ts';
 import type { SigningKey } from '../../secrets.ts';
 import { Vault } from '../../vault.ts';
 import { prepareDirectory } from './data-directory.ts';
@@ -69,6 +69,14 @@ export function backupLedgerFile(path: string, to: string): void {
   syncDirectory(to);
 }
 
+/** `clock` and `randomness`: the machine's own, unless a simulator brings others. */
+export interface RestoreParts {
+  readonly master: Uint8Array;
+  readonly signingKeys: readonly SigningKey[];
+  readonly clock?: Clock;
+  readonly randomness?: Randomness;
+}
+
 /**
  * Puts a backup into the data directory. The ledger that was there is kept beside it. Every lane enters an epoch above all that were seen, with a RESTORED
  * record: what was acknowledged after the backup may be missing, and the receipts of the older epoch say so. Returns the ids of those lanes.
@@ -76,7 +84,7 @@ export function backupLedgerFile(path: string, to: string): void {
 export function restoreLedgerFile(
   from: string,
   dataDir: string,
-  keys: { readonly master: Uint8Array; readonly signingKeys: readonly SigningKey[] },
+  keys: RestoreParts,
 ): readonly string[] {
   requireReadable(from, new Vault(keys.master));
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
@@ -134,13 +142,13 @@ function raiseEpochs(
   path: string,
   witnessPath: string,
   seen: ReadonlyMap<string, number>,
-  keys: { readonly master: Uint8Array; readonly signingKeys: readonly SigningKey[] },
+  keys: RestoreParts,
 ): string[] {
   const db = openLedgerFile(path);
   const store = openStore({
     db,
-    clock: systemClock,
-    randomness: systemRandomness(),
+    clock: keys.clock ?? systemClock,
+    randomness: keys.randomness ?? systemRandomness(),
     vault: new Vault(keys.master),
     signer: new Signer(keys.signingKeys),
   });
