@@ -1,10 +1,10 @@
-// `npm run screenshots`: the member page before, open, won and sold out, in both languages, as a phone shows it, into
+// `npm run screenshots`: the member page before, open, won, sold out and halted, in both languages, as a phone shows it, into
 // docs/images/. Nothing is staged: a server of its own with mail, a campaign from examples/, members who enter over HTTP,
-// and one who uses the page.
+// and one who uses the page; for `halted` an older copy of the ledger is put back under a server that has seen more.
 //
 // Exit codes: 0 written, 1 something failed, 3 no Chromium on this machine.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,6 +49,8 @@ async function main(): Promise<number> {
       const phone = await browser.newContext({ viewport: { width, height: 740 }, deviceScaleFactor: 1.5 });
       await before(rig, phone);
       await openWonSoldOut(rig, phone);
+      await rig.stop();
+      await halted({ dataDir, port: 0, env: environment }, phone);
     } finally {
       await browser.close();
       await rig.stop();
@@ -92,6 +94,37 @@ async function openWonSoldOut(rig: Rig, phone: BrowserContext): Promise<void> {
   await shoot(rig, phone, id, 'sold-out', async (shown) =>
     shown.locator('#receipt').waitFor({ state: 'attached' }),
   );
+}
+
+/** The newest entries are lost with the file that held them; the witness beside it remembers. */
+async function halted(options: Parameters<typeof startRig>[0], phone: BrowserContext): Promise<void> {
+  const id = 'first-snow-again';
+  const [file, older] = [join(options.dataDir, 'ledger.sqlite'), join(options.dataDir, 'older.sqlite')];
+  const first = await startRig(options);
+  try {
+    await seed(first, id, Date.now() + 1_000);
+  } finally {
+    await first.stop();
+  }
+  copyFileSync(file, older);
+  const second = await startRig(options);
+  try {
+    await enterFromShop(second, phone, id, winner);
+    const page = await phone.newPage();
+    await page.goto(`${second.url}/c/${id}`);
+    await page.locator('#send:enabled').waitFor();
+    await page.close();
+    await crowd(second, id, crowdStart, 20);
+  } finally {
+    await second.stop();
+  }
+  copyFileSync(older, file);
+  const third = await startRig(options);
+  try {
+    await shoot(third, phone, id, 'halted', async (shown) => shown.locator('.act h2').waitFor());
+  } finally {
+    await third.stop();
+  }
 }
 
 async function seed(rig: Rig, id: string, startsAtMs: number): Promise<void> {

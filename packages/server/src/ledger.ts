@@ -299,11 +299,19 @@ export interface DeliveryFilter {
   readonly seq?: number;
 }
 
+export interface DuePage {
+  readonly deliveryIds: readonly string[];
+  /** Where to go on, now or when more has become due. */
+  readonly next: string | undefined;
+  /** The page is full: there may be more already. */
+  readonly more: boolean;
+  /** Earliest time after this look at which another one becomes claimable; null when nothing else waits, or when there may be more already. */
+  readonly nextDueAt: EpochMs | null;
+}
+
 export interface DeliveryLedger {
-  /** Ids of deliveries that may be claimed now (due, unknown, or a lease that ended), oldest first. */
-  due(limit: number): Promise<readonly string[]>;
-  /** Earliest time at which something becomes claimable; null when nothing waits. */
-  nextDueAt(): Promise<EpochMs | null>;
+  /** Deliveries that may be claimed now (due, unknown, or a lease that ended), oldest first, from `after` on; a page costs what it holds. */
+  due(limit: number, after?: string): Promise<DuePage>;
   /** Compare-and-set to `sending` with fence + 1 and a lease on the authority's clock. Null: not claimable (taken, done, cancelled). Reclaiming an ended lease turns `requested` into voucher `unknown` and `sending` into message `unknown`. */
   claim(deliveryId: string, leaseMs: number): Promise<ClaimedDelivery | null>;
   /** CAS on the fence: false when the claim is no longer ours; then the caller stops at once. */
@@ -544,12 +552,22 @@ export interface Ledger {
   readonly outbox: OutboxSource;
   /** Rings after a commit that appended to the outbox. */
   onOutbox(listener: () => void): () => void;
+  /** Lanes that stand still for a person, because the ledger shows less than was acknowledged. Asked on every poll: from memory. */
+  halted(): readonly HaltedLane[];
   /** Invariants, fold of all records and comparison with every table; also the body of `doorbuster verify`. */
   verify(): Promise<VerifyReport>;
   /** A consistent copy of the ledger's file while it runs. */
   backup(path: string): Promise<void>;
   /** Waits for what is under way and closes; later calls throw LEDGER_CLOSED. */
   close(): Promise<void>;
+}
+export interface HaltedLane {
+  readonly campaignId: string;
+  /** For the operator, never for the public. */
+  readonly reason: string;
+}
+export function isHalted(ledger: Pick<Ledger, 'halted'>, id: string): boolean {
+  return ledger.halted().some(({ campaignId }) => campaignId === id);
 }
 export interface VerifyReport {
   readonly ok: boolean;

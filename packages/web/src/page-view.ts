@@ -6,6 +6,7 @@
  *   before ──> open ──> won | waitlisted | pending | sold-out | not-eligible | busy
  *                │ └──> paused ──> open
  *                └────> closed
+ *   halted replaces every state but the member's own result, until a person has looked.
  *   sign-in-needed replaces before and open for somebody without a session. "Already entered" is no state of its own: it is the
  *   member's own result with `repeated: true`. "Sending" exists in the browser only.
  *
@@ -123,6 +124,8 @@ export type CampaignView = CampaignPart &
     /** The reason that the campaign chose to show. */
     | { readonly state: 'not-eligible'; readonly reason?: LocalizedText }
     | { readonly state: 'paused' }
+    /** The lane stands still for a person; no entry that was acknowledged is given up. */
+    | { readonly state: 'halted' }
     /** `receiptJson` is that of the CLOSED record. `signedIn` tells "you have no entry" from "sign in to look yours up". */
     | {
         readonly state: 'closed';

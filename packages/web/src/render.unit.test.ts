@@ -210,6 +210,15 @@ describe('what a state shows', () => {
     expect(sent.includes('data-state="sent"')).toBe(true);
   });
 
+  it('halted: the word, that the place is safe, and a look for the end of it, with script and without', () => {
+    const [en, ko] = [page(exampleViews.halted), page(exampleViews.halted, 'ko')];
+    expect(en).toContain('Your place is safe');
+    expect(ko).toContain('이미 접수된 참여와 순번은 안전하며');
+    expect(en).toContain('<noscript><meta http-equiv="refresh" content="20"></noscript>');
+    expect(en).toContain('"field":"state","known":["halted"]');
+    expect(en.includes('id="entry"')).toBe(false);
+  });
+
   it('sold out for good does not speak of opening again', () => {
     expect(page(exampleViews['sold-out']).includes('may open again')).toBe(true);
     expect(page({ ...exampleViews['sold-out'], final: true }).includes('may open again')).toBe(false);

@@ -77,7 +77,8 @@ function watched(view: CampaignView): ScriptPage['watch'] {
     case 'waitlisted':
       return { url: mine, every: 30_000, field: 'status', known: ['live'] };
     case 'paused':
-      return { url: status, every: 10_000, field: 'state', known: ['paused'] };
+    case 'halted':
+      return { url: status, every: 10_000, field: 'state', known: [view.state] };
     case 'sold-out':
       return view.final ? null : { url: status, every: 10_000, field: 'soldOut', known: [true] };
     case 'open':
@@ -103,6 +104,7 @@ export function noScriptRefreshSeconds(view: CampaignView): number | null {
     case 'pending':
       return 3;
     case 'paused':
+    case 'halted':
       return 20;
     default:
       return null;

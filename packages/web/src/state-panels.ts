@@ -35,6 +35,8 @@ export function panel(view: CampaignView, locale: Locale): Html {
       return notEligible(view, w);
     case 'paused':
       return html`<section class="card act"><h2>${w.words.pausedTitle}</h2><p class="lead">${w.words.pausedLead}</p></section>`;
+    case 'halted':
+      return html`<section class="card act"><h2>${w.words.haltedTitle}</h2><p class="lead">${w.words.haltedLead}</p></section>`;
     case 'closed':
       return closed(view, w);
   }

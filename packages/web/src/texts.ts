@@ -18,6 +18,7 @@ const ko = {
     'sign-in-needed': '로그인 필요',
     'not-eligible': '참여 대상 아님',
     paused: '일시 중지',
+    halted: '확인 중',
     closed: '종료',
   },
   otherLanguage: 'English',
@@ -112,6 +113,9 @@ const ko = {
   pausedTitle: '잠시 멈추었습니다',
   pausedLead:
     '운영자가 참여를 잠시 멈추었습니다. 이미 접수된 참여와 순번은 그대로이며, 다시 열리면 이 페이지에 나타납니다.',
+  haltedTitle: '확인하고 있습니다',
+  haltedLead:
+    '기록을 확인하는 동안 참여를 잠시 멈추었습니다. 이미 접수된 참여와 순번은 안전하며, 확인이 끝나면 이 페이지에 나타납니다.',
   closedTitle: '종료되었습니다',
   closedAt: '종료 시각',
   closedNoEntry: '접수된 참여가 없습니다.',
@@ -168,6 +172,7 @@ const en: Texts = {
     'sign-in-needed': 'Sign in',
     'not-eligible': 'Not eligible',
     paused: 'Paused',
+    halted: 'Being checked',
     closed: 'Closed',
   },
   otherLanguage: '한국어',
@@ -259,6 +264,9 @@ const en: Texts = {
   pausedTitle: 'Paused for a moment',
   pausedLead:
     'The operator has paused entries. Entries already received keep their place, and this page shows when it goes on.',
+  haltedTitle: 'We are checking',
+  haltedLead:
+    'Entries are stopped while we check our records. Your place is safe if your entry was received, and this page shows when it goes on.',
   closedTitle: 'Closed',
   closedAt: 'Closed at',
   closedNoEntry: 'There is no entry of yours.',

@@ -176,6 +176,7 @@ export const exampleViews = {
     },
   },
   paused: { ...base, state: 'paused', member },
+  halted: { ...base, state: 'halted', member },
   closed: {
     ...base,
     state: 'closed',

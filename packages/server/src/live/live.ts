@@ -8,7 +8,7 @@ import type { CampaignBook } from './campaign-book.ts';
 
 /** What the public may know of a lane. */
 export interface LiveCounts {
-  readonly state: 'draft' | 'scheduled' | 'open' | 'paused' | 'closed';
+  readonly state: 'draft' | 'scheduled' | 'open' | 'paused' | 'closed' | 'halted';
   readonly soldOut: boolean;
   readonly entries: number;
   readonly remaining: number;
@@ -35,6 +35,12 @@ const shortestGapMs = 250;
 export const eventOf = (lane: LaneState): LiveEvent => ({
   id: `${lane.epoch}-${lane.recordNo}`,
   counts: countsOf(lane),
+});
+
+/** A halted lane commits nothing: who comes back with the id from before the halt is told of it once. */
+export const haltedEventOf = (lane: LaneState): LiveEvent => ({
+  id: `${lane.epoch}-${lane.recordNo}-halted`,
+  counts: { ...countsOf(lane), state: 'halted' },
 });
 
 export function countsOf(lane: LaneState): LiveCounts {

@@ -69,7 +69,7 @@ const sync = async (): Promise<void> => {
     offset = at - sent - trip / 2;
   }
   const moved = Date.parse(status.startsAt);
-  if ((moved && moved !== page.start) || status.state === 'paused' || status.state === 'closed') leave();
+  if ((moved && moved !== page.start) || /^(paus|clos|halt)/.test(status.state)) leave();
   tick();
 };
 

@@ -14,7 +14,8 @@ import type {
 import { finalRecord } from '../../admission/gate.ts';
 import { ineligibleText } from '../../campaign/ineligible-text.ts';
 import { surveyOf } from '../../campaign/definition.ts';
-import type { AdmissionAnswer, MemberEntry, Voucher } from '../../ledger.ts';
+import { OperationalError } from '../../errors.ts';
+import { type AdmissionAnswer, isHalted, type MemberEntry, type Voucher } from '../../ledger.ts';
 import type { KnownCampaign } from '../../live/campaign-book.ts';
 import type { FinalRecords } from '../../live/final-records.ts';
 import type { HttpDeps } from '../deps.ts';
@@ -55,15 +56,17 @@ export async function pageView(
 ): Promise<MemberPageView> {
   if (!campaign?.lane) return { state: 'not-found' };
   const { lane } = campaign;
+  const halted = isHalted(deps.ledger, campaign.id);
   const { memberKey } = visit;
   const common = commonPart(deps, campaign, lane, visit);
   // Before the opening nobody has an entry, and that is when everybody reloads.
   const own: OwnEntry =
     memberKey === null || lane.phase === 'scheduled'
       ? { kind: 'none' }
-      : await ownEntry(deps, finals, campaign, memberKey);
+      : await ownEntry(deps, finals, campaign, memberKey).catch(noneWhere(halted));
   if (own.kind === 'entry' && memberKey !== null)
     return resultView(deps, common, campaign, memberKey, own.entry);
+  if (halted) return { ...common, state: 'halted' };
   if (own.kind === 'pending') return { ...common, state: 'pending' };
   const refused = visit.ineligible ?? ineligibleOf(own);
   if (refused !== null)
@@ -71,6 +74,15 @@ export async function pageView(
   if (visit.retryAfterSeconds !== undefined)
     return { ...common, state: 'busy', retryAfterSeconds: visit.retryAfterSeconds };
   return laneView(deps, finals, common, campaign, lane, memberKey !== null);
+}
+
+/** A halted lane that shows no entry of a member proves nothing, so the ledger throws; the page says that it is being looked into. */
+function noneWhere(halted: boolean): (error: unknown) => OwnEntry {
+  return (error) => {
+    if (halted && error instanceof OperationalError && error.code === 'LEDGER_HALTED')
+      return { kind: 'none' };
+    throw error;
+  };
 }
 
 function commonPart(

@@ -17,6 +17,7 @@ import {
 } from '@doorbuster/web';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { OperationalError } from '../../errors.ts';
+import { isHalted } from '../../ledger.ts';
 import type { KnownCampaign } from '../../live/campaign-book.ts';
 import type { FinalRecords } from '../../live/final-records.ts';
 import { memberOfCookie, ownOrigins, requireOwnOrigin } from '../auth/authenticate.ts';
@@ -72,7 +73,11 @@ class Pages {
   }
 
   async show(request: PageRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const campaign = await this.#deps.campaigns.find(request.params.campaignId);
+    const { campaignId } = request.params;
+    const campaign = await this.#deps.campaigns.find(campaignId);
+    // The ledger may show less than the publication itself: that is no wrong address.
+    if (!campaign?.lane && isHalted(this.#deps.ledger, campaignId))
+      throw new OperationalError('LEDGER_HALTED');
     return this.#send(
       request,
       reply,
@@ -121,7 +126,9 @@ class Pages {
         return this.#formAgain(request, reply, campaign, { ineligible: decision.reason });
       return this.#backToPage(request, reply);
     } catch (error) {
-      if (!(error instanceof OperationalError) || !error.retryable) throw error;
+      if (!(error instanceof OperationalError)) throw error;
+      if (error.code === 'LEDGER_HALTED') return this.#backToPage(request, reply);
+      if (!error.retryable) throw error;
       const retryAfterSeconds = jitteredSeconds(deps.randomness, error.retryAfterMs ?? 1_000);
       return this.#formAgain(request, reply, campaign, { form: { values }, retryAfterSeconds });
     }

@@ -6,6 +6,16 @@ import { HttpProblem } from '../problem.ts';
 import { jsonAnswer, problemAnswer, strict } from '../schemas.ts';
 
 const state = Type.Object({ status: Type.Literal('ok') }, strict);
+const readiness = Type.Object(
+  {
+    status: Type.Literal('ok'),
+    halted: Type.Array(Type.String(), {
+      description:
+        'Campaigns whose lane stands still for a person. They do not make the process unready: who is in is answered, and the page says what happens.',
+    }),
+  },
+  strict,
+);
 
 export function processRoutes(app: FastifyInstance, deps: HttpDeps): void {
   app.get(
@@ -28,14 +38,15 @@ export function processRoutes(app: FastifyInstance, deps: HttpDeps): void {
         operationId: 'getReadiness',
         tags: ['process'],
         summary: 'Requests may be sent here.',
-        response: { 200: jsonAnswer('They may.', state), 503: problemAnswer('Starting or stopping.') },
+        response: { 200: jsonAnswer('They may.', readiness), 503: problemAnswer('Starting or stopping.') },
       },
     },
     (_request, reply) => {
       const { starting, draining } = app.doorbuster;
       if (starting || draining)
         throw new HttpProblem('draining', { detail: draining ? 'It is stopping.' : 'It is starting.' });
-      return reply.header('cache-control', 'no-store').send({ status: 'ok' });
+      const halted = deps.ledger.halted().map(({ campaignId }) => campaignId);
+      return reply.header('cache-control', 'no-store').send({ status: 'ok', halted });
     },
   );
 

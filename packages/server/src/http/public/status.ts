@@ -7,7 +7,8 @@ import type { FastifyInstance } from 'fastify';
 import Type from 'typebox';
 import type { KnownCampaign } from '../../live/campaign-book.ts';
 import type { FinalRecords } from '../../live/final-records.ts';
-import { countsOf, eventOf } from '../../live/live.ts';
+import { eventOf, haltedEventOf } from '../../live/live.ts';
+import { isHalted } from '../../ledger.ts';
 import type { HttpDeps } from '../deps.ts';
 import { publishedCampaign } from '../member/enter.ts';
 import {
@@ -22,17 +23,22 @@ import {
 } from '../schemas.ts';
 import type { EventStreams } from '../server-sent-events.ts';
 
-const states = Type.Union([
-  Type.Literal('scheduled'),
-  Type.Literal('open'),
-  Type.Literal('paused'),
-  Type.Literal('closed'),
-]);
-
 const campaignStatus = Type.Object(
   {
     campaignId: Type.String(),
-    state: states,
+    state: Type.Union(
+      [
+        Type.Literal('scheduled'),
+        Type.Literal('open'),
+        Type.Literal('paused'),
+        Type.Literal('closed'),
+        Type.Literal('halted'),
+      ],
+      {
+        description:
+          '`halted`: the lane stands still for a person, who checks that no entry is missing. Until then nothing new is decided.',
+      },
+    ),
     startsAt: instant('When it opens.'),
     endsAt: nullable(instant('When it closes by itself.')),
     serverTime: instant("The server's clock. Ask with `Cache-Control: no-store` to measure your own by it."),
@@ -72,7 +78,7 @@ export function statusRoutes(
     async (request, reply) => {
       const campaign = await publishedCampaign(deps, request.params.campaignId);
       const lane = campaign.lane!;
-      const state = stateOf(lane, deps.clock.now());
+      const state = isHalted(deps.ledger, campaign.id) ? 'halted' : stateOf(lane, deps.clock.now());
       const etag = `"${campaign.version}-${lane.epoch}-${lane.recordNo}-${state}"`;
       void reply.header('etag', etag).header('cache-control', 'public, max-age=1').header('vary', 'Origin');
       if (request.headers['if-none-match'] === etag) return reply.code(304).send();
@@ -100,10 +106,10 @@ export function statusRoutes(
       },
     },
     async (request, reply) => {
-      const { lane } = await publishedCampaign(deps, request.params.campaignId);
+      const { id: campaignId, lane } = await publishedCampaign(deps, request.params.campaignId);
       const stream = streams.open(request, reply);
-      const now = eventOf(lane!);
-      if (request.headers['last-event-id'] !== now.id) stream.send('counts', now.id, countsOf(lane!));
+      const now = isHalted(deps.ledger, campaignId) ? haltedEventOf(lane!) : eventOf(lane!);
+      if (request.headers['last-event-id'] !== now.id) stream.send('counts', now.id, now.counts);
       stream.onEnd(
         deps.live.subscribe(request.params.campaignId, ({ id, counts }) => stream.send('counts', id, counts)),
       );

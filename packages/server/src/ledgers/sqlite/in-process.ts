@@ -48,8 +48,6 @@ export interface InProcessOptions {
 
 export interface InProcessLedger extends Ledger {
   readonly db: DatabaseSync;
-  /** Lanes that stand still for a person. */
-  halted(): readonly { readonly campaignId: string; readonly reason: string }[];
 }
 
 export function openInProcessLedger(options: InProcessOptions): InProcessLedger {
@@ -66,7 +64,7 @@ export function openInProcessLedger(options: InProcessOptions): InProcessLedger 
   });
   prepareStore(store);
   const backend = new InProcessBackend(store, options);
-  return { ...createLedger(backend), db, halted: () => store.halts.all() };
+  return { ...createLedger(backend), db };
 }
 
 interface Waiting extends Call {

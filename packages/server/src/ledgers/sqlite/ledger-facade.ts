@@ -8,6 +8,7 @@ import type {
   DeliveryLedger,
   EntryView,
   EvidenceLedger,
+  HaltedLane,
   ImportLedger,
   Ledger,
   ReconcileLedger,
@@ -31,7 +32,7 @@ export interface Backend extends Reader {
   onLane(listener: (lane: LaneState) => void): () => void;
   onOutbox(listener: () => void): () => void;
   /** Lanes that stand still for a person. */
-  readonly halted: readonly { readonly campaignId: string; readonly reason: string }[];
+  readonly halted: readonly HaltedLane[];
   verify(): Promise<VerifyReport>;
   backup(path: string): Promise<void>;
   close(): Promise<void>;
@@ -58,6 +59,7 @@ export function createLedger(backend: Backend): Ledger {
       markPublished: (upTo) => backend.write('markPublished', upTo),
     },
     onOutbox: (listener) => backend.onOutbox(listener),
+    halted: () => backend.halted,
     verify: () => backend.verify(),
     backup: (path) => backend.backup(path),
     close: () => backend.close(),
@@ -107,8 +109,7 @@ async function* memberKeys(backend: Backend, campaignId: string): AsyncGenerator
 
 function deliveriesOf(backend: Backend): DeliveryLedger {
   return {
-    due: (limit) => backend.read('due', limit),
-    nextDueAt: () => backend.read('nextDueAt'),
+    due: (...args) => backend.read('due', ...args),
     claim: (...args) => backend.write('claim', ...args),
     progress: (...args) => backend.write('progress', ...args),
     settle: (...args) => backend.write('settle', ...args),
