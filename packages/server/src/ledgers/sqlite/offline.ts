@@ -81,11 +81,7 @@ export interface RestoreParts {
  * Puts a backup into the data directory. The ledger that was there is kept beside it. Every lane enters an epoch above all that were seen, with a RESTORED
  * record: what was acknowledged after the backup may be missing, and the receipts of the older epoch say so. Returns the ids of those lanes.
  */
-export function restoreLedgerFile(
-  from: string,
-  dataDir: string,
-  keys: RestoreParts,
-): readonly string[] {
+export function restoreLedgerFile(from: string, dataDir: string, keys: RestoreParts): readonly string[] {
   requireReadable(from, new Vault(keys.master));
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   prepareDirectory(dataDir, { allowVolatile: true, log: silentLog });
