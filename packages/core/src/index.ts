@@ -21,7 +21,7 @@ export { checkEligibility, defaultReasons, qualify } from './eligibility.ts';
 export { evolve, LaneDivergenceError } from './evolve.ts';
 export type { EntryStatus, FoldedEntry, FoldedUnit, LaneFold } from './fold.ts';
 export { createLaneFold } from './fold.ts';
-export type { Sha256 } from './hash.ts';
+export type { Sha256, TreeHashes } from './hash.ts';
 export { bytesOfHex, concatBytes, hexOf, isDigest, isHex, utf8Of } from './hex.ts';
 export type { CampaignState, CampaignTerms, LanePhase, LaneState } from './lane.ts';
 export { campaignStateOf, isFull, nextFreeUnit, owedRecord, replacementUnit } from './lane.ts';
@@ -54,6 +54,7 @@ export {
   leafHash,
   nodeHash,
   rootFromPath,
+  treeHashesOf,
   treeRoot,
 } from './merkle.ts';
 export type { ModelCommand, ModelLedger, ModelSigner } from './model-ledger.ts';

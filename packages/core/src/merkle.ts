@@ -3,8 +3,8 @@
  * of a tree is the largest power of two. Built level by level with the last odd node moved up unchanged, which gives the same tree
  * as the recursive definition, and every path of a batch from one pass: n - 1 node hashes for n leaves.
  */
-import type { Sha256 } from './hash.ts';
-import { hexOf, utf8Of } from './hex.ts';
+import type { Sha256, TreeHashes } from './hash.ts';
+import { bytesOfHex, hexOf, utf8Of } from './hex.ts';
 import type { Digest } from './record.ts';
 
 /** The leaf of a record's text (or of bytes). */
@@ -23,16 +23,27 @@ export function nodeHash(left: Uint8Array, right: Uint8Array, sha256: Sha256): U
   return sha256(bytes);
 }
 
+/** In plain JavaScript over any hash. */
+export function treeHashesOf(sha256: Sha256): TreeHashes {
+  return {
+    leaf: (record) => hexOf(leafHash(record, sha256)),
+    node: (left, right) => hexOf(nodeHash(bytesOfHex(left), bytesOfHex(right), sha256)),
+  };
+}
+
 /** Every level, leaves first; the last holds the root alone. Needs at least one leaf. */
-function levelsOf(leaves: readonly Uint8Array[], sha256: Sha256): (readonly Uint8Array[])[] {
+function levelsOf<Node>(
+  leaves: readonly Node[],
+  nodeOf: (left: Node, right: Node) => Node,
+): (readonly Node[])[] {
   if (leaves.length === 0) throw new RangeError('a tree has at least one leaf');
   const levels = [leaves];
   for (let level = leaves; level.length > 1; levels.push(level)) {
-    const above: Uint8Array[] = [];
+    const above: Node[] = [];
     for (let i = 0; i < level.length; i += 2) {
-      const left = level[i] as Uint8Array;
+      const left = level[i] as Node;
       const right = level[i + 1];
-      above.push(right === undefined ? left : nodeHash(left, right, sha256));
+      above.push(right === undefined ? left : nodeOf(left, right));
     }
     level = above;
   }
@@ -40,7 +51,7 @@ function levelsOf(leaves: readonly Uint8Array[], sha256: Sha256): (readonly Uint
 }
 
 export function treeRoot(leaves: readonly Uint8Array[], sha256: Sha256): Uint8Array {
-  const levels = levelsOf(leaves, sha256);
+  const levels = levelsOf(leaves, (left, right) => nodeHash(left, right, sha256));
   return (levels.at(-1) as readonly Uint8Array[])[0] as Uint8Array;
 }
 
@@ -57,20 +68,21 @@ function pathIn<T>(levels: readonly (readonly T[])[], index: number): T[] {
 /** Sibling digests from the leaf at `index` to the root. */
 export function inclusionPath(leaves: readonly Uint8Array[], index: number, sha256: Sha256): Uint8Array[] {
   if (!Number.isInteger(index) || index < 0 || index >= leaves.length) throw new RangeError('no such leaf');
-  return pathIn(levelsOf(leaves, sha256), index);
+  return pathIn(
+    levelsOf(leaves, (left, right) => nodeHash(left, right, sha256)),
+    index,
+  );
 }
 
-/** The root of a batch and all its paths in hex, in the order of the leaves; each node is written in hex once. */
+/** The root of a batch and all its paths, in the order of the leaves. */
 export function batchTree(
-  leaves: readonly Uint8Array[],
-  sha256: Sha256,
-): { readonly root: Uint8Array; readonly paths: Digest[][] } {
-  const levels = levelsOf(leaves, sha256);
-  const hex = levels.slice(0, -1).map((level) => level.map(hexOf));
-  hex.push([]);
+  leaves: readonly Digest[],
+  hashes: TreeHashes,
+): { readonly root: Digest; readonly paths: Digest[][] } {
+  const levels = levelsOf(leaves, hashes.node);
   return {
-    root: (levels.at(-1) as readonly Uint8Array[])[0] as Uint8Array,
-    paths: leaves.map((_, index) => pathIn(hex, index)),
+    root: (levels.at(-1) as readonly Digest[])[0] as Digest,
+    paths: leaves.map((_, index) => pathIn(levels, index)),
   };
 }
 

@@ -6,9 +6,9 @@
  *   signed = UTF-8("doorbuster-head-v1\n" + campaign + "\n" + lane + "\n" + epoch + "\n" + hex(head))
  * The signature is Ed25519 over `signed`, made once per batch, after the commit.
  */
-import type { Sha256 } from './hash.ts';
+import type { Sha256, TreeHashes } from './hash.ts';
 import { bytesOfHex, hexOf, utf8Of } from './hex.ts';
-import { batchTree, leafHash } from './merkle.ts';
+import { batchTree, treeHashesOf } from './merkle.ts';
 import type { Digest, EpochMs } from './record.ts';
 
 export interface BatchHead {
@@ -116,13 +116,11 @@ export function sealBatch(
   batch: LaneId & { readonly prevHead: Digest; readonly firstRecordNo: number; readonly time: EpochMs },
   records: readonly string[],
   sha256: Sha256,
+  hashes: TreeHashes = treeHashesOf(sha256),
 ): SealedBatch {
-  const { root, paths } = batchTree(
-    records.map((record) => leafHash(record, sha256)),
-    sha256,
-  );
+  const { root, paths } = batchTree(records.map(hashes.leaf), hashes);
   const { campaign, lane, epoch, prevHead, firstRecordNo, time } = batch;
-  const parts = { prevHead, root: hexOf(root), firstRecordNo, count: records.length, time };
+  const parts = { prevHead, root, firstRecordNo, count: records.length, time };
   return { head: { campaign, lane, epoch, ...parts, head: headOf(parts, sha256) }, paths };
 }
 

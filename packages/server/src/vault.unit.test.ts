@@ -1,3 +1,4 @@
+import { createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Vault } from './vault.ts';
@@ -34,6 +35,21 @@ describe('sealing', () => {
   it('never seals under a salt that is none: every such row would share one key', () => {
     for (const bad of ['', 'a1', 'not hex at all, though long enough'])
       expect(() => vault.seal(bad, 'contact', 'x')).toThrow(RangeError);
+  });
+
+  it('derives the key of a row by HMAC-SHA-256 of use and salt', () => {
+    const master = new Uint8Array(32).fill(7);
+    const data = Buffer.from(hkdfSync('sha256', master, new Uint8Array(0), 'doorbuster data at rest', 32));
+    for (const own of [salt, `${salt}00ff`]) {
+      const sealed = vault.seal(own, 'contact', 'kim@shop.example');
+      const key = createHmac('sha256', data).update('contact').update(own, 'hex').digest();
+      const decipher = createDecipheriv('aes-256-gcm', key, new Uint8Array(12));
+      decipher.setAuthTag(sealed.subarray(-16));
+      expect(Buffer.concat([decipher.update(sealed.subarray(0, -16)), decipher.final()]).toString()).toBe(
+        'kim@shop.example',
+      );
+    }
+    expect(() => vault.seal('ab'.repeat(128), 'contact', 'x')).toThrow('at most 128 bytes');
   });
 
   it('shows any change, at every byte', () => {

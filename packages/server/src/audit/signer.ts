@@ -2,15 +2,29 @@
  * Signs batch heads and checkpoints. Ed25519 is deterministic: signing a head again after a crash gives the same bytes, so a receipt that
  * was handed out is reproduced, not replaced.
  */
-import { createHash, hash, sign } from 'node:crypto';
-import type { Sha256 } from '@doorbuster/core';
+import { hash, sign } from 'node:crypto';
+import type { Digest, Sha256, TreeHashes } from '@doorbuster/core';
 import type { SigningKey } from '../secrets.ts';
 
 /** SHA-256 as core asks for it. */
-export const sha256: Sha256 =
-  typeof hash === 'function'
-    ? (data) => hash('sha256', data, 'buffer')
-    : (data) => createHash('sha256').update(data).digest();
+export const sha256: Sha256 = (data) => hash('sha256', data, 'buffer');
+
+/** The same to hex, at half the cost: no buffer is made for the digest. */
+export function sha256Hex(data: Uint8Array): Digest {
+  return hash('sha256', data, 'hex');
+}
+
+const nodeBytes = Buffer.alloc(65, 1);
+
+/** Trees of records, hashed natively from text to hex. */
+export const treeHashes: TreeHashes = {
+  leaf: (record) => hash('sha256', `\0${record}`, 'hex'),
+  node(left, right) {
+    nodeBytes.write(left, 1, 'hex');
+    nodeBytes.write(right, 33, 'hex');
+    return hash('sha256', nodeBytes, 'hex');
+  },
+};
 
 export class Signer {
   readonly #keys = new Map<string, SigningKey>();

@@ -19,7 +19,7 @@ import {
   sealBatch,
   signedHeadMessage,
 } from '@doorbuster/core';
-import { type Signer, sha256 } from '../../audit/signer.ts';
+import { type Signer, sha256, treeHashes } from '../../audit/signer.ts';
 import type { CampaignRow } from './campaign-rows.ts';
 import type { LaneRow } from './lane-rows.ts';
 import { blobOf, hexOfBlob, type Sql } from './sql.ts';
@@ -98,7 +98,7 @@ export class BatchLog {
       firstRecordNo: first.recordNo,
       time,
     };
-    const batch = sealBatch({ ...place, prevHead: before?.head ?? genesisHead }, texts, sha256);
+    const batch = sealBatch({ ...place, prevHead: before?.head ?? genesisHead }, texts, sha256, treeHashes);
     const batchNo = (before?.batchNo ?? 0) + 1;
     const row = {
       campaign: campaign.campaign,
@@ -215,7 +215,7 @@ export class BatchLog {
       firstRecordNo: stored.first_record_no,
       time: stored.time,
     };
-    const batch = sealBatch({ ...place, prevHead: hexOfBlob(stored.prev_head) }, texts, sha256);
+    const batch = sealBatch({ ...place, prevHead: hexOfBlob(stored.prev_head) }, texts, sha256, treeHashes);
     if (batch.head.head !== hexOfBlob(stored.head))
       throw new Error(`batch ${stored.batch_no} of ${campaign.id} does not give its head`);
     const row = {
