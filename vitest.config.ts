@@ -32,7 +32,7 @@ function project(
     ssr: { resolve: { conditions: ['doorbuster-source'] } },
     test: {
       name: tier,
-      include: [`{packages/*,scripts,simulation,bench,examples}/**/*.${tier}.test.ts`],
+      include: [`{packages/*,scripts,simulation,chaos,bench,examples}/**/*.${tier}.test.ts`],
       exclude: ['**/node_modules/**', '**/dist/**'],
       environment: 'node',
       experimental: { viteModuleRunner: false },

@@ -30,6 +30,7 @@ const VERBS = {
   evidence: { program: 'scripts/evidence.ts', args: [], development: true },
   screenshots: { program: 'scripts/screenshots.ts', args: [], development: true },
   simulate: { program: 'simulation/main.ts', args: [], development: true },
+  chaos: { program: 'chaos/main.ts', args: [], development: true },
   bench: { program: 'bench/main.ts', args: [], development: true },
 };
 

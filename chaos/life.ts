@@ -1,0 +1,84 @@
+/** One life: a data directory with the mail server and the crowd beside it, and the cycles of the server on it, one after the other. */
+import { pause, systemClock } from '@doorbuster/messaging';
+import { Installation } from '../packages/server/src/acceptance/testing/installation.ts';
+import { verified } from '../packages/server/src/acceptance/testing/judge.ts';
+import { startAnswerCutter } from './answer-cutter.ts';
+import { CrowdProcess } from './crowd-process.ts';
+import { Cycle, type CycleResult, failpointOfStart, leaseMs, type Stage } from './cycle.ts';
+import type { Plan } from './plan.ts';
+import { processWith, type StartOptions } from './server-start.ts';
+
+/** A cycle that has not come to its end by then has hung. */
+const cyclePatienceMs = 90_000;
+
+/** Tells each result. A cycle with a fault ends the life: what comes after it would only repeat it. At the end `doorbuster verify` looks at all. */
+export async function runLife(
+  plans: readonly Plan[],
+  options: StartOptions,
+  tell: (result: CycleResult) => void,
+): Promise<void> {
+  const [first] = plans;
+  if (first === undefined) return;
+  const shop = await Installation.start({
+    config: { delivery: { leaseMs }, email: { timeoutMs: 700 } },
+    process: processWith(options, null),
+  });
+  const stage = { shop, options, crowd: await CrowdProcess.start(), cutter: await startAnswerCutter() };
+  try {
+    await prepare(stage, first);
+    for (const [i, plan] of plans.entries()) {
+      const last = i === plans.length - 1;
+      const result = await runCycle(stage, plan, plans[i + 1] ?? null);
+      const faults = last && result.faults.length === 0 ? await verified(shop) : [];
+      tell({ ...result, faults: [...result.faults, ...faults] });
+      if (result.faults.length > 0) return;
+    }
+  } finally {
+    await stage.crowd.stop();
+    await stage.cutter.close();
+    await shop.stop();
+  }
+}
+
+/** The first server ends in peace, so that its compiled code is kept for all others, and the next one has the first plan's failpoint. */
+async function prepare({ shop, options }: Stage, first: Plan): Promise<void> {
+  await shop.drain();
+  await shop.startServer(processWith(options, failpointOfStart(first, shop.path('armed'))));
+}
+
+async function runCycle(stage: Stage, plan: Plan, next: Plan | null): Promise<CycleResult> {
+  const over = new AbortController();
+  const late = pause(systemClock, cyclePatienceMs, over.signal).then(() => {
+    throw new Error(`no end after ${cyclePatienceMs} ms`);
+  });
+  try {
+    return await Promise.race([new Cycle(stage, plan, next).run(), late]);
+  } catch (error) {
+    return broken(plan, `${(error as Error).stack}\n${stage.shop.serverLog}`);
+  } finally {
+    over.abort();
+  }
+}
+
+/** Nothing is known of it but that it broke: a fault without figures. */
+function broken({ name }: Plan, why: string): CycleResult {
+  return {
+    name,
+    kills: 0,
+    killsWhileAdmitting: 0,
+    failpoints: [],
+    missed: null,
+    stops: 0,
+    refusedStarts: 0,
+    answersLost: 0,
+    tornTails: 0,
+    acknowledged: 0,
+    oversold: 0,
+    acknowledgedLost: 0,
+    servedTwice: 0,
+    undelivered: 0,
+    fiveHundreds: 0,
+    mailsRepeated: 0,
+    faults: [`${name}: ${why}`],
+  };
+}
