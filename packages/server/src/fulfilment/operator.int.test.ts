@@ -156,6 +156,28 @@ describe('an operator at the worst moment', () => {
     expect((await ledger.verify()).violations).toEqual([]);
   });
 
+  it('resends nothing to somebody whose voucher was taken back, and everything to the others', async () => {
+    const ledger = ledgerFor();
+    const { messenger, seen } = eyes();
+    await fill(ledger, { units: 2, members: 2 });
+    const { fulfilment, until } = staff({
+      ledger,
+      sources: [{ source: createPoolSource(ledger) }],
+      messengers: [{ messenger }],
+    });
+    fulfilment.start();
+    await until('delivered', 2);
+    await ledger.campaigns.command('spring', { type: 'revoke', seq: 1 }, actor);
+    const batch = await ledger.deliveries.startBatch('spring', { state: 'delivered' }, true, actor);
+    expect(batch.total).toBe(1);
+    fulfilment.wake();
+    await until('delivered', 3);
+    await fulfilment.stop(1_000);
+    const sent = seen.map(({ contact }) => contact.email).sort();
+    expect(sent).toEqual(['m0@example.com', 'm1@example.com', 'm1@example.com']);
+    expect((await ledger.verify()).violations).toEqual([]);
+  });
+
   it('resends to all who have it: the same codes, the same message ids', async () => {
     const ledger = ledgerFor();
     const { messenger, seen, codesByMember } = eyes();

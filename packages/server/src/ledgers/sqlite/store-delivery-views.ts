@@ -54,8 +54,12 @@ const states: readonly DeliveryState[] = ['due', 'sending', 'unknown', 'delivere
 const filtered =
   '(?2 IS NULL OR d.state = ?2) AND (?3 IS NULL OR d.error_code = ?3) AND (?4 IS NULL OR d.seq = ?4)';
 const after = '(d.seq, d.unit) > (?5, ?6)';
-/** What an operator's retry may move; ?7: a resend, which takes delivered ones too. */
-const retriable = "(d.state IN ('parked', 'unknown') OR (?7 AND d.state = 'delivered'))";
+/**
+ * What an operator's retry may move; ?7: a resend, which takes delivered ones too. Only of a grant that stands: a delivery that was done before its
+ * grant was taken back stays `delivered`, and the voucher is nobody's to be sent any more.
+ */
+const retriable = `(d.state IN ('parked', 'unknown') OR (?7 AND d.state = 'delivered'))
+  AND EXISTS (SELECT 1 FROM units u WHERE u.campaign = d.campaign AND u.unit = d.unit AND u.seq = d.seq AND u.state = 'issued')`;
 
 export class DeliveryViews {
   readonly #sql: Sql;
