@@ -1,20 +1,19 @@
 /**
- * What both baselines share: fastify with the same session check (the server's own module), the same body schema and route. They differ in
- * the one function that is given the member.
+ * What the baselines share: fastify with the same session check (the server's own module, with the keys of the prepared installations), the same
+ * body schema and route. They differ in the one function that is given the member.
  */
-import { randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { systemClock } from '@doorbuster/messaging';
 import fastify from 'fastify';
-import { createSessions, type Sessions } from '../packages/server/src/http/auth/sessions.ts';
+import { createSessions } from '../packages/server/src/http/auth/sessions.ts';
+import { openSecrets } from '../packages/server/src/secrets.ts';
 import { optionsOf, say, told } from './child-process.ts';
-import { campaignId, type Ready, type SystemOptions } from './system.ts';
+import type { BaselineOptions, Ready } from './system.ts';
 
 export interface BaselineAnswer {
   readonly status: number;
-  readonly body: object;
+  /** A text is JSON already. */
+  readonly body: object | string;
 }
 export type Enter = (memberKey: string, answers: object) => BaselineAnswer;
 
@@ -39,11 +38,11 @@ const entryBody = {
 
 /** Serves until told to end. `open` makes what stands behind the check, `close` undoes it. */
 export async function serveBaseline(
-  open: (options: SystemOptions) => { readonly enter: Enter; readonly close: () => void },
+  open: (options: BaselineOptions) => { readonly enter: Enter; readonly close: () => void },
 ): Promise<void> {
-  const options = optionsOf<SystemOptions>();
-  const key = { kid: 's1', key: randomBytes(32) };
-  const sessions = createSessions([key], 60, systemClock);
+  const options = optionsOf<BaselineOptions>();
+  const { secrets } = openSecrets(options.secretsFile, Date.now(), false);
+  const sessions = createSessions(secrets.sessions, 60, systemClock);
   const { enter, close } = open(options);
   const app = fastify();
   app.post<{ Params: { campaignId: string }; Body: { answers?: object } }>(
@@ -54,27 +53,16 @@ export async function serveBaseline(
       const session = sessions.read(request.params.campaignId, bearer);
       if (!session) return reply.code(401).send({ title: 'no session' });
       const { status, body } = enter(session.memberKey, request.body.answers ?? {});
+      if (typeof body === 'string') void reply.header('content-type', 'application/json; charset=utf-8');
       return reply.code(status).send(body);
     },
   );
   await app.listen({ host: '127.0.0.1', port: 0 });
   const { port } = app.server.address() as AddressInfo;
-  const ready: Ready = { url: `http://127.0.0.1:${port}`, sessions: writeSessions(sessions, options) };
-  await say(ready);
+  await say({ url: `http://127.0.0.1:${port}` } satisfies Ready);
   await told();
   app.server.closeAllConnections();
   await app.close();
   close();
   process.disconnect?.();
-}
-
-/** One session a line, each of a member of its own. Returns the file. */
-export function writeSessions(sessions: Sessions, { directory, members }: SystemOptions): string {
-  const file = join(directory, 'sessions');
-  const lines = Array.from({ length: members }, () => {
-    const memberKey = randomBytes(16).toString('hex');
-    return sessions.issue(campaignId, memberKey).session;
-  });
-  writeFileSync(file, lines.join('\n'));
-  return file;
 }

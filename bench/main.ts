@@ -2,31 +2,77 @@
  * `npm run -s bench -- [--quick] [--rounds N] [--seconds N] [--connections N] [--only a,b] [--profile DIR] [--json]`
  *
  * Measures Doorbuster beside its baselines: every system in a process of its own, started anew each round, the order rotated from round to round, so that
- * a noisy minute hits all of them; medians over the rounds. What counts are the ratios. With --json one object as the last line on
- * stdout; exit code 0, 2 usage, 1 when a system answered what it should not.
+ * a noisy minute hits all of them; medians over the rounds. What counts are the ratios. A void run is repeated. With --json one object as the
+ * last line on stdout, else a table; progress on stderr. Exit code 0, 2 usage, 1 when a system answered what it should not.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { BenchProcess } from './child-process.ts';
-import type { GeneratorOptions, Measured } from './generator.ts';
+import type { PrepareOptions } from './prepare.ts';
 import { type Report, reportOf, tableOf } from './report.ts';
-import { type Ready, type Scenario, scenarios, type SystemOptions } from './system.ts';
+import { measure, type Plan, type Run, temporaryDirectory } from './round.ts';
+import { measureStored, type StoredPart, storedParts } from './stored.ts';
+import {
+  allScenarios,
+  comparison,
+  type Installation,
+  installations,
+  preparedFiles,
+  type Scenario,
+} from './system.ts';
 
-const here = fileURLToPath(new URL('.', import.meta.url));
+type Part = Scenario | StoredPart;
+const allParts: readonly Part[] = [...allScenarios, ...storedParts];
 
 interface Asked {
+  readonly quick: boolean;
   readonly rounds: number;
   readonly seconds: number;
-  readonly warmUpMs: number;
   readonly connections: number;
-  readonly only: readonly Scenario[];
+  readonly scenarios: readonly Scenario[];
+  readonly stored: readonly StoredPart[];
   readonly profile: string | null;
   readonly json: boolean;
 }
 
-const all = Object.keys(scenarios) as Scenario[];
+/** What differs in a smoke run, which is to show that all of it works and nothing else. */
+const sizes = {
+  full: {
+    warmUpMs: 1_500,
+    drainMs: 3_000,
+    campaigns: 1_000,
+    stored: {
+      sizes: [10_000, 100_000, 1_000_000],
+      entries: 50_000,
+      loadMs: 2_000,
+      deliverable: 20_000,
+      newcomers: 200_000,
+      quietMs: 1_500,
+    },
+  },
+  quick: {
+    warmUpMs: 300,
+    drainMs: 300,
+    campaigns: 20,
+    stored: {
+      sizes: [200, 1_000, 4_000],
+      entries: 500,
+      loadMs: 300,
+      deliverable: 100,
+      newcomers: 3_000,
+      quietMs: 100,
+    },
+  },
+} as const;
+
+/** Members for each request that the bare server answered in a first look: Doorbuster must not run out of them. */
+const membersPerRequest = 1.3;
+const firstLookMs = 1_500;
+const membersInQuick = 60_000;
+const deliverableInQuick = 3_000;
+/** A void run is tried again so often. */
+const repeats = 2;
 
 function read(argv: readonly string[]): Asked | null {
   try {
@@ -48,15 +94,16 @@ function read(argv: readonly string[]): Asked | null {
       if (!(value > 0)) throw new Error(`--${name} is a number above 0`);
       return value;
     };
-    const chosen = only === undefined ? all : (only.split(',') as Scenario[]);
-    const unknown = chosen.find((name) => !all.includes(name));
-    if (unknown !== undefined) throw new Error(`no system "${unknown}": ${all.join(', ')}`);
+    const chosen = only === undefined ? allParts : (only.split(',') as Part[]);
+    const unknown = chosen.find((name) => !allParts.includes(name));
+    if (unknown !== undefined) throw new Error(`nothing is called "${unknown}": ${allParts.join(', ')}`);
     return {
+      quick,
       rounds: number('rounds', values.rounds, quick ? 1 : 3),
-      seconds: number('seconds', values.seconds, quick ? 1 : 5),
-      warmUpMs: quick ? 300 : 1_500,
+      seconds: number('seconds', values.seconds, quick ? 0.5 : 10),
       connections: number('connections', values.connections, 128),
-      only: chosen,
+      scenarios: allScenarios.filter((name) => chosen.includes(name)),
+      stored: storedParts.filter((name) => chosen.includes(name)),
       profile: values.profile ?? null,
       json: values.json,
     };
@@ -66,48 +113,101 @@ function read(argv: readonly string[]): Asked | null {
   }
 }
 
+const progress = (text: string): void => void process.stderr.write(`${text}\n`);
+
 async function main(argv: readonly string[]): Promise<number> {
   const asked = read(argv);
   if (asked === null) return 2;
-  const runs = new Map<Scenario, Measured[]>(asked.only.map((name) => [name, []]));
-  for (let round = 0; round < asked.rounds; round += 1) {
-    for (let i = 0; i < asked.only.length; i += 1) {
-      const name = asked.only[(i + round) % asked.only.length] as Scenario;
-      const run = await measure(name, asked);
-      runs.get(name)?.push(run);
-      const { requestsPerSecond, latencyMs, cpuShare } = run;
-      process.stderr.write(
-        `round ${round + 1} ${name.padEnd(10)} ${requestsPerSecond}/s  p99 ${latencyMs.p99} ms  generator ${cpuShare}\n`,
-      );
-    }
+  const prepared = temporaryDirectory();
+  // A smoke run is mostly starts of processes: they compile once.
+  if (asked.quick) process.env['NODE_COMPILE_CACHE'] = join(prepared, 'compiled');
+  try {
+    const plan = await prepare(asked, prepared);
+    const runs = await rounds(asked, plan);
+    const stored = await measureStoredParts(asked, prepared);
+    const report = reportOf(runs, stored, asked);
+    process.stdout.write(asked.json ? `${JSON.stringify(report)}\n` : tableOf(report));
+    return wrongAnswers(report);
+  } finally {
+    rmSync(prepared, { recursive: true, force: true });
   }
-  const report = reportOf(runs, asked);
-  process.stdout.write(asked.json ? `${JSON.stringify(report)}\n` : tableOf(report));
-  return wrongAnswers(report);
 }
 
-async function measure(name: Scenario, asked: Asked): Promise<Measured> {
-  const directory = mkdtempSync(join(here, '.run-'));
-  const { file, units, perSecond } = scenarios[name];
-  const members = Math.ceil((asked.seconds + asked.warmUpMs / 1000) * perSecond);
-  const options: SystemOptions = { directory, members, units: units === 'all' ? members : units };
-  const profile = asked.profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(asked.profile, name)}`];
-  const system = new BenchProcess(file, options, profile);
-  try {
-    const ready = await system.said<Ready>();
-    const { connections, warmUpMs } = asked;
-    const load = { ...ready, connections, warmUpMs, runMs: asked.seconds * 1000 } satisfies GeneratorOptions;
-    return await new BenchProcess('generator.ts', load).said<Measured>();
-  } finally {
-    await system.stop();
-    rmSync(directory, { recursive: true, force: true });
+/** As many members as this machine can have answered, and what the scenarios start from. */
+async function prepare(asked: Asked, prepared: string): Promise<Plan> {
+  const { warmUpMs, drainMs, campaigns } = sizes[asked.quick ? 'quick' : 'full'];
+  const base = { ...asked, warmUpMs, drainMs, campaigns, prepared };
+  const make = async (wanted: readonly Installation[], members: number): Promise<Plan> => {
+    const deliverable = asked.quick ? deliverableInQuick : members;
+    const options: PrepareOptions = {
+      directory: prepared,
+      installations: wanted,
+      members,
+      deliverable,
+      campaigns,
+    };
+    await new BenchProcess('prepare.ts', options).said();
+    return { ...base, members };
+  };
+  const needed = installations.filter((name) =>
+    asked.scenarios.some((scenario) => {
+      const compared = comparison(scenario);
+      return 'installation' in compared && compared.installation === name;
+    }),
+  );
+  if (asked.scenarios.length === 0) return make([], 1);
+  if (asked.quick) return make(needed, membersInQuick);
+  const look = { ...(await make([], 400_000)), warmUpMs: firstLookMs, seconds: 1, profile: null };
+  const { requestsPerSecond } = await measure('bare', look);
+  const members = Math.ceil(requestsPerSecond * membersPerRequest * (asked.seconds + warmUpMs / 1000));
+  progress(`preparing ${members} members`);
+  return make(needed, members);
+}
+
+async function rounds(asked: Asked, plan: Plan): Promise<Map<Scenario, Run[]>> {
+  const { scenarios } = asked;
+  const runs = new Map<Scenario, Run[]>(scenarios.map((name) => [name, []]));
+  for (let round = 0; round < asked.rounds; round += 1) {
+    for (let i = 0; i < scenarios.length; i += 1) {
+      const name = scenarios[(i + round) % scenarios.length] as Scenario;
+      for (let attempt = 0; attempt <= (asked.quick ? 0 : repeats); attempt += 1) {
+        const run = await measure(name, plan);
+        runs.get(name)?.push(run);
+        progress(lineOf(round + 1, name, run));
+        if (run.fault === null) break;
+      }
+    }
   }
+  return runs;
+}
+
+function lineOf(round: number, name: Scenario, run: Run): string {
+  const { requestsPerSecond, latencyMs, shares, cpuMicrosPerRequest: cpu, deliveries } = run;
+  const parts = [
+    `round ${round} ${name.padEnd(14)} ${requestsPerSecond}/s`,
+    `p99 ${latencyMs.p99} ms`,
+    `generator ${shares.generator}, others ${shares.others ?? '-'}, steal ${shares.steal ?? '-'}`,
+  ];
+  if (cpu) parts.push(`cpu ${cpu.server} us (main ${cpu.main}, writer ${cpu.writer ?? '-'})`);
+  if (deliveries)
+    parts.push(`delivered ${deliveries.perSecondDuringRun}/s, then ${deliveries.perSecondAfterwards}/s`);
+  if (run.firstRequestToLastDeliveryMs !== null)
+    parts.push(`last delivery after ${run.firstRequestToLastDeliveryMs} ms`);
+  if (run.fault !== null) parts.push(`void: ${run.fault}`);
+  return parts.join('  ');
+}
+
+async function measureStoredParts(asked: Asked, prepared: string) {
+  if (asked.stored.length === 0) return null;
+  const { stored } = sizes[asked.quick ? 'quick' : 'full'];
+  const plan = { ...stored, parts: asked.stored, rounds: asked.rounds, progress };
+  return measureStored(plan, join(prepared, preparedFiles.secrets));
 }
 
 function wrongAnswers({ statuses }: Report): number {
   let wrong = 0;
   for (const [name, counts] of Object.entries(statuses)) {
-    const { expected } = scenarios[name as Scenario];
+    const { expected } = comparison(name as Scenario);
     for (const [status, count] of Object.entries(counts)) {
       const right = expected === null ? status === '201' || status === '410' : status === String(expected);
       if (right) continue;

@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type Enter, serveBaseline } from './baseline.ts';
-import type { SystemOptions } from './system.ts';
+import type { BaselineOptions } from './system.ts';
 
 const schema = `
 PRAGMA journal_mode = WAL;
@@ -14,7 +14,7 @@ CREATE TABLE campaign (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, free INTEGE
 CREATE TABLE entries (seq INTEGER PRIMARY KEY, member TEXT NOT NULL UNIQUE, answers TEXT NOT NULL, at INTEGER NOT NULL);
 `;
 
-await serveBaseline((options: SystemOptions) => {
+await serveBaseline((options: BaselineOptions) => {
   const db = new DatabaseSync(join(options.directory, 'naive.sqlite'));
   db.exec(schema);
   db.prepare('INSERT INTO campaign (id, seq, free) VALUES (1, 0, ?)').run(options.units);
