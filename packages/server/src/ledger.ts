@@ -104,6 +104,8 @@ export interface CampaignLedger {
     | Refused<'unknown' | 'not-published' | 'unknown-entry'>
     | { readonly ok: false; readonly code: 'rejected'; readonly rejection: LaneRejection }
   >;
+  /** What `command` would answer now, with the campaign as it would be. Writes nothing; what really comes may differ, if anything happens before it. */
+  foresee(id: string, command: OperatorLaneCommand): ReturnType<CampaignLedger['command']>;
   /** Opens and closes what is due by the authority's clock; returns the time of the next due change, null when there is none. */
   tick(): Promise<EpochMs | null>;
   /** Called after every commit that changed a lane, with its new state, in commit order. Returns the unsubscribe function. */
@@ -472,6 +474,8 @@ export interface EvidenceLedger {
   closingRoot(campaignId: string): Promise<{ readonly records: number; readonly root: Digest } | null>;
   /** Removes contact, attributes, answers and salt of a member, in one campaign; entries and records stay. False: not known there. */
   erase(campaignId: string, memberKey: MemberKey, actor: Actor): Promise<boolean>;
+  /** Whether `erase` would find anything of this member. */
+  holds(campaignId: string, memberKey: MemberKey): Promise<boolean>;
   /** Retention: erases personal data of campaigns closed before the given time, a slice a call; returns members erased. */
   expire(closedBefore: EpochMs, slice: number): Promise<number>;
 }

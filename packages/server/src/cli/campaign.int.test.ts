@@ -78,11 +78,9 @@ describe('a command without a server', () => {
 });
 
 describe('what a person is told', () => {
-  const answers: Readonly<Record<string, readonly [status: number, body: unknown]>> = {
-    'GET /v1/campaigns/spring': [
-      200,
-      { state: 'open', lane: { capacity: 6, free: 1, reserved: 1, issued: 3, void: 1, waiting: 2 } },
-    ],
+  const lane = { capacity: 6, free: 1, reserved: 1, issued: 3, void: 1, waiting: 2 };
+  const answers: Record<string, readonly [status: number, body: unknown]> = {
+    'GET /v1/campaigns/spring': [200, { state: 'open', lane }],
     'GET /v1/campaigns/spring/status': [200, { campaignId: 'spring', remaining: 1 }],
     'GET /v1/campaigns/spring/delivery-summary': [
       200,
@@ -146,6 +144,73 @@ describe('what a person is told', () => {
       process.exitCode = before;
     }
     expect(asked.filter((what) => what.includes('publications'))).toEqual([]);
+  });
+
+  const given = { ...lane, free: 3, capacity: 8 };
+  it.each<[string, readonly string[], string, unknown, string]>([
+    ['pause', ['campaign', 'pause', 'spring'], 'POST /v1/campaigns/spring/pauses', {}, 'would be paused'],
+    [
+      'resume',
+      ['campaign', 'resume', 'spring'],
+      'DELETE /v1/campaigns/spring/pauses/current',
+      {},
+      'would be resumed',
+    ],
+    ['close', ['campaign', 'close', 'spring'], 'POST /v1/campaigns/spring/closures', {}, 'would be closed'],
+    [
+      'stock',
+      ['campaign', 'stock', 'spring', '--by', '2'],
+      'POST /v1/campaigns/spring/stock-changes',
+      { lane: given },
+      'capacity 8   free 3',
+    ],
+    [
+      'copy',
+      ['campaign', 'copy', 'spring', '--starts-at', '2026-12-24T00:00:00Z'],
+      'POST /v1/campaigns/spring/copies',
+      { dryRun: true, definition: {} },
+      'nothing was made',
+    ],
+    [
+      'replace',
+      ['delivery', 'replace', 'spring', '--seq', '2'],
+      'POST /v1/campaigns/spring/replacements',
+      {},
+      'would be replaced',
+    ],
+    [
+      'revoke',
+      ['delivery', 'revoke', 'spring', '--seq', '2'],
+      'POST /v1/campaigns/spring/revocations',
+      {},
+      'would be revoked',
+    ],
+    [
+      'erase',
+      ['member', 'erase', 'spring', 'm-1'],
+      'POST /v1/campaigns/spring/erasures',
+      { erased: false },
+      'would be erased; nothing was changed',
+    ],
+  ])(
+    '%s --dry-run asks the server to check only, and needs no confirmation',
+    async (_, command, path, body, text) => {
+      answers[`${path}?dryRun=true`] = [200, body];
+      expect(await run(...command, '--dry-run', '--no-input', ...to)).toContain(text);
+      expect(asked.at(-1)).toBe(`${path}?dryRun=true`);
+    },
+  );
+
+  it('import --dry-run tells what would be imported', async () => {
+    const file = join(folder, 'more.csv');
+    writeFileSync(file, 'memberId\na\n');
+    answers['POST /v1/campaigns/spring/members?dryRun=true'] = [
+      200,
+      { rows: 1, total: 3, skipped: 0, faults: [], warnings: [] },
+    ];
+    expect(await run('campaign', 'import', 'spring', '--members', file, '--dry-run', ...to)).toContain(
+      'members: 1 would be imported, nothing was changed, 3 in all',
+    );
   });
 
   it('a refused import names the line, and the option of this command', async () => {

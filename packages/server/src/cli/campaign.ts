@@ -9,8 +9,10 @@ import type { CampaignDefinition } from '../campaign/definition.ts';
 import type { ApiClient, Reply } from './client.ts';
 import { type Context, contextOf } from './context.ts';
 import { CliError, exitCodes } from './failure.ts';
-import { confirmIrreversible, instantText, whole } from './options.ts';
+import { checked, confirmIrreversible, instantText, outcome, whole } from './options.ts';
 import { readYamlFile } from './yaml-file.ts';
+
+const dryRun = 'only check that it can be done';
 
 const at = (id: string): string => `/v1/campaigns/${encodeURIComponent(id)}`;
 
@@ -39,6 +41,7 @@ export function registerCampaign(program: Command, env: NodeJS.ProcessEnv): void
     .option('--codes <csv>', 'code,pin,url,validUntil')
     .option('--replace', 'replace what was imported before, instead of adding to it')
     .option('--skip-faulty', 'load the good rows and report the others')
+    .option('--dry-run', 'let the server read every row, load none')
     .action(run(importRows));
   group
     .command('publish <campaign>')
@@ -48,12 +51,18 @@ export function registerCampaign(program: Command, env: NodeJS.ProcessEnv): void
   group
     .command('pause <campaign>')
     .description('take no entries for a while')
-    .action(run((c, id) => post(c, id, 'pauses', 'paused')));
-  group.command('resume <campaign>').description('take entries again').action(run(resume));
+    .option('--dry-run', dryRun)
+    .action(run((c, id, options) => post(c, id, 'pauses', options, 'paused')));
+  group
+    .command('resume <campaign>')
+    .description('take entries again')
+    .option('--dry-run', dryRun)
+    .action(run(resume));
   group
     .command('close <campaign>')
     .description('close it for good')
     .option('--confirm <campaign>', 'its id, typed again: this cannot be undone')
+    .option('--dry-run', dryRun)
     .action(run(close));
   group
     .command('stock <campaign>')
@@ -61,6 +70,7 @@ export function registerCampaign(program: Command, env: NodeJS.ProcessEnv): void
     .option('--capacity <units>', 'units in all', whole)
     .option('--by <units>', 'units more (or, negative, fewer)', whole)
     .option('--safety-stock <units>', 'units reserved', whole)
+    .option('--dry-run', `${dryRun}; shows the stock as it would be`)
     .action(run(stock));
   group
     .command('copy <campaign>')
@@ -68,6 +78,7 @@ export function registerCampaign(program: Command, env: NodeJS.ProcessEnv): void
     .requiredOption('--starts-at <time>', 'RFC 3339, with its offset', instantText)
     .option('--ends-at <time>', 'RFC 3339, with its offset', instantText)
     .option('--id <id>', 'id of the copy')
+    .option('--dry-run', dryRun)
     .action(run(copy));
   group.command('status <campaign>').description('state, stock, deliveries').action(run(status));
   group
@@ -155,6 +166,7 @@ async function importRows(context: Context, id: string, options: Record<string, 
   const query = new URLSearchParams();
   if (options.replace) query.set('mode', 'replace');
   if (options.skipFaulty) query.set('onError', 'skip');
+  if (options.dryRun) query.set('dryRun', 'true');
   const replies: Record<string, unknown> = {};
   let faulty = false;
   for (const [kind, file] of files) {
@@ -168,12 +180,17 @@ async function importRows(context: Context, id: string, options: Record<string, 
     replies[kind] = reply.json;
     faulty ||= Number(reply.json.skipped ?? 0) > 0;
   }
-  context.terminal.data(replies, Object.entries(replies).map(importText).join('\n'));
+  context.terminal.data(
+    replies,
+    Object.entries(replies)
+      .map((reply) => importText(reply, options))
+      .join('\n'),
+  );
   if (faulty) process.exitCode = exitCodes.partlyFailed;
 }
 
 /** What an import did, and the first faults of its rows. */
-function importText([kind, reply]: [string, unknown]): string {
+function importText([kind, reply]: [string, unknown], options: Record<string, unknown>): string {
   const { rows, total, skipped, faults, warnings } = reply as {
     rows: number;
     total: number;
@@ -182,7 +199,7 @@ function importText([kind, reply]: [string, unknown]): string {
     warnings: readonly string[];
   };
   return [
-    `${kind}: ${rows} imported, ${total} in all${skipped > 0 ? `, ${skipped} skipped` : ''}`,
+    `${kind}: ${options.dryRun ? `${rows} would be imported, nothing was changed` : `${rows} imported`}, ${total} in all${skipped > 0 ? `, ${skipped} skipped` : ''}`,
     ...faults.map((fault) => `  line ${fault.line}: ${fault.message}`),
     ...warnings.map((warning) => `  note: ${warning}`),
   ].join('\n');
@@ -246,19 +263,31 @@ async function preflight(context: Context, id: string): Promise<void> {
   if (errors > 0) process.exitCode = exitCodes.usage;
 }
 
-async function post(context: Context, id: string, what: string, done: string): Promise<void> {
-  const reply = await context.client().call('POST', `${at(id)}/${what}`, { body: {} });
-  context.terminal.data(reply.json, `${id}  ${done}`);
+async function post(
+  context: Context,
+  id: string,
+  what: string,
+  options: Record<string, unknown>,
+  done: string,
+): Promise<void> {
+  const reply = await context.client().call('POST', checked(`${at(id)}/${what}`, options), { body: {} });
+  context.terminal.data(reply.json, `${id}  ${outcome(options, done)}`);
 }
 
-async function resume(context: Context, id: string): Promise<void> {
-  const reply = await context.client().call('DELETE', `${at(id)}/pauses/current`);
-  context.terminal.data(reply.json, `${id}  resumed`);
+async function resume(context: Context, id: string, options: Record<string, unknown>): Promise<void> {
+  const reply = await context.client().call('DELETE', checked(`${at(id)}/pauses/current`, options));
+  context.terminal.data(reply.json, `${id}  ${outcome(options, 'resumed')}`);
 }
 
 async function close(context: Context, id: string, options: Record<string, unknown>): Promise<void> {
-  await confirmIrreversible(context, id, options.confirm, 'Closing is final: no entry is taken afterwards.');
-  await post(context, id, 'closures', 'closed');
+  if (!options.dryRun)
+    await confirmIrreversible(
+      context,
+      id,
+      options.confirm,
+      'Closing is final: no entry is taken afterwards.',
+    );
+  await post(context, id, 'closures', options, 'closed');
 }
 
 async function stock(context: Context, id: string, options: Record<string, unknown>): Promise<void> {
@@ -269,8 +298,9 @@ async function stock(context: Context, id: string, options: Record<string, unkno
   };
   if (Object.keys(body).length === 0)
     throw new CliError(exitCodes.usage, 'Nothing to change.', 'Give --capacity, --by or --safety-stock.');
-  const reply = await context.client().call('POST', `${at(id)}/stock-changes`, { body });
-  context.terminal.data(reply.json, `${id}  stock changed\n${laneText(reply.json)}`);
+  const reply = await context.client().call('POST', checked(`${at(id)}/stock-changes`, options), { body });
+  const done = options.dryRun ? 'stock as it would be; nothing was changed' : 'stock changed';
+  context.terminal.data(reply.json, `${id}  ${done}\n${laneText(reply.json)}`);
 }
 
 /** The stock of a campaign in one line. */
@@ -284,8 +314,11 @@ function laneText(campaign: Record<string, unknown>): string {
 async function copy(context: Context, id: string, options: Record<string, unknown>): Promise<void> {
   const definition = { startsAt: options.startsAt, ...(options.endsAt ? { endsAt: options.endsAt } : {}) };
   const body = { definition, ...(options.id ? { id: options.id } : {}) };
-  const reply = await context.client().call('POST', `${at(id)}/copies`, { body });
-  context.terminal.data(reply.json, `${String(reply.json.id)}  ${String(reply.json.state)}`);
+  const reply = await context.client().call('POST', checked(`${at(id)}/copies`, options), { body });
+  const text = options.dryRun
+    ? `${id}  can be copied; nothing was made`
+    : `${String(reply.json.id)}  ${String(reply.json.state)}`;
+  context.terminal.data(reply.json, text);
 }
 
 async function status(context: Context, id: string): Promise<void> {

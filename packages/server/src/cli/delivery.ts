@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { type Context, contextOf } from './context.ts';
 import { CliError, exitCodes } from './failure.ts';
-import { confirmIrreversible, positive } from './options.ts';
+import { checked, confirmIrreversible, outcome, positive } from './options.ts';
 
 const at = (id: string): string => `/v1/campaigns/${encodeURIComponent(id)}`;
 
@@ -36,14 +36,21 @@ export function registerDelivery(program: Command, env: NodeJS.ProcessEnv): void
       .description(effect)
       .requiredOption('--seq <seq>', 'number of the entry', positive)
       .option('--confirm <campaign>', 'id of the campaign, typed again: this cannot be undone')
-      .action(async (id: string, options: { seq: number; confirm?: string }, command: Command) => {
+      .option('--dry-run', 'only check that it can be done')
+      .action(async (id: string, options: OneEntry, command: Command) => {
         const context = contextOf(command, env);
-        await confirmIrreversible(context, id, options.confirm, effect);
+        if (!options.dryRun) await confirmIrreversible(context, id, options.confirm, effect);
         const reply = await context
           .client()
-          .call('POST', `${at(id)}/${path}`, { body: { seq: options.seq } });
-        context.terminal.data(reply.json, `${id}  seq ${options.seq}  ${name}d`);
+          .call('POST', checked(`${at(id)}/${path}`, options), { body: { seq: options.seq } });
+        context.terminal.data(reply.json, `${id}  seq ${options.seq}  ${outcome(options, `${name}d`)}`);
       });
+}
+
+interface OneEntry {
+  readonly seq: number;
+  readonly confirm?: string;
+  readonly dryRun?: boolean;
 }
 
 interface Filter {

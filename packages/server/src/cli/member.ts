@@ -1,7 +1,12 @@
 /** `doorbuster member ...`: what concerns one member. */
 import type { Command } from 'commander';
 import { contextOf } from './context.ts';
-import { confirmIrreversible } from './options.ts';
+import { checked, confirmIrreversible, outcome } from './options.ts';
+
+interface Erasure {
+  readonly confirm?: string;
+  readonly dryRun?: boolean;
+}
 
 export function registerMember(program: Command, env: NodeJS.ProcessEnv): void {
   const group = program.command('member').description("erase a member's personal data, or bar a member");
@@ -9,13 +14,19 @@ export function registerMember(program: Command, env: NodeJS.ProcessEnv): void {
     .command('erase <campaign> <memberId>')
     .description('remove contact, attributes and answers; the entry and the chain of records stay')
     .option('--confirm <memberId>', 'the member id, typed again: this cannot be undone')
-    .action(async (id: string, memberId: string, options: { confirm?: string }, command: Command) => {
+    .option('--dry-run', 'only look whether there is anything to erase')
+    .action(async (id: string, memberId: string, options: Erasure, command: Command) => {
       const context = contextOf(command, env);
-      await confirmIrreversible(context, memberId, options.confirm, 'What is erased cannot be brought back.');
-      const reply = await context
-        .client()
-        .call('POST', `/v1/campaigns/${encodeURIComponent(id)}/erasures`, { body: { memberId } });
-      context.terminal.data(reply.json, `${id}  erased`);
+      if (!options.dryRun)
+        await confirmIrreversible(
+          context,
+          memberId,
+          options.confirm,
+          'What is erased cannot be brought back.',
+        );
+      const path = checked(`/v1/campaigns/${encodeURIComponent(id)}/erasures`, options);
+      const reply = await context.client().call('POST', path, { body: { memberId } });
+      context.terminal.data(reply.json, `${id}  ${outcome(options, 'erased')}`);
     });
   group
     .command('ban <campaign> <memberId>')

@@ -30,6 +30,16 @@ export function instantText(text: string): string {
   return text;
 }
 
+/** The address of a POST that only checks. */
+export function checked(path: string, options: { readonly dryRun?: unknown }): string {
+  return options.dryRun ? `${path}${path.includes('?') ? '&' : '?'}dryRun=true` : path;
+}
+
+/** What is said of it: done, or that it could be. */
+export function outcome(options: { readonly dryRun?: unknown }, done: string): string {
+  return options.dryRun ? `would be ${done}; nothing was changed` : done;
+}
+
 /** The irreversible needs the name typed again: by --confirm, or asked for on a terminal. */
 export async function confirmIrreversible(
   context: Context,

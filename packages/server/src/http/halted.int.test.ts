@@ -7,7 +7,7 @@ import { createManualClock, silentLog, systemClock } from '@doorbuster/messaging
 import { createInProcessEngine } from '@doorbuster/messaging/engines/embedded';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSqliteLedger } from '../ledgers/sqlite/open.ts';
-import { type Fixture, type FixtureKeys, fixtureKeys, openFixture } from './app-fixture.ts';
+import { type Fixture, type FixtureKeys, fixtureKeys, openFixture, tester } from './app-fixture.ts';
 
 let dataDir: string;
 let fixture: Fixture;
@@ -107,6 +107,21 @@ describe('a halted lane', () => {
     }
     expect((await page('gift', 'lost', 'ko')).body).toContain('이미 접수된 참여와 순번은 안전하며');
     expect((await page('other', 'new')).body).not.toContain('Your place is safe');
+  });
+
+  it('takes no command, and foresees none', async () => {
+    const { campaigns } = fixture.ledger;
+    await expect(campaigns.command('gift', { type: 'pause' }, tester)).rejects.toMatchObject({
+      code: 'LEDGER_HALTED',
+    });
+    await expect(campaigns.foresee('gift', { type: 'pause' })).rejects.toMatchObject({
+      code: 'LEDGER_HALTED',
+    });
+    expect(await campaigns.foresee('other', { type: 'pause' })).toMatchObject({
+      ok: true,
+      value: { state: 'paused' },
+    });
+    expect(await campaigns.get('other')).toMatchObject({ state: 'open' });
   });
 
   it('takes a form sent without script back to that page', async () => {

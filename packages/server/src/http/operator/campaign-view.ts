@@ -46,6 +46,12 @@ export function sendCampaign(reply: FastifyReply, campaign: Campaign, status = 2
   return viewOf(campaign);
 }
 
+/** Answers with a campaign as it would be: without an ETag, because there is no such version. */
+export function sendForeseen(reply: FastifyReply, campaign: Campaign, status = 200): CampaignView {
+  reply.code(status).header('cache-control', 'no-store');
+  return viewOf(campaign);
+}
+
 /** The version that If-Match asks for; null for `*`, undefined without the header. */
 export function expectedVersion(ifMatch: string | undefined): number | null | undefined {
   if (ifMatch === undefined) return undefined;

@@ -1,5 +1,5 @@
 /** Campaigns: create, list, read, change, copy. What happens to a published one (pause, close, stock) is in `lifecycle.ts`. */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
 import type { CampaignDefinition } from '../../campaign/definition.ts';
 import {
@@ -39,6 +39,7 @@ const copyBody = Type.Object(
     description: 'Changes are merged into the copied definition. Members and voucher codes are not copied.',
   },
 );
+const copyForeseen = Type.Object({ dryRun: Type.Literal(true), definition: schemas.definition }, strict);
 const states = ['draft', 'scheduled', 'open', 'paused', 'closed'] as const;
 const listQuery = Type.Object({ ...schemas.pageQuery, state: Type.Optional(schemas.oneOf(states)) }, strict);
 
@@ -136,28 +137,41 @@ function copyRoute(app: FastifyInstance, deps: OperatorDeps): void {
     scope: 'campaigns:write',
     summary: 'Copy a campaign into a new draft',
     params: schemas.campaignParams,
+    query: schemas.dryRunQuery,
     body: copyBody,
     idempotent: true,
-    answers: { 201: schemas.campaign },
+    answers: { 200: copyForeseen, 201: schemas.campaign },
     refusals: [409, 422],
   });
-  app.post<{ Params: schemas.CampaignParams; Body: Static<typeof copyBody> }>(
+  app.post<{ Params: schemas.CampaignParams; Body: Static<typeof copyBody> } & schemas.DryRun>(
     '/v1/campaigns/:campaignId/copies',
     operation,
     async (request, reply) => {
       const original = await campaignOf(deps, request.params.campaignId);
-      const { id, definition } = request.body;
-      const copy = await create(
-        deps,
-        request,
-        id,
-        mergePatch(original.definition, definition ?? {}) as CampaignDefinition,
-      );
+      const { id } = request.body;
+      const definition = mergePatch(original.definition, request.body.definition ?? {}) as CampaignDefinition;
+      if (request.query.dryRun) return foreseeCopy(deps, reply, id, definition);
+      const copy = await create(deps, request, id, definition);
       reply.header('location', `/v1/campaigns/${copy.id}`);
       return sendCampaign(reply, copy, 201);
     },
   );
 }
+
+/** The draft that a copy would be; it has an id and times only once it is made. */
+async function foreseeCopy(
+  deps: OperatorDeps,
+  reply: FastifyReply,
+  id: string | undefined,
+  definition: CampaignDefinition,
+): Promise<Static<typeof copyForeseen>> {
+  refuseFaults(definition);
+  if (id !== undefined && (await deps.ledger.campaigns.get(id)) !== null) throw idTaken(id);
+  reply.code(200).header('cache-control', 'no-store');
+  return { dryRun: true, definition };
+}
+
+const idTaken = (id: string) => refusal('id-taken', { detail: `\`${id}\`` });
 
 async function create(
   deps: OperatorDeps,
@@ -168,7 +182,7 @@ async function create(
   refuseFaults(definition);
   const id = asked ?? freshCampaignId(deps.randomness);
   const created = await deps.ledger.campaigns.create(id, definition, actorOf(request));
-  if (!created.ok) throw refusal('id-taken', { detail: `\`${id}\`` });
+  if (!created.ok) throw idTaken(id);
   return created.value;
 }
 

@@ -12,8 +12,7 @@ import type {
   DeliveryView,
 } from '../../ledger.ts';
 import { actorOf } from '../access/guard.ts';
-import { sendCampaign } from './campaign-view.ts';
-import { runCommand } from './lifecycle.ts';
+import { answerCommand } from './lifecycle.ts';
 import { describe } from './operation.ts';
 import { campaignOf, type OperatorDeps, pageRequestOf, sendPage } from './operator-deps.ts';
 import { refusal } from './refusals.ts';
@@ -342,18 +341,15 @@ function entryCommandRoute(
     tag: 'deliveries',
     scope: 'deliveries:write',
     params: schemas.campaignParams,
+    query: schemas.dryRunQuery,
     body: seqBody,
     idempotent: true,
     answers: { 200: schemas.campaign },
     refusals: [409],
   });
-  app.post<Params & { Body: Static<typeof seqBody> }>(
+  app.post<Params & schemas.DryRun & { Body: Static<typeof seqBody> }>(
     `/v1/campaigns/:campaignId/${path}`,
     operation,
-    async (request, reply) =>
-      sendCampaign(
-        reply,
-        await runCommand(deps, request, request.params.campaignId, { type, seq: request.body.seq }),
-      ),
+    (request, reply) => answerCommand(deps, request, reply, { type, seq: request.body.seq }),
   );
 }

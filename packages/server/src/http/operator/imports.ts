@@ -26,6 +26,13 @@ const busyMs = 2_000;
 
 const importQuery = Type.Object(
   {
+    dryRun: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description:
+          'Check only: every row is read and compared with what is there (in the staging area, which nobody reads and which is cleared), and none is imported.',
+      }),
+    ),
     mode: Type.Optional(
       schemas.oneOf(['append', 'replace'], {
         default: 'append',
@@ -55,7 +62,7 @@ const rowFault = Type.Object(
 );
 const importResult = Type.Object(
   {
-    rows: Type.Integer({ description: 'Rows that were imported.' }),
+    rows: Type.Integer({ description: 'Rows that were imported; with `dryRun`: that would be.' }),
     total: Type.Integer({ description: 'What the campaign has now.' }),
     skipped: Type.Integer({ description: 'Rows with faults.' }),
     faults: Type.Array(rowFault, { maxItems: shownFaults, description: `The first ${shownFaults} of them.` }),
@@ -196,6 +203,7 @@ async function runImport(
         members: { rows: faults.first, faultyRows: faults.count },
       });
     }
+    if (request.query.dryRun) return await foreseen(deps, campaign, importId, sink, stored, faults);
     const done = await deps.ledger.imports.commit(importId);
     if ('ok' in done)
       throw done.code === 'published'
@@ -218,6 +226,21 @@ async function runImport(
       .catch((cause: unknown) => request.log.warn({ err: cause }, 'an import was not cleared'));
     throw cutOff(error);
   }
+}
+
+/** What was staged is dropped again; the rows were judged as an import judges them. */
+async function foreseen(
+  deps: OperatorDeps,
+  campaign: Campaign,
+  importId: string,
+  sink: Sink,
+  rows: number,
+  faults: Faults,
+): Promise<Static<typeof importResult>> {
+  await deps.ledger.imports.abort(importId);
+  const total = sink.kind === 'members' ? campaign.memberCount : campaign.voucherCodeCount;
+  const warnings = [...sink.warnings(campaign, total + rows)];
+  return { rows, total, skipped: faults.count, faults: faults.first, warnings };
 }
 
 async function begin(

@@ -2,12 +2,12 @@
  * What happens to a campaign once its definition stands: published, paused, resumed, closed, its stock changed. Each is a record of the lane,
  * written by the authority; the answer is the campaign after it.
  */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { OperationalError } from '../../errors.ts';
-import type { Campaign, OperatorLaneCommand } from '../../ledger.ts';
+import type { Campaign, CampaignLedger, OperatorLaneCommand } from '../../ledger.ts';
 import { actorOf } from '../access/guard.ts';
-import { checkVersion, sendCampaign } from './campaign-view.ts';
+import { type CampaignView, checkVersion, sendCampaign, sendForeseen } from './campaign-view.ts';
 import { describe, type Operation } from './operation.ts';
 import { campaignOf, type OperatorDeps } from './operator-deps.ts';
 import { refusal } from './refusals.ts';
@@ -118,14 +118,20 @@ export function lifecycleRoutes(app: FastifyInstance, deps: OperatorDeps): void 
   stockRoute(app, deps);
 }
 
-/** Runs a command of the lane and answers what the ledger says of it. Used by deliveries too (revoke, replace). */
-export async function runCommand(
+/** Runs a command of the lane, or only looks what it would do, and answers what the ledger says of it. Used by deliveries too (revoke, replace). */
+export async function answerCommand(
   deps: OperatorDeps,
-  request: FastifyRequest,
-  campaignId: string,
+  request: FastifyRequest<Params & schemas.DryRun>,
+  reply: FastifyReply,
   command: OperatorLaneCommand,
-): Promise<Campaign> {
-  const done = await deps.ledger.campaigns.command(campaignId, command, actorOf(request));
+): Promise<CampaignView> {
+  const { campaignId } = request.params;
+  const { campaigns } = deps.ledger;
+  if (request.query.dryRun) return sendForeseen(reply, changed(await campaigns.foresee(campaignId, command)));
+  return sendCampaign(reply, changed(await campaigns.command(campaignId, command, actorOf(request))));
+}
+
+function changed(done: Awaited<ReturnType<CampaignLedger['command']>>): Campaign {
   if (done.ok) return done.value;
   if ('rejection' in done)
     throw refusal('lane-rejected', { detail: done.rejection.code, members: { rejection: done.rejection } });
@@ -149,15 +155,15 @@ function laneRoute(
     tag: 'campaigns',
     scope: 'campaigns:write',
     params: schemas.campaignParams,
+    query: schemas.dryRunQuery,
     answers: { 200: schemas.campaign },
     refusals: [409],
   });
-  app.route<Params>({
+  app.route<Params & schemas.DryRun>({
     method,
     url: `/v1/campaigns/:campaignId/${path}`,
     ...operation,
-    handler: async (request, reply) =>
-      sendCampaign(reply, await runCommand(deps, request, request.params.campaignId, command)),
+    handler: (request, reply) => answerCommand(deps, request, reply, command),
   });
 }
 
@@ -221,13 +227,14 @@ function stockRoute(app: FastifyInstance, deps: OperatorDeps): void {
     description:
       'While it is open too. It cannot go below what is given: then `rejection.lowest` says how far. A draft changes its definition instead.',
     params: schemas.campaignParams,
+    query: schemas.dryRunQuery,
     body: stockChange,
     ifMatch: 'optional',
     idempotent: true,
     answers: { 200: schemas.campaign },
     refusals: [409, 412],
   });
-  app.post<Params & { Body: Static<typeof stockChange>; Headers: IfMatch }>(
+  app.post<Params & schemas.DryRun & { Body: Static<typeof stockChange>; Headers: IfMatch }>(
     '/v1/campaigns/:campaignId/stock-changes',
     operation,
     async (request, reply) => {
@@ -237,10 +244,7 @@ function stockRoute(app: FastifyInstance, deps: OperatorDeps): void {
         checkVersion(campaign, request.headers['if-match']);
         const change = newStock(campaign, request.body);
         refuseUncovered(campaign, change.capacity);
-        return sendCampaign(
-          reply,
-          await runCommand(deps, request, campaignId, { type: 'change-stock', ...change }),
-        );
+        return answerCommand(deps, request, reply, { type: 'change-stock', ...change });
       });
     },
   );

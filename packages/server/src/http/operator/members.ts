@@ -126,18 +126,25 @@ function eraseRoute(app: FastifyInstance, deps: OperatorDeps): void {
     description:
       'Contact, attributes, answers and voucher go, and cannot come back. The entry and its record stay, without a person behind them, and the chain still verifies.',
     params: schemas.campaignParams,
+    query: schemas.dryRunQuery,
     body: memberBody,
     idempotent: true,
-    answers: { 200: Type.Object({ erased: Type.Literal(true) }, strict) },
+    answers: {
+      200: Type.Object(
+        { erased: Type.Boolean({ description: 'False with `dryRun`: there is something to erase.' }) },
+        strict,
+      ),
+    },
   });
-  app.post<MemberRoute>('/v1/campaigns/:campaignId/erasures', operation, async (request) => {
+  app.post<MemberRoute & schemas.DryRun>('/v1/campaigns/:campaignId/erasures', operation, async (request) => {
     const { id } = await campaignOf(deps, request.params.campaignId);
-    const erased = await deps.ledger.evidence.erase(
-      id,
-      memberKeyOf(deps, id, request.body.memberId),
-      actorOf(request),
-    );
-    if (!erased) throw refusal('member-unknown');
-    return { erased: true as const };
+    const { evidence } = deps.ledger;
+    const memberKey = memberKeyOf(deps, id, request.body.memberId);
+    const { dryRun = false } = request.query;
+    const found = dryRun
+      ? await evidence.holds(id, memberKey)
+      : await evidence.erase(id, memberKey, actorOf(request));
+    if (!found) throw refusal('member-unknown');
+    return { erased: !dryRun };
   });
 }

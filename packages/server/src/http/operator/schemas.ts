@@ -44,6 +44,19 @@ export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Ty
 export const campaignParams = Type.Object({ campaignId }, strict);
 export type CampaignParams = Static<typeof campaignParams>;
 
+/** What a POST would do, checked against the state of now. */
+export const dryRun = {
+  dryRun: Type.Optional(
+    Type.Boolean({
+      default: false,
+      description:
+        'Check only: nothing is changed, a refusal is the one that would come, and a campaign is answered as it would be.',
+    }),
+  ),
+};
+export const dryRunQuery = Type.Object(dryRun, strict);
+export type DryRun = { Querystring: Static<typeof dryRunQuery> };
+
 export const pageQuery = {
   limit: Type.Optional(
     Type.Integer({ minimum: 1, maximum: 200, default: 50, description: 'Items of a page.' }),

@@ -77,6 +77,10 @@ function campaignsOf(backend: Backend): CampaignLedger {
     tick: () => backend.write('tick'),
     onLane: (listener) => backend.onLane(listener),
   };
+    foresee: async (id, command) => {
+      refuseHalted(backend, id);
+      return backend.read('foreseeLane', id, command);
+    },
 }
 
 function admissionOf(backend: Backend): AdmissionLedger {
@@ -93,8 +97,7 @@ function admissionOf(backend: Backend): AdmissionLedger {
 /** A halted lane shows less than was acknowledged: that it shows no entry of a member proves nothing. */
 async function entryOf(backend: Backend, ...args: ReadArgs<'entryOf'>): Promise<ReadResult<'entryOf'>> {
   const entry = await backend.read('entryOf', ...args);
-  const halt = entry === null && backend.halted.find(({ campaignId }) => campaignId === args[0]);
-  if (halt) throw new OperationalError('LEDGER_HALTED', { detail: `${halt.campaignId}: ${halt.reason}` });
+  if (entry === null) refuseHalted(backend, args[0]);
   return entry;
 }
 
@@ -109,6 +112,12 @@ async function* memberKeys(backend: Backend, campaignId: string): AsyncGenerator
 
 function deliveriesOf(backend: Backend): DeliveryLedger {
   return {
+/** Throws LEDGER_HALTED. The writer refuses by itself; this is for answers of the reader, which knows of no halt. */
+function refuseHalted(backend: Backend, id: string): void {
+  const halt = backend.halted.find(({ campaignId }) => campaignId === id);
+  if (halt) throw new OperationalError('LEDGER_HALTED', { detail: `${halt.campaignId}: ${halt.reason}` });
+}
+
     due: (...args) => backend.read('due', ...args),
     claim: (...args) => backend.write('claim', ...args),
     progress: (...args) => backend.write('progress', ...args),
@@ -193,6 +202,7 @@ async function* allEntries(backend: Backend, campaignId: string): AsyncGenerator
     for (let seq = 0; ; ) {
       const chunk = await snapshot.read('entriesAfter', campaignId, seq, entriesAChunk);
       const last = chunk.at(-1);
+    holds: (...args) => backend.read('holdsMember', ...args),
       if (last === undefined) return;
       yield chunk;
       seq = last.seq;

@@ -39,6 +39,15 @@ export class Scrubber {
     return touched > 0;
   }
 
+  /** Whether `erase` would find anything. */
+  holds(campaign: number, memberKey: Uint8Array): boolean {
+    const listed = (table: string): string =>
+      `SELECT 1 FROM ${table} WHERE member_key = ?2 AND import IN (SELECT import FROM imports WHERE campaign = ?1 AND kind = 'members')`;
+    const text = `SELECT 1 FROM entries WHERE campaign = ?1 AND member_key = ?2 UNION ALL SELECT 1 FROM registrations WHERE campaign = ?1 AND member_key = ?2
+      UNION ALL ${listed('members')} UNION ALL ${listed('staged_members')} LIMIT 1`;
+    return this.#sql.get(text, campaign, memberKey) !== undefined;
+  }
+
   eraseEntry(campaign: number, lane: number, seq: number, closed: boolean): void {
     const sql = this.#sql;
     sql.run(

@@ -32,6 +32,12 @@ export type CommandRefusal =
   | Refused<'unknown' | 'not-published' | 'unknown-entry'>
   | { readonly ok: false; readonly code: 'rejected'; readonly rejection: LaneRejection };
 
+interface DecidedCommand {
+  readonly row: CampaignRow;
+  readonly lane: LaneRow;
+  readonly outcome: { readonly lane: LaneState; readonly records: readonly LaneRecord[] };
+}
+
 export interface CampaignParts {
   readonly sql: Sql;
   readonly campaigns: CampaignRows;
@@ -140,16 +146,10 @@ export class CampaignStore {
     command: OperatorLaneCommand,
     actor: Actor,
   ): Done<Campaign> | CommandRefusal {
-    const { sql, campaigns, halts } = this.#parts;
-    const row = campaigns.find(id);
-    if (row === null) return { ok: false, code: 'unknown' };
-    const lane = readLane(sql, row.campaign, id);
-    if (lane === null) return { ok: false, code: 'not-published' };
-    halts.check(id);
-    const laneCommand = this.#complete(row, lane.state, command);
-    if ('ok' in laneCommand) return laneCommand;
-    const outcome = decideLane(lane.state, laneCommand, tx.now);
-    if (!outcome.ok) return { ok: false, code: 'rejected', rejection: outcome.rejection };
+    const { sql } = this.#parts;
+    const decided = this.#decide(id, command, tx.now);
+    if ('ok' in decided) return decided;
+    const { row, lane, outcome } = decided;
     this.#store(tx, row, lane, outcome.lane, outcome.records);
     const { type, ...detail } = command;
     note(
@@ -161,6 +161,29 @@ export class CampaignStore {
       { ...detail, recordNo: outcome.lane.recordNo },
     );
     return { ok: true, value: viewOf(sql, this.#require(id)) };
+  }
+
+  /** What `command` would answer now. */
+  foresee(id: string, command: OperatorLaneCommand, now: EpochMs): Done<Campaign> | CommandRefusal {
+    const { sql, campaigns } = this.#parts;
+    campaigns.forget();
+    const decided = this.#decide(id, command, now);
+    if ('ok' in decided) return decided;
+    const { lane } = decided.outcome;
+    return { ok: true, value: { ...viewOf(sql, decided.row), state: lane.phase, lane } };
+  }
+
+  #decide(id: string, command: OperatorLaneCommand, now: EpochMs): DecidedCommand | CommandRefusal {
+    const { sql, campaigns, halts } = this.#parts;
+    const row = campaigns.find(id);
+    if (row === null) return { ok: false, code: 'unknown' };
+    const lane = readLane(sql, row.campaign, id);
+    if (lane === null) return { ok: false, code: 'not-published' };
+    halts.check(id);
+    const laneCommand = this.#complete(row, lane.state, command);
+    if ('ok' in laneCommand) return laneCommand;
+    const outcome = decideLane(lane.state, laneCommand, now);
+    return outcome.ok ? { row, lane, outcome } : rejected(outcome.rejection);
   }
 
   /** Opens and closes what is due. Returns when to come back, on the wall clock. */

@@ -227,6 +227,13 @@ export class EvidenceStore {
     return true;
   }
 
+  holds(campaignId: string, memberKey: MemberKey): boolean {
+    const { campaigns, scrubber } = this.#parts;
+    campaigns.forget();
+    const campaign = campaigns.find(campaignId);
+    return campaign !== null && scrubber.holds(campaign.campaign, blobOf(memberKey));
+  }
+
   /** Entries first, then list rows of members who never entered. */
   expire(tx: Transaction, closedBefore: number, slice: number): number {
     const { sql } = this.#parts;

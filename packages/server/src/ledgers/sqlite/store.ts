@@ -7,6 +7,7 @@ import type { EpochMs } from '@doorbuster/core';
 import type { Clock } from '@doorbuster/messaging';
 import type { Signer } from '../../audit/signer.ts';
 import { newId, type Randomness } from '../../randomness.ts';
+import type { OperatorLaneCommand } from '../../ledger.ts';
 import type { Vault } from '../../vault.ts';
 import { AuthorityClock } from './authority-clock.ts';
 import { BatchLog } from './batch-log.ts';
@@ -146,6 +147,7 @@ export function readsOf(store: Store) {
   return {
     getCampaign: campaignStore.get.bind(campaignStore),
     listCampaigns: campaignStore.list.bind(campaignStore),
+    foreseeLane: (id: string, command: OperatorLaneCommand) => campaignStore.foresee(id, command, now()),
     entryOf: admission.entryOf.bind(admission),
     receiptOf: admission.receiptOf.bind(admission),
     due: (limit: number) => deliveries.due(now(), limit),
@@ -170,6 +172,7 @@ export function readsOf(store: Store) {
     batchesAfter: evidence.batchesAfter.bind(evidence),
     auditRecords: evidence.auditRecords.bind(evidence),
     checkpoint: (campaignId: string) => evidence.checkpoint(campaignId, now()),
+    holdsMember: evidence.holds.bind(evidence),
     closingRoot: evidence.closingRoot.bind(evidence),
     listApiKeys: access.listApiKeys.bind(access),
     findApiKey: (keyId: string) => access.findApiKey(keyId, now()),
