@@ -61,6 +61,8 @@ export interface RunningServer {
     readonly secretsFile: string;
     readonly operatorKeyFile: string;
     readonly operatorKey: string;
+  /** Where this machine reaches it. */
+  readonly localUrl: string;
   } | null;
   /** Drains and stops. What was acknowledged is durable whether this ends well or not. */
   close(): Promise<void>;
@@ -88,7 +90,7 @@ export async function startServer(config: Config, environment: Environment): Pro
       created && operatorKey
         ? { secretsFile: secretsPath(config), operatorKeyFile: operatorKeyPath(dataDir), operatorKey }
         : null;
-    return { url: config.publicUrl ?? url, firstRun, close: () => stop(parts, config) };
+    return { url: config.publicUrl ?? url, localUrl: url, firstRun, close: () => stop(parts, config) };
   } catch (error) {
     await stop(parts, config);
     throw error;

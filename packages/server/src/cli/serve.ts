@@ -31,7 +31,7 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
   const server = await startServer(config, context.env);
   writeFileSync(
     serverInfoPath(config.dataDir),
-    `${JSON.stringify({ url: server.url, pid: process.pid })}\n`,
+    `${JSON.stringify({ url: server.url, local: server.localUrl, pid: process.pid })}\n`,
     { mode: 0o600 },
   );
   announce(context, server);

@@ -1,0 +1,20 @@
+/** A certificate for `event.shop.example` that nobody trusts, and its key: for tests of TLS only, made once with openssl. */
+export const certificate = `-----BEGIN CERTIFICATE-----
+MIIBsDCCAVagAwIBAgIUCegVEDS0kF/9WNDdEurJlEC5/NcwCgYIKoZIzj0EAwIw
+HTEbMBkGA1UEAwwSZXZlbnQuc2hvcC5leGFtcGxlMCAXDTI2MTEyMTE2MDE0OFoY
+DzIxMjYxMDI4MTYwMTQ4WjAdMRswGQYDVQQDDBJldmVudC5zaG9wLmV4YW1wbGUw
+WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQzQsNE8Z2i3/27Zsu6bSdDIbL82r7h
+3E3QXLFq/B15e5MtAYIszMVG7H9jmTtQ9XnsDidCStHq8/QIyzyUOaoAo3IwcDAd
+BgNVHQ4EFgQUruLWhadEyL3P2ktSc8uIs+o+osAwHwYDVR0jBBgwFoAUruLWhadE
+yL3P2ktSc8uIs+o+osAwDwYDVR0TAQH/BAUwAwEB/zAdBgNVHREEFjAUghJldmVu
+dC5zaG9wLmV4YW1wbGUwCgYIKoZIzj0EAwIDSAAwRQIhAPXX8s20+joSIXYQPDzO
+paXOo3t8bCDh7RjRvsQM++jlAiBBoCZEhSSowXUG6aiQh6ZkJaheSzw84IGdOuty
+0ksAKw==
+-----END CERTIFICATE-----
+`;
+export const certificateKey = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+xN2XebNSpXxHN5Y
+iXtVgG4ZV2wJRpNP+9gFQsC0x3qhRANCAAQzQsNE8Z2i3/27Zsu6bSdDIbL82r7h
+3E3QXLFq/B15e5MtAYIszMVG7H9jmTtQ9XnsDidCStHq8/QIyzyUOaoA
+-----END PRIVATE KEY-----
+`;
