@@ -1,8 +1,10 @@
 /**
  * The relay: publishes outbox rows in order, in batches, and marks them only after the confirm.
  *
- *   idle --wake or sweep--> reading --rows--> publishing --confirmed--> marking --> reading
+ *   idle --wake or sweep--> reading --rows--> publishing --confirmed--> marking --> resting --> reading
  *   reading --none--> idle        publishing or marking --failed--> backing off --> reading
+ *
+ * Resting is for whoever shares the machine (`restMs`): the longer, the more rows go with one publish and one mark.
  *
  * A crash between confirm and mark publishes a batch again with the same ids: consumers dedupe by inbox or by state.
  * One relay per outbox; two would publish everything twice, not lose anything.
@@ -22,6 +24,8 @@ export interface RelayOptions {
   readonly batchSize?: number;
   /** Looks by itself this often, ms, in case a doorbell was missed. Default 1,000. */
   readonly sweepMs?: number;
+  /** Asked after each batch: the next one is read so many ms later. Default 0: at once. */
+  readonly restMs?: () => number;
   /** First wait after a failure, ms; doubled up to 30 times it. Default 200. */
   readonly backOffMs?: number;
 }
@@ -52,9 +56,18 @@ class OutboxRelay implements Relay {
   #lastError: string | undefined;
   #cancelSweep: CancelTimer = () => {};
   readonly #stop = new AbortController();
+  /** Ends a rest early: a stop publishes what is there without one. */
+  readonly #hurry = new AbortController();
 
   constructor(options: RelayOptions) {
-    this.#options = { log: silentLog, batchSize: 500, sweepMs: 1_000, backOffMs: 200, ...options };
+    this.#options = {
+      log: silentLog,
+      batchSize: 500,
+      sweepMs: 1_000,
+      restMs: () => 0,
+      backOffMs: 200,
+      ...options,
+    };
   }
 
   start(): void {
@@ -75,6 +88,7 @@ class OutboxRelay implements Relay {
     this.#state = 'stopping';
     this.#cancelSweep();
     this.#rung = true;
+    this.#hurry.abort();
     if (!this.#running) this.#run();
     const drained = new AbortController();
     await Promise.race([this.#running, pause(this.#options.clock, drainMs, drained.signal)]);
@@ -122,7 +136,13 @@ class OutboxRelay implements Relay {
     await bus.forward(rows);
     await source.markPublished(last.number);
     this.#published += rows.length;
+    await this.#rest();
     return rows.length === batchSize;
+  }
+
+  async #rest(): Promise<void> {
+    const ms = this.#options.restMs();
+    if (ms > 0) await pause(this.#options.clock, ms, this.#hurry.signal);
   }
 
   async #backOff(error: unknown): Promise<void> {

@@ -15,7 +15,7 @@ export function testDeliveries({ ledger }: Parts): void {
   it('is claimed once; an ended lease turns what was under way into unknown', async () => {
     await publish(ledger(), 'c', { capacity: 1 });
     await ledger().admission.admit('c', [entryOfMember('ann')]);
-    expect(await ledger().deliveries.due(10)).toEqual(['c.1.1']);
+    expect((await ledger().deliveries.due(10)).deliveryIds).toEqual(['c.1.1']);
     const first = await ledger().deliveries.claim('c.1.1', 0);
     expect(first).toMatchObject({
       fence: 1,
@@ -68,13 +68,13 @@ export function testDeliveries({ ledger }: Parts): void {
     expect(await ledger().deliveries.settle('c.1.1', 2, { result: 'delivered', messenger: 'smtp' })).toBe(
       true,
     );
-    expect(await ledger().deliveries.nextDueAt()).toBeNull();
+    expect(await ledger().deliveries.due(10)).toMatchObject({ deliveryIds: [], nextDueAt: null });
   });
 
   it('27: retries by filter as one batch that moves slice by slice', async () => {
     await publish(ledger(), 'c', { capacity: 7 });
     await ledger().admission.admit('c', members(7));
-    for (const id of await ledger().deliveries.due(10)) {
+    for (const id of (await ledger().deliveries.due(10)).deliveryIds) {
       const claim = await ledger().deliveries.claim(id, 60_000);
       await ledger().deliveries.settle(id, claim!.fence, {
         result: 'parked',
@@ -95,7 +95,7 @@ export function testDeliveries({ ledger }: Parts): void {
     expect(await ledger().deliveries.runBatches(4)).toBe(2);
     expect(await ledger().deliveries.batch(batch.batchId)).toMatchObject({ moved: 6, state: 'done' });
     expect(await ledger().deliveries.runBatches(4)).toBe(0);
-    expect(await ledger().deliveries.due(10)).toHaveLength(6);
+    expect((await ledger().deliveries.due(10)).deliveryIds).toHaveLength(6);
     expect(await ledger().deliveries.claim('c.1.1', 60_000)).toMatchObject({ attempts: 1, fence: 2 });
     const stopped = await ledger().deliveries.startBatch('c', {}, true, operator);
     expect(await ledger().deliveries.abortBatch(stopped.batchId, operator)).toMatchObject({
@@ -103,6 +103,25 @@ export function testDeliveries({ ledger }: Parts): void {
       moved: 0,
     });
     expect(await ledger().deliveries.runBatches(4)).toBe(0);
+  });
+
+  it('walks over what is due page by page, each once, and then tells when more comes', async () => {
+    await publish(ledger(), 'c', { capacity: 7 });
+    await ledger().admission.admit('c', members(7));
+    const { deliveries } = ledger();
+    let page = await deliveries.due(3);
+    const walked = [...page.deliveryIds];
+    // Claimed behind the cursor: neither is anything skipped for it, nor does it come again.
+    const { leaseUntil } = (await deliveries.claim('c.1.1', 60_000))!;
+    for (; page.more; walked.push(...page.deliveryIds)) {
+      expect(page.nextDueAt).toBeNull();
+      page = await deliveries.due(3, page.next);
+    }
+    expect(walked).toEqual([1, 2, 3, 4, 5, 6, 7].map((n) => `c.${n}.${n}`));
+    expect(page.nextDueAt).toBe(leaseUntil);
+    const later = await deliveries.due(3, page.next);
+    expect(later).toMatchObject({ deliveryIds: [], next: page.next, more: false });
+    expect((await deliveries.due(3)).deliveryIds).toEqual(['c.2.2', 'c.3.3', 'c.4.4']);
   });
 
   it('puts one doorbell into the outbox for the grants of a batch, numbers only', async () => {

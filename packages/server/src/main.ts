@@ -41,6 +41,7 @@ import type { Ledger, VerifyReport } from './ledger.ts';
 import { openSqliteLedger, type SqliteLedger } from './ledgers/sqlite/open.ts';
 import { createCampaignBook } from './live/campaign-book.ts';
 import { addCampaignGauges } from './live/campaign-gauges.ts';
+import { type Crowd, createCrowd } from './live/crowd.ts';
 import { countFulfilment } from './live/fulfilment-counters.ts';
 import { createLive } from './live/live.ts';
 import { createMetrics, type Metrics } from './live/metrics.ts';
@@ -51,6 +52,9 @@ import { type Randomness, systemRandomness } from './randomness.ts';
 import { startRetention } from './retention.ts';
 import { openSecrets, type Secrets } from './secrets.ts';
 import { Vault } from './vault.ts';
+
+/** Between two batches of the outbox while a crowd is at the door: ten publications and marks a second instead of one for each batch of entries. */
+const RELAY_REST_MS = 100;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -162,9 +166,11 @@ async function assemble(config: Config, outside: Outside, secrets: Secrets, log:
 async function compose(ground: Ground) {
   const { clock, ledger, log } = ground;
   const bus = makeBus(ground);
-  const relay = createRelay({ source: ledger.outbox, bus, clock, log });
   const intake = makeIntake(ground, bus);
-  const delivery = makeDelivery(ground, bus);
+  const crowd = crowdOf(intake, clock);
+  const restMs = (): number => (crowd.isHere() ? RELAY_REST_MS : 0);
+  const relay = createRelay({ source: ledger.outbox, bus, clock, log, restMs });
+  const delivery = makeDelivery(ground, bus, crowd);
   const deps = makeDeps(ground, intake, delivery);
   addCampaignGauges(ground.metrics, {
     ...intake,
@@ -223,8 +229,14 @@ function makeIntake({ config, ledger, vault, clock, randomness, metrics }: Groun
   return { campaigns, turnstile, queue, admission };
 }
 
+/** What fulfilment and the relay give way to. */
+function crowdOf({ admission }: Pick<ReturnType<typeof makeIntake>, 'admission'>, clock: Clock): Crowd {
+  const waiting = (): number => [...admission.waiting()].reduce((sum, [, count]) => sum + count, 0);
+  return createCrowd({ clock, asked: () => admission.asked(), waiting });
+}
+
 /** From a commit to the member: fulfilment, its double check, and the pre-flight that asks the same providers. */
-function makeDelivery(ground: Ground, bus: Bus) {
+function makeDelivery(ground: Ground, bus: Bus, crowd: Crowd) {
   const { config, outside, ledger, vault, clock, randomness, log, address } = ground;
   const { messengers } = outside;
   const sources = [{ source: createPoolSource(ledger) }, ...outside.remoteSources];
@@ -240,6 +252,7 @@ function makeDelivery(ground: Ground, bus: Bus) {
     randomness,
     log,
     observe,
+    crowd,
     limits: {
       concurrency: config.delivery.workers,
       leaseMs: config.delivery.leaseMs,

@@ -9,17 +9,23 @@
 export interface DispatchOptions {
   /** Deliveries that run at the same time. */
   readonly concurrency: number;
-  /** Ids that may wait; more are turned away. */
+  /** Ids that may wait; more are turned away, but for the first few of each campaign. */
   readonly capacity: number;
   /** Whether the providers of this campaign have room for one more. */
   readonly mayStart: (campaignId: string) => boolean;
+  /** Takes a place for one delivery more, whosever it is; after false `look` is called when there may be places again. Default: always true. */
+  readonly take?: () => boolean;
   /** Runs one delivery. Must not throw. */
   readonly run: (campaignId: string, deliveryId: string) => Promise<void>;
+  /** Called when what waits has fallen to half of the capacity. */
+  readonly onHalfEmpty?: () => void;
 }
 
 export interface Dispatch {
-  /** Resolves when the delivery has run; at once when it was turned away. An id that is here already shares its run. */
-  add(campaignId: string, deliveryId: string): Promise<void>;
+  /** Resolves when each of these has run; what is turned away is not waited for. An id that is here already shares its run. */
+  add(campaignId: string, deliveryIds: readonly string[]): Promise<void>;
+  /** How many ids of this campaign would not be turned away now. */
+  room(campaignId: string): number;
   /** Whether it waits or runs here. */
   has(deliveryId: string): boolean;
   /** Room may have come: look again. */
@@ -29,75 +35,126 @@ export interface Dispatch {
   view(): { readonly waiting: number; readonly running: number };
 }
 
-interface Waiting {
-  readonly deliveryId: string;
+/** What one `add` waits for. */
+interface Adding {
+  left: number;
   readonly finish: () => void;
 }
 
-export function createDispatch(options: DispatchOptions): Dispatch {
-  const queues = new Map<string, Waiting[]>();
-  const known = new Map<string, Promise<void>>();
-  const running = new Set<Promise<void>>();
-  let waiting = 0;
-  let draining = false;
+interface Entry {
+  readonly deliveryId: string;
+  readonly addings: Adding[];
+}
 
-  const start = (campaignId: string, next: Waiting): void => {
-    waiting -= 1;
-    const run = options.run(campaignId, next.deliveryId).finally(() => {
-      known.delete(next.deliveryId);
-      running.delete(run);
-      next.finish();
-      look();
-    });
-    running.add(run);
-  };
+/** So many of each campaign may wait even when others have filled the capacity, or a doorbell of a cold one would not be heard. */
+const shareOfEach = 64;
+
+export function createDispatch(options: DispatchOptions): Dispatch {
+  return new Queues(options);
+}
+
+class Queues implements Dispatch {
+  readonly #options: DispatchOptions;
+  readonly #queues = new Map<string, Entry[]>();
+  readonly #known = new Map<string, Entry>();
+  readonly #running = new Set<Promise<void>>();
+  #waiting = 0;
+  #draining = false;
+
+  constructor(options: DispatchOptions) {
+    this.#options = options;
+  }
+
+  add(campaignId: string, deliveryIds: readonly string[]): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    // One more than there are, so that nothing is over before all are here.
+    const adding: Adding = { left: 1, finish: resolve };
+    let room = this.room(campaignId);
+    for (const deliveryId of deliveryIds) {
+      let entry = this.#known.get(deliveryId);
+      if (entry === undefined) {
+        if (room <= 0) continue;
+        room -= 1;
+        entry = this.#enqueue(campaignId, deliveryId);
+      }
+      entry.addings.push(adding);
+      adding.left += 1;
+    }
+    leave(adding);
+    this.look();
+    return promise;
+  }
+
+  room(campaignId: string): number {
+    if (this.#draining) return 0;
+    const ofIts = shareOfEach - (this.#queues.get(campaignId)?.length ?? 0);
+    return Math.max(this.#options.capacity - this.#waiting, ofIts, 0);
+  }
+
+  has(deliveryId: string): boolean {
+    return this.#known.has(deliveryId);
+  }
+
+  #enqueue(campaignId: string, deliveryId: string): Entry {
+    const entry = { deliveryId, addings: [] };
+    this.#known.set(deliveryId, entry);
+    const queue = this.#queues.get(campaignId);
+    if (queue) queue.push(entry);
+    else this.#queues.set(campaignId, [entry]);
+    this.#waiting += 1;
+    return entry;
+  }
 
   /** One round: every campaign with room gets one turn, until nobody has room or the places are taken. */
-  const look = (): void => {
-    for (let started = true; started && running.size < options.concurrency; ) {
+  look(): void {
+    const { concurrency, mayStart, take = always } = this.#options;
+    for (let started = true; started && this.#running.size < concurrency; ) {
       started = false;
-      for (const [campaignId, queue] of Array.from(queues)) {
-        if (running.size >= options.concurrency) break;
-        if (!options.mayStart(campaignId)) continue;
-        const next = queue.shift();
-        if (next) start(campaignId, next);
+      for (const [campaignId, queue] of Array.from(this.#queues)) {
+        if (this.#running.size >= concurrency) break;
+        if (!mayStart(campaignId)) continue;
+        if (!take()) return;
+        this.#start(campaignId, queue.shift()!);
         started = true;
         // Served campaigns go to the back, so that a round cut short by the limit goes on with the next one.
-        queues.delete(campaignId);
-        if (queue.length > 0) queues.set(campaignId, queue);
+        this.#queues.delete(campaignId);
+        if (queue.length > 0) this.#queues.set(campaignId, queue);
       }
     }
-  };
+  }
 
-  return {
-    add(campaignId, deliveryId) {
-      const already = known.get(deliveryId);
-      if (already) return already;
-      if (draining || waiting >= options.capacity) return Promise.resolve();
-      const { promise, resolve } = Promise.withResolvers<void>();
-      known.set(deliveryId, promise);
-      const queue = queues.get(campaignId);
-      const entry = { deliveryId, finish: resolve };
-      if (queue) queue.push(entry);
-      else queues.set(campaignId, [entry]);
-      waiting += 1;
-      look();
-      return promise;
-    },
-    has: (deliveryId) => known.has(deliveryId),
-    look,
-    async drain() {
-      draining = true;
-      for (const queue of queues.values()) {
-        for (const entry of queue) {
-          known.delete(entry.deliveryId);
-          entry.finish();
-        }
-      }
-      queues.clear();
-      waiting = 0;
-      await Promise.all(running);
-    },
-    view: () => ({ waiting, running: running.size }),
-  };
+  #start(campaignId: string, entry: Entry): void {
+    this.#waiting -= 1;
+    const run = this.#options.run(campaignId, entry.deliveryId).finally(() => {
+      this.#running.delete(run);
+      this.#leave(entry);
+      this.look();
+    });
+    this.#running.add(run);
+    if (this.#waiting === Math.floor(this.#options.capacity / 2)) this.#options.onHalfEmpty?.();
+  }
+
+  #leave(entry: Entry): void {
+    this.#known.delete(entry.deliveryId);
+    for (const adding of entry.addings) leave(adding);
+  }
+
+  async drain(): Promise<void> {
+    this.#draining = true;
+    for (const queue of this.#queues.values()) for (const entry of queue) this.#leave(entry);
+    this.#queues.clear();
+    this.#waiting = 0;
+    await Promise.all(this.#running);
+  }
+
+  view(): { waiting: number; running: number } {
+    return { waiting: this.#waiting, running: this.#running.size };
+  }
+}
+
+const always = (): boolean => true;
+
+function leave(adding: Adding): void {
+  adding.left -= 1;
+  if (adding.left === 0) adding.finish();
 }

@@ -15,12 +15,13 @@ import { ack, type Bus, type CancelTimer, type Clock, pause, type Subscription }
 import type { CampaignDefinition } from '../campaign/definition.ts';
 import { OperationalError } from '../errors.ts';
 import type { DeliveryLedger } from '../ledger.ts';
-import { deliveriesOf, deliveryRequested } from '../messages.ts';
+import { deliveriesOf, deliveryRequested, type DeliveryRequested } from '../messages.ts';
 import type { Randomness } from '../randomness.ts';
 import type { BackoffPolicy } from './backoff.ts';
 import type { Run } from './claimed-run.ts';
 import { createDispatch, type Dispatch } from './dispatch.ts';
 import type { FulfilmentLog, FulfilmentObserver } from './observer.ts';
+import { createPace, type Pace } from './pace.ts';
 import { createProviders, type MessengerSetting, type Providers, type SourceSetting } from './providers.ts';
 import { createSaga, type Saga } from './saga.ts';
 
@@ -55,6 +56,8 @@ export interface FulfilmentParts {
   readonly randomness: Randomness;
   readonly log: FulfilmentLog;
   readonly observe?: FulfilmentObserver;
+  /** While a crowd is at the door fulfilment takes a bounded share, see `pace.ts`. Default: there never is one. */
+  readonly crowd?: { isHere(): boolean };
   readonly limits?: FulfilmentLimits;
 }
 
@@ -78,8 +81,10 @@ export interface Fulfilment {
   stop(drainMs: number): Promise<void>;
 }
 
+const noCrowd = { isHere: () => false };
 const LEASE_MARGIN_MS = 15_000;
-const SWEEP_BATCH = 1_000;
+/** Ids read at once. */
+const SWEEP_PAGE = 1_000;
 /** Messages of the bus that wait for their run at the same time. */
 const DOORBELLS = 256;
 /** How long a known definition decides about room; the saga itself reads it fresh with every claim. */
@@ -94,6 +99,9 @@ class Workers implements Fulfilment {
   readonly #limits: FulfilmentLimits;
   readonly #providers: Providers;
   readonly #dispatch: Dispatch;
+  readonly #pace: Pace;
+  readonly #capacity: number;
+  readonly #sweepMs: number;
   readonly #saga: Saga;
   readonly #observe: FulfilmentObserver;
   /** Campaigns whose first claim is under way. */
@@ -105,6 +113,14 @@ class Workers implements Fulfilment {
   #nextSweepAt = Number.POSITIVE_INFINITY;
   #sweeping: Promise<void> | null = null;
   #sweepAgain = false;
+  /** Where the walk over what is due goes on. */
+  #cursor: string | undefined;
+  /** On the monotonic clock. */
+  #nextWalkAt = Number.NEGATIVE_INFINITY;
+  /** The walk is not at its end. */
+  #walking = false;
+  /** Deliveries were turned away since the walk began. */
+  #missed = false;
   #stopping = false;
 
   constructor(parts: FulfilmentParts) {
@@ -139,10 +155,21 @@ class Workers implements Fulfilment {
         attemptsPerProvider: limits.attemptsPerProvider ?? 5,
       },
     });
+    this.#pace = createPace({
+      clock,
+      crowd: parts.crowd ?? noCrowd,
+      onTurn: () => this.#dispatch.look(),
+    });
+    this.#capacity = limits.queueCapacity ?? 5_000;
+    this.#sweepMs = limits.sweepMs ?? 5_000;
     this.#dispatch = createDispatch({
       concurrency: limits.concurrency ?? 64,
-      capacity: limits.queueCapacity ?? 5_000,
+      capacity: this.#capacity,
       mayStart: (campaignId) => this.#hasRoom(campaignId),
+      take: () => this.#pace.take(),
+      onHalfEmpty: () => {
+        if (this.#walking || this.#missed) this.wake();
+      },
       run: (campaignId, deliveryId) => this.#run(campaignId, deliveryId),
     });
   }
@@ -152,7 +179,7 @@ class Workers implements Fulfilment {
       name: 'fulfilment',
       concurrency: DOORBELLS,
       handler: async ({ data }) => {
-        await this.#ring(data.campaignId, deliveriesOf(data));
+        await this.#ring(data);
         return ack();
       },
     });
@@ -189,6 +216,7 @@ class Workers implements Fulfilment {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#cancelTimer();
+    this.#pace.stop();
     const { clock } = this.#parts;
     const abort = clock.setTimer(drainMs, () => this.#providers.abort());
     const drained = this.#dispatch.drain();
@@ -199,11 +227,21 @@ class Workers implements Fulfilment {
     await this.#providers.close();
   }
 
-  async #ring(campaignId: string, deliveryIds: readonly string[]): Promise<void> {
-    const runs = Promise.all(deliveryIds.map((deliveryId) => this.#dispatch.add(campaignId, deliveryId)));
+  async #ring(doorbell: DeliveryRequested): Promise<void> {
+    const { campaignId } = doorbell;
+    if (this.#dispatch.room(campaignId) === 0) {
+      this.#missed = true;
+      return;
+    }
+    const runs = this.#add(campaignId, deliveriesOf(doorbell));
     const over = new AbortController();
     await Promise.race([runs, pause(this.#parts.clock, this.#limits.doorbellWaitMs ?? 5_000, over.signal)]);
     over.abort();
+  }
+
+  #add(campaignId: string, deliveryIds: readonly string[]): Promise<void> {
+    if (this.#dispatch.room(campaignId) < deliveryIds.length) this.#missed = true;
+    return this.#dispatch.add(campaignId, deliveryIds);
   }
 
   /** Runs one delivery to its record. A ledger that fails leaves it to its lease, so nothing is thrown from here. */
@@ -247,17 +285,25 @@ class Workers implements Fulfilment {
 
   // --- sweep -----------------------------------------------------------------------------------------------------------------------
 
+  /**
+   * A walk over all that is due, as far as there is room for it; it goes on when half of the queue has run. Each delivery is read once a walk,
+   * so those that wait for a slow provider hide no others, and a backlog costs what is taken of it. Between two walks only what has
+   * become due since is read.
+   */
   async #sweep(): Promise<void> {
     const { deliveries } = this.#parts.ledger;
     try {
       while (!this.#stopping && (await deliveries.runBatches(this.#limits.batchSlice ?? 500)) > 0);
-      const { waiting, running } = this.#dispatch.view();
-      // What is already here is asked for again with the rest, or deliveries waiting for a slow provider would hide all others.
-      const ids = await deliveries.due(waiting + running + SWEEP_BATCH);
-      const fresh = ids.filter((deliveryId) => !this.#dispatch.has(deliveryId));
-      for (const deliveryId of fresh) void this.#dispatch.add(campaignIdOf(deliveryId), deliveryId);
-      const dueAt = await deliveries.nextDueAt();
-      this.#sweepAt(dueAt ?? Number.POSITIVE_INFINITY, fresh.length > 0 ? SHORTEST_SWEEP_MS : IDLE_SWEEP_MS);
+      this.#beginWalk();
+      while (!this.#stopping && this.#roomForSweep() > 0) {
+        const page = await deliveries.due(Math.min(SWEEP_PAGE, this.#roomForSweep()), this.#cursor);
+        this.#cursor = page.next;
+        for (const [campaignId, deliveryIds] of byCampaign(page.deliveryIds))
+          void this.#add(campaignId, deliveryIds);
+        this.#walking = page.more;
+        if (!page.more) return this.#sweepAt(page.nextDueAt ?? Number.POSITIVE_INFINITY);
+      }
+      this.#sweepAt(Number.POSITIVE_INFINITY);
     } catch (error) {
       if (!this.#stopping)
         this.#parts.log.warn({ err: error }, 'the sweep of due deliveries failed; it is repeated');
@@ -265,11 +311,30 @@ class Workers implements Fulfilment {
     }
   }
 
+  /**
+   * From the begin again, unless a walk is under way: after something was turned away here, and every `sweepMs` for what a walk cannot see (a
+   * claim that failed, a record that was committed late).
+   */
+  #beginWalk(): void {
+    const now = this.#parts.clock.monotonic();
+    if (this.#walking || !(this.#missed || now >= this.#nextWalkAt)) return;
+    this.#cursor = undefined;
+    this.#nextWalkAt = now + this.#sweepMs;
+    this.#walking = true;
+    this.#missed = false;
+  }
+
+  /** None while more than half of the queue is taken: reading goes by pages and not by single ids. */
+  #roomForSweep(): number {
+    const { waiting } = this.#dispatch.view();
+    return waiting > this.#capacity / 2 ? 0 : this.#capacity - waiting;
+  }
+
   /** Sets the timer for `dueAt` on the wall clock, if that is earlier than what is set; at the latest after `sweepMs`. */
-  #sweepAt(dueAt: number, atLeastMs = SHORTEST_SWEEP_MS): void {
+  #sweepAt(dueAt: number): void {
     if (this.#stopping) return;
     const { clock } = this.#parts;
-    const wait = Math.min(this.#limits.sweepMs ?? 5_000, Math.max(atLeastMs, dueAt - clock.now()));
+    const wait = Math.min(this.#sweepMs, Math.max(SHORTEST_SWEEP_MS, dueAt - clock.now()));
     const at = clock.monotonic() + wait;
     if (at >= this.#nextSweepAt) return;
     this.#cancelTimer();
@@ -304,10 +369,19 @@ class Workers implements Fulfilment {
   }
 }
 
-/** Sweeps follow each other no closer than this while deliveries wait. */
+/** Walks that wait for a time follow each other no closer than this. */
 const SHORTEST_SWEEP_MS = 50;
-/** What is due is here already and waits for room: looking more often would find the same. */
-const IDLE_SWEEP_MS = 500;
+
+function byCampaign(deliveryIds: readonly string[]): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const deliveryId of deliveryIds) {
+    const campaignId = campaignIdOf(deliveryId);
+    const group = groups.get(campaignId);
+    if (group) group.push(deliveryId);
+    else groups.set(campaignId, [deliveryId]);
+  }
+  return groups;
+}
 
 /** `<campaignId>.<seq>.<unit>` */
 function campaignIdOf(deliveryId: string): string {

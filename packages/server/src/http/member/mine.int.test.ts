@@ -23,7 +23,7 @@ const mine = (memberId: string, query = '', headers: Record<string, string> = {}
 /** What the fulfilment workers do once the source has given the voucher. */
 async function issueVoucher(): Promise<void> {
   const { deliveries } = fixture.ledger;
-  const [deliveryId] = await deliveries.due(1);
+  const [deliveryId] = (await deliveries.due(1)).deliveryIds;
   const claimed = (await deliveries.claim(deliveryId!, 60_000))!;
   const { fence } = claimed;
   await deliveries.progress(deliveryId!, fence, { step: 'voucher-requested' });

@@ -9,6 +9,7 @@ import type {
   DeliveryResult,
   DeliveryState,
   DeliveryStep,
+  DuePage,
   MessageState,
   Voucher,
   VoucherState,
@@ -16,6 +17,7 @@ import type {
 import type { Randomness } from '../../randomness.ts';
 import type { Vault } from '../../vault.ts';
 import type { CampaignRow, CampaignRows } from './campaign-rows.ts';
+import { cursorOf, readCursor } from './cursor.ts';
 import type { MemberRows } from './member-rows.ts';
 import { blobOf, hexOfBlob, type Sql } from './sql.ts';
 import type { Transaction } from './transaction.ts';
@@ -36,6 +38,15 @@ export interface DeliveryKey {
   readonly unit: number;
 }
 
+interface DueRow {
+  id: string;
+  campaign: number;
+  lane: number;
+  seq: number;
+  unit: number;
+  wake_at: number;
+}
+
 interface ClaimRow {
   state: DeliveryState;
   wake_at: number | null;
@@ -52,6 +63,11 @@ interface ClaimRow {
   voucher: Uint8Array | null;
 }
 
+const selectDue = `SELECT c.id, d.campaign, d.lane, d.seq, d.unit, d.wake_at FROM deliveries d JOIN campaigns c USING (campaign)
+  WHERE d.wake_at <= ? AND (d.wake_at, d.campaign, d.lane, d.seq, d.unit) > (?, ?, ?, ?, ?)
+  ORDER BY d.wake_at, d.campaign, d.lane, d.seq, d.unit LIMIT ?`;
+const beforeAll = [-1, 0, 0, 0, 0];
+const selectNextDue = 'SELECT min(wake_at) AS at FROM deliveries WHERE wake_at > ?';
 const here = 'campaign = ? AND lane = ? AND seq = ? AND unit = ?';
 
 export class DeliveryStore {
@@ -70,21 +86,19 @@ export class DeliveryStore {
       : { campaign, lane: 0, seq: parts.seq, unit: parts.unit };
   }
 
-  due(now: EpochMs, limit: number): readonly string[] {
-    const rows = this.#parts.sql.all<{ id: string; seq: number; unit: number }>(
-      'SELECT c.id, d.seq, d.unit FROM deliveries d JOIN campaigns c USING (campaign) WHERE d.wake_at <= ? ORDER BY d.wake_at LIMIT ?',
-      now,
-      limit,
-    );
-    return rows.map(({ id, seq, unit }) => deliveryIdOf(id, seq, unit));
-  }
-
-  nextDueAt(): EpochMs | null {
-    return (
-      this.#parts.sql.get<{ at: number | null }>(
-        'SELECT min(wake_at) AS at FROM deliveries WHERE wake_at IS NOT NULL',
-      )?.at ?? null
-    );
+  /** The cursor is the key of the last row in the index of what is due, so that a walk reads each row of a backlog once. */
+  due(now: EpochMs, limit: number, after: string | undefined): DuePage {
+    const { sql } = this.#parts;
+    const rows = sql.all<DueRow>(selectDue, now, ...(readCursor(after, 5) ?? beforeAll), limit);
+    const last = rows.at(-1);
+    const more = rows.length === limit;
+    return {
+      deliveryIds: rows.map(({ id, seq, unit }) => deliveryIdOf(id, seq, unit)),
+      next:
+        last === undefined ? after : cursorOf(last.wake_at, last.campaign, last.lane, last.seq, last.unit),
+      more,
+      nextDueAt: more ? null : (sql.get<{ at: number | null }>(selectNextDue, now)?.at ?? null),
+    };
   }
 
   claim(tx: Transaction, deliveryId: string, leaseMs: number): ClaimedDelivery | null {
