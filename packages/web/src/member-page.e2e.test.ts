@@ -298,11 +298,36 @@ describe.skipIf(chromiumPath === null)('the member page in a browser', () => {
     const startsAtMs = Date.now() + 1500;
     view = () =>
       Date.now() < startsAtMs
-        ? { ...exampleViews.before, startsAtMs, serverNowMs: Date.now() }
-        : exampleViews.open;
+        ? { ...exampleViews['before-plain'], startsAtMs, serverNowMs: Date.now() }
+        : exampleViews['open-plain'];
     const page = await open(campaignPath, { javaScriptEnabled: false });
+    await page.locator('#send:enabled').waitFor({ timeout: 60_000 });
+  });
+
+  it('without script a survey filled early is never lost: sent too early, it comes back as it was', async () => {
+    let opened = false;
+    view = () => {
+      const sent = posted.filter(({ path }) => path === `${campaignPath}/entries`);
+      if (opened && sent.length > 1) return exampleViews.won;
+      if (sent.length === 0) return exampleViews.before;
+      const { values } = answersFromForm(
+        exampleViews.before.survey,
+        Object.fromEntries(new URLSearchParams(sent[0]?.body)),
+      );
+      return { ...exampleViews.before, form: { values } };
+    };
+    const page = await open(campaignPath, { javaScriptEnabled: false });
+    const early = page.getByRole('button', { name: '열렸는지 확인하고 참여하기' });
     expect(await page.locator('#send').isDisabled()).toBe(true);
-    await page.locator('#send:enabled').waitFor({ timeout: 15_000 });
+    await page.locator('[id="f-visit.friend"]').check();
+    await page.locator('[id="f-wish"]').fill('창가 자리');
+    await page.locator('[id="f-score.3"]').check();
+    await Promise.all([page.waitForURL(/\/entries\?lang=ko$/), early.click()]);
+    expect(await page.locator('[id="f-wish"]').inputValue()).toBe('창가 자리');
+    expect(await page.locator('[id="f-score.3"]').isChecked()).toBe(true);
+    opened = true;
+    await early.click();
+    await page.locator('.big', { hasText: '128' }).waitFor();
   });
 });
 

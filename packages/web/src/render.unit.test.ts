@@ -160,7 +160,17 @@ describe('what a state shows', () => {
     expect(before.includes('The button turns on at the opening time.')).toBe(true);
     expect(/<b id="m">12<\/b>/.test(before)).toBe(true);
     expect(/<b id="s">34<\/b>/.test(before)).toBe(true);
-    expect(before.includes('<noscript><meta http-equiv="refresh" content="755"></noscript>')).toBe(true);
+    expect(page(exampleViews['before-plain'])).toContain(
+      '<noscript><meta http-equiv="refresh" content="300"></noscript>',
+    );
+  });
+
+  it('before, with a survey: no reload that would lose it, but a button for who has no script', () => {
+    const before = page(exampleViews.before);
+    expect(before.includes('http-equiv="refresh"')).toBe(false);
+    expect(count(before, /<noscript><button class="primary" type="submit">/)).toBe(1);
+    for (const name of ['before-plain', 'open', 'busy'] as const)
+      expect(count(page(exampleViews[name]), /<noscript><button/)).toBe(0);
   });
 
   it('open: the button is on, the form posts to the page', () => {

@@ -91,14 +91,14 @@ function watched(view: CampaignView): ScriptPage['watch'] {
 }
 
 /**
- * How soon a browser without script asks again. Before opening: at the opening, or in five minutes (with a survey: only at the
- * opening, since a reload may lose what was typed; a longer wait is cut at a day). Null: no need, or a form that must not be lost.
+ * How soon a browser without script asks again. Before opening: at the opening, or in five minutes. Null: no need, or a form that
+ * must not be lost: a reload would lose what was typed.
  */
 export function noScriptRefreshSeconds(view: CampaignView): number | null {
   const untilOpen = Math.ceil((view.startsAtMs - view.serverNowMs) / 1000) + 1;
   switch (view.state) {
     case 'before':
-      return Math.max(2, Math.min(untilOpen, view.survey ? 86_400 : 300));
+      return view.survey?.questions.length ? null : Math.max(2, Math.min(untilOpen, 300));
     case 'sign-in-needed':
       return view.opened ? null : Math.max(2, Math.min(untilOpen, 300));
     case 'pending':

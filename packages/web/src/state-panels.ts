@@ -48,10 +48,15 @@ function entering(view: In<'before' | 'open' | 'busy'>, { locale, words }: Words
   const send = html`<button class="primary${survey ? ' send' : ''}" id="send" type="submit" aria-describedby="why"${before && html` disabled`}>${
     view.state === 'busy' ? words.submitAgain : words.submit
   }</button><p class="why" id="why">${before ? words.submitWhy : words.openLead}</p>`;
+  // Pressed too early, the form comes back as it was: so no reload is needed, which would lose it.
+  const early =
+    before &&
+    survey &&
+    html`<noscript><button class="primary" type="submit">${words.submitEarly}</button></noscript>`;
   const now = html`<section class="card act" id="now">${nowHtml(view, { locale, words })}${survey ? null : html`<div class="send">${send}</div>`}</section>`;
   return html`${faultSummary(survey, view.form, locale)}<form id="entry" method="post" action="${entryForm(view, locale)}">${now}${
     survey &&
-    html`<section class="card" aria-labelledby="survey"><h2 id="survey">${words.survey}</h2>${before && html`<p class="hint">${words.surveyBefore}</p>`}${surveyQuestions(survey, view.form, locale)}${send}</section>`
+    html`<section class="card" aria-labelledby="survey"><h2 id="survey">${words.survey}</h2>${before && html`<p class="hint">${words.surveyBefore}</p>`}${surveyQuestions(survey, view.form, locale)}${send}${early}</section>`
   }</form>`;
 }
 
@@ -75,7 +80,7 @@ function countdown(view: CampaignView, { locale, words }: Words): Html {
     ([id, value, unit]) =>
       html`<span${id === 'd' && value === 0 && html` hidden`}><b id="${id}">${String(value).padStart(id === 'd' ? 1 : 2, '0')}</b>${unit}</span>`,
   )}</div><p class="hint">${words.serverClock}</p><noscript><p class="hint">${words.asOf}: ${time(view.serverNowMs, locale, view.timeZone, 'second')}</p><p class="hint">${
-    view.survey ? words.withoutScript : words.withoutScriptPlain
+    view.state === 'before' && view.survey?.questions.length ? words.withoutScript : words.withoutScriptPlain
   }</p></noscript>`;
 }
 

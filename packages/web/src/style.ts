@@ -47,7 +47,7 @@ p{text-wrap:pretty}
 .button:hover,button:hover{border-color:var(--field)}
 .primary:hover{border-color:var(--ink)}
 button:disabled,[aria-disabled]{background:var(--line);border-color:var(--line);color:var(--soft);cursor:not-allowed}
-.send{margin-top:1.25rem}
+.send,noscript>.primary{margin-top:1.25rem}
 .why{margin-top:.625rem;font-size:.9375rem;color:var(--soft);text-align:center}
 .row{display:flex;flex-wrap:wrap;gap:.75rem;margin-top:1rem}
 .act .row{justify-content:center}

@@ -56,7 +56,9 @@ const ko = {
   untilOpen: '오픈까지',
   serverClock: '이 기기가 아니라 서버 시계 기준입니다.',
   asOf: '이 페이지를 만든 시각',
-  withoutScript: '이 페이지는 스스로 새로 고쳐집니다. 설문은 오픈 후에 작성해 주세요.',
+  withoutScript:
+    '오픈 시각이 되면 설문 아래의 버튼을 눌러 주세요. 아직 열리지 않았으면 작성한 내용이 그대로 돌아옵니다.',
+  submitEarly: '열렸는지 확인하고 참여하기',
   withoutScriptPlain: '이 페이지는 스스로 새로 고쳐집니다.',
   submit: '참여하기',
   submitWhy: '오픈 시각이 되면 버튼이 켜집니다.',
@@ -208,7 +210,9 @@ const en: Texts = {
   untilOpen: 'Opens in',
   serverClock: 'By the server’s clock, not this device’s.',
   asOf: 'As of',
-  withoutScript: 'This page refreshes itself. Please answer the survey after it opens.',
+  withoutScript:
+    'At the opening time, press the button below the survey. If it is not open yet, your answers come back as they were.',
+  submitEarly: 'Check whether it is open, and enter',
   withoutScriptPlain: 'This page refreshes itself.',
   submit: 'Enter',
   submitWhy: 'The button turns on at the opening time.',

@@ -159,6 +159,29 @@ describe('the member page without script', () => {
     });
   });
 
+  it('a form sent before the opening comes back as it was, and is taken after it', async () => {
+    await open();
+    await fixture.campaign(
+      'gift',
+      { ...oneQuestion, startsAt: new Date(fixture.clock.now() + 60_000).toISOString() },
+      false,
+    );
+    const browser = new Browser();
+    await browser.signIn('m1');
+    const typed = { 'q.why': 'because of the <snow>' };
+    const early = await browser.post('/c/gift/entries?lang=en', typed);
+    expect(early.statusCode).toBe(200);
+    expect(early.body).toContain('because of the &lt;snow&gt;');
+    expect(early.body).not.toContain('http-equiv="refresh"');
+    const other = await browser.get('/c/gift/entries?lang=ko');
+    expect([other.statusCode, other.headers.location]).toEqual([303, '/c/gift?lang=ko']);
+    expect((await fixture.ledger.campaigns.get('gift'))!.lane!.seq).toBe(0);
+    fixture.clock.advance(60_000);
+    await fixture.ledger.campaigns.tick();
+    expect((await browser.post('/c/gift/entries?lang=en', typed)).statusCode).toBe(303);
+    expect((await browser.get('/c/gift?lang=en')).body).toContain('You won');
+  });
+
   it('answers with faults come back with what was typed, 422, and nothing is stored', async () => {
     await open();
     await fixture.campaign('gift', {

@@ -49,6 +49,8 @@ export async function pageRoutes(app: FastifyInstance, deps: HttpDeps, finals: F
   app.post<Visited & { Body: Fields | undefined }>('/c/:campaignId/entries', hidden, (request, reply) =>
     page.enter(request, reply),
   );
+  // A form that came back stands at this address: its link to the other language leads here.
+  app.get<Visited>('/c/:campaignId/entries', hidden, (request, reply) => page.backToPage(request, reply));
   for (const { path, contentType, body, etag } of memberPageAssets) {
     app.get(path, { schema: { hide: true } as object }, (_request, reply) =>
       reply
@@ -101,7 +103,7 @@ class Pages {
         sameSite: 'lax',
         secure: request.protocol === 'https',
       });
-    return this.#backToPage(request, reply);
+    return this.backToPage(request, reply);
   }
 
   async enter(request: FormRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -109,7 +111,7 @@ class Pages {
     const { deps } = { deps: this.#deps };
     const memberKey = memberOfCookie(deps, request, campaignId);
     // Without a session the page itself says what to do.
-    if (memberKey === null) return this.#backToPage(request, reply);
+    if (memberKey === null) return this.backToPage(request, reply);
     requireOwnOrigin(deps, request);
     const campaign = await deps.campaigns.find(campaignId);
     if (!campaign?.lane) return this.show(request, reply);
@@ -124,10 +126,13 @@ class Pages {
       const decision = entered.answer.kind === 'decided' ? entered.answer.answer.decision : null;
       if (decision?.verdict === 'ineligible')
         return this.#formAgain(request, reply, campaign, { ineligible: decision.reason });
-      return this.#backToPage(request, reply);
+      // Too early: what was typed is not lost.
+      if (decision?.verdict === 'not-open' && survey)
+        return this.#formAgain(request, reply, campaign, { form: { values } });
+      return this.backToPage(request, reply);
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
-      if (error.code === 'LEDGER_HALTED') return this.#backToPage(request, reply);
+      if (error.code === 'LEDGER_HALTED') return this.backToPage(request, reply);
       if (!error.retryable) throw error;
       const retryAfterSeconds = jitteredSeconds(deps.randomness, error.retryAfterMs ?? 1_000);
       return this.#formAgain(request, reply, campaign, { form: { values }, retryAfterSeconds });
@@ -184,7 +189,7 @@ class Pages {
     return reply.send(html);
   }
 
-  #backToPage(request: PageRequest | FormRequest, reply: FastifyReply): FastifyReply {
+  backToPage(request: PageRequest | FormRequest, reply: FastifyReply): FastifyReply {
     const { lang } = request.query;
     const query = lang === 'ko' || lang === 'en' ? `?lang=${lang}` : '';
     return reply.header('cache-control', 'no-store').redirect(`/c/${request.params.campaignId}${query}`, 303);
