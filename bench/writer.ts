@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { systemClock } from '@doorbuster/messaging';
 import { Signer } from '../packages/server/src/audit/signer.ts';
 import type { AdmissionCommand } from '../packages/server/src/ledger.ts';
+import { packCommands } from '../packages/server/src/ledgers/sqlite/admission-codec.ts';
 import { GroupCommit } from '../packages/server/src/ledgers/sqlite/group-commit.ts';
 import { openLedgerFile } from '../packages/server/src/ledgers/sqlite/ledger-file.ts';
 import { prepareStore } from '../packages/server/src/ledgers/sqlite/prepare.ts';
@@ -71,7 +72,7 @@ try {
     run('publishCampaign', id, operator);
   };
   const admit = (id: string, batches: readonly AdmissionCommand[][]): void => {
-    for (const batch of batches) run('admit', id, batch);
+    for (const batch of batches) run('admit', id, packCommands(batch));
   };
   const batchesOf = (count: number): AdmissionCommand[][] =>
     Array.from({ length: Math.ceil(count / batchSize) }, () => batchOf(batchSize));
@@ -83,7 +84,7 @@ try {
       'hot',
       Array.from({ length: Math.ceil(Math.min(left, 20_000) / 512) }, () => batchOf(512)),
     );
-  const measured = batchesOf(entries);
+  const measured = batchesOf(entries).map(packCommands);
   const from = performance.now();
   const before = process.cpuUsage();
   const slowest: number[] = [];

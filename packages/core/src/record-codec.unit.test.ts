@@ -114,6 +114,22 @@ describe('canonical JSON', () => {
     },
   );
 
+  test.each([
+    [{ a: [{ x: 1, y: 'ㄱ' }], b: null }, '{"a":[{"x":1,"y":"ㄱ"}],"b":null}'],
+    [{ a: [{ y: 'ㄱ', x: 1 }], b: null }, '{"a":[{"x":1,"y":"ㄱ"}],"b":null}'],
+    [{ 9: 1, 10: 2 }, '{"10":2,"9":1}'],
+    [{ a: undefined, b: -0 }, '{"b":0}'],
+    [{ a: { toJSON: undefined, b: 1 } }, '{"a":{"b":1}}'],
+  ])('the same text whether the keys were in order or not: %j', (value, text) => {
+    expect(canonicalJson(value)).toBe(text);
+  });
+
+  test('no value of its own class speaks for itself', () => {
+    expect(canonicalJson({ a: Object.assign(['x'], { note: 1 }) })).toBe('{"a":["x"]}');
+    expect(canonicalJson(new Date(0))).toBe('{}');
+    expect(() => canonicalJson({ toJSON: () => 1 })).toThrow(TypeError);
+  });
+
   test('does not depend on the order of keys, and is JSON', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string({ unit: 'grapheme' }), fc.jsonValue()), (value) => {

@@ -47,18 +47,31 @@ export class Vault {
 
   /** AES-256-GCM under a key derived from the row's salt (hex). One salt seals one text per `use`, so a fixed nonce is safe. */
   seal(saltHex: string, use: string, text: string): Uint8Array {
-    const cipher = createCipheriv('aes-256-gcm', this.#rowKey(saltHex, use), ZERO_NONCE);
-    const body = cipher.update(text, 'utf8');
+    return this.sealBytes(saltBytes(saltHex), use, Buffer.from(text));
+  }
+
+  /** The same of bytes. Throws a RangeError on a salt of less than 16. */
+  sealBytes(salt: Uint8Array, use: string, text: Uint8Array): Uint8Array {
+    const cipher = createCipheriv('aes-256-gcm', this.#rowKeys.keyOf(use, salt), ZERO_NONCE);
+    const body = cipher.update(text);
     cipher.final();
-    return joined(body, cipher.getAuthTag());
+    const sealed = new Uint8Array(body.length + TAG_BYTES);
+    sealed.set(body);
+    sealed.set(cipher.getAuthTag(), body.length);
+    return sealed;
   }
 
   /** Throws when the text was altered or the salt is not its own. */
   open(saltHex: string, use: string, sealed: Uint8Array): string {
     if (sealed.length < TAG_BYTES) throw new RangeError('too short to be sealed text');
-    const decipher = createDecipheriv('aes-256-gcm', this.#rowKey(saltHex, use), ZERO_NONCE, {
-      authTagLength: TAG_BYTES,
-    });
+    const decipher = createDecipheriv(
+      'aes-256-gcm',
+      this.#rowKeys.keyOf(use, saltBytes(saltHex)),
+      ZERO_NONCE,
+      {
+        authTagLength: TAG_BYTES,
+      },
+    );
     decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
     return Buffer.concat([
       decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)),
@@ -88,12 +101,12 @@ export class Vault {
   fingerprint(): string {
     return this.#fingerprint;
   }
+}
 
-  #rowKey(saltHex: string, use: string): Uint8Array {
-    // Rows without a salt of their own would share one key, and the nonce with it.
-    if (!SALT.test(saltHex)) throw new RangeError('a salt is the hex of 16 bytes or more');
-    return this.#rowKeys.keyOf(use, saltHex);
-  }
+/** Rows without a salt of their own would share one key, and the nonce with it. */
+function saltBytes(saltHex: string): Uint8Array {
+  if (!SALT.test(saltHex)) throw new RangeError('a salt is the hex of 16 bytes or more');
+  return Buffer.from(saltHex, 'hex');
 }
 
 const BLOCK = 64;
@@ -114,21 +127,15 @@ class RowKeys {
     }
   }
 
-  keyOf(use: string, saltHex: string): Uint8Array {
-    const length = BLOCK + use.length + saltHex.length / 2;
+  keyOf(use: string, salt: Uint8Array): Uint8Array {
+    if (salt.length < 16) throw new RangeError('a salt is the hex of 16 bytes or more');
+    const length = BLOCK + use.length + salt.length;
     if (length > this.#inner.length) throw new RangeError('a use and a salt have at most 128 bytes');
     this.#inner.write(use, BLOCK, 'latin1');
-    this.#inner.write(saltHex, BLOCK + use.length, 'hex');
+    this.#inner.set(salt, BLOCK + use.length);
     this.#outer.write(hash('sha256', this.#inner.subarray(0, length), 'latin1'), BLOCK, 'latin1');
     return hash('sha256', this.#outer, 'buffer');
   }
-}
-
-function joined(body: Uint8Array, tag: Uint8Array): Uint8Array {
-  const sealed = new Uint8Array(body.length + tag.length);
-  sealed.set(body);
-  sealed.set(tag, body.length);
-  return sealed;
 }
 
 /** Peppers kept; any is derived again. */

@@ -31,8 +31,8 @@ const defects: Readonly<Record<string, readonly Change[]>> = {
   'no-unique-member': [
     {
       file: '/ledgers/sqlite/store-admission.ts',
-      from: 'if (row === undefined) continue;\n      const { seq, record_no',
-      to: 'if (row !== null) continue;\n      const { seq, record_no',
+      from: 'if (row === undefined) return null;\n    const { seq, record_no',
+      to: 'if (row !== null) return null;\n    const { seq, record_no',
     },
     { file: '/core/src/admit.ts', from: 'if (earlier !== undefined) return earlier;', to: '' },
     {

@@ -20,6 +20,7 @@ import {
   signedHeadMessage,
 } from '@doorbuster/core';
 import { type Signer, sha256, treeHashes } from '../../audit/signer.ts';
+import type { ReceiptParts } from './admission-codec.ts';
 import type { CampaignRow } from './campaign-rows.ts';
 import type { LaneRow } from './lane-rows.ts';
 import { blobOf, hexOfBlob, type Sql } from './sql.ts';
@@ -184,6 +185,12 @@ export class BatchLog {
 
   /** The JSON text of the receipt of a durable record; null when there is no such record. */
   receiptOf(campaign: CampaignRow, lane: number, recordNo: number): string | null {
+    const parts = this.receiptParts(campaign, lane, recordNo);
+    return parts === null ? null : parts.before + parts.own + parts.after;
+  }
+
+  /** The same in its parts: those of a whole batch need not travel with every entry. */
+  receiptParts(campaign: CampaignRow, lane: number, recordNo: number): ReceiptParts | null {
     const open = this.#find(campaign, lane, recordNo);
     if (open === null) return null;
     const index = recordNo - open.row.batch.head.firstRecordNo;
@@ -191,7 +198,8 @@ export class BatchLog {
     const path = open.row.batch.paths[index];
     if (text === undefined || path === undefined) return null;
     const siblings = path.length === 0 ? '' : `"${path.join('","')}"`;
-    return `${open.before}${JSON.stringify(text)},"path":[${siblings}]${open.after}`;
+    const { before, after } = open;
+    return { before, own: `${JSON.stringify(text)},"path":[${siblings}]`, after };
   }
 
   #find(campaign: CampaignRow, lane: number, recordNo: number): OpenBatch | null {

@@ -24,7 +24,7 @@ export type Reply =
 export interface Committed {
   /** One per call, in order. */
   readonly replies: readonly Reply[];
-  /** Lanes as they changed, in commit order. */
+  /** Lanes that changed, each as it is now. */
   readonly lanes: readonly LaneState[];
   /** True when the outbox grew. */
   readonly outbox: boolean;
@@ -60,7 +60,12 @@ export class GroupCommit {
       sql.db.exec('COMMIT');
       log.stored(signatures);
       log.sign(tx.sealed);
-      return { replies: replies.map(answer), lanes: tx.lanes, outbox: tx.rung.length > 0, sealed: tx.sealed };
+      return {
+        replies: replies.map(answer),
+        lanes: lastOfEach(tx.lanes),
+        outbox: tx.rung.length > 0,
+        sealed: tx.sealed,
+      };
     } catch (error) {
       return this.#rolledBack(calls, error);
     }
@@ -99,6 +104,11 @@ export class GroupCommit {
     });
     return { replies: calls.map(() => ({ ok: false, error })), lanes: [], outbox: false, sealed: [] };
   }
+}
+
+/** Several batches of a campaign in one transaction are one change of its lane. */
+function lastOfEach(lanes: readonly LaneState[]): readonly LaneState[] {
+  return lanes.length < 2 ? lanes : [...new Map(lanes.map((lane) => [lane.campaign, lane])).values()];
 }
 
 /** True for an error that says nothing of the file: a refused constraint, a rejection, a bug in one call. */

@@ -3,6 +3,8 @@ import type { LaneState } from '@doorbuster/core';
 import { OperationalError } from '../../errors.ts';
 import type {
   AccessLedger,
+  AdmissionAnswer,
+  AdmissionCommand,
   AdmissionLedger,
   CampaignLedger,
   DeliveryLedger,
@@ -15,6 +17,7 @@ import type {
   RecordBatch,
   VerifyReport,
 } from '../../ledger.ts';
+import { packCommands, unpackAnswers } from './admission-codec.ts';
 import type { ReadArgs, ReadName, ReadResult, WriteArgs, WriteName, WriteResult } from './store.ts';
 
 export interface Reader {
@@ -74,18 +77,18 @@ function campaignsOf(backend: Backend): CampaignLedger {
     list: (page) => backend.read('listCampaigns', page),
     publish: (...args) => backend.write('publishCampaign', ...args),
     command: (...args) => backend.write('commandLane', ...args),
-    tick: () => backend.write('tick'),
-    onLane: (listener) => backend.onLane(listener),
-  };
     foresee: async (id, command) => {
       refuseHalted(backend, id);
       return backend.read('foreseeLane', id, command);
     },
+    tick: () => backend.write('tick'),
+    onLane: (listener) => backend.onLane(listener),
+  };
 }
 
 function admissionOf(backend: Backend): AdmissionLedger {
   return {
-    admit: (...args) => backend.write('admit', ...args),
+    admit: (campaignId, commands) => admit(backend, campaignId, commands),
     entryOf: (...args) => entryOf(backend, ...args),
     receiptOf: (...args) => backend.read('receiptOf', ...args),
     memberKeys: (campaignId) => memberKeys(backend, campaignId),
@@ -94,11 +97,25 @@ function admissionOf(backend: Backend): AdmissionLedger {
   };
 }
 
+async function admit(
+  backend: Backend,
+  campaignId: string,
+  commands: readonly AdmissionCommand[],
+): Promise<readonly AdmissionAnswer[]> {
+  return unpackAnswers(await backend.write('admit', campaignId, packCommands(commands)), commands);
+}
+
 /** A halted lane shows less than was acknowledged: that it shows no entry of a member proves nothing. */
 async function entryOf(backend: Backend, ...args: ReadArgs<'entryOf'>): Promise<ReadResult<'entryOf'>> {
   const entry = await backend.read('entryOf', ...args);
   if (entry === null) refuseHalted(backend, args[0]);
   return entry;
+}
+
+/** Throws LEDGER_HALTED. The writer refuses by itself; this is for answers of the reader, which knows of no halt. */
+function refuseHalted(backend: Backend, id: string): void {
+  const halt = backend.halted.find(({ campaignId }) => campaignId === id);
+  if (halt) throw new OperationalError('LEDGER_HALTED', { detail: `${halt.campaignId}: ${halt.reason}` });
 }
 
 async function* memberKeys(backend: Backend, campaignId: string): AsyncGenerator<Uint8Array> {
@@ -112,12 +129,6 @@ async function* memberKeys(backend: Backend, campaignId: string): AsyncGenerator
 
 function deliveriesOf(backend: Backend): DeliveryLedger {
   return {
-/** Throws LEDGER_HALTED. The writer refuses by itself; this is for answers of the reader, which knows of no halt. */
-function refuseHalted(backend: Backend, id: string): void {
-  const halt = backend.halted.find(({ campaignId }) => campaignId === id);
-  if (halt) throw new OperationalError('LEDGER_HALTED', { detail: `${halt.campaignId}: ${halt.reason}` });
-}
-
     due: (...args) => backend.read('due', ...args),
     claim: (...args) => backend.write('claim', ...args),
     progress: (...args) => backend.write('progress', ...args),
@@ -146,7 +157,11 @@ function reconcileOf(backend: Backend): ReconcileLedger {
 
 function importsOf(backend: Backend): ImportLedger {
   return {
-    begin: (...args) => backend.write('beginImport', ...args),
+    /** Codes of a dropped import refuse the same codes: what a killed process left is out of the way before the next import stages anything. */
+    async begin(...args) {
+      await purgeDropped(backend);
+      return backend.write('beginImport', ...args);
+    },
     async members(importId, rows) {
       for (let i = 0; i < rows.length; i += memberSlice) {
         await backend.writeLater(
@@ -191,6 +206,7 @@ function evidenceOf(backend: Backend): EvidenceLedger {
     auditRecords: (...args) => backend.read('auditRecords', ...args),
     checkpoint: (campaignId) => backend.read('checkpoint', campaignId),
     closingRoot: (campaignId) => backend.read('closingRoot', campaignId),
+    holds: (...args) => backend.read('holdsMember', ...args),
     erase: (...args) => backend.write('erase', ...args),
     expire: (...args) => backend.writeLater('expire', ...args),
   };
@@ -202,7 +218,6 @@ async function* allEntries(backend: Backend, campaignId: string): AsyncGenerator
     for (let seq = 0; ; ) {
       const chunk = await snapshot.read('entriesAfter', campaignId, seq, entriesAChunk);
       const last = chunk.at(-1);
-    holds: (...args) => backend.read('holdsMember', ...args),
       if (last === undefined) return;
       yield chunk;
       seq = last.seq;

@@ -5,24 +5,23 @@
  */
 import {
   admit,
-  answersCommitment,
   type Decision,
   type EntryCommand,
   type EntryRecord,
   type KnownEntry,
   type LaneState,
-  memberCommitment,
   type MemberKey,
   type Qualification,
   qualify,
 } from '@doorbuster/core';
-import { sha256 } from '../../audit/signer.ts';
+import { sha256Hex } from '../../audit/signer.ts';
 import { deliveryIdOf } from '../../delivery-id.ts';
 import { OperationalError } from '../../errors.ts';
-import type { Actor, AdmissionAnswer, AdmissionCommand, Contact, MemberEntry } from '../../ledger.ts';
+import type { Actor, Contact, MemberEntry } from '../../ledger.ts';
 import type { Vault } from '../../vault.ts';
 import type { MemberAttributes } from '@doorbuster/core';
 import type { Randomness } from '../../randomness.ts';
+import { type AnsweredSalt, AnswerPacker, PackedCommands } from './admission-codec.ts';
 import { note } from './audit-log.ts';
 import type { BatchLog } from './batch-log.ts';
 import type { CampaignRow, CampaignRows } from './campaign-rows.ts';
@@ -57,7 +56,7 @@ interface KnownRow {
 }
 /** What a repeat needs beside core's decision. */
 interface Known extends KnownEntry {
-  readonly salt: string | null;
+  readonly salt: Uint8Array | null;
   readonly at: number;
 }
 
@@ -74,70 +73,67 @@ export class AdmissionStore {
     this.#parts = parts;
   }
 
-  admit(
-    tx: Transaction,
-    campaignId: string,
-    commands: readonly AdmissionCommand[],
-  ): AfterCommit<AdmissionAnswer[]> {
+  /** Of a packed batch, in the place it came in: see the codec. The answers are packed too. */
+  admit(tx: Transaction, campaignId: string, packed: Uint8Array): AfterCommit<Uint8Array> {
     const { sql, campaigns, halts } = this.#parts;
     const campaign = campaigns.find(campaignId);
     const lane = campaign === null ? null : readLane(sql, campaign.campaign, campaignId);
     if (campaign === null || lane === null)
       throw new OperationalError('CAMPAIGN_UNKNOWN', { detail: campaignId });
     halts.check(campaignId);
-    const known = this.#known(campaign, commands);
-    const qualifications = this.#qualifications(campaign, commands);
-    const entries = commands.map((command, i) =>
-      entryCommand(command, qualifications[i] as Qualification, known.has(command.memberKey)),
-    );
+    const commands = new PackedCommands(packed);
+    const known = new Map<MemberKey, Known>();
+    const entries = this.#entryCommands(campaign, commands, known);
     const result = admit(lane.state, known, entries, tx.now);
     if (result.records.length > 0) this.#store(tx, campaign, lane, result, commands);
     return new AfterCommit(() =>
-      this.#answers(campaign, lane.state.lane, commands, result.decisions, known, tx.now),
+      this.#answers(campaign, lane.state.lane, commands, entries, result.decisions, known, tx.now),
     );
   }
 
-  #known(campaign: CampaignRow, commands: readonly AdmissionCommand[]): Map<MemberKey, Known> {
-    const known = new Map<MemberKey, Known>();
-    for (const { memberKey } of commands) {
-      const row = this.#parts.sql.get<KnownRow>(selectKnown, campaign.campaign, blobOf(memberKey));
-      if (row === undefined) continue;
-      const { seq, record_no: recordNo, verdict, unit, at } = row;
-      known.set(memberKey, {
-        seq,
-        recordNo,
-        verdict,
-        unit,
-        at,
-        salt: row.salt === null ? null : hexOfBlob(row.salt),
+  /** What core decides on; puts those who are in into `known`. Nothing new is recorded of them, so their commitments are not needed. */
+  #entryCommands(
+    campaign: CampaignRow,
+    commands: PackedCommands,
+    known: Map<MemberKey, Known>,
+  ): EntryCommand[] {
+    const { sql } = this.#parts;
+    const anyBan = sql.get('SELECT 1 FROM bans WHERE campaign = ? LIMIT 1', campaign.campaign) !== undefined;
+    const entries: EntryCommand[] = [];
+    for (let i = 0; i < commands.count; i++) {
+      const memberKey = commands.memberKey(i);
+      const earlier = this.#knownEntry(campaign, commands.key(i));
+      if (earlier !== null) known.set(memberKey, earlier);
+      const qualification = this.#qualification(campaign, commands, i, anyBan);
+      const opening = earlier === null && qualification.eligible;
+      const answers = opening ? commands.answersOpening(i) : null;
+      entries.push({
+        memberKey,
+        member: opening ? sha256Hex(commands.memberOpening(i)) : '',
+        answers: answers === null ? null : sha256Hex(answers),
+        qualification,
       });
     }
-    return known;
+    return entries;
+  }
+
+  #knownEntry(campaign: CampaignRow, memberKey: Uint8Array): Known | null {
+    const row = this.#parts.sql.get<KnownRow>(selectKnown, campaign.campaign, memberKey);
+    if (row === undefined) return null;
+    const { seq, record_no: recordNo, verdict, unit, at, salt } = row;
+    return { seq, recordNo, verdict, unit, at, salt };
   }
 
   /** Reasons are keys, see the port. */
-  #qualifications(campaign: CampaignRow, commands: readonly AdmissionCommand[]): Qualification[] {
-    const { sql } = this.#parts;
-    const anyBan = sql.get('SELECT 1 FROM bans WHERE campaign = ? LIMIT 1', campaign.campaign) !== undefined;
-    return commands.map((command) => {
-      if (anyBan && this.#isBanned(campaign, command.memberKey)) return { eligible: false, reason: 'banned' };
-      return this.#qualification(campaign, command);
-    });
-  }
-
-  #isBanned(campaign: CampaignRow, memberKey: MemberKey): boolean {
-    return (
-      this.#parts.sql.get(
-        'SELECT 1 FROM bans WHERE campaign = ? AND member_key = ?',
-        campaign.campaign,
-        blobOf(memberKey),
-      ) !== undefined
-    );
-  }
-
-  #qualification(campaign: CampaignRow, command: AdmissionCommand): Qualification {
+  #qualification(
+    campaign: CampaignRow,
+    commands: PackedCommands,
+    index: number,
+    anyBan: boolean,
+  ): Qualification {
+    if (anyBan && this.#isBanned(campaign, commands.key(index))) return { eligible: false, reason: 'banned' };
     if (campaign.eligibility.audience === 'listed') {
-      const attributes = this.#parts.members.listedAttributes(campaign.campaign, blobOf(command.memberKey));
+      const attributes = this.#parts.members.listedAttributes(campaign.campaign, commands.key(index));
       const qualified = qualify(campaign.eligibility, attributes ?? undefined);
       if (!qualified.eligible)
         return {
@@ -145,7 +141,12 @@ export class AdmissionStore {
           reason: qualified.ruleIndex === null ? 'not-listed' : `rule-${qualified.ruleIndex}`,
         };
     }
-    return command.screenedOut ? { eligible: false, reason: 'screening' } : eligible;
+    return commands.screenedOut(index) ? { eligible: false, reason: 'screening' } : eligible;
+  }
+
+  #isBanned(campaign: CampaignRow, memberKey: Uint8Array): boolean {
+    const text = 'SELECT 1 FROM bans WHERE campaign = ? AND member_key = ?';
+    return this.#parts.sql.get(text, campaign.campaign, memberKey) !== undefined;
   }
 
   #store(
@@ -153,24 +154,18 @@ export class AdmissionStore {
     campaign: CampaignRow,
     before: LaneRow,
     result: ReturnType<typeof admit>,
-    commands: readonly AdmissionCommand[],
+    commands: PackedCommands,
   ): void {
     const { sql, log, scrubber } = this.#parts;
     const sealed = log.seal(campaign, before, result.lane, result.records, tx.now);
     updateLane(sql, campaign.campaign, sealed.lane);
     log.append(tx, sealed.row);
     let at = 0;
-    for (let i = 0; i < commands.length; i++) {
+    for (let i = 0; i < commands.count; i++) {
       const decision = result.decisions[i] as Decision;
       if (!('repeated' in decision) || decision.repeated) continue;
       while (result.records[at]?.type !== 'ENTRY') at++;
-      this.#storeEntry(
-        tx,
-        campaign,
-        before.state,
-        result.records[at++] as EntryRecord,
-        commands[i] as AdmissionCommand,
-      );
+      this.#storeEntry(tx, campaign, before.state, result.records[at++] as EntryRecord, commands, i);
     }
     if (before.state.phase !== 'closed' && result.lane.phase === 'closed')
       scrubber.replaceKeys(campaign.campaign);
@@ -182,24 +177,24 @@ export class AdmissionStore {
     campaign: CampaignRow,
     before: LaneState,
     record: EntryRecord,
-    command: AdmissionCommand,
+    commands: PackedCommands,
+    index: number,
   ): void {
     const { sql, vault, grants } = this.#parts;
-    const answers =
-      command.answers === null ? null : vault.seal(command.salt, 'answers', JSON.stringify(command.answers));
+    const answers = commands.answers(index);
     sql.run(
       insertEntry,
       campaign.campaign,
       before.lane,
       record.seq,
       record.recordNo,
-      blobOf(command.memberKey),
+      commands.key(index),
       record.verdict,
       record.unit,
       record.unit,
       record.at,
-      blobOf(command.salt),
-      answers,
+      commands.salt(index),
+      answers === null ? null : vault.sealBytes(commands.salt(index), 'answers', answers),
     );
     if (record.unit !== null)
       grants.grant(tx, campaign, before.lane, record.seq, record.unit, record.unit < before.nextUnit);
@@ -208,22 +203,30 @@ export class AdmissionStore {
   #answers(
     campaign: CampaignRow,
     lane: number,
-    commands: readonly AdmissionCommand[],
+    commands: PackedCommands,
+    entries: readonly EntryCommand[],
     decisions: readonly Decision[],
     known: ReadonlyMap<MemberKey, Known>,
     now: number,
-  ): AdmissionAnswer[] {
+  ): Uint8Array {
     const { log } = this.#parts;
-    const saltOf = new Map<MemberKey, string>();
-    return decisions.map((decision, i) => {
-      const command = commands[i] as AdmissionCommand;
-      const receipt = 'recordNo' in decision ? log.receiptOf(campaign, lane, decision.recordNo) : null;
-      if (!('repeated' in decision)) return { decision, receipt, salt: null, at: now };
-      const earlier = known.get(command.memberKey);
-      if (earlier !== undefined) return { decision, receipt, salt: earlier.salt, at: earlier.at };
-      if (!decision.repeated) saltOf.set(command.memberKey, command.salt);
-      return { decision, receipt, salt: saltOf.get(command.memberKey) ?? null, at: now };
+    /** Those whose entry this batch made, for their repeats in it. */
+    const made = new Map<MemberKey, number>();
+    const answers = new AnswerPacker(decisions.length);
+    decisions.forEach((decision, i) => {
+      const { memberKey } = entries[i] as EntryCommand;
+      const receipt = 'recordNo' in decision ? log.receiptParts(campaign, lane, decision.recordNo) : null;
+      const earlier = known.get(memberKey);
+      let salt: AnsweredSalt = null;
+      if ('repeated' in decision) {
+        const first = made.get(memberKey);
+        if (!decision.repeated) made.set(memberKey, i);
+        if (earlier !== undefined) salt = earlier.salt;
+        else salt = first === undefined ? 'own' : commands.salt(first);
+      }
+      answers.add(decision, receipt, salt, 'repeated' in decision ? (earlier?.at ?? now) : now);
     });
+    return answers.pack();
   }
 
   register(
@@ -340,17 +343,5 @@ function entryView(campaignId: string, row: EntryRow, receipt: string, masked: s
     salt: row.salt === null ? null : hexOfBlob(row.salt),
     maskedContact: masked,
     delivery,
-  };
-}
-
-/** A known member's commitments are not needed: nothing new is recorded. */
-function entryCommand(command: AdmissionCommand, qualification: Qualification, known: boolean): EntryCommand {
-  const { memberKey, salt, answers } = command;
-  if (known || !qualification.eligible) return { memberKey, member: '', answers: null, qualification };
-  return {
-    memberKey,
-    member: memberCommitment(salt, memberKey, sha256),
-    answers: answers === null ? null : answersCommitment(salt, answers, sha256),
-    qualification,
   };
 }

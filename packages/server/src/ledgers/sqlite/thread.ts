@@ -103,8 +103,8 @@ class WriterThread {
     this.#post({ ready: true, halted: this.#store.halts.all() });
   }
 
-  #post(message: FromWriter): void {
-    this.#port.postMessage(message);
+  #post(message: FromWriter, transfer: ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer);
   }
 
   #accept(message: ToWriter): void {
@@ -146,7 +146,12 @@ class WriterThread {
         const { id } = calls[i] as WireCall;
         return reply.ok ? { id, value: reply.value } : { id, error: toWire(reply.error) };
       });
-      if (calls.length > 0) this.#post({ replies: answers, lanes, outbox });
+      const packed = answers.flatMap((answer, i) =>
+        calls[i]?.name === 'admit' && 'value' in answer
+          ? [(answer.value as Uint8Array<ArrayBuffer>).buffer]
+          : [],
+      );
+      if (calls.length > 0) this.#post({ replies: answers, lanes, outbox }, packed);
     } catch (error) {
       this.#post({ fatal: toWire(error) });
     }

@@ -134,7 +134,7 @@ export class ThreadedBackend implements Backend {
   #flush(): void {
     const calls = this.#outgoing;
     this.#outgoing = [];
-    if (calls.length > 0) this.#writer.port.postMessage({ calls });
+    if (calls.length > 0) this.#writer.port.postMessage({ calls }, calls.flatMap(ownBuffers));
   }
 
   #fromWriter(message: FromWriter): void {
@@ -236,6 +236,11 @@ export class ThreadedBackend implements Backend {
     await Promise.all(ended);
     for (const { port } of [this.#reader, this.#writer]) port.close();
   }
+}
+
+/** Packed batches have buffers of their own, which are handed over instead of copied. */
+function ownBuffers({ name, args }: WireCall): readonly ArrayBuffer[] {
+  return name === 'admit' ? [(args[1] as Uint8Array<ArrayBuffer>).buffer] : [];
 }
 
 function settle(waiting: Map<number, Waiting>, reply: WireReply): void {
