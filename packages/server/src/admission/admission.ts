@@ -4,6 +4,8 @@
  */
 import type { MemberKey, SurveyAnswers } from '@doorbuster/core';
 import type { AdmissionAnswer } from '../ledger.ts';
+import type { KnownCampaign } from '../live/campaign-book.ts';
+import type { Waiter } from './micro-batch.ts';
 
 export interface Submission {
   readonly memberKey: MemberKey;
@@ -20,6 +22,16 @@ export type SubmissionAnswer =
   | { readonly kind: 'pending' };
 
 export interface Admission {
+  /**
+   * What is certain of this member without asking the ledger: the refusal of a lane that takes nobody new, for somebody who is not in and has
+   * nothing under way. Null: `submit`, or `enter`. Counts as one entry answered, so ask once for each. Throws LEDGER_CLOSED while draining.
+   */
+  refusal(campaign: KnownCampaign, memberKey: MemberKey): AdmissionAnswer | null;
+  /**
+   * As `submit`, for direct intake, after `refusal` gave null: without a promise, the waiter hears the answer in the turn in which its batch came
+   * back. Throws at once, and tells the waiter nothing, what `submit` rejects with before anything is sent: RATE_LIMITED, ADMISSION_FULL, LEDGER_CLOSED.
+   */
+  enter(campaign: KnownCampaign, submission: Submission, waiter: Waiter): void;
   /** Throws OperationalError ADMISSION_FULL, RATE_LIMITED, LEDGER_* (retryable: nothing was decided) and CAMPAIGN_UNKNOWN. */
   submit(campaignId: string, submission: Submission): Promise<SubmissionAnswer>;
   /** Queued intake: true while an entry of this member may still be on its way to the authority. */

@@ -17,8 +17,9 @@ import type { Admission, Submission, SubmissionAnswer } from './admission.ts';
 import { Decided } from './decided.ts';
 import { DirectIntake } from './direct.ts';
 import { Gate } from './gate.ts';
-import type { Defer } from './micro-batch.ts';
+import type { Defer, Waiter } from './micro-batch.ts';
 import { type EntryQueue, QueuedIntake } from './queued.ts';
+import { Salts } from './salts.ts';
 import type { Turnstile } from './turnstile.ts';
 
 export interface AdmissionOptions {
@@ -64,12 +65,14 @@ class Intakes implements RunningAdmission {
   readonly #rooms = new Map<string, Room>();
   readonly #decided = new Decided();
   readonly #queued: QueuedIntake;
+  readonly #salts: Salts;
   readonly #unsubscribe: () => void;
   #draining = false;
   #asked = 0;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#salts = new Salts(options.randomness);
     this.#unsubscribe = options.campaigns.onLane((lane) => this.#rooms.get(lane.campaign)?.gate.moved(lane));
     this.#queued = new QueuedIntake({
       ...options,
@@ -83,7 +86,7 @@ class Intakes implements RunningAdmission {
   async start(campaigns: Iterable<string>): Promise<void> {
     for (const campaignId of campaigns) {
       const campaign = await this.#options.campaigns.find(campaignId);
-      if (campaign?.lane) await this.#roomOf(campaign, campaign.lane).gate.load();
+      if (campaign?.lane) await this.#roomOf(campaign).gate.load();
     }
     await this.#queued.start();
   }
@@ -96,25 +99,41 @@ class Intakes implements RunningAdmission {
     return this.#asked;
   }
 
-  async submit(campaignId: string, submission: Submission): Promise<SubmissionAnswer> {
+  refusal(campaign: KnownCampaign, memberKey: MemberKey): AdmissionAnswer | null {
+    if (this.#draining) throw draining();
+    const room = this.#roomOf(campaign);
+    const refusal = room.direct.refusal(memberKey);
+    if (!refusal || (campaign.intake === 'queued' && this.#queued.isPending(campaign.id, memberKey)))
+      return null;
     this.#asked += 1;
-    if (this.#draining) throw new OperationalError('LEDGER_CLOSED', { retryAfterMs: 2_000 });
-    const { campaigns, metrics } = this.#options;
+    this.#options.metrics.verdict(refusal.decision.verdict, false);
+    return refusal;
+  }
+
+  enter(campaign: KnownCampaign, submission: Submission, waiter: Waiter): void {
+    this.#asked += 1;
+    if (this.#draining) throw draining();
+    this.#countMember(submission.memberKey);
+    this.#enterRoom(this.#roomOf(campaign), submission, waiter);
+  }
+
+  async submit(campaignId: string, submission: Submission): Promise<SubmissionAnswer> {
+    if (this.#draining) throw draining();
+    const { campaigns } = this.#options;
     const campaign = campaigns.peek(campaignId) ?? (await campaigns.find(campaignId));
     // A draft is nobody's business but the operator's.
     if (!campaign?.lane) throw new OperationalError('CAMPAIGN_UNKNOWN');
-    const room = this.#roomOf(campaign, campaign.lane);
-    const refusal = room.direct.refusal(submission.memberKey);
-    if (
-      refusal &&
-      !(campaign.intake === 'queued' && this.#queued.isPending(campaignId, submission.memberKey))
-    ) {
-      metrics.verdict(refusal.decision.verdict, false);
-      return { kind: 'decided', answer: refusal };
+    const refusal = this.refusal(campaign, submission.memberKey);
+    if (refusal) return { kind: 'decided', answer: refusal };
+    if (campaign.intake === 'queued') {
+      this.#asked += 1;
+      this.#countMember(submission.memberKey);
+      return this.#submitQueued(this.#roomOf(campaign), campaign.lane, submission);
     }
-    this.#countMember(submission.memberKey);
-    if (campaign.intake === 'queued') return this.#submitQueued(room, campaign.lane, submission);
-    return { kind: 'decided', answer: await this.#submitDirect(room, submission) };
+    const answer = await new Promise<AdmissionAnswer>((resolve, reject) =>
+      this.enter(campaign, submission, { answered: resolve, failed: reject }),
+    );
+    return { kind: 'decided', answer };
   }
 
   isPending(campaignId: string, memberKey: MemberKey): boolean {
@@ -170,14 +189,9 @@ class Intakes implements RunningAdmission {
     return pending;
   }
 
-  async #submitDirect(room: Room, submission: Submission): Promise<AdmissionAnswer> {
-    try {
-      return await room.direct.submit(this.#commandOf(submission));
-    } catch (error) {
-      if (error instanceof OperationalError && error.code === 'ADMISSION_FULL')
-        this.#options.metrics.shed('waiting-entries');
-      throw error;
-    }
+  #enterRoom({ direct }: Room, submission: Submission, waiter: Waiter): void {
+    if (direct.isFull) this.#options.metrics.shed('waiting-entries');
+    direct.submit(this.#commandOf(submission), waiter);
   }
 
   #countMember(memberKey: MemberKey): void {
@@ -188,17 +202,13 @@ class Intakes implements RunningAdmission {
   }
 
   #commandOf({ memberKey, answers, screenedOut }: Submission): AdmissionCommand {
-    return {
-      memberKey,
-      salt: Buffer.from(this.#options.randomness.bytes(16)).toString('hex'),
-      answers,
-      screenedOut,
-    };
+    return { memberKey, salt: this.#salts.next(), answers, screenedOut };
   }
 
-  #roomOf({ id }: KnownCampaign, lane: LaneState): Room {
+  #roomOf({ id, lane }: KnownCampaign): Room {
     const known = this.#rooms.get(id);
     if (known) return known;
+    if (!lane) throw new OperationalError('CAMPAIGN_UNKNOWN');
     const { ledger, clock, waitingEntries, defer } = this.#options;
     const gate = new Gate(id, lane, ledger, clock);
     const direct = new DirectIntake({
@@ -229,6 +239,8 @@ class Intakes implements RunningAdmission {
     this.#decided.tell(campaignId, commands, answers);
   }
 }
+
+const draining = (): OperationalError => new OperationalError('LEDGER_CLOSED', { retryAfterMs: 2_000 });
 
 /** Queued intake takes no entry that would only wait: by the same clock and the committed lane, it is too early or paused. */
 function refusedForNow(lane: LaneState, now: number): AdmissionAnswer | null {

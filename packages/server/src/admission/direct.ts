@@ -5,7 +5,7 @@
 import type { Clock } from '@doorbuster/messaging';
 import type { AdmissionAnswer, AdmissionCommand, AdmissionLedger } from '../ledger.ts';
 import type { Gate } from './gate.ts';
-import { type Defer, MicroBatch } from './micro-batch.ts';
+import { type Defer, MicroBatch, type Waiter } from './micro-batch.ts';
 
 export interface DirectIntakeOptions {
   readonly gate: Gate;
@@ -49,8 +49,13 @@ export class DirectIntake {
     return refusal;
   }
 
-  submit(command: AdmissionCommand): Promise<AdmissionAnswer> {
-    return this.#batch.submit(command);
+  get isFull(): boolean {
+    return this.#batch.isFull;
+  }
+
+  /** Throws ADMISSION_FULL; then nothing was decided and the waiter is not told. */
+  submit(command: AdmissionCommand, waiter: Waiter): void {
+    this.#batch.submit(command, waiter);
   }
 
   settled(): Promise<void> {

@@ -69,7 +69,7 @@ export class Gate {
     for (let i = 0; i < answers.length; i += 1) {
       const decision = answers[i]!.decision;
       if (decision.verdict === 'won' || decision.verdict === 'waitlisted')
-        this.#index.add(commands[i]!.memberKey, decision.seq);
+        this.#index.add(commands[i]!.memberKey);
     }
   }
 

@@ -33,17 +33,26 @@ const largestBatch = 512;
 const mostOutstanding = 2;
 const worthSecond = 64;
 
-interface Waiting {
-  readonly command: AdmissionCommand;
-  readonly resolve: (answer: AdmissionAnswer) => void;
-  readonly reject: (error: unknown) => void;
+/** Who waits for the answer to one command: an object and not a promise, which would cost a request more than its decision does. */
+export interface Waiter {
+  /** Called once, in the turn in which the batch came back, in the order of the batch. Must not throw: others wait behind it. */
+  answered(answer: AdmissionAnswer): void;
+  /** Called once instead, with an OperationalError or a bug. Must not throw. */
+  failed(error: unknown): void;
+}
+
+interface Batch {
+  readonly commands: readonly AdmissionCommand[];
+  /** In the order of the commands. */
+  readonly waiters: readonly Waiter[];
 }
 
 export class MicroBatch {
   readonly #options: MicroBatchOptions;
   /** How many commands of a member are buffered or sent: while there are any, nobody may answer for the ledger. */
   readonly #underWay = new Map<MemberKey, number>();
-  #buffer: Waiting[] = [];
+  #commands: AdmissionCommand[] = [];
+  #waiters: Waiter[] = [];
   #outstanding = 0;
   #deferred = false;
   #idle: (() => void)[] = [];
@@ -54,27 +63,30 @@ export class MicroBatch {
 
   /** Buffered, not yet sent. */
   get waiting(): number {
-    return this.#buffer.length;
+    return this.#commands.length;
+  }
+
+  /** True when no more may wait. */
+  get isFull(): boolean {
+    return this.#commands.length >= this.#options.limit;
   }
 
   isUnderWay(memberKey: MemberKey): boolean {
     return this.#underWay.has(memberKey);
   }
 
-  submit(command: AdmissionCommand): Promise<AdmissionAnswer> {
-    if (this.#buffer.length >= this.#options.limit) {
-      return Promise.reject(new OperationalError('ADMISSION_FULL', { retryAfterMs: 1_000 }));
-    }
-    return new Promise((resolve, reject) => {
-      this.#underWay.set(command.memberKey, (this.#underWay.get(command.memberKey) ?? 0) + 1);
-      this.#buffer.push({ command, resolve, reject });
-      this.#wake();
-    });
+  /** Throws ADMISSION_FULL when no more may wait; then nothing was decided and nobody is told. */
+  submit(command: AdmissionCommand, waiter: Waiter): void {
+    if (this.isFull) throw new OperationalError('ADMISSION_FULL', { retryAfterMs: 1_000 });
+    this.#underWay.set(command.memberKey, (this.#underWay.get(command.memberKey) ?? 0) + 1);
+    this.#commands.push(command);
+    this.#waiters.push(waiter);
+    this.#wake();
   }
 
   /** Resolves when nothing is buffered or sent. */
   settled(): Promise<void> {
-    if (this.#buffer.length === 0 && this.#outstanding === 0) return Promise.resolve();
+    if (this.#commands.length === 0 && this.#outstanding === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
@@ -88,51 +100,53 @@ export class MicroBatch {
   }
 
   #mayLeave(): boolean {
-    if (this.#buffer.length === 0 || this.#outstanding >= mostOutstanding) return false;
-    return this.#outstanding === 0 || this.#buffer.length >= worthSecond;
+    if (this.#commands.length === 0 || this.#outstanding >= mostOutstanding) return false;
+    return this.#outstanding === 0 || this.#commands.length >= worthSecond;
   }
 
   #send(): void {
-    const batch = this.#buffer.length <= largestBatch ? this.#buffer : this.#buffer.slice(0, largestBatch);
-    this.#buffer = this.#buffer.length <= largestBatch ? [] : this.#buffer.slice(largestBatch);
+    const batch = this.#take();
     this.#outstanding += 1;
     const sentAt = this.#options.clock.monotonic();
-    const commands = batch.map((waiting) => waiting.command);
-    this.#options.admit(commands).then(
-      (answers) => this.#answered(batch, commands, answers, this.#options.clock.monotonic() - sentAt),
+    this.#options.admit(batch.commands).then(
+      (answers) => this.#answered(batch, answers, this.#options.clock.monotonic() - sentAt),
       (error: unknown) => this.#failed(batch, error),
     );
   }
 
-  #answered(
-    batch: readonly Waiting[],
-    commands: readonly AdmissionCommand[],
-    answers: readonly AdmissionAnswer[],
-    ms: number,
-  ): void {
+  /** The oldest that fit into one batch leave the buffer. */
+  #take(): Batch {
+    const [commands, waiters] = [this.#commands, this.#waiters];
+    this.#commands = commands.length <= largestBatch ? [] : commands.slice(largestBatch);
+    this.#waiters = waiters.length <= largestBatch ? [] : waiters.slice(largestBatch);
+    if (commands.length <= largestBatch) return { commands, waiters };
+    return { commands: commands.slice(0, largestBatch), waiters: waiters.slice(0, largestBatch) };
+  }
+
+  #answered({ commands, waiters }: Batch, answers: readonly AdmissionAnswer[], ms: number): void {
     this.#options.onAnswers(commands, answers, ms);
-    this.#leave(batch);
-    for (let i = 0; i < batch.length; i += 1) {
+    this.#leave(commands);
+    for (let i = 0; i < waiters.length; i += 1) {
       const answer = answers[i];
-      if (answer) batch[i]!.resolve(answer);
-      else batch[i]!.reject(new Error('the ledger gave fewer answers than it was asked'));
+      if (answer) waiters[i]!.answered(answer);
+      else waiters[i]!.failed(new Error('the ledger gave fewer answers than it was asked'));
     }
   }
 
-  #failed(batch: readonly Waiting[], error: unknown): void {
-    this.#leave(batch);
-    for (const waiting of batch) waiting.reject(error);
+  #failed({ commands, waiters }: Batch, error: unknown): void {
+    this.#leave(commands);
+    for (const waiter of waiters) waiter.failed(error);
   }
 
-  #leave(batch: readonly Waiting[]): void {
-    for (const { command } of batch) {
-      const count = this.#underWay.get(command.memberKey) ?? 0;
-      if (count > 1) this.#underWay.set(command.memberKey, count - 1);
-      else this.#underWay.delete(command.memberKey);
+  #leave(commands: readonly AdmissionCommand[]): void {
+    for (const { memberKey } of commands) {
+      const count = this.#underWay.get(memberKey) ?? 0;
+      if (count > 1) this.#underWay.set(memberKey, count - 1);
+      else this.#underWay.delete(memberKey);
     }
     this.#outstanding -= 1;
     while (this.#mayLeave()) this.#send();
-    if (this.#outstanding > 0 || this.#buffer.length > 0) return;
+    if (this.#outstanding > 0 || this.#commands.length > 0) return;
     const idle = this.#idle;
     this.#idle = [];
     for (const resolve of idle) resolve();

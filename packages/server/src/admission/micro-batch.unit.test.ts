@@ -43,7 +43,13 @@ function made(limit = 10_000) {
   });
   const turn = () => deferred.splice(0).forEach((fn) => fn());
   const submit = (from: number, count: number) =>
-    Array.from({ length: count }, (_, i) => batch.submit(command(from + i)));
+    Array.from(
+      { length: count },
+      (_, i) =>
+        new Promise<AdmissionAnswer>((answered, failed) =>
+          batch.submit(command(from + i), { answered, failed }),
+        ),
+    );
   return { batch, sent, told, turn, submit };
 }
 

@@ -3,8 +3,10 @@
  * own limit per key, and probes and scrapes have none.
  */
 import type { FastifyInstance } from 'fastify';
+import type { LimitState } from '../admission/turnstile.ts';
 import type { HttpDeps } from './deps.ts';
 import { OperationalError } from '../errors.ts';
+import { countedAddress } from './passed-on.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -13,17 +15,28 @@ declare module 'fastify' {
   }
 }
 
+/** The headers that tell a caller of its rate. */
+export function rateHeaders({ limits }: HttpDeps['config']): {
+  readonly policy: string;
+  readonly of: (state: LimitState) => string;
+} {
+  const { addressPerSecond, addressBurst } = limits;
+  return {
+    policy: `"address";q=${addressBurst};w=${Math.max(1, Math.round(addressBurst / addressPerSecond))}`,
+    of: ({ remaining, waitMs }) => `"address";r=${remaining};t=${Math.ceil(waitMs / 1000)}`,
+  };
+}
+
 export function addressLimit(
   app: FastifyInstance,
   { turnstile, metrics, config }: Pick<HttpDeps, 'turnstile' | 'metrics' | 'config'>,
 ): void {
-  const { addressPerSecond, addressBurst } = config.limits;
-  const policy = `"address";q=${addressBurst};w=${Math.max(1, Math.round(addressBurst / addressPerSecond))}`;
+  const rate = rateHeaders(config);
   app.addHook('onRequest', (request, reply, done) => {
     if (!request.routeOptions.config.countsAddress) return done();
-    const state = turnstile.address(request.ip);
-    void reply.header('ratelimit-policy', policy);
-    void reply.header('ratelimit', `"address";r=${state.remaining};t=${Math.ceil(state.waitMs / 1000)}`);
+    const state = countedAddress(request.raw) ?? turnstile.address(request.ip);
+    void reply.header('ratelimit-policy', rate.policy);
+    void reply.header('ratelimit', rate.of(state));
     if (state.allowed) return done();
     metrics.shed('address-rate');
     done(new OperationalError('RATE_LIMITED', { retryAfterMs: state.waitMs }));

@@ -46,6 +46,8 @@ export interface FixtureOptions {
   readonly clock?: ManualClock;
   /** Keep these to open the same data again. */
   readonly keys?: FixtureKeys;
+  /** False: no short way in front of the router. It serves a listening server only, never `inject`. */
+  readonly fastEntries?: boolean;
   /** Put between admission and the ledger: delays, failures, defects. */
   readonly around?: (ledger: Ledger) => Ledger;
 }
@@ -84,7 +86,8 @@ export async function openFixture(options: FixtureOptions): Promise<Fixture> {
   const keys = options.keys ?? fixtureKeys(options.clock);
   const opened = await options.openLedger(keys);
   const deps = await depsOn(options.around ? options.around(opened) : opened, options, keys);
-  const app = await createApp(deps, { rooms: options.rooms?.(deps) ?? [] });
+  const { rooms, fastEntries = true } = options;
+  const app = await createApp(deps, { rooms: rooms?.(deps) ?? [], fastEntries });
   await app.ready();
   return new RunningFixture(app, deps, keys, opened);
 }

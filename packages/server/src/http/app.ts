@@ -5,6 +5,8 @@
  * Schemas validate as they are written: nothing is removed, nothing in a body is coerced. Replies are serialized by JSON.stringify:
  * a response schema documents and is checked by tests, it never drops a field in silence.
  */
+import { createServer, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import cookie from '@fastify/cookie';
 import swagger from '@fastify/swagger';
 import fastify, {
@@ -16,6 +18,7 @@ import fastify, {
   type FastifyServerOptions,
 } from 'fastify';
 import { missingRoutes } from './allowed-methods.ts';
+import { FastEntries, type FastEntriesOptions, type RequestListener } from './member/fast-entries.ts';
 import { memberRoutes } from './member/routes.ts';
 import { onClientError } from './client-error.ts';
 import type { HttpDeps } from './deps.ts';
@@ -37,8 +40,8 @@ declare module 'fastify' {
 }
 
 export interface TlsFiles {
-  readonly cert: string | Uint8Array;
-  readonly key: string | Uint8Array;
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
 }
 
 export interface AppOptions {
@@ -46,14 +49,17 @@ export interface AppOptions {
   readonly rooms?: readonly FastifyPluginAsync[];
   /** Serve HTTPS; the caller has read the files. */
   readonly tls?: TlsFiles;
+  /** False: every request takes the router's full way, for the comparison of the two. */
+  readonly fastEntries?: boolean;
 }
 
 const maxBodyBytes = 64 * 1024;
 const maxHeaderBytes = 16 * 1024;
 
 export async function createApp(deps: HttpDeps, options: AppOptions = {}): Promise<FastifyInstance> {
-  const app = fastify(serverOptions(deps, options));
-  app.decorate('doorbuster', { starting: false, draining: false });
+  const state = { starting: false, draining: false };
+  const app = fastify(serverOptions(deps, options, state));
+  app.decorate('doorbuster', state);
   app.server.maxConnections = deps.config.limits.connections;
   app.setErrorHandler((error, request, reply) => sendProblem(reply, request, error, deps.randomness));
   const missing = missingRoutes(app);
@@ -76,29 +82,27 @@ export async function createApp(deps: HttpDeps, options: AppOptions = {}): Promi
   return app;
 }
 
-function serverOptions(deps: HttpDeps, options: AppOptions): FastifyServerOptions {
+const keepAliveMs = 72_000;
+/** A client that sends a byte now and then holds a socket no longer than this. */
+const requestTimeoutMs = 60_000;
+
+function serverOptions(
+  deps: HttpDeps,
+  options: AppOptions,
+  state: FastifyInstance['doorbuster'],
+): FastifyServerOptions {
+  const requestId = requestIds(deps.randomness);
   return {
+    serverFactory: (onward: RequestListener) => serverOf(deps, options, { requestId, onward, state }),
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true }),
-    genReqId: requestIds(deps.randomness),
+    genReqId: requestId,
     requestIdHeader: false,
     trustProxy: deps.config.trustProxy as boolean | string[],
     bodyLimit: maxBodyBytes,
-    // A client that sends a byte now and then holds a socket no longer than this.
-    requestTimeout: 60_000,
+    requestTimeout: requestTimeoutMs,
     connectionTimeout: 0,
-    keepAliveTimeout: 72_000,
-    http: { maxHeaderSize: maxHeaderBytes, headersTimeout: 10_000, connectionsCheckingInterval: 2_000 },
-    ...(options.tls
-      ? {
-          https: {
-            ...options.tls,
-            maxHeaderSize: maxHeaderBytes,
-            headersTimeout: 10_000,
-            connectionsCheckingInterval: 2_000,
-          },
-        }
-      : {}),
+    keepAliveTimeout: keepAliveMs,
     routerOptions: { ignoreTrailingSlash: false, caseSensitive: true, maxParamLength: 200 },
     onProtoPoisoning: 'error',
     onConstructorPoisoning: 'error',
@@ -110,6 +114,23 @@ function serverOptions(deps: HttpDeps, options: AppOptions): FastifyServerOption
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
       void sendProblem(reply, request, error, deps.randomness),
   } as unknown as FastifyServerOptions;
+}
+
+/** The server with its limits; plain entries are served in front of the router. */
+function serverOf(
+  deps: HttpDeps,
+  { tls, fastEntries = true }: AppOptions,
+  rest: Omit<FastEntriesOptions, 'deps'>,
+): Server {
+  const limits = {
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: 10_000,
+    connectionsCheckingInterval: 2_000,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: keepAliveMs,
+  };
+  const listener = fastEntries ? new FastEntries({ deps, ...rest }).listener : rest.onward;
+  return tls ? createTlsServer({ ...tls, ...limits }, listener) : createServer(limits, listener);
 }
 
 function measureRequests(app: FastifyInstance, deps: HttpDeps): void {

@@ -5,7 +5,7 @@
  * an `OperationalError` of the catalogue, or an `HttpProblem` of the table below for what exists only in HTTP. Anything
  * else is a bug: 500, logged whole, shown to nobody.
  */
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { catalogue, type ErrorCode, type Fault, OperationalError } from '../errors.ts';
 import type { Randomness } from '../randomness.ts';
 import { faultOfSchema, type SchemaFault } from '../schema-faults.ts';
@@ -158,6 +158,7 @@ export interface Problem {
   readonly [member: string]: unknown;
 }
 
+export const problemContentType = 'application/problem+json; charset=utf-8';
 export const problemType = (slug: string): string => `/docs/errors#${slug}`;
 const slugOfCode = (code: ErrorCode): string => code.toLowerCase().replaceAll('_', '-');
 
@@ -255,36 +256,58 @@ function told(slug: ProblemSlug, options: ProblemOptions): Told {
   return { status, slug, code: slug, title, options };
 }
 
-/** Writes any error as a problem onto the reply. 429 and 503 always carry a jittered Retry-After. */
-export function sendProblem(
-  reply: FastifyReply,
-  request: FastifyRequest,
-  error: unknown,
-  randomness: Randomness,
-): FastifyReply {
+/** An error as it leaves: what any way of answering has to write. */
+export interface ProblemAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Problem;
+}
+
+/** Who asked, for the log. `server`: one object for each server, because refusals are counted for each. */
+export interface Asker {
+  readonly requestId: string;
+  readonly log: FastifyBaseLogger;
+  readonly server: object;
+}
+
+/** Any error as a problem; what is no client's doing is logged. 429 and 503 always carry a jittered Retry-After. */
+export function problemOf(error: unknown, asker: Asker, randomness: Randomness): ProblemAnswer {
   const { status, slug, code, title, options } = toldOf(error);
-  if (status >= 500 && status !== 503)
-    request.log.error({ err: error, requestId: request.id }, 'unexpected error');
-  else if (status === 503 && !isExpected(error)) warnNowAndThen(request, error, code);
-  if (status === 429 || status === 503 || options.retryAfterMs !== undefined)
-    void reply.header('retry-after', jitteredSeconds(randomness, options.retryAfterMs ?? defaultRetryMs));
-  if (options.headers) void reply.headers(options.headers);
+  const { requestId, log } = asker;
+  if (status >= 500 && status !== 503) log.error({ err: error, requestId }, 'unexpected error');
+  else if (status === 503 && !isExpected(error)) warnNowAndThen(asker, error, code);
+  const comeBack = status === 429 || status === 503 || options.retryAfterMs !== undefined;
   const body: Problem = {
     type: problemType(slug),
     title,
     status,
     code,
     ...(options.detail ? { detail: options.detail } : {}),
-    requestId: request.id,
+    requestId,
     ...(options.faults ? { faults: options.faults } : {}),
     ...options.members,
   };
-  return reply
-    .code(status)
-    .header('content-type', 'application/problem+json; charset=utf-8')
-    .header('cache-control', 'no-store')
-    .serializer(JSON.stringify)
-    .send(body);
+  const headers = {
+    ...(comeBack
+      ? { 'retry-after': String(jitteredSeconds(randomness, options.retryAfterMs ?? defaultRetryMs)) }
+      : {}),
+    ...options.headers,
+    'content-type': problemContentType,
+    'cache-control': 'no-store',
+  };
+  return { status, headers, body };
+}
+
+/** Writes any error as a problem onto the reply. */
+export function sendProblem(
+  reply: FastifyReply,
+  request: FastifyRequest,
+  error: unknown,
+  randomness: Randomness,
+): FastifyReply {
+  const asker = { requestId: request.id, log: request.log, server: request.server.server };
+  const { status, headers, body } = problemOf(error, asker, randomness);
+  return reply.code(status).headers(headers).serializer(JSON.stringify).send(body);
 }
 
 /** Refusals since the start of each server, by code. */
@@ -292,13 +315,13 @@ const refusals = new WeakMap<object, Map<string, number>>();
 const warnEvery = 1_000;
 
 /** The first and then every thousandth: a full disk refuses everything, and its log would fill what room there is. */
-function warnNowAndThen(request: FastifyRequest, error: unknown, code: string): void {
-  const counts = refusals.get(request.server.server) ?? new Map<string, number>();
-  refusals.set(request.server.server, counts);
+function warnNowAndThen({ requestId, log, server }: Asker, error: unknown, code: string): void {
+  const counts = refusals.get(server) ?? new Map<string, number>();
+  refusals.set(server, counts);
   const count = counts.get(code) ?? 0;
   counts.set(code, count + 1);
   if (count % warnEvery === 0)
-    request.log.warn({ err: error, requestId: request.id, refusedSoFar: count + 1 }, 'refused for now');
+    log.warn({ err: error, requestId, refusedSoFar: count + 1 }, 'refused for now');
 }
 
 /** Shedding is ordinary under load and is counted, not logged line by line. */

@@ -3,10 +3,11 @@ import Type, { type Static, type TSchema } from 'typebox';
 
 export const strict = { additionalProperties: false } as const;
 
+export const campaignIdPattern = /^[a-z0-9][a-z0-9-]{0,63}$/;
 export const campaignParams = Type.Object(
   {
     campaignId: Type.String({
-      pattern: '^[a-z0-9][a-z0-9-]{0,63}$',
+      pattern: campaignIdPattern.source,
       description: 'Id of the campaign.',
       examples: ['spring-gift'],
     }),

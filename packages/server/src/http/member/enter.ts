@@ -41,7 +41,8 @@ export async function enter(
   return { kind: 'faulty', faults: checked.faults };
 }
 
-function answersOf(campaign: KnownCampaign, given: unknown) {
+/** What is given, checked against the campaign's survey. */
+export function answersOf(campaign: KnownCampaign, given: unknown) {
   if (campaign.survey) return campaign.survey.check(given ?? {});
   const unasked = Object.keys((given as object | null | undefined) ?? {});
   if (unasked.length === 0) return { ok: true, answers: null, screenedOut: false } as const;

@@ -1,12 +1,20 @@
-/** `POST /v1/campaigns/{campaignId}/entries`: the hot path. Authentication first, then the answers, then admission. */
+/**
+ * `POST /v1/campaigns/{campaignId}/entries`: the full way of the hot route. Authentication first, then what memory knows for certain, then the body, its
+ * answers and admission. Who comes after sold-out is told so whatever the body holds: it is neither parsed nor judged. `fast-entries.ts` serves the plain
+ * requests of a listening server in the same order; what it passes on, and every request of `inject`, is answered here.
+ */
 import { chooseLocale } from '@doorbuster/web';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest, RequestPayload } from 'fastify';
 import Type, { type Static } from 'typebox';
 import { requireMember } from '../auth/authenticate.ts';
 import type { HttpDeps } from '../deps.ts';
+import type { MemberKey } from '@doorbuster/core';
 import { HttpProblem } from '../problem.ts';
+import type { KnownCampaign } from '../../live/campaign-book.ts';
+import { readAgain } from '../passed-on.ts';
 import {
   type CampaignParams,
+  campaignIdPattern,
   campaignParams,
   commonRefusals,
   instant,
@@ -15,7 +23,14 @@ import {
   strict,
 } from '../schemas.ts';
 import { enter, publishedCampaign } from './enter.ts';
-import { sendVerdict } from './verdict-answer.ts';
+import { type Addressee, sendVerdict } from './verdict-answer.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** On entries: who asks, and where. Set before the body is read. */
+    entrant: { readonly memberKey: MemberKey; readonly campaign: KnownCampaign } | null;
+  }
+}
 
 const answer = Type.Union([
   Type.String({ maxLength: 2_000 }),
@@ -65,10 +80,12 @@ export const pendingEntry = Type.Object(
 export function entryRoutes(app: FastifyInstance, deps: HttpDeps): void {
   app.addSchema(entry);
   app.addSchema(pendingEntry);
+  app.decorateRequest('entrant', null);
   app.post<{ Params: CampaignParams; Body: Static<typeof entryBody> }>(
     '/v1/campaigns/:campaignId/entries',
     {
       config: { countsAddress: true },
+      preParsing: (request, reply, payload) => beforeTheBody(deps, request, reply, payload),
       // A campaign without a survey needs no body at all.
       preValidation: (request, _reply, done) => {
         request.body ??= {};
@@ -98,20 +115,38 @@ export function entryRoutes(app: FastifyInstance, deps: HttpDeps): void {
       },
     },
     async (request, reply) => {
-      const { campaignId } = request.params;
-      const memberKey = await requireMember(deps, request, campaignId);
-      const campaign = await publishedCampaign(deps, campaignId);
+      const { memberKey, campaign } = request.entrant!;
       const entered = await enter(deps, campaign, memberKey, request.body.answers);
       if (entered.kind === 'faulty')
         throw new HttpProblem('answers-invalid', {
           faults: entered.faults.map(({ pointer, message }) => ({ pointer: `/answers${pointer}`, message })),
         });
-      const language = chooseLocale(undefined, request.headers['accept-language']);
-      return sendVerdict(
-        reply,
-        { campaignId, memberKey, definition: campaign.definition, language },
-        entered.answer,
-      );
+      return sendVerdict(reply, addressee(request), entered.answer);
     },
   );
+}
+
+/** Answers without the body where it decides nothing, or gives the stream to read it from. */
+async function beforeTheBody(
+  deps: HttpDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  payload: RequestPayload,
+): Promise<RequestPayload | undefined> {
+  const { campaignId } = request.params as CampaignParams;
+  // An id that cannot be one is the schema's to refuse; nothing is stored under it.
+  if (!campaignIdPattern.test(campaignId)) return payload;
+  const memberKey = await requireMember(deps, request, campaignId);
+  const campaign = await publishedCampaign(deps, campaignId);
+  request.entrant = { memberKey, campaign };
+  const answer = deps.admission.refusal(campaign, memberKey);
+  if (!answer) return readAgain(request.raw) ?? payload;
+  sendVerdict(reply, addressee(request), { kind: 'decided', answer });
+  return undefined;
+}
+
+function addressee({ entrant, headers }: FastifyRequest): Addressee {
+  const { memberKey, campaign } = entrant!;
+  const language = chooseLocale(undefined, headers['accept-language']);
+  return { campaignId: campaign.id, memberKey, definition: campaign.definition, language };
 }

@@ -5,7 +5,7 @@
  *   pending              202 with Location
  *   ineligible           403    not-open, paused   409    sold-out, closed   410      problem+json with `verdict`
  *
- * The refusal that a whole crowd shares is one object of admission's, so its bytes are made once and kept by identity. They carry no request
+ * The refusal that a whole crowd shares is one object of admission's, so its text is made once and kept by identity. It carries no request
  * id for that reason; it is in the header.
  */
 import type { MemberKey } from '@doorbuster/core';
@@ -14,7 +14,7 @@ import type { SubmissionAnswer } from '../../admission/admission.ts';
 import { ineligibleText } from '../../campaign/ineligible-text.ts';
 import type { CampaignDefinition } from '../../campaign/definition.ts';
 import type { AdmissionAnswer } from '../../ledger.ts';
-import { type ProblemSlug, problemTable, problemType } from '../problem.ts';
+import { problemContentType, type ProblemSlug, problemTable, problemType } from '../problem.ts';
 import { iso } from '../schemas.ts';
 
 export interface Addressee {
@@ -24,57 +24,83 @@ export interface Addressee {
   readonly language: 'ko' | 'en';
 }
 
-const crowdBytes = new WeakMap<AdmissionAnswer, Buffer>();
+/** A verdict as it leaves: what any way of answering has to write. */
+export interface VerdictAnswer {
+  readonly status: number;
+  /** Besides what every answer carries. */
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly body: string;
+}
+
+const json = 'application/json; charset=utf-8';
+const notStored = ['cache-control', 'no-store'] as const;
+const crowdAnswers = new WeakMap<AdmissionAnswer, VerdictAnswer>();
 
 export const mineUrl = (campaignId: string): string => `/v1/campaigns/${campaignId}/entries/mine`;
 
 export function sendVerdict(reply: FastifyReply, to: Addressee, answer: SubmissionAnswer): FastifyReply {
-  void reply.header('cache-control', 'no-store');
+  const { status, headers, body } = verdictAnswer(to, answer);
+  for (const [name, value] of headers) void reply.header(name, value);
+  return reply.code(status).send(body);
+}
+
+export function verdictAnswer(to: Addressee, answer: SubmissionAnswer): VerdictAnswer {
+  const mine = mineUrl(to.campaignId);
   if (answer.kind === 'pending') {
-    return reply
-      .code(202)
-      .header('location', mineUrl(to.campaignId))
-      .send({ verdict: 'pending', mine: mineUrl(to.campaignId) });
+    const body = JSON.stringify({ verdict: 'pending', mine });
+    return { status: 202, headers: [notStored, ['location', mine], ['content-type', json]], body };
   }
   const { decision } = answer.answer;
   if (decision.verdict !== 'won' && decision.verdict !== 'waitlisted')
-    return sendRefusal(reply, to, answer.answer);
-  return reply
-    .code(decision.repeated ? 200 : 201)
-    .header('location', mineUrl(to.campaignId))
-    .header('content-type', 'application/json; charset=utf-8')
-    .send(entryBody(to.memberKey, answer.answer));
+    return refusalAnswer(to, answer.answer);
+  return {
+    status: decision.repeated ? 200 : 201,
+    headers: [notStored, ['location', mine], ['content-type', json]],
+    body: entryBody(to.memberKey, answer.answer),
+  };
 }
 
-/** The body of an entry as text: the receipt is JSON already and is put in as it is. */
+/** The body of an entry as text: the receipt is JSON already and is put in as it is, and nothing else needs to be escaped. */
 export function entryBody(memberKey: MemberKey, { decision, at, receipt, salt }: AdmissionAnswer): string {
   if (!('seq' in decision)) throw new Error('a refusal is no entry');
   const { verdict, seq, unit, repeated } = decision;
-  const opening = salt === null ? null : { salt, memberKey };
-  const head = JSON.stringify({
-    verdict,
-    seq,
-    ...(unit === null ? {} : { unit }),
-    at: iso(at),
-    repeated,
-    ...(opening ? { opening } : {}),
-  });
-  return `${head.slice(0, -1)},"receipt":${receipt ?? 'null'}}`;
+  const given = unit === null ? '' : `,"unit":${unit}`;
+  const opening = salt === null ? '' : `,"opening":{"salt":"${salt}","memberKey":"${memberKey}"}`;
+  return `{"verdict":"${verdict}","seq":${seq}${given},"at":"${lately(at)}","repeated":${repeated}${opening},"receipt":${receipt ?? 'null'}}`;
+}
+
+let lastAt = 0;
+let lastText = iso(0);
+
+/** ISO text; entries of one batch share their time, so the last one is kept. */
+function lately(at: number): string {
+  if (at !== lastAt) {
+    lastText = iso(at);
+    lastAt = at;
+  }
+  return lastText;
+}
+
+/**
+ * Text and not a Buffer: head and body leave in one plain write. The answer that a whole crowd shares is made once and kept by the identity of
+ * admission's object.
+ */
+export function refusalAnswer(to: Addressee, answer: AdmissionAnswer): VerdictAnswer {
+  const shared = answer.receipt !== null;
+  const known = shared ? crowdAnswers.get(answer) : undefined;
+  if (known) return known;
+  const slug = answer.decision.verdict as ProblemSlug;
+  const made = {
+    status: problemTable[slug].status,
+    headers: [notStored, ['content-type', problemContentType] as const],
+    body: refusalBody(slug, to, answer),
+  };
+  if (shared) crowdAnswers.set(answer, made);
+  return made;
 }
 
 export function sendRefusal(reply: FastifyReply, to: Addressee, answer: AdmissionAnswer): FastifyReply {
-  const slug = answer.decision.verdict as ProblemSlug;
-  void reply
-    .code(problemTable[slug].status)
-    .header('content-type', 'application/problem+json; charset=utf-8')
-    .header('cache-control', 'no-store');
-  const shared = answer.receipt !== null;
-  let bytes = shared ? crowdBytes.get(answer) : undefined;
-  if (!bytes) {
-    bytes = Buffer.from(refusalBody(slug, to, answer));
-    if (shared) crowdBytes.set(answer, bytes);
-  }
-  return reply.send(bytes);
+  return sendVerdict(reply, to, { kind: 'decided', answer });
 }
 
 function refusalBody(slug: ProblemSlug, to: Addressee, { decision, receipt, at }: AdmissionAnswer): string {
