@@ -25,7 +25,8 @@ describe('a path that exists, asked with a method that it has not', () => {
   ])('%s %s: 405, Allow: %s', async (method, url, allow) => {
     const answer = await fixture.app.inject({ method: method as 'GET', url });
     expect([answer.statusCode, answer.headers['allow']]).toEqual([405, allow]);
-    if (method !== 'HEAD') expect(answer.json()).toMatchObject({ code: 'method-not-allowed', status: 405 });
+    const { code } = method === 'HEAD' ? { code: 'method-not-allowed' } : answer.json<{ code: string }>();
+    expect(code).toBe('method-not-allowed');
   });
 
   it.each([

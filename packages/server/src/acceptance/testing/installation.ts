@@ -250,17 +250,19 @@ export const csv = (lines: readonly string[]) => ({
 
 /** All members come from one address: the limits are raised, the promises are not touched. */
 function configuration(mailPort: number, changes: Readonly<Record<string, unknown>>): object {
+  const { limits, delivery, email, ...others } = changes;
   return {
     host: '127.0.0.1',
     logLevel: 'warn',
     allowVolatile: true,
+    ...others,
     limits: {
       addressPerSecond: 1_000_000,
       addressBurst: 1_000_000,
       memberPerSecond: 10_000,
       memberBurst: 10_000,
       tokenChecks: 20_000,
-      ...(changes.limits as object | undefined),
+      ...(limits as object | undefined),
     },
     delivery: {
       workers: 32,
@@ -268,7 +270,7 @@ function configuration(mailPort: number, changes: Readonly<Record<string, unknow
       maxRetryMs: 1_000,
       leaseMs: 10_000,
       reconcileEveryMs: 1_000,
-      ...(changes.delivery as object | undefined),
+      ...(delivery as object | undefined),
     },
     messengers: {
       email: {
@@ -281,7 +283,7 @@ function configuration(mailPort: number, changes: Readonly<Record<string, unknow
         timeoutMs: 1_500,
         ratePerSecond: 10_000,
         concurrency: 16,
-        ...(changes.email as object | undefined),
+        ...(email as object | undefined),
       },
     },
   };

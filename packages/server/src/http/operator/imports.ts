@@ -5,7 +5,7 @@
  */
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import Type, { type Static } from 'typebox';
+import Type, { type Static, type TSchema } from 'typebox';
 import { OperationalError } from '../../errors.ts';
 import type { Campaign, ImportKind, MemberRow, VoucherRow } from '../../ledger.ts';
 import { actorOf } from '../access/guard.ts';
@@ -71,18 +71,19 @@ const importResult = Type.Object(
   { ...strict, $id: 'ImportResult' },
 );
 
+/** Null means as much as left out, as an empty cell of a CSV does. */
+const maybe = <T extends TSchema>(schema: T) => Type.Optional(schemas.nullable(schema));
+
 const memberItem = Type.Object(
   {
     memberId: schemas.memberId,
-    email: Type.Optional(Type.String({ maxLength: 254, examples: ['kim@example.com'] })),
-    phone: Type.Optional(Type.String({ maxLength: 32, examples: ['+821012345678'] })),
-    locale: Type.Optional(schemas.oneOf(['ko', 'en'])),
-    lastPurchaseAt: Type.Optional(
-      Type.String({ description: 'RFC 3339, or a date.', examples: ['2026-09-01'] }),
-    ),
-    orders: Type.Optional(Type.Integer({ minimum: 0 })),
-    tier: Type.Optional(Type.String({ maxLength: 64 })),
-    tags: Type.Optional(
+    email: maybe(Type.String({ maxLength: 254, examples: ['kim@example.com'] })),
+    phone: maybe(Type.String({ maxLength: 32, examples: ['+821012345678'] })),
+    locale: maybe(schemas.oneOf(['ko', 'en'])),
+    lastPurchaseAt: maybe(Type.String({ description: 'RFC 3339, or a date.', examples: ['2026-09-01'] })),
+    orders: maybe(Type.Integer({ minimum: 0 })),
+    tier: maybe(Type.String({ maxLength: 64 })),
+    tags: maybe(
       Type.Array(Type.String({ maxLength: 64 }), { maxItems: 50, description: 'In CSV separated by `;`.' }),
     ),
   },
@@ -91,9 +92,9 @@ const memberItem = Type.Object(
 const codeItem = Type.Object(
   {
     code: Type.String({ minLength: 1, maxLength: 256, examples: ['GIFT-7K2M-9QPA'] }),
-    pin: Type.Optional(Type.String({ maxLength: 64 })),
-    url: Type.Optional(Type.String({ maxLength: 2000, description: 'http or https.' })),
-    validUntil: Type.Optional(Type.String({ description: 'RFC 3339, or a date.' })),
+    pin: maybe(Type.String({ maxLength: 64 })),
+    url: maybe(Type.String({ maxLength: 2000, description: 'http or https.' })),
+    validUntil: maybe(Type.String({ description: 'RFC 3339, or a date.' })),
   },
   strict,
 );
@@ -169,6 +170,8 @@ function importRoute(
     { ...operation, bodyLimit: maxImportBytes },
     async (request) => {
       const { campaignId } = request.params;
+      // Without a length and a type no parser is asked, and the body is nothing at all.
+      if (!request.body) throw refusal('import-unreadable', { detail: 'It has no body.' });
       const place = `${campaignId}/${path}`;
       // Two at once into one list would race for whose `replace` holds.
       if (running.has(place)) throw refusal('import-running', { retryAfterMs: busyMs });

@@ -34,7 +34,7 @@ export interface Operation {
   readonly idempotent?: boolean;
   /** Successful answers: a schema (JSON), other content types, or null for no body. */
   readonly answers: Readonly<Record<number, TSchema | Readonly<Record<string, TSchema>> | null>>;
-  /** Refusals beyond those that every route has (400, 401, 403, 429, 503). */
+  /** Refusals beyond those that every route has (400, 401, 403, 429, 503; 413 and 415 wherever a body may come). */
   readonly refusals?: readonly number[];
   readonly storedBody?: (body: string) => string;
 }
@@ -128,12 +128,11 @@ function contentOf(answer: TSchema | Readonly<Record<string, TSchema>>): Record<
 }
 
 function refusalsOf(operation: Operation): Record<string, unknown> {
-  const { refusals = [], params, streamedBody, body, idempotent } = operation;
+  const { refusals = [], params, idempotent } = operation;
   const statuses = new Set([400, 401, 403, 429, 503, ...refusals]);
   // A key whose first request is still under way, and a key that came with another request.
   if (idempotent) [409, 422].forEach((status) => statuses.add(status));
   if (params) statuses.add(404);
-  if (body || streamedBody) [413, 415].forEach((status) => statuses.add(status));
   return Object.fromEntries(
     [...statuses]
       .sort((a, b) => a - b)

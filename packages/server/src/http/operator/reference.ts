@@ -6,6 +6,7 @@ import type { SwaggerTransform, SwaggerTransformObject } from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyPluginAsync, FastifySchema } from 'fastify';
 import { documentedProblems } from '../problem.ts';
+import { problemAnswer } from '../schemas.ts';
 import { tags } from './operation.ts';
 import { refusalTable } from './refusals.ts';
 
@@ -16,9 +17,17 @@ declare module 'fastify' {
   }
 }
 
+/** A body that is too large, or of a type that is not read here, is refused before anything else is looked at, wherever a body may come. */
+const bodyRefusals = {
+  413: problemAnswer('The body is too large.'),
+  415: problemAnswer('The body has a type that is not read here.'),
+};
+
 const transform: SwaggerTransform = ({ schema, url, route }) => {
   const body = route.config?.documentedBody;
-  const shown = (schema ?? {}) as FastifySchema;
+  const shown = { ...schema } as FastifySchema;
+  const mayHaveBody = [route.method].flat().some((method) => method !== 'GET' && method !== 'HEAD');
+  if (mayHaveBody) shown.response = { ...bodyRefusals, ...(shown.response as object) };
   if (!body) return { schema: shown, url };
   const content = Object.fromEntries(Object.entries(body).map(([type, typed]) => [type, { schema: typed }]));
   return { schema: { ...shown, body: { content } }, url };
