@@ -18,7 +18,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { silentLog } from '@doorbuster/messaging';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { entryOfMember, master, members, operator, publish } from '../../ledger-fixture.ts';
+import { definitionOf, entryOfMember, master, members, operator, publish } from '../../ledger-fixture.ts';
 import type { SigningKey } from '../../secrets.ts';
 import { Vault } from '../../vault.ts';
 import { fileSystemOf } from './data-directory.ts';
@@ -158,6 +158,26 @@ describe('start-up', () => {
     await ledger.close();
     expect(acknowledged.length).toBeGreaterThan(0);
     expect(seq).toBeGreaterThan(0);
+    expect(verify()).toMatchObject({ ok: true });
+  });
+
+  it("half an import of a killed process stands in nobody's way: the same codes can be imported again", async () => {
+    const codes = ['A', 'B', 'C'].map((code, i) => ({ line: i + 1, code }));
+    const stage = async (ledger: SqliteLedger) => {
+      const begun = await ledger.imports.begin('c', 'voucher-codes', 'append', operator);
+      if (!begun.ok) throw new Error(begun.code);
+      expect(await ledger.imports.voucherCodes(begun.value, codes)).toEqual([]);
+      return begun.value;
+    };
+    const killed = await open();
+    await killed.campaigns.create('c', definitionOf({ capacity: 3 }), operator);
+    await stage(killed);
+    // Neither switched in nor given up: a process that ends here leaves the same rows as a killed one.
+    await killed.close();
+    const ledger = await open();
+    const importId = await stage(ledger);
+    expect(await ledger.imports.commit(importId)).toEqual({ rows: 3, total: 3 });
+    await ledger.close();
     expect(verify()).toMatchObject({ ok: true });
   });
 
