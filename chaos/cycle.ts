@@ -57,7 +57,7 @@ export const leaseMs = 1_500;
 /** Members arrive over about this time, ms. */
 const spreadMs = 200;
 /** Once the crowd has its answers, an armed failpoint is waited for this long; then it is missed. */
-const failpointGraceMs = 1_500;
+const failpointGraceMs = 3_000;
 const deliveryPatienceMs = 5_000;
 const blowPatienceMs = 20_000;
 const losesShare = 0.12;

@@ -39,8 +39,8 @@ export const defects = {
   'vouchers-in-order-of-asking': [
     {
       file: '/server/src/fulfilment/voucher-sources/pool.ts',
-      from: 'const voucher = await ledger.deliveries.poolCode(campaignId, unit);',
-      to: 'const all = globalThis as { asked?: Map<string, number> }; const asked = (all.asked ??= new Map()); const next = (asked.get(campaignId) ?? 0) + 1; asked.set(campaignId, next); const voucher = await ledger.deliveries.poolCode(campaignId, next);',
+      from: "if (voucher) return { result: 'issued', voucher };",
+      to: "const all = globalThis as { asked?: Map<string, number> }; const asked = (all.asked ??= new Map()); const next = (asked.get(campaignId) ?? 0) + 1; asked.set(campaignId, next); const other = await ledger.deliveries.poolCode(campaignId, next); if (other) return { result: 'issued', voucher: other };",
     },
   ],
   /** A delivery is recorded as done, then the message is sent. */

@@ -10,14 +10,16 @@ export interface Failpoint {
   /** Stands in the file exactly once. */
   readonly anchor: string;
   readonly strikes: 'before' | 'after';
+  /** It is passed about once a second at most: the first hit has to do. */
+  readonly seldom?: true;
   /**
    * When it can be reached.
-   *   serving   while a crowd enters; `queued`: only with the queued intake
+   *   serving   while a crowd enters; `direct`, `queued`: only with that intake
    *   import    while voucher codes are imported, before the opening
    *   start     while the server starts on what an earlier kill left
    *   backup    in the process of `doorbuster backup`, while the server serves
    */
-  readonly phase: 'serving' | 'queued' | 'import' | 'start' | 'backup';
+  readonly phase: 'serving' | 'direct' | 'queued' | 'import' | 'start' | 'backup';
 }
 
 const sqlite = '/server/src/ledgers/sqlite';
@@ -59,12 +61,14 @@ export const failpoints = {
     file: `${sqlite}/witness.ts`,
     anchor: 'await rename(draft, this.#path);',
     strikes: 'before',
+    seldom: true,
     phase: 'serving',
   },
   'checkpoint-signed': {
     file: `${sqlite}/store-evidence.ts`,
     anchor: 'this.#checkpoints.set(campaignId,',
     strikes: 'before',
+    seldom: true,
     phase: 'serving',
   },
   'before-answer': {
@@ -72,6 +76,12 @@ export const failpoints = {
     anchor: 'return sendVerdict(',
     strikes: 'before',
     phase: 'serving',
+  },
+  'before-fast-answer': {
+    file: '/server/src/http/member/fast-entries.ts',
+    anchor: 'if (!response.destroyed && !response.headersSent) {',
+    strikes: 'before',
+    phase: 'direct',
   },
 
   // From the commit to the queue.

@@ -5,7 +5,7 @@
  * Half of the cycles are plain kills at a random acknowledgement. The others go round all failpoints and the stop, so that a few dozen cycles reach each.
  */
 import { seededRandom } from '../packages/server/src/cli/demo/random.ts';
-import { type FailpointName, failpointNames, failpointOf } from './failpoints.ts';
+import { type Failpoint, type FailpointName, failpointNames, failpointOf } from './failpoints.ts';
 
 export interface Crowding {
   readonly kind: 'direct' | 'waitlist' | 'survey' | 'queued';
@@ -42,7 +42,6 @@ const crowdings: readonly Crowding[] = [
   { kind: 'survey', members: 100, units: 60, waitlistLimit: 10 },
   { kind: 'queued', members: 90, units: 50, waitlistLimit: 20 },
 ];
-const queued = crowdings[3] as Crowding;
 
 /** Everything that is not a plain kill, in the order in which the cycles go round. */
 const specials: readonly ('stop' | FailpointName)[] = ['stop', ...failpointNames];
@@ -59,16 +58,17 @@ export function planLife(life: number, cycles: number): readonly Plan[] {
 }
 
 function drawPlan(name: string, turn: 'kill' | 'stop' | FailpointName, random: () => number): Plan {
-  const phase = turn === 'kill' || turn === 'stop' ? null : failpointOf(turn).phase;
-  const strikesServing = phase === 'serving' || phase === 'queued';
+  const failpoint = turn === 'kill' || turn === 'stop' ? null : failpointOf(turn);
+  const phase = failpoint?.phase ?? null;
+  const strikesServing = phase === 'serving' || phase === 'direct' || phase === 'queued';
   const isPlain = phase === null || strikesServing;
-  const drawn = crowdings[Math.floor(random() * crowdings.length)] as Crowding;
+  const choice = crowdings.filter(({ kind }) => fits(kind, phase));
   return {
     name,
-    crowding: phase === 'queued' ? queued : drawn,
+    crowding: choice[Math.floor(random() * choice.length)] as Crowding,
     blow: isPlain ? turn : 'kill',
     beside: isPlain || turn === 'kill' || turn === 'stop' ? null : turn,
-    nth: 1 + Math.floor(random() * 3),
+    nth: failpoint?.seldom ? 1 : 1 + Math.floor(random() * 3),
     // A failpoint may be met later than the acknowledgement that arms it.
     blowAt: strikesServing ? 0.02 + 0.2 * random() : 0.02 + 0.6 * random(),
     losesAnswers: random() < 0.25,
@@ -77,6 +77,9 @@ function drawPlan(name: string, turn: 'kill' | 'stop' | FailpointName, random: (
     seed: Math.floor(random() * 2 ** 31),
   };
 }
+
+const fits = (kind: Crowding['kind'], phase: Failpoint['phase'] | null): boolean =>
+  phase === 'direct' ? kind !== 'queued' : phase === 'queued' ? kind === 'queued' : true;
 
 function shuffle<T>(items: readonly T[], random: () => number): T[] {
   const order = [...items];

@@ -53,6 +53,19 @@ export class Crowd {
     return token;
   }
 
+  /** Changes the member's token for a session, as the shop's page does; the session is what they show from then on. */
+  async signIn(member: number): Promise<void> {
+    const response = await this.#connection().request({
+      method: 'POST',
+      path: `/v1/campaigns/${this.#campaignId}/sessions`,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ token: this.token(member) }),
+    });
+    const { session } = (await response.body.json()) as { session?: string };
+    if (session === undefined) this.#fault(`${memberIdOf(member)} got no session: ${response.statusCode}`);
+    else this.#tokens.set(member, session);
+  }
+
   /** One entry request. Null: the connection broke. */
   enter(member: number, headers: Readonly<Record<string, string>> = {}): Promise<KeptAnswer | null> {
     return this.#ask(member, 'POST', 'entries', headers);
