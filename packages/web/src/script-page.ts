@@ -27,6 +27,8 @@ export interface ScriptPage {
   readonly watch: {
     readonly url: string;
     readonly every: number;
+    /** Ask for events first, and poll only where none come: for what changes within seconds, since each reader holds a connection. */
+    readonly events?: true;
     readonly field: 'verdict' | 'status' | 'delivery' | 'state' | 'soldOut' | 'remaining';
     readonly known: readonly unknown[];
   } | null;
@@ -68,11 +70,11 @@ function watched(view: CampaignView): ScriptPage['watch'] {
   const status = statusUrl(view);
   switch (view.state) {
     case 'pending':
-      return { url: mine, every: 1500, field: 'verdict', known: ['pending'] };
+      return { url: mine, every: 1500, events: true, field: 'verdict', known: ['pending', null] };
     case 'won':
       // Ready on this page is not yet sent: the message may still be under way.
       return ['preparing', 'ready'].includes(view.entry.delivery?.state ?? '')
-        ? { url: mine, every: 4000, field: 'delivery', known: ['due', 'sending', 'unknown'] }
+        ? { url: mine, every: 4000, events: true, field: 'delivery', known: ['due', 'sending', 'unknown'] }
         : null;
     case 'waitlisted':
       return { url: mine, every: 30_000, field: 'status', known: ['live'] };

@@ -235,23 +235,46 @@ const send = async (): Promise<void> => {
 
 // --- watching
 
-const watch = ({ url, every, field, known }: NonNullable<ScriptPage['watch']>): void => {
+/** Of `entries/mine` or of the status: what may be watched. */
+interface Told extends Readonly<Record<string, unknown>> {
+  readonly delivery?: { readonly state: string };
+  readonly remaining?: number;
+}
+
+const watch = ({ url, every, events, field, known }: NonNullable<ScriptPage['watch']>): void => {
+  // What the page does not show yet is a page of the server.
+  const take = (told: Told): unknown => {
+    const value = field === 'delivery' ? told.delivery?.state : told[field];
+    if (field !== 'remaining') return known.includes(value) || leave();
+    put(
+      field,
+      told.soldOut ? words.gone : fill(words.unit, told.remaining?.toLocaleString(page.locale) ?? ''),
+    );
+  };
   const look = async (): Promise<unknown> => {
     const answer = document.hidden
       ? undefined
       : await fetch(url, { headers: { accept: 'application/json' } }).catch(() => undefined);
     // A queued entry that was refused: the page says it.
     if ([403, 410].includes(answer?.status ?? 0)) return leave();
-    if (!answer?.ok) return again();
-    const told = await answer.json();
-    const value = field === 'delivery' ? told.delivery?.state : told[field];
-    if (field === 'remaining')
-      put(field, told.soldOut ? words.gone : fill(words.unit, value.toLocaleString(page.locale)));
-    else if (!known.includes(value)) return leave();
+    if (answer?.ok) take(await answer.json());
     again();
   };
   const again = (): unknown => after(around(every), look);
-  again();
+  if (!events) return void again();
+  // The first event comes at once: a proxy that holds it back, a full or stopping server, and it is asked for as ever.
+  const source = new EventSource(url);
+  const poll = (): void => {
+    clearTimeout(silent);
+    source.close();
+    again();
+  };
+  const silent = after(9000, poll);
+  source.onerror = poll;
+  source.addEventListener('entry', ({ data }) => {
+    clearTimeout(silent);
+    take(JSON.parse(data));
+  });
 };
 
 // --- start
