@@ -11,6 +11,7 @@ import { registerDelivery } from './delivery.ts';
 import { registerDemo } from './demo/command.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerMember } from './member.ts';
+import { registerPage } from './page.ts';
 import { registerRehearse } from './rehearse.ts';
 import { registerSecrets } from './secrets.ts';
 import { registerServe } from './serve.ts';
@@ -68,6 +69,7 @@ Data goes to stdout, messages to stderr. NO_COLOR is honoured.
     registerApiKey,
     registerToken,
     registerSecrets,
+    registerPage,
     registerDoctor,
   ])
     register(program, env);
