@@ -1,28 +1,72 @@
-/** The ledger's tables as the common invariants want them, read with SQL of the auditor's own. */
+/** The ledger's tables as the auditor wants them, read with SQL of its own. The lane alone is read by the store: nothing else knows its columns. */
 import type { DatabaseSync } from 'node:sqlite';
 import type {
   DeliverySnapshot,
   EntrySnapshot,
   ExportedBatch,
-  LaneState,
   LedgerSnapshot,
   UnitSnapshot,
   VoucherSnapshot,
 } from '@doorbuster/core';
+import { readLane } from '../packages/server/src/ledgers/sqlite/lane-rows.ts';
+import { Sql } from '../packages/server/src/ledgers/sqlite/sql.ts';
 import type { Vault } from '../packages/server/src/vault.ts';
 
 type Named<T> = T & { readonly campaign: string };
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-export function readSnapshot(
-  db: DatabaseSync,
-  vault: Pick<Vault, 'open'>,
-  lanes: readonly LaneState[],
-): LedgerSnapshot {
+/** A ledger as evidence. `erased` counts by entry: 0 no, 1 personal data gone, 2 the member key too. */
+export interface LedgerEvidence extends LedgerSnapshot {
+  readonly erased: ReadonlyMap<string, number>;
+  /** Deliveries that some message of the outbox tells of. */
+  readonly outbox: readonly { readonly id: string; readonly body: string }[];
+}
+
+export function readEvidence(db: DatabaseSync, vault: Pick<Vault, 'open'>): LedgerEvidence {
   const all = <T>(sql: string): readonly Named<T>[] =>
     db.prepare(sql).all() as unknown as readonly Named<T>[];
-  return { lanes, ...tables(all, vault), batches: batchesOf(all) };
+  const sql = new Sql(db);
+  const lanes = all<{ number: number }>('SELECT campaign AS number, id AS campaign FROM campaigns').flatMap(
+    ({ number, campaign }) => readLane(sql, number, campaign)?.state ?? [],
+  );
+  const bodies = all<{ body: string }>('SELECT body FROM outbox ORDER BY number');
+  return {
+    lanes,
+    ...tables(all, vault),
+    batches: batchesOf(all),
+    erased: new Map(
+      all<{ seq: number; erased: number }>(
+        'SELECT c.id AS campaign, e.seq, e.erased FROM entries e JOIN campaigns c USING (campaign) WHERE e.erased > 0',
+      ).map(({ campaign, seq, erased }) => [`${campaign} ${seq}`, erased]),
+    ),
+    outbox: bodies.map(({ body }) => ({ id: (JSON.parse(body) as { id: string }).id, body })),
+  };
+}
+
+/** Rows that still name a member of a campaign, by table; for those who asked to be forgotten. */
+export function personalRows(db: DatabaseSync, campaignId: string, memberKey: string): readonly string[] {
+  const key = Buffer.from(memberKey, 'hex');
+  const found: string[] = [];
+  const look = (what: string, text: string): void => {
+    const row = db.prepare(text).get(campaignId, key) as { n: number };
+    if (row.n > 0) found.push(what);
+  };
+  const here = '(SELECT campaign FROM campaigns WHERE id = ?1)';
+  look(
+    'registrations',
+    `SELECT count(*) AS n FROM registrations WHERE campaign = ${here} AND member_key = ?2`,
+  );
+  for (const table of ['members', 'staged_members'])
+    look(
+      table,
+      `SELECT count(*) AS n FROM ${table} WHERE member_key = ?2 AND import IN (SELECT import FROM imports WHERE campaign = ${here})`,
+    );
+  look(
+    'entries',
+    `SELECT count(*) AS n FROM entries WHERE campaign = ${here} AND member_key = ?2 AND (salt IS NOT NULL OR answers IS NOT NULL OR erased = 0)`,
+  );
+  return found;
 }
 
 type All = <T>(sql: string) => readonly Named<T>[];

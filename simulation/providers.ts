@@ -1,5 +1,5 @@
 /**
- * The far ends of fulfilment, simulated: voucher providers of two classes and one messenger. They break as real ones do (a refusal, silence with
+ * The far ends of fulfilment, simulated: voucher providers of three classes and two messengers. They break as real ones do (a refusal, silence with
  * the request done, silence with it lost, silence with it landing late) and keep the books that the auditor reads afterwards: which vouchers
  * they issued, which messages arrived.
  *
@@ -13,8 +13,9 @@ import type {
   VoucherRequest,
   VoucherSource,
 } from '../packages/server/src/fulfilment/voucher-source.ts';
+import type { CallFault } from './fault-kinds.ts';
 import type { Seeded } from './seeded.ts';
-import type { FaultKind, World } from './world.ts';
+import type { World } from './world.ts';
 
 export interface IssuedVoucher {
   readonly campaignId: string;
@@ -29,6 +30,8 @@ export interface ArrivedMessage {
   readonly code: string;
   /** Observer's time. */
   readonly at: number;
+  /** When it was handed to the messenger. */
+  readonly askedAt: number;
 }
 
 export const longestFlightMs = 5_000;
@@ -36,9 +39,24 @@ type Fate = 'done' | 'refused' | 'silent-done' | 'silent-lost' | 'silent-late';
 
 export class ProviderBooks {
   readonly issued: IssuedVoucher[] = [];
-  readonly messages: ArrivedMessage[] = [];
+  messages: ArrivedMessage[] = [];
   readonly #byId = new Map<string, IssuedVoucher[]>();
   readonly #cancelled = new Set<string>();
+  /** Spans of time whose ledger is gone: what was asked for in them belongs to nobody. */
+  readonly #gone: { readonly from: number; readonly to: number }[] = [];
+  /** Told of every message before it leaves. */
+  onSending: (campaignId: string, seq: number) => void = () => {};
+
+  arrive(message: ArrivedMessage): void {
+    const { askedAt } = message;
+    if (!this.#gone.some(({ from, to }) => askedAt >= from && askedAt <= to)) this.messages.push(message);
+  }
+
+  /** A backup of `since` was put back just now. */
+  forgetMessages(since: number, now: number): void {
+    this.#gone.push({ from: since, to: now });
+    this.messages = this.messages.filter(({ askedAt }) => askedAt < since);
+  }
 
   of(transactionId: string): readonly IssuedVoucher[] {
     return this.#byId.get(transactionId) ?? [];
@@ -63,7 +81,7 @@ export class ProviderBooks {
 export function simulatedSource(
   world: World,
   books: ProviderBooks,
-  sourceClass: 'idempotent' | 'queryable',
+  sourceClass: 'idempotent' | 'queryable' | 'neither',
   random: Seeded,
 ): VoucherSource {
   /** Null: the id is dead. */
@@ -79,7 +97,7 @@ export function simulatedSource(
     if (fateOf(world, random, 'provider-time-out', null) !== 'done') return silence(request.signal);
     return answer();
   };
-  return {
+  const source: VoucherSource = {
     name: sourceClass,
     sourceClass,
     longestFlightMs,
@@ -99,6 +117,12 @@ export function simulatedSource(
         return { result: 'refused', errorCode: 'dead-id', detail: 'cancelled', permanent: false };
       return { result: 'issued', voucher: { code: voucher.code } };
     },
+    check: async () => [],
+  };
+  // Of a source of class `neither` nothing can be asked and nothing cancelled.
+  if (sourceClass === 'neither') return source;
+  return {
+    ...source,
     async query(request): Promise<QueryResult> {
       const found = await ask(request, () => books.of(request.transactionId)[0]);
       if (found === 'silence') return { result: 'unknown', detail: 'no answer' };
@@ -114,31 +138,33 @@ export function simulatedSource(
       if (found === 'silence') return { result: 'unknown', detail: 'no answer' };
       return found ? { result: 'issued', voucher: { code: found.code } } : { result: 'cancelled' };
     },
-    check: async () => [],
   };
 }
 
-export function simulatedMessenger(world: World, books: ProviderBooks, random: Seeded): Messenger {
-  const arrive = ({ campaignId, deliveryId, contact, voucher }: OutgoingMessage): void => {
-    books.messages.push({
-      campaignId,
-      deliveryId,
-      email: contact.email ?? '',
-      code: voucher.code,
-      at: world.now,
-    });
-    world.note('message', deliveryId, contact.email ?? '', voucher.code);
+export function simulatedMessenger(
+  world: World,
+  books: ProviderBooks,
+  name: 'mail' | 'sms',
+  random: Seeded,
+): Messenger {
+  const arrive = ({ campaignId, deliveryId, contact, voucher }: OutgoingMessage, askedAt: number): void => {
+    const email = contact.email ?? '';
+    books.arrive({ campaignId, deliveryId, email, code: voucher.code, at: world.now, askedAt });
+    world.note('message', name, deliveryId, email, voucher.code);
   };
   return {
-    name: 'mail',
+    name,
     canReach: ({ email }) => email !== undefined,
     async send(message): Promise<SendResult> {
+      const askedAt = world.now;
+      books.onSending(message.campaignId, seqOf(message.deliveryId));
       const fate = fateOf(world, random, 'messenger-time-out', 'messenger-refusal');
       await world.delay(random.integer(2, 80));
       if (fate === 'refused')
         return { result: 'refused', errorCode: 'greylisted', detail: 'try later', permanent: false };
-      if (fate === 'done' || fate === 'silent-done') arrive(message);
-      if (fate === 'silent-late') world.after(random.integer(100, longestFlightMs), () => arrive(message));
+      if (fate === 'done' || fate === 'silent-done') arrive(message, askedAt);
+      if (fate === 'silent-late')
+        world.after(random.integer(100, longestFlightMs), () => arrive(message, askedAt));
       if (fate === 'done') return { result: 'sent' };
       await silence(message.signal);
       return { result: 'unknown', errorCode: 'timeout', detail: 'no answer' };
@@ -148,13 +174,19 @@ export function simulatedMessenger(world: World, books: ProviderBooks, random: S
   };
 }
 
-function fateOf(world: World, random: Seeded, silent: FaultKind, refusal: FaultKind | null): Fate {
-  const drawn = random.share() / world.storm(silent);
-  if (!world.faulty || drawn > 1) return 'done';
-  if (drawn < 0.3 && refusal !== null) {
+/** `<campaign>.<seq>.<unit>` */
+function seqOf(deliveryId: string): number {
+  return Number(deliveryId.split('.').at(-2));
+}
+
+function fateOf(world: World, random: Seeded, silent: CallFault, refusal: CallFault | null): Fate {
+  const drawn = random.share();
+  const refused = refusal === null ? 0 : world.storm(refusal) * 0.4;
+  if (refusal !== null && drawn < refused) {
     world.fault(refusal);
     return 'refused';
   }
+  if (drawn >= refused + world.storm(silent) * 0.8) return 'done';
   const fate = random.pick(['silent-done', 'silent-lost', 'silent-late'] as const);
   world.fault(silent, fate);
   return fate;

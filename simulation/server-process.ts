@@ -6,7 +6,7 @@
  * There are two groups of fulfilment workers on one ledger, as two processes would have, so that one can be stopped past its leases.
  */
 import type { DatabaseSync } from 'node:sqlite';
-import type { MemberKey } from '@doorbuster/core';
+import type { MemberKey, SurveyAnswers } from '@doorbuster/core';
 import {
   type Bus,
   type CancelTimer,
@@ -16,13 +16,19 @@ import {
   createRelay,
   silentLog,
 } from '@doorbuster/messaging';
-import { embeddedEngineOn, openInProcessWriter, type Writer } from '@doorbuster/messaging/engines/embedded';
-import type { Submission, SubmissionAnswer } from '../packages/server/src/admission/admission.ts';
+import {
+  embeddedEngineOn,
+  openInProcessWriter,
+  type TurnReply,
+  type Writer,
+} from '@doorbuster/messaging/engines/embedded';
+import type { SubmissionAnswer } from '../packages/server/src/admission/admission.ts';
 import { createAdmission, type RunningAdmission } from '../packages/server/src/admission/create-admission.ts';
 import { createEntryQueue } from '../packages/server/src/admission/entry-queue.ts';
 import { createMemoryTurnstile } from '../packages/server/src/admission/turnstile.ts';
 import { startTimekeeper } from '../packages/server/src/campaign/timekeeper.ts';
 import type { MessengerSetting, SourceSetting } from '../packages/server/src/fulfilment/providers.ts';
+import { createReconciliation } from '../packages/server/src/fulfilment/reconcile.ts';
 import { createPoolSource } from '../packages/server/src/fulfilment/voucher-sources/pool.ts';
 import { createFulfilment } from '../packages/server/src/fulfilment/workers.ts';
 import type { Ledger, MemberEntry } from '../packages/server/src/ledger.ts';
@@ -30,85 +36,80 @@ import {
   type InProcessLedger,
   openInProcessLedger,
 } from '../packages/server/src/ledgers/sqlite/in-process.ts';
-import { createCampaignBook } from '../packages/server/src/live/campaign-book.ts';
+import { migrate } from '../packages/server/src/ledgers/sqlite/schema.ts';
+import { type CampaignBook, createCampaignBook } from '../packages/server/src/live/campaign-book.ts';
 import type { Metrics } from '../packages/server/src/live/metrics.ts';
 import { deliveryRequested, entrySubmitted } from '../packages/server/src/messages.ts';
-import type { SigningKey } from '../packages/server/src/secrets.ts';
-import { Vault } from '../packages/server/src/vault.ts';
-import type { CommitWatch } from './commit-watch.ts';
-import type { Defect } from './defects.ts';
-import type { Disk } from './disk.ts';
+import { startPeriodic } from '../packages/server/src/periodic.ts';
+import type { Vault } from '../packages/server/src/vault.ts';
+import { HandOutFaults, unreliableForward, unreliableQueue } from './bus-faults.ts';
+import { DeliveryWatch } from './coverage.ts';
+import type { CrashPoint, Machine } from './machine.ts';
 import { Pausable } from './pausable.ts';
-import { type ProviderBooks, simulatedMessenger, simulatedSource } from './providers.ts';
+import { simulatedMessenger, simulatedSource } from './providers.ts';
 import type { Seeded } from './seeded.ts';
-import type { World } from './world.ts';
+import { prepareTally, startTally } from './tally.ts';
 
-/** What stays when a process goes. */
-export interface Machine {
-  readonly world: World;
-  readonly disk: Disk;
-  readonly books: ProviderBooks;
-  readonly commits: CommitWatch;
-  readonly master: Uint8Array;
-  readonly signingKeys: readonly SigningKey[];
-  readonly defect: Defect;
-  /** Extra time of every transaction while the writer is slow, ms. */
-  writerDelayMs: number;
-  /** What happens at the next transaction of the ledger; null: nothing. */
-  atNextCommit: 'crash-before-commit' | 'lost-commit-reply' | null;
-}
-
+/** Longer than a provider's call with its time-out, short enough to end within a run. */
+const leaseMs = 16_000;
+const sweepMs = 3_000;
+const reconcileEveryMs = 15_000;
 const providerLimits = { timeoutMs: 3_000, breakerMinimumCalls: 1_000 };
 const open = { perSecond: 1_000, burst: 1_000 };
+/** Share of the tally's transactions that its own file refuses. */
+const tallyBusy = 0.03;
 
 export class ServerProcess {
-  readonly ledger: Ledger;
+  readonly ledger: InProcessLedger;
   readonly vault: Vault;
   readonly workers: readonly Pausable[] = [new Pausable(), new Pausable()];
   readonly started: Promise<void>;
   /** Resolves once this life is over. */
   readonly killed: Promise<void>;
+  readonly db: DatabaseSync;
   readonly #machine: Machine;
   readonly #random: Seeded;
-  readonly #db: DatabaseSync;
-  readonly #inner: InProcessLedger;
   readonly #clock: Clock;
   readonly #bootedAt: number;
   readonly #timers = new Set<CancelTimer>();
   readonly #bus: Bus;
+  readonly #campaigns: CampaignBook;
   readonly #admission: RunningAdmission;
+  readonly #handOuts: HandOutFaults;
+  readonly #watch: DeliveryWatch;
   readonly #onKilled = new Set<() => void>();
   #alive = true;
   #announceEnd: () => void = () => {};
 
   constructor(machine: Machine, life: number) {
-    const { world, disk, defect } = machine;
+    const { world, disk } = machine;
     this.#machine = machine;
     this.#random = world.random(`process ${life}`);
     this.#bootedAt = world.now;
     this.#clock = this.#processClock();
-    this.#db = disk.open('ledger');
-    this.#inner = openInProcessLedger({
-      db: this.#db,
+    this.#handOuts = new HandOutFaults(world, world.random(`hand-outs ${life}`));
+    this.#watch = new DeliveryWatch(world.coverage);
+    this.db = disk.open('ledger', migrate);
+    this.ledger = openInProcessLedger({
+      db: this.db,
       master: machine.master,
       signingKeys: machine.signingKeys,
-      clock: defect.ledgerClock(this.#clock),
+      clock: this.#clock,
       randomness: world.random(`ledger ${life}`),
       schedule: (run) => this.#transaction(run),
       fatal: (error) => {
         throw error;
       },
     });
-    machine.commits.attach(this.#db);
-    this.ledger = defect.ledger(this.#inner);
-    this.vault = new Vault(machine.master);
+    machine.commits.attach(this.db);
+    this.vault = machine.vault;
     this.#bus = this.#openBus(life);
-    const campaigns = createCampaignBook(this.ledger.campaigns, this.#clock);
+    this.#campaigns = createCampaignBook(this.ledger.campaigns, this.#clock);
     this.#admission = createAdmission({
       ledger: this.ledger.admission,
-      campaigns,
+      campaigns: this.#campaigns,
       turnstile: createMemoryTurnstile(this.#clock, { address: open, member: open }),
-      queue: defect.queue(createEntryQueue(this.#bus)),
+      queue: unreliableQueue(world, createEntryQueue(this.#bus), world.random(`queue ${life}`)),
       vault: this.vault,
       clock: this.#clock,
       randomness: world.random(`admission ${life}`),
@@ -126,9 +127,17 @@ export class ServerProcess {
     return this.#alive;
   }
 
-  /** One request of a member. Rejects with `ConnectionLost` when the process goes before it has answered. */
-  submit(campaignId: string, submission: Submission): Promise<SubmissionAnswer> {
-    return this.call(() => this.#admission.submit(campaignId, submission));
+  /** One request of a member, as the HTTP layer passes it on. Rejects with `ConnectionLost` when the process goes before it has answered. */
+  enter(campaignId: string, memberKey: MemberKey, given: SurveyAnswers | null): Promise<SubmissionAnswer> {
+    return this.call(async () => {
+      const campaign = this.#campaigns.peek(campaignId) ?? (await this.#campaigns.find(campaignId));
+      const checked = campaign?.survey
+        ? campaign.survey.check(given ?? {})
+        : { ok: true as const, answers: null, screenedOut: false };
+      if (!checked.ok) throw new Error(`the crowd answers what is asked: ${JSON.stringify(checked.faults)}`);
+      const { answers, screenedOut } = checked;
+      return this.#admission.submit(campaignId, { memberKey, answers, screenedOut });
+    });
   }
 
   /** `entries/mine`. */
@@ -146,16 +155,15 @@ export class ServerProcess {
     return new Promise((resolve, reject) => {
       const lost = (): void => reject(new ConnectionLost());
       this.#onKilled.add(lost);
-      const forget = (): void => void this.#onKilled.delete(lost);
+      const leave = (tell: () => void): void => {
+        this.#onKilled.delete(lost);
+        if (!this.#alive) return;
+        if (this.#crosses('answer')) return lost();
+        tell();
+      };
       ask().then(
-        (value) => {
-          forget();
-          if (this.#alive) resolve(value);
-        },
-        (error: unknown) => {
-          forget();
-          if (this.#alive) reject(error);
-        },
+        (value) => leave(() => resolve(value)),
+        (error: unknown) => leave(() => reject(error)),
       );
     });
   }
@@ -172,37 +180,43 @@ export class ServerProcess {
     setImmediate(() => idle.forEach((db) => db.close()));
   }
 
-  verify(): ReturnType<Ledger['verify']> {
-    return this.#inner.verify();
-  }
-
-  get db(): DatabaseSync {
-    return this.#db;
-  }
-
   async #start(life: number): Promise<void> {
-    const { world, defect } = this.#machine;
+    const { world, lostMessages } = this.#machine;
     const doorbells = world.random(`doorbell ${life}`).integer(0, 1);
     this.workers.forEach((worker, i) => this.#startFulfilment(worker, i === doorbells, `${life}.${i}`));
+    this.#startTally();
     await this.#bus.start();
-    const relay = createRelay({ source: this.#inner.outbox, bus: this.#bus, clock: this.#clock });
-    this.#inner.onOutbox(() => relay.wake());
+    const forward = unreliableForward(world, this.#bus, lostMessages, world.random(`relay ${life}`));
+    const relay = createRelay({ source: this.ledger.outbox, bus: forward, clock: this.#clock });
+    this.ledger.onOutbox(() => relay.wake());
     relay.start();
     const page = await this.ledger.campaigns.list({ limit: 200 });
     const running = page.items.filter((campaign) => campaign.lane !== null && campaign.state !== 'closed');
     await this.#admission.start(running.map((campaign) => campaign.id));
-    startTimekeeper(this.ledger.campaigns, defect.ledgerClock(this.#clock), () => {});
+    startTimekeeper(this.ledger.campaigns, this.#clock, () => {});
+    const reconciliation = createReconciliation({
+      ledger: this.ledger,
+      bus: this.#bus,
+      clock: this.#clock,
+      log: silentLog,
+    });
+    startPeriodic(
+      this.#clock,
+      reconcileEveryMs,
+      async () => void (await reconciliation.runScheduled()),
+      () => {},
+    );
   }
 
   #startFulfilment(worker: Pausable, doorbells: boolean, name: string): void {
-    const { world, defect } = this.#machine;
-    const deliveries = worker.holding(defect.deliveries(this.ledger.deliveries));
+    const { world } = this.#machine;
+    const deliveries = worker.holding(this.#watch.watch(this.ledger.deliveries));
     const clock = worker.clock(this.#clock);
     const deaf = { subscribe: () => ({ started: Promise.resolve(), stop: async () => {} }) };
     createFulfilment({
       ledger: { deliveries },
       bus: doorbells ? this.#bus : (deaf as Pick<Bus, 'subscribe'>),
-      vault: defect.transactionIds(this.vault),
+      vault: this.vault,
       sources: this.#sources(worker, deliveries, name),
       messengers: this.#messengers(worker, name),
       pageUrl: (campaignId) => `https://shop.example/c/${campaignId}`,
@@ -211,20 +225,19 @@ export class ServerProcess {
       log: silentLog,
       limits: {
         concurrency: 8,
-        leaseMs: defect.trustedLeaseMs,
-        sweepMs: 1_000,
+        leaseMs,
+        sweepMs,
         attemptsPerProvider: 8,
-        backoff: { firstMs: 500, maxMs: 6_000 },
+        backoff: { firstMs: 500, maxMs: 5_000 },
       },
     }).start();
   }
 
   #sources(worker: Pausable, deliveries: Ledger['deliveries'], name: string): readonly SourceSetting[] {
-    const { world, books, defect } = this.#machine;
-    const remote = (['idempotent', 'queryable'] as const).map((sourceClass) => {
-      const random = world.random(`source ${name} ${sourceClass}`);
-      return defect.source(simulatedSource(world, books, sourceClass, random));
-    });
+    const { world, books } = this.#machine;
+    const remote = (['idempotent', 'queryable', 'neither'] as const).map((sourceClass) =>
+      simulatedSource(world, books, sourceClass, world.random(`source ${name} ${sourceClass}`)),
+    );
     const all = [createPoolSource({ deliveries, campaigns: this.ledger.campaigns }), ...remote];
     return all.map((source) => ({
       source: worker.holding(this.#reaching(source), true),
@@ -233,26 +246,69 @@ export class ServerProcess {
   }
 
   #messengers(worker: Pausable, name: string): readonly MessengerSetting[] {
-    const { world, books, defect } = this.#machine;
-    const mail = defect.messenger(simulatedMessenger(world, books, world.random(`messenger ${name}`)));
-    return [{ messenger: worker.holding(this.#reaching(mail), true), limits: providerLimits }];
+    const { world, books } = this.#machine;
+    return (['mail', 'sms'] as const).map((carrier) => {
+      const messenger = simulatedMessenger(world, books, carrier, world.random(`${carrier} ${name}`));
+      return { messenger: worker.holding(this.#reaching(messenger), true), limits: providerLimits };
+    });
   }
 
-  /** Calls of a dead process go nowhere. */
+  #startTally(): void {
+    const { world, disk } = this.#machine;
+    const db = disk.open('tally', prepareTally);
+    startTally(this.#bus, db, this.#clock, async (transaction) => {
+      await this.#pause(this.#random.integer(0, 2));
+      if (!this.#alive || this.#crosses('tally')) return this.#never();
+      db.exec('BEGIN IMMEDIATE');
+      transaction();
+      if (this.#crosses('tally-inside')) return this.#never();
+      if (world.faulty && this.#random.chance(tallyBusy)) {
+        db.exec('ROLLBACK');
+        throw new Error('the file is busy');
+      }
+      db.exec('COMMIT');
+      await this.#pause(this.#random.integer(0, 2));
+    });
+  }
+
+  /** Calls of a dead process go nowhere; the answer of a provider may find its caller dead. */
   #reaching<T extends object>(port: T): T {
     return new Proxy(port, {
       get: (target, name) => {
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== 'function') return value;
-        return (...args: unknown[]): unknown =>
-          this.#alive ? Reflect.apply(value, target, args) : new Promise(() => {});
+        return (...args: unknown[]): unknown => {
+          if (!this.#alive || (this.#isCall(name) && this.#crosses('provider-asked'))) return this.#never();
+          const answer: unknown = Reflect.apply(value, target, args);
+          if (!(answer instanceof Promise) || !this.#isCall(name)) return answer;
+          return answer.then((told: unknown) =>
+            !this.#alive || this.#crosses('provider-answered') ? this.#never() : told,
+          );
+        };
       },
     });
   }
 
+  #isCall(name: string | symbol): boolean {
+    return name === 'issue' || name === 'query' || name === 'cancel' || name === 'send';
+  }
+
+  #never<T>(): Promise<T> {
+    return new Promise(() => {});
+  }
+
+  /** True when the process ended right here. */
+  #crosses(point: CrashPoint): boolean {
+    if (!this.#alive || !this.#machine.crash.strikes(point)) return false;
+    this.#machine.world.fault('crash', point);
+    this.kill();
+    return true;
+  }
+
   #transaction(run: () => void): void {
     const machine = this.#machine;
-    const wait = this.#random.integer(0, 4) + machine.writerDelayMs;
+    const stuck = Math.max(0, machine.stuckUntil - machine.world.now);
+    const wait = this.#random.integer(0, 4) + machine.writerDelayMs + stuck;
     this.#clock.setTimer(wait, () => {
       const fault = machine.atNextCommit;
       machine.atNextCommit = null;
@@ -260,7 +316,6 @@ export class ServerProcess {
         machine.world.fault(fault);
         return this.kill();
       }
-      machine.disk.beforeCommit('ledger');
       run();
       machine.commits.look();
       if (fault !== 'lost-commit-reply') return;
@@ -271,8 +326,9 @@ export class ServerProcess {
 
   #openBus(life: number): Bus {
     const { world, disk } = this.#machine;
+    const prepare = (db: DatabaseSync): void => void openInProcessWriter(db);
     const bus = createBus({
-      engine: embeddedEngineOn(async () => this.#writer(openInProcessWriter(disk.open('bus')))),
+      engine: embeddedEngineOn(async () => this.#writer(openInProcessWriter(disk.open('bus', prepare)))),
       source: '/doorbuster',
       clock: this.#clock,
       ids: createIds(this.#clock, world.random(`ids ${life}`)),
@@ -292,14 +348,17 @@ export class ServerProcess {
       durability: writer.durability,
       run: (turn) => {
         const asked = this.#pause(this.#random.integer(0, 2));
-        const reply = last.then(async () => {
+        const before = last;
+        const answered = async (): Promise<TurnReply> => {
+          await before;
           await asked;
-          if (!this.#alive) return new Promise<never>(() => {});
-          this.#machine.disk.beforeCommit('bus');
+          if (!this.#alive || this.#crosses('bus-asked')) return this.#never<never>();
           const done = await writer.run(turn);
+          if (this.#crosses('bus-answered')) return this.#never<never>();
           await this.#pause(this.#random.integer(0, 2));
-          return done;
-        });
+          return this.#handOuts.pass(done);
+        };
+        const reply = answered();
         last = reply;
         return reply;
       },

@@ -1,47 +1,33 @@
 /**
- * The world of one seed: one manual clock that moves from timer to timer, the trace, and the count of faults. Production code runs in it
- * unchanged: everything it waits for is a timer here or a promise that a timer settles.
- *
- * Between two timers all promise jobs run to their end (one turn of Node's event loop), so the order of everything follows from the seed.
+ * The world of one seed: the clock, the trace, one stream of randomness per part, the count of faults and of what was reached. Production code
+ * runs in it unchanged: everything it waits for is a timer here or a promise that a timer settles.
  */
-import { createHash } from 'node:crypto';
-import { createManualClock, type ManualClock } from '@doorbuster/messaging';
+import { hash } from 'node:crypto';
+import { SimulatedClock } from './clock.ts';
+import { Coverage } from './coverage.ts';
+import { type CallFault, type FaultKind, faultKinds } from './fault-kinds.ts';
 import { Seeded } from './seeded.ts';
-
-export const faultKinds = [
-  'crash',
-  'crash-before-commit',
-  'lost-commit-reply',
-  'slow-writer',
-  'disk-full',
-  'paused-worker',
-  'clock-step',
-  'lost-answer',
-  'provider-refusal',
-  'provider-time-out',
-  'messenger-refusal',
-  'messenger-time-out',
-] as const;
-export type FaultKind = (typeof faultKinds)[number];
-
-/** Lines kept for the report of a violation. */
-const keptLines = 400;
 
 export class World {
   readonly seed: string;
-  readonly clock: ManualClock;
+  readonly clock: SimulatedClock;
+  readonly coverage = new Coverage();
   readonly faults = new Map<FaultKind, number>();
   /** False before the start and once the calm began: then nothing breaks. */
   faulty = false;
+  /** Faults of calls that are left out of this run: for shortening a history. */
+  readonly #without: ReadonlySet<FaultKind>;
   readonly #root: Seeded;
   readonly #storms = new Map<FaultKind, number>();
-  readonly #hash = createHash('sha256');
-  #lines: string[] = [];
+  readonly #lines: string[] = [];
+  /** The phases of the lanes now, for the coverage of faults by phase. */
+  phases: () => readonly string[] = () => [];
 
-  constructor(seed: string) {
+  constructor(seed: string, without: ReadonlySet<FaultKind> = new Set()) {
     this.seed = seed;
+    this.#without = without;
     this.#root = new Seeded(seed);
-    this.clock = createManualClock(Date.UTC(2027, 0, 4, 0, 59, 0));
+    this.clock = new SimulatedClock(Date.UTC(2027, 0, 4, 0, 59, 0));
   }
 
   random(name: string): Seeded {
@@ -61,8 +47,9 @@ export class World {
     return new Promise((resolve) => void this.clock.setTimer(ms, resolve));
   }
 
-  /** Share of the calls to this far end that go wrong in this run: mostly few, sometimes most. */
-  storm(kind: FaultKind): number {
+  /** Share of the calls to this far end that go wrong in this run: mostly few, sometimes most, none in the calm. */
+  storm(kind: CallFault): number {
+    if (!this.faulty || this.#without.has(kind)) return 0;
     let share = this.#storms.get(kind);
     if (share === undefined) {
       const random = this.random(`storm ${kind}`);
@@ -74,41 +61,26 @@ export class World {
 
   /** One line of the trace: what was seen from outside, never a secret or an object's address. */
   note(what: string, ...details: readonly (string | number | boolean | null)[]): void {
-    const line = `${this.now.toFixed(3)} ${what} ${details.join(' ')}`;
-    this.#hash.update(line).update('\n');
-    this.#lines.push(line);
-    if (this.#lines.length > 2 * keptLines) this.#lines = this.#lines.slice(-keptLines);
+    this.#lines.push(`${this.now.toFixed(3)} ${what} ${details.join(' ')}`);
   }
 
   fault(kind: FaultKind, ...details: readonly (string | number)[]): void {
     this.faults.set(kind, (this.faults.get(kind) ?? 0) + 1);
+    for (const phase of this.phases()) this.coverage.see('fault', `${kind} while ${phase}`);
     this.note(`FAULT ${kind}`, ...details);
   }
 
+  get faultCount(): number {
+    let sum = 0;
+    for (const kind of faultKinds) sum += this.faults.get(kind) ?? 0;
+    return sum;
+  }
+
   traceHash(): string {
-    return this.#hash.copy().digest('hex');
+    return hash('sha256', this.#lines.join('\n'));
   }
 
-  /** The newest lines of the trace. */
   history(): readonly string[] {
-    return this.#lines.slice(-keptLines);
+    return this.#lines;
   }
-
-  async runUntil(end: number): Promise<void> {
-    for (;;) {
-      await settled();
-      const next = this.clock.nextTimerAt();
-      if (next === undefined || next > end) break;
-      this.clock.advance(Math.max(0, next - this.now));
-      // Adding a difference may fall short of the timer by the last bit.
-      if (this.clock.nextTimerAt() === next) this.clock.advance(0.001);
-    }
-    this.clock.advance(Math.max(0, end - this.now));
-    await settled();
-  }
-}
-
-/** Resolves when every promise job that could run has run. */
-export function settled(): Promise<void> {
-  return new Promise((resolve) => void setImmediate(resolve));
 }
