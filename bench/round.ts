@@ -64,7 +64,7 @@ export interface Run extends Measured {
 /** With less than this left, the generator may be what bounds a run. */
 const mostGenerator = 0.85;
 /** What everybody else, the kernel's own threads among them, may take of one core. */
-const mostOthers = 0.25;
+export const mostOthers = 0.25;
 const mostSteal = 0.05;
 const mailsPerSecond = 10_000;
 const settledMs = 300;
