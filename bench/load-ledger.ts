@@ -99,10 +99,10 @@ async function relay({ outbox }: Ledger, over: () => boolean): Promise<void> {
 function costOf(elapsedMs: number, before: ProcessCpu | null, after: ProcessCpu | null): LoadCost {
   const each = (ms: number | null): number | null =>
     ms === null ? null : Math.round((ms * 100_000) / options.entries) / 100;
-  const writer = after?.writer == null || before?.writer == null ? null : after.writer - before.writer;
+  const [began, ended] = [before?.writer ?? null, after?.writer ?? null];
   return {
     time: each(elapsedMs) ?? 0,
     cpu: each(after && before ? after.total - before.total : null),
-    writerCpu: each(writer),
+    writerCpu: each(began === null || ended === null ? null : ended - began),
   };
 }
