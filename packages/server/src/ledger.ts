@@ -230,6 +230,8 @@ export interface ClaimedDelivery {
   /** How long ago the unanswered voucher request went out, on the authority's clock, at the time of the claim. ms */
   readonly voucherRequestedMsAgo: number | null;
   readonly voucher: Voucher | null;
+  /** The imported code of its unit, where the campaign's source is the pool and the unit has no voucher yet: spares a question. */
+  readonly poolCode: Voucher | null;
   readonly messageState: MessageState;
   /** How often the message was handed to a messenger with an unknown result. */
   readonly unknownSendings: number;
@@ -244,8 +246,8 @@ export type DeliveryStep =
   | { readonly step: 'voucher-issued'; readonly voucher: Voucher }
   /** The provider confirmed that the transaction id is dead: generation + 1, voucher none. */
   | { readonly step: 'voucher-cancelled' }
-  /** Marks the voucher as shown, durably, before a messenger may carry it. */
-  | { readonly step: 'message-sending'; readonly messenger: string };
+  /** Marks the voucher as shown, durably, before a messenger may carry it. `issued`: the voucher itself, when it is recorded only now. */
+  | { readonly step: 'message-sending'; readonly messenger: string; readonly issued?: Voucher };
 
 export type DeliveryResult =
   | { readonly result: 'delivered'; readonly messenger: string }

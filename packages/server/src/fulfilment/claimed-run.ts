@@ -4,7 +4,7 @@
  */
 import { type Clock, pause } from '@doorbuster/messaging';
 import { OperationalError } from '../errors.ts';
-import type { ClaimedDelivery, DeliveryLedger, DeliveryResult, DeliveryStep } from '../ledger.ts';
+import type { ClaimedDelivery, DeliveryLedger, DeliveryResult, DeliveryStep, Voucher } from '../ledger.ts';
 import type { Randomness } from '../randomness.ts';
 import { type BackoffPolicy, backoffMs } from './backoff.ts';
 import type { Messenger } from './messenger.ts';
@@ -59,6 +59,8 @@ const LEDGER_BACKOFF: BackoffPolicy = { firstMs: 50, maxMs: 1_000 };
 export class ClaimedRun {
   readonly ports: SagaPorts;
   readonly delivery: ClaimedDelivery;
+  /** A voucher that is recorded with the next step, or with the result: nothing outside the ledger knows of it. */
+  #unrecorded: Voucher | null = null;
   /** On the monotonic clock: a process that slept through its lease must not call anyone, whatever the wall clock says. */
   readonly #leaseEndsAt: number;
 
@@ -103,13 +105,39 @@ export class ClaimedRun {
     return passage as GateResult<T>;
   }
 
-  progress(step: DeliveryStep): Promise<boolean> {
-    return this.#persist(() =>
-      this.ports.deliveries.progress(this.delivery.deliveryId, this.delivery.fence, step),
+  /** One passage of a question that the ledger itself has answered: no provider is called, so there is none to protect. */
+  async passWithin<T extends { readonly result: string }>(
+    name: string,
+    make: () => Promise<T>,
+  ): Promise<Passage<T>> {
+    const { clock, observe } = this.ports;
+    const startedAt = clock.monotonic();
+    const value = await make();
+    const ms = clock.monotonic() - startedAt;
+    observe({ event: 'called', provider: name, call: 'issue', outcome: value.result, ms });
+    return { kind: 'done', value };
+  }
+
+  /** The voucher will be in the next record: of the sending, or of the result. */
+  recordLater(voucher: Voucher): void {
+    this.#unrecorded = voucher;
+  }
+
+  async progress(step: DeliveryStep): Promise<boolean> {
+    const issued = step.step === 'message-sending' ? this.#unrecorded : null;
+    const record = issued === null ? step : { ...step, issued };
+    const { deliveryId, fence } = this.delivery;
+    const ours = await this.#persist(() =>
+      this.ports.deliveries.progress(deliveryId, fence, record as DeliveryStep),
     );
+    if (issued !== null && ours) this.#unrecorded = null;
+    return ours;
   }
 
   async settle(result: DeliveryResult): Promise<Run> {
+    const voucher = this.#unrecorded;
+    if (voucher !== null && !(await this.progress({ step: 'voucher-issued', voucher })))
+      return { outcome: 'lost' };
     const ours = await this.#persist(() =>
       this.ports.deliveries.settle(this.delivery.deliveryId, this.delivery.fence, result),
     );

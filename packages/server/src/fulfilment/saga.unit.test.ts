@@ -41,6 +41,7 @@ const base: ClaimedDelivery = {
   voucherState: 'none',
   voucherRequestedMsAgo: null,
   voucher: null,
+  poolCode: null,
   messageState: 'none',
   unknownSendings: 0,
   messengerIndex: 0,
@@ -63,6 +64,9 @@ const refusedForGood = {
   detail: 'never',
   permanent: true,
 } as const;
+
+const recordOf = (step: DeliveryStep): string =>
+  'issued' in step ? `voucher ${step.issued?.code} and ${step.step}` : step.step;
 
 interface Script {
   readonly claim?: Partial<ClaimedDelivery>;
@@ -115,7 +119,7 @@ function play(script: Script) {
     deliveries: {
       claim: async () => ({ ...base, ...script.claim }),
       progress: async (_id, fence, step) =>
-        after(log.push(`${step.step} @${fence}`), script.lostAt !== step.step),
+        after(log.push(`${recordOf(step)} @${fence}`), script.lostAt !== step.step),
       settle: async (_id, fence, settled) => {
         log.push(`settle ${settled.result} @${fence}`);
         result = settled;
@@ -181,6 +185,23 @@ describe('the way of a voucher', () => {
     },
   );
 
+  it('from the pool is recorded with the sending, whether the claim has brought its code or not', async () => {
+    const { log, calls } = await played({ sourceClass: 'pool' });
+    expect(log).toEqual(['voucher CODE-1 and message-sending @1', 'settle delivered @1']);
+    expect(calls).toEqual(['issue spring|2|1', 'send first spring.3.2@doorbuster']);
+    const brought = await played({ sourceClass: 'pool', claim: { poolCode: { code: 'CODE-2' } } });
+    expect(brought.log).toEqual(log);
+  });
+
+  it('from the pool is recorded before a result that is reached without a sending', async () => {
+    const { log, result } = await played({ sourceClass: 'pool', reaches: () => false });
+    expect(log).toEqual(['voucher-issued @1', 'settle parked @1']);
+    expect(result).toMatchObject({ errorCode: 'contact-unusable' });
+    const lost = await played({ sourceClass: 'pool', reaches: () => false, lostAt: 'voucher-issued' });
+    expect(lost.run.outcome).toBe('lost');
+    expect(lost.result).toBeNull();
+  });
+
   it('calls nobody when the lease has ended while it slept', async () => {
     const clock = createManualClock();
     const calls: string[] = [];
@@ -225,7 +246,9 @@ describe('a voucher whose request was not answered', () => {
   it.each(['pool', 'idempotent'] as const)('%s: is asked again with the same id', async (sourceClass) => {
     const { calls, log } = await played({ sourceClass, claim: unknown });
     expect(calls[0]).toBe('issue spring|2|1');
-    expect(log[0]).toBe('voucher-issued @2');
+    expect(log[0]).toBe(
+      sourceClass === 'pool' ? 'voucher CODE-1 and message-sending @2' : 'voucher-issued @2',
+    );
   });
 
   it('neither: waits for a person', async () => {

@@ -15,6 +15,8 @@ export interface VoucherRequest {
   readonly transactionId: string;
   readonly campaignId: string;
   readonly unit: number;
+  /** The imported code of the unit, when the claim has brought it. */
+  readonly poolCode: Voucher | null;
   readonly signal: AbortSignal;
 }
 

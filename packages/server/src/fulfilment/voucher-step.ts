@@ -4,7 +4,15 @@
  */
 import type { Voucher } from '../ledger.ts';
 import { backoffMs, jitterMs } from './backoff.ts';
-import { type ClaimedRun, type Hung, LATER_SPREAD_MS, LOST, type Paused, type Step } from './claimed-run.ts';
+import {
+  type ClaimedRun,
+  type Hung,
+  LATER_SPREAD_MS,
+  LOST,
+  type Passage,
+  type Paused,
+  type Step,
+} from './claimed-run.ts';
 import type { ProviderGate } from './provider-gate.ts';
 import type {
   CancelResult,
@@ -13,6 +21,8 @@ import type {
   VoucherRequest,
   VoucherSource,
 } from './voucher-source.ts';
+
+const never = new AbortController().signal;
 
 export class VoucherStep {
   readonly #run: ClaimedRun;
@@ -52,12 +62,15 @@ export class VoucherStep {
 
   /** `fresh`: nothing was ever asked for this generation. `again`: something was, and its outcome is not known. */
   async #ask(source: VoucherSource, gate: ProviderGate, mode: 'fresh' | 'again'): Promise<Step<Voucher>> {
-    // The pool is the ledger's own: nothing of a question to it can be left in the air.
-    const before =
-      mode === 'fresh' && source.sourceClass !== 'pool' ? ({ step: 'voucher-requested' } as const) : null;
-    const passage = await this.#run.pass(gate, 'issue', before, (signal) =>
-      source.issue(this.#request(signal)),
-    );
+    const passage =
+      source.sourceClass === 'pool'
+        ? await this.#askPool(source, gate)
+        : await this.#run.pass(
+            gate,
+            'issue',
+            mode === 'fresh' ? { step: 'voucher-requested' } : null,
+            (signal) => source.issue(this.#request(signal)),
+          );
     if (passage.kind === 'lost') return LOST;
     if (passage.kind === 'paused')
       return this.#voucherLater(mode, source.name, 'paused', passage.reason, passage.retryAfterMs);
@@ -67,7 +80,9 @@ export class VoucherStep {
         : passage.value;
     switch (answer.result) {
       case 'issued':
-        return this.#issued(answer.voucher);
+        return source.sourceClass === 'pool'
+          ? this.#issuedByLedger(answer.voucher)
+          : this.#issued(answer.voucher);
       case 'refused':
         if (answer.retryAfterMs !== undefined) gate.backOff(answer.retryAfterMs);
         if (answer.permanent)
@@ -128,6 +143,18 @@ export class VoucherStep {
     return this.#ask(source, gate, 'fresh');
   }
 
+  /** The pool is the ledger's own: nothing of a question to it can be left in the air, so it is not announced, and its answer need not be recorded at once. */
+  #askPool(source: VoucherSource, gate: ProviderGate): Promise<Passage<IssueResult>> {
+    return this.#run.delivery.poolCode === null
+      ? this.#run.pass(gate, 'issue', null, (signal) => source.issue(this.#request(signal)))
+      : this.#run.passWithin(gate.name, () => source.issue(this.#request(never)));
+  }
+
+  #issuedByLedger(voucher: Voucher): Step<Voucher> {
+    this.#run.recordLater(voucher);
+    return { go: voucher };
+  }
+
   async #issued(voucher: Voucher): Promise<Step<Voucher>> {
     return (await this.#run.progress({ step: 'voucher-issued', voucher })) ? { go: voucher } : LOST;
   }
@@ -183,11 +210,16 @@ export class VoucherStep {
   }
 
   #request(signal: AbortSignal): VoucherRequest {
-    const { campaignId, unit } = this.#run.delivery;
+    const { campaignId, unit, poolCode } = this.#run.delivery;
+    const { vault } = this.#run.ports;
+    const generation = this.#generation;
     return {
-      transactionId: this.#run.ports.vault.transactionId(campaignId, unit, this.#generation),
+      get transactionId() {
+        return vault.transactionId(campaignId, unit, generation);
+      },
       campaignId,
       unit,
+      poolCode,
       signal,
     };
   }

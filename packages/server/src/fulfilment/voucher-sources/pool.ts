@@ -16,8 +16,8 @@ export function createPoolSource(ledger: PoolLedger, name = 'pool'): VoucherSour
     name,
     sourceClass: 'pool',
     longestFlightMs: 0,
-    async issue({ campaignId, unit }) {
-      const voucher = await ledger.deliveries.poolCode(campaignId, unit);
+    async issue({ campaignId, unit, poolCode }) {
+      const voucher = poolCode ?? (await ledger.deliveries.poolCode(campaignId, unit));
       if (voucher) return { result: 'issued', voucher };
       // Not permanent: codes may still be imported, and stock may have been raised before them.
       return {

@@ -2,6 +2,7 @@
  * Deliveries: claimed by compare-and-set, fenced, leased on the authority's clock. The state machine is in the port (`DeliveryState`); here each of its
  * arrows is one UPDATE whose WHERE clause is the state it leaves, so that an arrow that is not drawn changes no row.
  */
+import type { SQLInputValue } from 'node:sqlite';
 import type { EpochMs, MemberKey } from '@doorbuster/core';
 import { deliveryIdOf, parseDeliveryId } from '../../delivery-id.ts';
 import type {
@@ -69,6 +70,8 @@ const selectDue = `SELECT c.id, d.campaign, d.lane, d.seq, d.unit, d.wake_at FRO
 const beforeAll = [-1, 0, 0, 0, 0];
 const selectNextDue = 'SELECT min(wake_at) AS at FROM deliveries WHERE wake_at > ?';
 const here = 'campaign = ? AND lane = ? AND seq = ? AND unit = ?';
+/** The claim is still the caller's; an UPDATE under it changes one row, or none. */
+const held = `${here} AND fence = ? AND state = 'sending'`;
 
 export class DeliveryStore {
   readonly #parts: DeliveryParts;
@@ -139,7 +142,7 @@ export class DeliveryStore {
   #abandon(key: DeliveryKey, row: ClaimRow, now: EpochMs): void {
     if (row.voucher_state === 'requested') {
       row.voucher_state = 'unknown';
-      this.#setVoucher(key, 'unknown');
+      this.#setUnit(key, "voucher_state = 'unknown'");
     }
     if (row.message_state === 'sending') {
       row.message_state = 'unknown';
@@ -176,12 +179,18 @@ export class DeliveryStore {
       voucherRequestedMsAgo:
         row.voucher_requested_at === null ? null : Math.max(0, now - row.voucher_requested_at),
       voucher: this.openVoucher(row.voucher_salt, row.voucher),
+      poolCode: this.#poolCodeFor(campaign, unit, row.voucher_state),
       messageState: row.message_state,
       unknownSendings: row.unknown_sendings,
       messengerIndex: row.messenger_index,
       contact: this.#parts.members.contactOf(campaign.campaign, row.member_key),
       definition: campaign.definition,
     };
+  }
+
+  #poolCodeFor(campaign: CampaignRow, unit: number, voucherState: VoucherState): Voucher | null {
+    const fromPool = (campaign.definition.reward.voucherSource ?? 'pool') === 'pool';
+    return fromPool && voucherState !== 'issued' ? this.#poolCode(campaign, unit) : null;
   }
 
   openVoucher(salt: Uint8Array | null, sealed: Uint8Array | null): Voucher | null {
@@ -191,100 +200,102 @@ export class DeliveryStore {
 
   #holds(key: DeliveryKey, fence: number): boolean {
     return (
-      this.#parts.sql.get(
-        `SELECT 1 FROM deliveries WHERE ${here} AND fence = ? AND state = 'sending'`,
-        ...columns(key),
-        fence,
-      ) !== undefined
+      this.#parts.sql.get(`SELECT 1 FROM deliveries WHERE ${held}`, ...columns(key), fence) !== undefined
     );
   }
 
   progress(tx: Transaction, deliveryId: string, fence: number, step: DeliveryStep): boolean {
     const key = this.keyOf(deliveryId);
-    if (key === null || !this.#holds(key, fence)) return false;
-    const { sql } = this.#parts;
-    const unit = [key.campaign.campaign, key.unit] as const;
+    if (key === null) return false;
+    if (step.step === 'message-sending') return this.#sending(key, fence, step);
+    if (!this.#holds(key, fence)) return false;
     switch (step.step) {
       case 'voucher-requested':
-        sql.run(
-          "UPDATE units SET voucher_state = 'requested', voucher_requested_at = ? WHERE campaign = ? AND unit = ?",
-          tx.now,
-          ...unit,
-        );
+        this.#setUnit(key, "voucher_state = 'requested', voucher_requested_at = ?", tx.now);
         return true;
       case 'voucher-issued':
         this.#storeVoucher(key, step.voucher);
         return true;
       case 'voucher-cancelled':
-        sql.run(
-          "UPDATE units SET voucher_state = 'none', voucher_requested_at = NULL, generation = generation + 1, voucher = NULL, voucher_salt = NULL WHERE campaign = ? AND unit = ?",
-          ...unit,
-        );
-        return true;
-      case 'message-sending':
-        sql.run('UPDATE units SET voucher_shown = 1 WHERE campaign = ? AND unit = ?', ...unit);
-        sql.run(
-          `UPDATE deliveries SET message_state = 'sending', messenger = ? WHERE ${here}`,
-          step.messenger,
-          ...columns(key),
+        this.#setUnit(
+          key,
+          "voucher_state = 'none', voucher_requested_at = NULL, generation = generation + 1, voucher = NULL, voucher_salt = NULL",
         );
         return true;
     }
   }
 
-  #storeVoucher(key: DeliveryKey, { code, pin, url, validUntil }: Voucher): void {
-    const salt = Buffer.from(this.#parts.randomness.bytes(16)).toString('hex');
-    const sealed = this.#parts.vault.seal(salt, 'voucher', JSON.stringify({ code, pin, url, validUntil }));
+  #sending(
+    key: DeliveryKey,
+    fence: number,
+    { messenger, issued }: Extract<DeliveryStep, { step: 'message-sending' }>,
+  ): boolean {
+    const changed = this.#parts.sql.run(
+      `UPDATE deliveries SET message_state = 'sending', messenger = ? WHERE ${held}`,
+      messenger,
+      ...columns(key),
+      fence,
+    );
+    if (changed === 0) return false;
+    if (issued === undefined) this.#setUnit(key, 'voucher_shown = 1');
+    else this.#storeVoucher(key, issued, 'voucher_shown = 1');
+    return true;
+  }
+
+  #setUnit(key: DeliveryKey, what: string, ...values: readonly SQLInputValue[]): void {
     this.#parts.sql.run(
-      "UPDATE units SET voucher_state = 'issued', voucher_salt = ?, voucher = ? WHERE campaign = ? AND unit = ?",
-      blobOf(salt),
-      sealed,
+      `UPDATE units SET ${what} WHERE campaign = ? AND unit = ?`,
+      ...values,
       key.campaign.campaign,
       key.unit,
     );
   }
 
-  #setVoucher(key: DeliveryKey, state: VoucherState): void {
-    this.#parts.sql.run(
-      'UPDATE units SET voucher_state = ? WHERE campaign = ? AND unit = ?',
-      state,
-      key.campaign.campaign,
-      key.unit,
-    );
+  #storeVoucher(key: DeliveryKey, { code, pin, url, validUntil }: Voucher, also?: string): void {
+    const salt = Buffer.from(this.#parts.randomness.bytes(16)).toString('hex');
+    const sealed = this.#parts.vault.seal(salt, 'voucher', JSON.stringify({ code, pin, url, validUntil }));
+    const what = "voucher_state = 'issued', voucher_salt = ?, voucher = ?";
+    this.#setUnit(key, also === undefined ? what : `${what}, ${also}`, blobOf(salt), sealed);
   }
 
   settle(tx: Transaction, deliveryId: string, fence: number, result: DeliveryResult): boolean {
     const key = this.keyOf(deliveryId);
-    if (key === null || !this.#holds(key, fence)) return false;
-    if (result.result === 'delivered') this.#settleDelivered(key, tx.now, result.messenger);
-    else this.#settleOpen(key, tx.now, result);
+    if (key === null) return false;
+    const ours =
+      result.result === 'delivered'
+        ? this.#settleDelivered(key, fence, tx.now, result.messenger)
+        : this.#settleOpen(key, fence, tx.now, result);
+    if (!ours) return false;
     const failed = result.result === 'delivered' ? null : result;
     this.#endAttempt(key, fence, tx.now, result.result, failed?.errorCode ?? null, failed?.error ?? null);
     return true;
   }
 
-  #settleDelivered(key: DeliveryKey, now: EpochMs, messenger: string): void {
-    this.#parts.sql.run(
-      `UPDATE deliveries SET state = 'delivered', wake_at = NULL, message_state = 'sent', messenger = ?, delivered_at = ?, error_code = NULL, error = NULL WHERE ${here}`,
+  #settleDelivered(key: DeliveryKey, fence: number, now: EpochMs, messenger: string): boolean {
+    const changed = this.#parts.sql.run(
+      `UPDATE deliveries SET state = 'delivered', wake_at = NULL, message_state = 'sent', messenger = ?, delivered_at = ?, error_code = NULL, error = NULL WHERE ${held}`,
       messenger,
       now,
       ...columns(key),
+      fence,
     );
+    return changed === 1;
   }
 
   /** A retry and a parking by a definite refusal leave nothing in the air; the other results say what is. */
   #settleOpen(
     key: DeliveryKey,
+    fence: number,
     now: EpochMs,
     result: Exclude<DeliveryResult, { result: 'delivered' }>,
-  ): void {
+  ): boolean {
     const unknown = result.result.endsWith('-unknown');
     const inTheAir = unknown || (result.result === 'parked' && result.errorCode.includes('unknown'));
     const state = result.result === 'retry' ? 'due' : unknown ? 'unknown' : 'parked';
-    this.#parts.sql.run(
+    const changed = this.#parts.sql.run(
       `UPDATE deliveries SET state = ?, wake_at = ?, error_code = ?, error = ?, messenger_index = coalesce(?, messenger_index),
          unknown_sendings = unknown_sendings + (message_state = 'sending' AND ?),
-         message_state = CASE WHEN message_state <> 'sending' THEN message_state WHEN ? THEN 'unknown' ELSE 'none' END WHERE ${here}`,
+         message_state = CASE WHEN message_state <> 'sending' THEN message_state WHEN ? THEN 'unknown' ELSE 'none' END WHERE ${held}`,
       state,
       'waitMs' in result ? now + Math.ceil(Math.max(0, result.waitMs)) : null,
       result.errorCode,
@@ -293,13 +304,16 @@ export class DeliveryStore {
       inTheAir ? 1 : 0,
       inTheAir ? 1 : 0,
       ...columns(key),
+      fence,
     );
+    if (changed === 0) return false;
     this.#parts.sql.run(
       "UPDATE units SET voucher_state = CASE WHEN ? THEN 'unknown' ELSE 'none' END WHERE campaign = ? AND unit = ? AND voucher_state = 'requested'",
       inTheAir ? 1 : 0,
       key.campaign.campaign,
       key.unit,
     );
+    return true;
   }
 
   #endAttempt(
@@ -349,7 +363,10 @@ export class DeliveryStore {
 
   poolCode(campaignId: string, unit: number): Voucher | null {
     const campaign = this.#parts.campaigns.find(campaignId);
-    if (campaign === null) return null;
+    return campaign === null ? null : this.#poolCode(campaign, unit);
+  }
+
+  #poolCode(campaign: CampaignRow, unit: number): Voucher | null {
     const row = this.#parts.sql.get<{ salt: Uint8Array; sealed: Uint8Array }>(
       `SELECT v.salt, v.sealed FROM imports i JOIN voucher_codes v ON v.import = i.import AND v.ordinal = ?2 - i.first_unit + 1
        WHERE i.campaign = ?1 AND i.kind = 'voucher-codes' AND i.state = 'live' AND i.first_unit <= ?2 AND ?2 < i.first_unit + i.rows`,
