@@ -6,11 +6,13 @@
  *                                 --else--> none           (nothing was changed, so the same key may try again)
  *
  * A refusal is not stored: it changed nothing, and a retry that would now succeed should. The fingerprint of a request is its method, URL and
- * body; a streamed import has no body yet when it is asked, so its length and type stand for it.
+ * body. A streamed import has no body yet when it is asked: its length and type stand for it then, its content is hashed while the handler reads it, and
+ * the digest is stored with the answer. A repeat is read to its end, which changes nothing, and is answered only when it was the same content.
  */
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { AccessLedger } from '../../ledger.ts';
+import { maxImportBytes } from '../operator/import-source.ts';
 import { refusal } from '../operator/refusals.ts';
 import { callerOf } from './guard.ts';
 
@@ -24,6 +26,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Set while this request holds the reservation of its Idempotency-Key. */
     idempotencyKey: string | null;
+    /** Of what was read of a streamed body. */
+    contentHash: Hash | null;
   }
 }
 
@@ -35,6 +39,7 @@ const retryMs = 1_000;
 /** Adds the hooks to this plugin's scope; comes after `guard`, because a key belongs to its caller. */
 export function idempotency(app: FastifyInstance, access: RequestStore): void {
   app.decorateRequest('idempotencyKey', null);
+  app.decorateRequest('contentHash', null);
 
   app.addHook('preHandler', async (request, reply) => {
     const header = request.headers['idempotency-key'];
@@ -42,10 +47,15 @@ export function idempotency(app: FastifyInstance, access: RequestStore): void {
     const key = unquoted(header);
     if (!keyShape.test(key)) throw refusal('key-malformed');
     const answer = await access.reserveRequest(callerOf(request).keyId, key, fingerprint(request));
+    if (answer.state === 'stored' && isStreamed(request)) return replayStreamed(request, reply, answer);
     if (answer.state === 'stored') return replay(reply, answer);
     if (answer.state === 'mismatch') throw refusal('key-reused');
     if (answer.state === 'in-progress') throw refusal('key-in-progress', { retryAfterMs: retryMs });
     request.idempotencyKey = key;
+    if (isStreamed(request)) {
+      request.contentHash = createHash('sha256');
+      request.body = hashed(request.body as AsyncIterable<Uint8Array>, request.contentHash);
+    }
   });
 
   app.addHook('onSend', async (request, reply, payload) => {
@@ -82,7 +92,7 @@ async function store(
     scope,
     key,
     reply.statusCode,
-    stored,
+    request.contentHash ? `${request.contentHash.digest('hex')}\n${stored}` : stored,
     typeof location === 'string' ? location : null,
   );
 }
@@ -92,19 +102,47 @@ function unquoted(header: string): string {
   return header.length > 1 && header.startsWith('"') && header.endsWith('"') ? header.slice(1, -1) : header;
 }
 
+const isStreamed = (request: FastifyRequest): boolean => request.routeOptions.config.streamed === true;
+
+async function* hashed(body: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array> {
+  for await (const chunk of body) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}
+
+/** The digest stands before the first line break of what is stored. */
+async function replayStreamed(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  stored: Stored,
+): Promise<FastifyReply> {
+  const end = stored.body.indexOf('\n');
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of hashed(request.body as AsyncIterable<Uint8Array>, hash)) {
+    bytes += chunk.length;
+    if (bytes > maxImportBytes) throw refusal('key-reused');
+  }
+  if (hash.digest('hex') !== stored.body.slice(0, end)) throw refusal('key-reused');
+  return replay(reply, { ...stored, body: stored.body.slice(end + 1) });
+}
+
 function fingerprint(request: FastifyRequest): string {
   const { headers, method, url } = request;
-  const streamed = request.routeOptions.config.streamed === true;
-  const body = streamed
+  const body = isStreamed(request)
     ? `${headers['content-type'] ?? ''}\n${headers['content-length'] ?? ''}`
     : JSON.stringify(request.body ?? null);
   return createHash('sha256').update(`${method}\n${url}\n${body}`).digest('hex');
 }
 
-function replay(
-  reply: FastifyReply,
-  stored: { status: number; body: string; location: string | null },
-): FastifyReply {
+interface Stored {
+  readonly status: number;
+  readonly body: string;
+  readonly location: string | null;
+}
+
+function replay(reply: FastifyReply, stored: Stored): FastifyReply {
   reply
     .code(stored.status)
     .header('Idempotency-Replayed', 'true')

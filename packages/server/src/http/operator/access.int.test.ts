@@ -202,7 +202,20 @@ describe('Idempotency-Key', () => {
     expect((await ask()).json).toEqual({ ...first.json, token: null });
   });
 
-  test('an import is known by its length and type', async () => {
+  test('a refused import leaves its key, and the mended one may use it', async () => {
+    const load = (text: string) =>
+      rig.ask('POST', '/v1/campaigns/mended/members', {
+        text,
+        type: 'text/csv',
+        headers: { 'idempotency-key': 'k6' },
+      });
+    await rig.ask('POST', '/v1/campaigns', { body: { id: 'mended', definition } });
+    expect((await load('memberId\n""\n')).json.reason).toBe('import-faulty');
+    expect((await load('memberId\na\n')).json).toMatchObject({ rows: 1, total: 1 });
+    expect((await load('memberId\na\n')).headers['idempotency-replayed']).toBe('true');
+  });
+
+  test('an import is known by its content', async () => {
     const load = (text: string) =>
       rig.ask('POST', '/v1/campaigns/mine/members', {
         text,
@@ -210,8 +223,13 @@ describe('Idempotency-Key', () => {
         headers: { 'idempotency-key': 'k5' },
       });
     expect((await load('memberId\na\n')).json).toMatchObject({ rows: 1, total: 1 });
-    expect((await load('memberId\na\n')).headers['idempotency-replayed']).toBe('true');
-    expect((await load('memberId\nlonger\n')).json.reason).toBe('key-reused');
+    const again = await load('memberId\na\n');
+    expect(again.headers['idempotency-replayed']).toBe('true');
+    expect(again.json).toMatchObject({ rows: 1, total: 1 });
+    // As long as the first, and of its type.
+    for (const other of ['memberId\nb\n', 'memberId\nlonger\n'])
+      expect((await load(other)).json).toMatchObject({ status: 422, reason: 'key-reused' });
+    expect((await rig.ask('GET', '/v1/campaigns/mine')).json.memberCount).toBe(1);
   });
 });
 

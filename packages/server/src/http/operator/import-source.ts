@@ -5,7 +5,6 @@
  *
  * JSON has a scanner of its own because `JSON.parse` of 64 MiB would hold the event loop, and with it everybody's entries, for a second.
  */
-import type { Readable } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { parse } from 'csv-parse';
 import type { RawRow } from './import-rows.ts';
@@ -24,10 +23,10 @@ const maxRowCharacters = 16 * 1024;
 const pieceCharacters = 2 * 1024;
 
 /** UTF-8 text of the body, counted. Throws on more than `maxImportBytes` and on what is not UTF-8. */
-async function* textOf(body: Readable): AsyncGenerator<string> {
+async function* textOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
   let bytes = 0;
-  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+  for await (const chunk of body) {
     bytes += chunk.length;
     if (bytes > maxImportBytes) throw refusal('import-too-large');
     yield decoded(() => decoder.decode(chunk, { stream: true }));
@@ -44,7 +43,10 @@ function decoded(decode: () => string): string {
 }
 
 /** Rows of a CSV with a header line. BOM, CRLF and quoted line breaks are accepted. */
-export async function* csvRows(body: Readable, columns: readonly string[]): AsyncGenerator<SourceRow> {
+export async function* csvRows(
+  body: AsyncIterable<Uint8Array>,
+  columns: readonly string[],
+): AsyncGenerator<SourceRow> {
   const skipped: { line: number; fault: string }[] = [];
   const parser = parse({
     info: true,
@@ -138,7 +140,7 @@ function csvRow(header: readonly string[], record: readonly string[], line: numb
 }
 
 /** Objects of a JSON array, one after the other. */
-export async function* jsonRows(body: Readable): AsyncGenerator<SourceRow> {
+export async function* jsonRows(body: AsyncIterable<Uint8Array>): AsyncGenerator<SourceRow> {
   const scanner = createArrayScanner();
   let line = 0;
   for await (const piece of textOf(body)) {

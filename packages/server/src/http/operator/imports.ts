@@ -3,7 +3,6 @@
  * chunks, each awaited: so memory stays flat, the sender is slowed to what the ledger takes, and entries of other campaigns go between. At the
  * end all rows are switched in at once, or none.
  */
-import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import Type, { type Static, type TSchema } from 'typebox';
 import { OperationalError } from '../../errors.ts';
@@ -103,7 +102,7 @@ type ImportQuery = Static<typeof importQuery>;
 interface ImportRoute {
   Params: schemas.CampaignParams;
   Querystring: ImportQuery;
-  Body: Readable;
+  Body: AsyncIterable<Uint8Array>;
 }
 
 /** What differs between the kinds: the columns, and how a chunk of good rows is stored. */
