@@ -114,6 +114,10 @@ export class Installation {
     if (this.#server === null) throw new Error('no server was started');
     return this.#server;
   }
+  /** The key that `serve` leaves for this machine. */
+  get operatorKey(): string {
+    return readFileSync(join(this.dataDir, 'operator-key'), 'utf8').trim();
+  }
   get serverLog(): string {
     return this.#server?.stderr() ?? '';
   }

@@ -320,7 +320,7 @@ function createJudge(document: OpenApiDocument): Judge {
     if (text === null || text === '') return null;
     const content = documented.content?.[type];
     if (!content) return `a type that is not documented: ${shown}`;
-    if (!/json$/.test(type) || /ndjson/.test(type)) return null;
+    if (!type.endsWith('json') || /ndjson/.test(type)) return null;
     const fault = faultsBy(content.schema ?? {}, JSON.parse(text));
     return fault && `not as documented: ${fault}: ${shown}`;
   };

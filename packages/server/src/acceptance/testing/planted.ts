@@ -78,6 +78,42 @@ const defects: Readonly<Record<string, readonly Change[]>> = {
       to: 'items: (await ledger.access.listApiKeys()).map(viewOf), inside: 1,',
     },
   ],
+  /** A lane that sold out stays so, whatever is added. */
+  'forgets-to-reopen': [{ file: '/core/src/lane.ts', from: "if (!full) return 'REOPENED';", to: '' }],
+  /** A unit taken back is free, though its voucher was sent. */
+  'frees-what-was-shown': [
+    {
+      file: '/ledgers/sqlite/store-campaigns.ts',
+      from: 'unitShown: entry.voucher_shown === 1',
+      to: 'unitShown: false',
+    },
+  ],
+  /** The authority no longer looks whether the lane is closed; what waits in the process goes in. */
+  'admits-behind-closed': [
+    {
+      file: '/core/src/admit.ts',
+      from: "if (lane.closedRecordNo !== null && lane.closeReason !== 'sold-out')",
+      to: 'if (lane.closedRecordNo === 0)',
+    },
+    {
+      file: '/core/src/evolve.ts',
+      from: "if (lane.phase !== 'open') diverge(",
+      to: "if (lane.phase === 'draft') diverge(",
+    },
+  ],
+  /** The transaction of a publication does not look whether there is a lane. */
+  'publishes-again': [
+    {
+      file: '/ledgers/sqlite/store-campaigns.ts',
+      from: "if (readLane(sql, row.campaign, id) !== null) return { ok: false, code: 'already-published' };",
+      to: '',
+    },
+    {
+      file: '/ledgers/sqlite/store-campaigns.ts',
+      from: "if (lookedAt && hasLess(viewOf(sql, row), lookedAt)) return { ok: false, code: 'version-changed' };",
+      to: '',
+    },
+  ],
 };
 
 const name = process.env.PLANTED_DEFECT ?? '';
