@@ -52,6 +52,7 @@ try {
     randomness: systemRandomness(),
     vault: new Vault(randomBytes(32)),
     signer: new Signer(signingKeys),
+    role: 'writer',
   });
   prepareStore(store);
   const commit = new GroupCommit(store);

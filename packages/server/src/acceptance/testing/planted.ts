@@ -30,15 +30,15 @@ const defects: Readonly<Record<string, readonly Change[]>> = {
   /** Nobody looks whether the member is in already, and nothing makes a second entry impossible to store. */
   'no-unique-member': [
     {
-      file: '/ledgers/sqlite/store-admission.ts',
-      from: 'if (row === undefined) return null;\n    const { seq, record_no',
-      to: 'if (row !== null) return null;\n    const { seq, record_no',
+      file: '/ledgers/sqlite/entry-keys.ts',
+      from: 'const loaded = this.#upToDate(campaign);',
+      to: 'if (this.#writes) return null; const loaded = this.#upToDate(campaign);',
     },
     { file: '/core/src/admit.ts', from: 'if (earlier !== undefined) return earlier;', to: '' },
     {
       file: '/migrations/0001-ledger.ts',
-      from: 'CREATE UNIQUE INDEX entries_by_member',
-      to: 'CREATE INDEX entries_by_member',
+      from: 'PRIMARY KEY (campaign, member_key)\n) STRICT, WITHOUT ROWID;\nCREATE TABLE key_runs',
+      to: 'PRIMARY KEY (campaign, member_key, seq)\n) STRICT, WITHOUT ROWID;\nCREATE TABLE key_runs',
     },
   ],
   /** A full buffer drops in silence. */

@@ -2,7 +2,7 @@
  * Group commit: every call that waits goes into one durable transaction, and the next begins as soon as the last has ended. No timer: under load the
  * batches grow by themselves, alone a call is committed at once (a 5 ms timer cost 60 % of the throughput).
  *
- *   BEGIN IMMEDIATE -> signatures of the last one -> each call in a savepoint -> doorbells -> COMMIT -> sign the heads -> build the answers
+ *   BEGIN IMMEDIATE -> signatures of the last one -> each call in a savepoint -> doorbells -> a slice of the keys -> COMMIT -> sign the heads -> build the answers
  *
  * A call that throws is rolled back alone. A full disk rolls back all of them; they get LEDGER_FULL, and the next transaction tries anew. After any
  * other I/O error the state of the file is unknown: `FatalLedgerError`, and the process must end.
@@ -50,13 +50,14 @@ export class GroupCommit {
 
   /** Throws a FatalLedgerError only. */
   run(calls: readonly Call[]): Committed {
-    const { sql, log, clock, outbox } = this.#store;
+    const { sql, log, clock, outbox, runs } = this.#store;
     try {
       sql.db.exec('BEGIN IMMEDIATE');
       const tx = new Transaction(clock.now());
       const signatures = log.storeSignatures();
       const replies = calls.map((call) => this.#runOne(tx, call));
       outbox.ringFor(tx.rung);
+      runs.step(calls.length === 0 ? null : tx.entered);
       sql.db.exec('COMMIT');
       log.stored(signatures);
       log.sign(tx.sealed);
@@ -92,12 +93,13 @@ export class GroupCommit {
   }
 
   #rolledBack(calls: readonly Call[], cause: unknown): Committed {
-    const { sql, campaigns } = this.#store;
+    const { sql, campaigns, runs } = this.#store;
     const code = sqliteCodeOf(cause);
     if (code !== SQLITE_FULL && code !== SQLITE_BUSY)
       throw new FatalLedgerError('the ledger cannot commit', { cause });
     if (sql.db.isTransaction) sql.db.exec('ROLLBACK');
     campaigns.forget();
+    runs.forget();
     const error = new OperationalError(code === SQLITE_FULL ? 'LEDGER_FULL' : 'LEDGER_BUSY', {
       cause,
       retryAfterMs: 1000,

@@ -16,7 +16,7 @@ import type { SigningKey } from '../../secrets.ts';
 import { Vault } from '../../vault.ts';
 import { type Call, GroupCommit, type Reply } from './group-commit.ts';
 import { type Backend, createLedger, type Snapshot } from './ledger-facade.ts';
-import { prepareStore } from './prepare.ts';
+import { loadKeys, prepareStore } from './prepare.ts';
 import { migrate } from './schema.ts';
 import {
   openStore,
@@ -42,9 +42,13 @@ export interface InProcessOptions {
   readonly db?: DatabaseSync;
   /** Runs the next transaction; default `queueMicrotask`. A simulator decides here when (and whether) a transaction runs. */
   readonly schedule?: (run: () => void) => void;
+  /** Entries of a run of member keys at least; default 24, so that every test of some entries has runs, whole and half done. */
+  readonly shortestRun?: number;
   /** Called once after an error that leaves the file's state unknown; the ledger answers nothing any more. Default: throws. */
   readonly fatal?: (error: Error) => void;
 }
+
+const shortestRun = 24;
 
 export interface InProcessLedger extends Ledger {
   readonly db: DatabaseSync;
@@ -61,8 +65,11 @@ export function openInProcessLedger(options: InProcessOptions): InProcessLedger 
     randomness,
     vault: new Vault(options.master),
     signer: new Signer(options.signingKeys),
+    role: 'writer',
+    shortestRun: options.shortestRun ?? shortestRun,
   });
   prepareStore(store);
+  loadKeys(store);
   const backend = new InProcessBackend(store, options);
   return { ...createLedger(backend), db };
 }

@@ -147,6 +147,7 @@ function raiseEpochs(
     randomness: keys.randomness ?? systemRandomness(),
     vault: new Vault(keys.master),
     signer: new Signer(keys.signingKeys),
+    role: 'writer',
   });
   prepareStore(store);
   db.exec('BEGIN IMMEDIATE');

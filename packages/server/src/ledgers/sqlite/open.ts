@@ -42,9 +42,10 @@ export async function openSqliteLedger(options: SqliteLedgerOptions): Promise<Sq
   try {
     const files = { path: join(dataDir, ledgerFile), witnessPath: join(dataDir, witnessFile) };
     requireWitnessedLedger(files);
-    const backend = await ThreadedBackend.open({ ...files, master, signingKeys, fatal });
-    for (const { campaignId, reason } of backend.halted)
-      log.error({ campaignId, reason }, 'the lane is halted: it shows less than was witnessed');
+    const onHalt = ({ campaignId, reason }: (typeof backend.halted)[number]): void =>
+      log.error({ campaignId, reason }, 'the lane is halted, for a person to look at it');
+    const backend = await ThreadedBackend.open({ ...files, master, signingKeys, fatal, onHalt });
+    for (const lane of backend.halted) onHalt(lane);
     if (isTooLargeToLookOver(files.path)) lookOverLater(backend, fatal);
     const close = async (): Promise<void> => {
       await backend.close();

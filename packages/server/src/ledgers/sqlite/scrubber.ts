@@ -4,25 +4,27 @@
  * they hold commitments whose salt is gone.
  */
 import type { Randomness } from '../../randomness.ts';
+import type { EntryKeys } from './entry-keys.ts';
+import type { KeyRuns } from './key-runs.ts';
 import type { Sql } from './sql.ts';
 
 export class Scrubber {
   readonly #sql: Sql;
   readonly #randomness: Randomness;
+  readonly #keys: EntryKeys;
+  readonly #runs: KeyRuns;
 
-  constructor(sql: Sql, randomness: Randomness) {
+  constructor(sql: Sql, randomness: Randomness, keys: EntryKeys, runs: KeyRuns) {
     this.#sql = sql;
     this.#randomness = randomness;
+    this.#keys = keys;
+    this.#runs = runs;
   }
 
   /** Everything of one member in one campaign; true when anything was there. */
   erase(campaign: number, memberKey: Uint8Array, closed: boolean): boolean {
     const sql = this.#sql;
-    const entry = sql.get<{ lane: number; seq: number; erased: number }>(
-      'SELECT lane, seq, erased FROM entries WHERE campaign = ? AND member_key = ?',
-      campaign,
-      memberKey,
-    );
+    const seq = this.#keys.seqOf(campaign, memberKey);
     let touched = sql.run(
       'DELETE FROM registrations WHERE campaign = ? AND member_key = ?',
       campaign,
@@ -32,8 +34,8 @@ export class Scrubber {
       const text = `DELETE FROM ${table} WHERE member_key = ?2 AND import IN (SELECT import FROM imports WHERE campaign = ?1 AND kind = 'members')`;
       touched += sql.run(text, campaign, memberKey);
     }
-    if (entry !== undefined) {
-      this.eraseEntry(campaign, entry.lane, entry.seq, closed);
+    if (seq !== null) {
+      this.eraseEntry(campaign, 0, seq, closed);
       touched++;
     }
     return touched > 0;
@@ -43,7 +45,8 @@ export class Scrubber {
   holds(campaign: number, memberKey: Uint8Array): boolean {
     const listed = (table: string): string =>
       `SELECT 1 FROM ${table} WHERE member_key = ?2 AND import IN (SELECT import FROM imports WHERE campaign = ?1 AND kind = 'members')`;
-    const text = `SELECT 1 FROM entries WHERE campaign = ?1 AND member_key = ?2 UNION ALL SELECT 1 FROM registrations WHERE campaign = ?1 AND member_key = ?2
+    if (this.#keys.seqOf(campaign, memberKey) !== null) return true;
+    const text = `SELECT 1 FROM registrations WHERE campaign = ?1 AND member_key = ?2
       UNION ALL ${listed('members')} UNION ALL ${listed('staged_members')} LIMIT 1`;
     return this.#sql.get(text, campaign, memberKey) !== undefined;
   }
@@ -75,7 +78,15 @@ export class Scrubber {
   }
 
   #replaceKey(campaign: number, lane: number, seq: number): void {
+    const row = this.#sql.get<{ member_key: Uint8Array }>(
+      'SELECT member_key FROM entries WHERE campaign = ? AND lane = ? AND seq = ?',
+      campaign,
+      lane,
+      seq,
+    );
+    if (row === undefined) throw new Error(`no entry ${seq} of campaign ${campaign}`);
     const key = this.#randomness.bytes(16);
+    this.#runs.replace(campaign, seq, row.member_key, key);
     this.#sql.run(
       'UPDATE entries SET member_key = ?, erased = 2 WHERE campaign = ? AND lane = ? AND seq = ?',
       key,

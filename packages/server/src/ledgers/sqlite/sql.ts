@@ -54,6 +54,7 @@ export function sqliteCodeOf(error: unknown): number {
 
 export const SQLITE_BUSY = 5;
 export const SQLITE_FULL = 13;
+export const SQLITE_CONSTRAINT = 19;
 export const SQLITE_NOTADB = 26;
 /** Codes after which the state of the file is unknown: IOERR, CORRUPT, CANTOPEN, NOTADB. */
 export const fatalSqliteCodes: ReadonlySet<number> = new Set([10, 11, 14, 26]);

@@ -25,8 +25,10 @@ import { type AnsweredSalt, AnswerPacker, PackedCommands } from './admission-cod
 import { note } from './audit-log.ts';
 import type { BatchLog } from './batch-log.ts';
 import type { CampaignRow, CampaignRows } from './campaign-rows.ts';
+import type { EntryKeys } from './entry-keys.ts';
 import type { Grants } from './grants.ts';
 import type { Halts } from './halts.ts';
+import type { KeyRuns } from './key-runs.ts';
 import { type LaneRow, readLane, updateLane } from './lane-rows.ts';
 import type { MemberRows } from './member-rows.ts';
 import { maskedContact } from './member-rows.ts';
@@ -39,6 +41,8 @@ export interface AdmissionParts {
   readonly campaigns: CampaignRows;
   readonly log: BatchLog;
   readonly grants: Grants;
+  readonly keys: EntryKeys;
+  readonly runs: KeyRuns;
   readonly members: MemberRows;
   readonly scrubber: Scrubber;
   readonly halts: Halts;
@@ -61,7 +65,7 @@ interface Known extends KnownEntry {
 }
 
 const selectKnown =
-  'SELECT seq, record_no, verdict, unit, salt, at FROM entries WHERE campaign = ? AND member_key = ?';
+  'SELECT seq, record_no, verdict, unit, salt, at FROM entries WHERE campaign = ? AND lane = 0 AND seq = ?';
 const insertEntry = `INSERT INTO entries (campaign, lane, seq, record_no, member_key, verdict, unit, status, current_unit, at, salt, answers)
   VALUES (?, ?, ?, ?, ?, ?, ?, 'live', ?, ?, ?, ?)`;
 const eligible: Qualification = { eligible: true };
@@ -118,8 +122,10 @@ export class AdmissionStore {
   }
 
   #knownEntry(campaign: CampaignRow, memberKey: Uint8Array): Known | null {
-    const row = this.#parts.sql.get<KnownRow>(selectKnown, campaign.campaign, memberKey);
-    if (row === undefined) return null;
+    const entry = this.#parts.keys.seqOf(campaign.campaign, memberKey);
+    if (entry === null) return null;
+    const row = this.#parts.sql.get<KnownRow>(selectKnown, campaign.campaign, entry);
+    if (row === undefined) throw new Error(`no entry ${entry} of ${campaign.id}`);
     const { seq, record_no: recordNo, verdict, unit, at, salt } = row;
     return { seq, recordNo, verdict, unit, at, salt };
   }
@@ -156,7 +162,7 @@ export class AdmissionStore {
     result: ReturnType<typeof admit>,
     commands: PackedCommands,
   ): void {
-    const { sql, log, scrubber } = this.#parts;
+    const { sql, log, scrubber, keys, runs } = this.#parts;
     const sealed = log.seal(campaign, before, result.lane, result.records, tx.now);
     updateLane(sql, campaign.campaign, sealed.lane);
     log.append(tx, sealed.row);
@@ -167,8 +173,13 @@ export class AdmissionStore {
       while (result.records[at]?.type !== 'ENTRY') at++;
       this.#storeEntry(tx, campaign, before.state, result.records[at++] as EntryRecord, commands, i);
     }
-    if (before.state.phase !== 'closed' && result.lane.phase === 'closed')
+    const closed = result.lane.phase === 'closed';
+    if (before.state.phase !== 'closed' && closed) {
       scrubber.replaceKeys(campaign.campaign);
+      keys.closed(campaign.campaign);
+    }
+    tx.entered += result.lane.seq - before.state.seq;
+    runs.grew(campaign.campaign, result.lane.seq, closed);
     tx.lanes.push(result.lane);
   }
 
@@ -180,7 +191,7 @@ export class AdmissionStore {
     commands: PackedCommands,
     index: number,
   ): void {
-    const { sql, vault, grants } = this.#parts;
+    const { sql, vault, grants, keys } = this.#parts;
     const answers = commands.answers(index);
     sql.run(
       insertEntry,
@@ -196,6 +207,7 @@ export class AdmissionStore {
       commands.salt(index),
       answers === null ? null : vault.sealBytes(commands.salt(index), 'answers', answers),
     );
+    keys.added(campaign.campaign, commands.key(index), record.seq);
     if (record.unit !== null)
       grants.grant(tx, campaign, before.lane, record.seq, record.unit, record.unit < before.nextUnit);
   }
@@ -277,15 +289,15 @@ export class AdmissionStore {
   }
 
   entryOf(campaignId: string, memberKey: MemberKey): MemberEntry | null {
-    const { sql, campaigns, log, members } = this.#parts;
+    const { sql, campaigns, log, members, keys } = this.#parts;
     const campaign = campaigns.find(campaignId);
     if (campaign === null) return null;
     const row = sql.get<EntryRow>(
       `SELECT e.lane, e.seq, e.record_no, e.verdict, e.unit, e.status, e.current_unit, e.at, e.salt, e.erased, d.state AS delivery_state, u.voucher_state, u.voucher IS NOT NULL AS has_voucher
        FROM entries e LEFT JOIN deliveries d ON d.campaign = e.campaign AND d.lane = e.lane AND d.seq = e.seq AND d.unit = e.current_unit
-       LEFT JOIN units u ON u.campaign = e.campaign AND u.unit = e.current_unit WHERE e.campaign = ? AND e.member_key = ?`,
+       LEFT JOIN units u ON u.campaign = e.campaign AND u.unit = e.current_unit WHERE e.campaign = ? AND e.lane = 0 AND e.seq = ?`,
       campaign.campaign,
-      blobOf(memberKey),
+      keys.seqOf(campaign.campaign, blobOf(memberKey)),
     );
     if (row === undefined) return null;
     const receipt = log.receiptOf(campaign, row.lane, row.record_no);

@@ -21,8 +21,10 @@ import type { AuthorityClock } from './authority-clock.ts';
 import type { BatchLog } from './batch-log.ts';
 import { type CampaignRow, type CampaignRows, viewOf } from './campaign-rows.ts';
 import { cursorOf, readCursor } from './cursor.ts';
+import type { EntryKeys } from './entry-keys.ts';
 import type { Grants } from './grants.ts';
 import type { Halts } from './halts.ts';
+import type { KeyRuns } from './key-runs.ts';
 import { insertLane, type LaneRow, readLane, updateLane } from './lane-rows.ts';
 import type { Scrubber } from './scrubber.ts';
 import type { Sql } from './sql.ts';
@@ -43,6 +45,8 @@ export interface CampaignParts {
   readonly campaigns: CampaignRows;
   readonly log: BatchLog;
   readonly grants: Grants;
+  readonly keys: EntryKeys;
+  readonly runs: KeyRuns;
   readonly scrubber: Scrubber;
   readonly halts: Halts;
   readonly clock: AuthorityClock;
@@ -261,12 +265,16 @@ export class CampaignStore {
     records: readonly LaneRecord[],
   ): void {
     if (records.length === 0) return;
-    const { sql, log, grants, scrubber } = this.#parts;
+    const { sql, log, grants, scrubber, keys, runs } = this.#parts;
     const sealed = log.seal(row, before, lane, records, tx.now);
     updateLane(sql, row.campaign, sealed.lane);
     log.append(tx, sealed.row);
     grants.apply(tx, row, before.state, records);
-    if (before.state.phase !== 'closed' && lane.phase === 'closed') scrubber.replaceKeys(row.campaign);
+    if (before.state.phase !== 'closed' && lane.phase === 'closed') {
+      scrubber.replaceKeys(row.campaign);
+      keys.closed(row.campaign);
+      runs.grew(row.campaign, lane.seq, true);
+    }
     tx.lanes.push(lane);
   }
 

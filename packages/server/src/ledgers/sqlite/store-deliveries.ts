@@ -19,12 +19,14 @@ import type { Randomness } from '../../randomness.ts';
 import type { Vault } from '../../vault.ts';
 import type { CampaignRow, CampaignRows } from './campaign-rows.ts';
 import { cursorOf, readCursor } from './cursor.ts';
+import type { EntryKeys } from './entry-keys.ts';
 import type { MemberRows } from './member-rows.ts';
 import { blobOf, hexOfBlob, type Sql } from './sql.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface DeliveryParts {
   readonly sql: Sql;
+  readonly keys: EntryKeys;
   readonly campaigns: CampaignRows;
   readonly members: MemberRows;
   readonly vault: Vault;
@@ -346,9 +348,9 @@ export class DeliveryStore {
       voucher_shown: number;
     }>(
       `SELECT u.unit, u.voucher_salt, u.voucher, u.voucher_shown FROM entries e JOIN units u ON u.campaign = e.campaign AND u.unit = e.current_unit
-       WHERE e.campaign = ? AND e.member_key = ? AND u.voucher_state = 'issued' AND u.state = 'issued'`,
+       WHERE e.campaign = ? AND e.lane = 0 AND e.seq = ? AND u.voucher_state = 'issued' AND u.state = 'issued'`,
       campaign.campaign,
-      blobOf(memberKey),
+      this.#parts.keys.seqOf(campaign.campaign, blobOf(memberKey)),
     );
     const voucher = row === undefined ? null : this.openVoucher(row.voucher_salt, row.voucher);
     if (row === undefined || voucher === null) return null;

@@ -13,7 +13,9 @@ import { AuthorityClock } from './authority-clock.ts';
 import { BatchLog } from './batch-log.ts';
 import { CampaignRows } from './campaign-rows.ts';
 import { Grants } from './grants.ts';
+import { EntryKeys } from './entry-keys.ts';
 import { Halts } from './halts.ts';
+import { KeyRuns } from './key-runs.ts';
 import { MemberRows } from './member-rows.ts';
 import { OutboxRows } from './outbox-rows.ts';
 import { Scrubber } from './scrubber.ts';
@@ -34,6 +36,9 @@ export interface StoreParts {
   readonly randomness: Randomness;
   readonly vault: Vault;
   readonly signer: Signer;
+  readonly role: 'writer' | 'reader';
+  /** Entries of a run of keys at least; default 50,000. */
+  readonly shortestRun?: number;
 }
 
 export type Store = ReturnType<typeof openStore>;
@@ -46,9 +51,11 @@ export function openStore(parts: StoreParts) {
   const log = new BatchLog(sql, signer);
   const outbox = new OutboxRows(sql, parts.clock, randomness);
   const grants = new Grants(sql);
-  const scrubber = new Scrubber(sql, randomness);
+  const keys = new EntryKeys(sql, parts.role);
   const members = new MemberRows(sql, vault);
   const halts = new Halts();
+  const runs = new KeyRuns({ sql, campaigns, halts, shortest: parts.shortestRun });
+  const scrubber = new Scrubber(sql, randomness, keys, runs);
   const base = {
     sql,
     campaigns,
@@ -56,6 +63,8 @@ export function openStore(parts: StoreParts) {
     grants,
     members,
     scrubber,
+    keys,
+    runs,
     halts,
     vault,
     randomness,
@@ -171,8 +180,8 @@ export function readsOf(store: Store) {
     batchesAfter: evidence.batchesAfter.bind(evidence),
     auditRecords: evidence.auditRecords.bind(evidence),
     checkpoint: (campaignId: string) => evidence.checkpoint(campaignId, now()),
-    holdsMember: evidence.holds.bind(evidence),
     closingRoot: evidence.closingRoot.bind(evidence),
+    holdsMember: evidence.holds.bind(evidence),
     listApiKeys: access.listApiKeys.bind(access),
     findApiKey: (keyId: string) => access.findApiKey(keyId, now()),
     readUnpublished: outbox.readUnpublished.bind(outbox),

@@ -14,7 +14,7 @@ import type { SigningKey } from '../../secrets.ts';
 import { Vault } from '../../vault.ts';
 import { type Call, GroupCommit } from './group-commit.ts';
 import { lookOver, openForReading, openLedgerFile, syncDirectory } from './ledger-file.ts';
-import { prepareStore } from './prepare.ts';
+import { loadKeys, prepareStore } from './prepare.ts';
 import { openStore, readsOf, type Store } from './store.ts';
 import { verifyLedger } from './verify.ts';
 import { toWire, type WireError } from './wire.ts';
@@ -46,7 +46,13 @@ export type FromWriter =
       readonly halted: readonly { readonly campaignId: string; readonly reason: string }[];
     }
   | { readonly failed: WireError }
-  | { readonly replies: readonly WireReply[]; readonly lanes: readonly LaneState[]; readonly outbox: boolean }
+  | {
+      readonly replies: readonly WireReply[];
+      readonly lanes: readonly LaneState[];
+      readonly outbox: boolean;
+    }
+  /** A lane was halted while it was served. */
+  | { readonly halted: readonly { readonly campaignId: string; readonly reason: string }[] }
   | { readonly fatal: WireError }
   | { readonly closed: true };
 export type ToReader =
@@ -69,13 +75,14 @@ export type FromReader =
 const idleMs = 200;
 const witnessEveryMs = 1000;
 
-function storeOn(db: DatabaseSync, data: ThreadData): Store {
+function storeOn(db: DatabaseSync, data: ThreadData, role: 'writer' | 'reader'): Store {
   return openStore({
     db,
     clock: systemClock,
     randomness: systemRandomness(),
     vault: new Vault(data.master),
     signer: new Signer(data.signingKeys),
+    role,
   });
 }
 
@@ -90,17 +97,21 @@ class WriterThread {
   #closing = false;
   #cancelIdle: () => void = () => {};
   #witnessedAt = 0;
+  #halted = 0;
 
   constructor(port: MessagePort, data: ThreadData) {
     this.#port = port;
-    this.#store = storeOn(openLedgerFile(data.path), data);
+    this.#store = storeOn(openLedgerFile(data.path), data, 'writer');
     this.#commit = new GroupCommit(this.#store);
     const seen = readWitness(data.witnessPath);
     compareWithWitness(this.#store.sql, seen, this.#store.halts);
     this.#witness = new Witness(data.witnessPath, seen);
     prepareStore(this.#store);
+    loadKeys(this.#store);
     port.on('message', (message: ToWriter) => this.#accept(message));
-    this.#post({ ready: true, halted: this.#store.halts.all() });
+    const halted = this.#store.halts.all();
+    this.#halted = halted.length;
+    this.#post({ ready: true, halted });
   }
 
   #post(message: FromWriter, transfer: ArrayBuffer[] = []): void {
@@ -152,10 +163,18 @@ class WriterThread {
           : [],
       );
       if (calls.length > 0) this.#post({ replies: answers, lanes, outbox }, packed);
+      this.#tellHalts();
     } catch (error) {
       this.#post({ fatal: toWire(error) });
     }
     this.#afterwards();
+  }
+
+  #tellHalts(): void {
+    const halted = this.#store.halts.all();
+    if (halted.length === this.#halted) return;
+    this.#halted = halted.length;
+    this.#post({ halted });
   }
 
   /** Stores what may wait: signatures when nothing else is to be written, the witness once a second. */
@@ -166,13 +185,18 @@ class WriterThread {
       void this.#witness.write();
     }
     this.#cancelIdle();
-    if (!this.#store.log.hasUnstored && !this.#witness.isDirty) return;
+    if (!this.#hasToStore() && !this.#witness.isDirty) return;
     this.#cancelIdle = systemClock.setTimer(idleMs, () => this.#idle());
+  }
+
+  /** Signatures, or keys on their way into the index. */
+  #hasToStore(): boolean {
+    return this.#store.log.hasUnstored || this.#store.runs.hasWork;
   }
 
   #idle(): void {
     if (this.#closing) return;
-    if (this.#store.log.hasUnstored) this.#runNow([]);
+    if (this.#hasToStore()) this.#runNow([]);
     else if (this.#witness.isDirty) this.#afterwards();
   }
 
@@ -208,7 +232,7 @@ class ReaderThread {
   }
 
   #connect(): Connection {
-    const store = storeOn(openForReading(this.#data.path), this.#data);
+    const store = storeOn(openForReading(this.#data.path), this.#data, 'reader');
     return { store, reads: readsOf(store) as unknown as Readonly<Record<string, Read>> };
   }
 

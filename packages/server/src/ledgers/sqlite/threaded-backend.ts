@@ -26,6 +26,8 @@ interface Waiting {
 export interface ThreadedOptions extends Omit<ThreadData, 'role'> {
   /** Called once when the writer failed or ended: the process must end at once. */
   readonly fatal: (error: Error) => void;
+  /** Called when a lane comes to stand still for a person while it is served. */
+  readonly onHalt: (lane: { readonly campaignId: string; readonly reason: string }) => void;
 }
 
 interface Thread {
@@ -74,7 +76,7 @@ export class ThreadedBackend implements Backend {
   readonly #reads = new Map<number, Waiting>();
   readonly #laneListeners = new Set<(lane: LaneState) => void>();
   readonly #outboxListeners = new Set<() => void>();
-  readonly halted: readonly { readonly campaignId: string; readonly reason: string }[];
+  #halted: Backend['halted'];
   #outgoing: WireCall[] = [];
   #id = 0;
   #closing: Promise<void> | null = null;
@@ -88,16 +90,11 @@ export class ThreadedBackend implements Backend {
     return new ThreadedBackend(options, writer, reader, ready.halted);
   }
 
-  private constructor(
-    options: ThreadedOptions,
-    writer: Thread,
-    reader: Thread,
-    halted: ThreadedBackend['halted'],
-  ) {
+  private constructor(options: ThreadedOptions, writer: Thread, reader: Thread, halted: Backend['halted']) {
     this.#options = options;
     this.#writer = writer;
     this.#reader = reader;
-    this.halted = halted;
+    this.#halted = halted;
     writer.port.on('message', (message: FromWriter) => this.#fromWriter(message));
     reader.port.on('message', (message: FromReader) => this.#fromReader(message));
     for (const { worker } of [writer, reader]) {
@@ -139,10 +136,21 @@ export class ThreadedBackend implements Backend {
 
   #fromWriter(message: FromWriter): void {
     if ('fatal' in message) return this.#fail(fromWire(message.fatal));
+    if ('halted' in message && !('ready' in message)) return this.#halt(message.halted);
     if (!('replies' in message)) return;
     for (const lane of message.lanes) for (const listener of this.#laneListeners) listener(lane);
     for (const reply of message.replies) settle(this.#writes, reply);
     if (message.outbox) for (const listener of this.#outboxListeners) listener();
+  }
+
+  #halt(halted: Backend['halted']): void {
+    const before = new Set(this.#halted.map(({ campaignId }) => campaignId));
+    this.#halted = halted;
+    for (const lane of halted) if (!before.has(lane.campaignId)) this.#options.onHalt(lane);
+  }
+
+  get halted(): Backend['halted'] {
+    return this.#halted;
   }
 
   #fromReader(message: FromReader): void {

@@ -33,6 +33,8 @@ export class Transaction {
   readonly sealed: SealedRow[] = [];
   readonly lanes: LaneState[] = [];
   readonly rung: Rung[] = [];
+  /** Entries so far, also of a call that is rolled back later. */
+  entered = 0;
 
   constructor(now: EpochMs) {
     this.now = now;

@@ -3,7 +3,7 @@
  * and rows that no lane and no record knows. No constraint refuses these (tables of the hot path have no foreign keys, and a definition
  * may be reworded after its publication), so whoever writes into the file by hand is found here.
  */
-import { canonicalJson, decodeRecord, hexOf, utf8Of } from '@doorbuster/core';
+import { canonicalJson, decodeRecord, hexOf, type LaneState, utf8Of } from '@doorbuster/core';
 import { sha256 } from '../../audit/signer.ts';
 import { type CampaignDefinition, termsOf } from '../../campaign/definition.ts';
 import type { Sql } from './sql.ts';
@@ -85,12 +85,46 @@ export function compareDelivered({ sql, campaign, report }: Check): void {
       report('I8', `unit ${unit} was given to entry ${seq} without a delivery`);
 }
 
+const keyFaults: readonly (readonly [what: string, text: string])[] = [
+  [
+    'has two entries of one member',
+    'SELECT max(seq) AS seq FROM entries WHERE campaign = ? GROUP BY member_key HAVING count(*) > 1 LIMIT 20',
+  ],
+  [
+    'is not in the index of members as it should be',
+    `SELECT e.seq FROM entries e JOIN key_runs r ON r.campaign = e.campaign AND r.lane = e.lane
+     WHERE e.campaign = ? AND (e.seq <= r.sealed_seq OR (e.seq <= r.run_seq AND e.member_key <= r.after_key))
+       AND NOT EXISTS (SELECT 1 FROM entry_keys k WHERE k.campaign = e.campaign AND k.member_key = e.member_key AND k.lane = e.lane AND k.seq = e.seq) LIMIT 20`,
+  ],
+  [
+    'is in the index of members with another key, or too early',
+    `SELECT k.seq FROM entry_keys k LEFT JOIN entries e USING (campaign, lane, seq) LEFT JOIN key_runs r USING (campaign, lane)
+     WHERE k.campaign = ? AND (e.member_key IS NOT k.member_key OR k.seq > coalesce(r.run_seq, 0)
+       OR (k.seq > r.sealed_seq AND k.member_key > r.after_key)) LIMIT 20`,
+  ],
+];
+
+/** One entry a member, over the index and the tail that is not in it yet; and the index is of these entries. */
+export function compareKeys({ sql, campaign, report }: Check, lane: LaneState): void {
+  for (const [what, text] of keyFaults)
+    for (const { seq } of sql.all<{ seq: number }>(text, campaign)) report('I3', `entry ${seq} ${what}`);
+  const run = sql.get<{ run_seq: number; fault: string | null }>(
+    'SELECT run_seq, fault FROM key_runs WHERE campaign = ? AND lane = 0',
+    campaign,
+  );
+  if (run !== undefined && run.run_seq > lane.seq)
+    report('I4', `a run of keys ends with entry ${run.run_seq}, the lane with ${lane.seq}`);
+  if (typeof run?.fault === 'string') report('I3', `the lane was halted: ${run.fault}`);
+}
+
 /** Rows of the hot path whose lane does not exist, evidence without its batch, and holes in the audit records. */
 export function findStrayRows(sql: Sql, report: (invariant: string, detail: string) => void): void {
   for (const table of [
     'batches',
     'batch_signatures',
     'entries',
+    'entry_keys',
+    'key_runs',
     'units',
     'deliveries',
     'delivery_attempts',

@@ -11,7 +11,8 @@ import { verifyLedger } from './verify.ts';
 async function ledgerWithEverything() {
   const keys = signingKeys();
   const clock = createManualClock();
-  const ledger = openInProcessLedger({ master, signingKeys: keys, clock, randomness: systemRandomness() });
+  const randomness = systemRandomness();
+  const ledger = openInProcessLedger({ master, signingKeys: keys, clock, randomness, shortestRun: 4 });
   await publish(ledger, 'c', { capacity: 6, safetyStock: 1, waitlistLimit: 3 });
   await ledger.admission.admit('c', [...members(6), entryOfMember('ann', { q: 'yes' })]);
   await ledger.campaigns.command('c', { type: 'revoke', seq: 2 }, operator);
@@ -138,6 +139,16 @@ const tampers: readonly (readonly [what: string, change: string, invariant: stri
     'DROP TRIGGER audit_remains; DELETE FROM audit_records WHERE audit_no = 2',
     'file',
   ],
+  [
+    'a second entry of a member',
+    'INSERT INTO entries SELECT campaign, lane, 99, 99, member_key, verdict, unit, status, current_unit, at, salt, answers, erased FROM entries WHERE seq = 3',
+    'I3',
+  ],
+  ['a member missing in the index', 'DELETE FROM entry_keys WHERE seq = 3', 'I3'],
+  ['a member of another entry in the index', 'UPDATE entry_keys SET seq = 88 WHERE seq = 3', 'I3'],
+  ['a stranger in the index', 'INSERT INTO entry_keys VALUES (1, randomblob(16), 0, 3)', 'I3'],
+  ['keys said to be in the index', 'UPDATE key_runs SET sealed_seq = 9, run_seq = 9', 'I4'],
+  ['an index key of no campaign', 'INSERT INTO entry_keys VALUES (77, randomblob(16), 0, 3)', 'file'],
   ['an entry removed', 'DROP TRIGGER entries_remain; DELETE FROM entries WHERE seq = 7', 'I4'],
 ];
 
@@ -157,9 +168,10 @@ describe('verify', () => {
     ['counters that do not add up', 'UPDATE lanes SET issued = issued + 1'],
     ['a lane going back', 'UPDATE lanes SET seq = seq - 1'],
     [
-      'a second entry of a member',
-      'INSERT INTO entries SELECT campaign, lane, 99, 99, member_key, verdict, unit, status, current_unit, at, salt, answers, erased FROM entries WHERE seq = 3',
+      'a second key of a member in the index',
+      'INSERT INTO entry_keys SELECT campaign, member_key, lane, 99 FROM entry_keys WHERE seq = 3',
     ],
+    ['a run of keys going back', 'UPDATE key_runs SET sealed_seq = sealed_seq - 1'],
     [
       'a unit above the capacity',
       "INSERT INTO units (campaign, unit, lane, state, seq) VALUES (1, 99, 0, 'issued', 7)",

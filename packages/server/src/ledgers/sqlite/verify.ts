@@ -23,7 +23,7 @@ import { headOfStored, type StoredBatch } from './batch-log.ts';
 import { type LaneRow, readLane } from './lane-rows.ts';
 import { snapshotOf } from './snapshot.ts';
 import { hexOfBlob, Sql } from './sql.ts';
-import { compareDelivered, comparePublication, findStrayRows } from './verify-rows.ts';
+import { compareDelivered, compareKeys, comparePublication, findStrayRows } from './verify-rows.ts';
 
 export interface VerifyOptions {
   /** Null leaves the signatures out. */
@@ -88,6 +88,7 @@ function verifyCampaign(check: Check, counts: Counts): void {
   comparePublication(check);
   compareLane(check, lane.state, folded);
   compareEntries(check, chain.fold, counts);
+  compareKeys(check, lane.state);
   compareUnits(check, chain.fold);
   compareDeliveries(check);
   compareDelivered(check);
@@ -109,7 +110,7 @@ function judge({ sql, options, id, report }: Check): void {
 }
 
 function verifyDraft({ sql, campaign, report }: Check): void {
-  for (const table of ['batches', 'entries', 'units', 'deliveries']) {
+  for (const table of ['batches', 'entries', 'entry_keys', 'units', 'deliveries']) {
     if (sql.get(`SELECT 1 FROM ${table} WHERE campaign = ? LIMIT 1`, campaign) !== undefined)
       report('I4', `${table} of a campaign without a lane`);
   }

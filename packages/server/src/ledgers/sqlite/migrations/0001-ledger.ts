@@ -1,6 +1,6 @@
 /**
- * The first schema. Rule: a wrong state cannot be stored. Counters add up by CHECK, a unit has one row and with it one holder, a member one
- * entry, a number one record; what is evidence (batches, signatures, audit records) refuses UPDATE and DELETE.
+ * The first schema. Rule: a wrong state cannot be stored. Counters add up by CHECK, a unit has one row and with it one holder, a number one record, a
+ * member one entry (by an index that follows the entries in sorted runs, see `key-runs.ts`); what is evidence (batches, signatures, audit records) refuses UPDATE and DELETE.
  *
  * `campaign` is the integer surrogate of the public id, because it is part of every key. Keys and salts are BLOBs: half the size of hex.
  * A batch is one row with the texts of its records joined by line feeds: records are only ever read by the batch (paths, export, verify), and
@@ -111,12 +111,34 @@ CREATE TABLE entries (
   CHECK (NOT (status = 'promoted' AND verdict = 'won')),
   CHECK (erased = 0 OR (salt IS NULL AND answers IS NULL))
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX entries_by_member ON entries (campaign, member_key);
 CREATE INDEX entries_waiting ON entries (campaign, lane, seq) WHERE verdict = 'waitlisted' AND status = 'live';
 CREATE INDEX entries_erased ON entries (campaign) WHERE erased = 1;
 CREATE TRIGGER entries_keep_the_first_answer BEFORE UPDATE OF campaign, lane, seq, record_no, verdict, unit, at ON entries
 BEGIN SELECT RAISE(ABORT, 'the first answer stays'); END;
 CREATE TRIGGER entries_remain BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries are for ever'); END;
+
+-- The unique index of entries on their member keys. It follows the entries in sorted runs: up to sealed_seq all are in it, and of the run up to
+-- run_seq the keys that are not above after_key. A key that cannot be stored twice is the end of its lane: fault says so.
+CREATE TABLE entry_keys (
+  campaign   INTEGER NOT NULL,
+  member_key BLOB NOT NULL CHECK (length(member_key) = 16),
+  lane       INTEGER NOT NULL,
+  seq        INTEGER NOT NULL CHECK (seq >= 1),
+  PRIMARY KEY (campaign, member_key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE key_runs (
+  campaign   INTEGER NOT NULL,
+  lane       INTEGER NOT NULL,
+  sealed_seq INTEGER NOT NULL CHECK (sealed_seq >= 0),
+  run_seq    INTEGER NOT NULL,
+  after_key  BLOB NOT NULL DEFAULT x'',
+  fault      TEXT,
+  PRIMARY KEY (campaign, lane),
+  CHECK (run_seq >= sealed_seq),
+  CHECK (run_seq > sealed_seq OR length(after_key) = 0)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER runs_never_go_back BEFORE UPDATE ON key_runs WHEN new.sealed_seq < old.sealed_seq OR new.run_seq < old.run_seq
+BEGIN SELECT RAISE(ABORT, 'a run never goes back'); END;
 
 -- One row per unit that was ever given. The voucher belongs to the unit: a unit that came back unshown takes its voucher along.
 CREATE TABLE units (
