@@ -45,6 +45,12 @@ export const catalogue = {
     message: 'The ledger was written by a newer version.',
     remedy: 'Start the newer version, or restore a backup of this one.',
   },
+  BUS_MISSING: {
+    retryable: false,
+    message: 'The queue of this data directory is gone.',
+    remedy:
+      'Put bus.sqlite back with its -wal and -shm. Where that is impossible: `doorbuster serve --accept-lost-queue`; who was told "pending" and has no verdict must enter again.',
+  },
   CAMPAIGN_UNKNOWN: {
     retryable: false,
     message: 'There is no campaign of this id.',

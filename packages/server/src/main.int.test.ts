@@ -1,5 +1,5 @@
 // Starting with what the configuration names outside itself: every fault is one of the configuration, and leaves nothing behind.
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -41,6 +41,36 @@ describe('what the configuration names', () => {
     const dataDir = join(folder, name.replaceAll(' ', '-'));
     await expect(start(dataDir, settings)).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
     expect(existsSync(dataDir)).toBe(false);
+  });
+});
+
+describe('a queue that is gone', () => {
+  const dataDir = join(folder, 'queue');
+  const bus = join(dataDir, 'bus.sqlite');
+  const again = (acceptLostQueue = false) =>
+    startServer(loadConfig({ environment: {}, flags: { ...base, dataDir } }), {}, { acceptLostQueue });
+
+  it('refuses to start as if there had been none, until a person accepts the loss', async () => {
+    await (await again()).close();
+    // Control: with the file in its place nothing is asked.
+    await (await again()).close();
+    rmSync(bus);
+    await expect(again()).rejects.toMatchObject({ code: 'BUS_MISSING' });
+    expect(existsSync(bus)).toBe(false);
+    await (await again(true)).close();
+    expect(existsSync(bus)).toBe(true);
+    await (await again()).close();
+    rmSync(bus);
+    await expect(again()).rejects.toMatchObject({ code: 'BUS_MISSING' });
+  });
+
+  it('is none in a directory that was restored from a backup, which is the ledger alone', async () => {
+    const restored = join(folder, 'restored');
+    await (await start(restored, {})).close();
+    for (const file of readdirSync(restored))
+      if (!/^(ledger\.sqlite|secrets\.json|operator-key)$/.test(file)) rmSync(join(restored, file));
+    const server = await start(restored, {});
+    await server.close();
   });
 });
 

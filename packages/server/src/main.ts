@@ -17,6 +17,7 @@ import { createAdmission } from './admission/create-admission.ts';
 import { createEntryQueue } from './admission/entry-queue.ts';
 import { createMemoryTurnstile } from './admission/turnstile.ts';
 import { createEvidence } from './audit/evidence.ts';
+import { requireWitnessedBus, witnessBus } from './bus-witness.ts';
 import { createPreflight } from './campaign/preflight.ts';
 import { startTimekeeper, type Timekeeper } from './campaign/timekeeper.ts';
 import { type Config, resolveSecret } from './config.ts';
@@ -72,7 +73,16 @@ export interface RunningServer {
   close(): Promise<void>;
 }
 
-export async function startServer(config: Config, environment: Environment): Promise<RunningServer> {
+export interface StartOptions {
+  /** Start with an empty queue where the one of the last start is gone. Said once, by a person: no setting. */
+  readonly acceptLostQueue?: boolean;
+}
+
+export async function startServer(
+  config: Config,
+  environment: Environment,
+  { acceptLostQueue = false }: StartOptions = {},
+): Promise<RunningServer> {
   const log = pino(
     { level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination(2),
@@ -81,6 +91,8 @@ export async function startServer(config: Config, environment: Environment): Pro
   const dataDir = resolve(config.dataDir);
   makeDataDir(dataDir);
   const { secrets, created } = openSecrets(
+  if (requireWitnessedBus(dataDir, acceptLostQueue))
+    log.warn('the queue of the last start is gone; an empty one is made, as asked');
     secretsPath(config),
     systemClock.now(),
     !existsSync(ledgerPath(dataDir)),
@@ -353,6 +365,7 @@ async function listen(parts: Parts, config: Config): Promise<string> {
   fulfilment.start();
   await bus.start();
   ledger.onOutbox(() => relay.wake());
+  witnessBus(resolve(config.dataDir));
   relay.start();
   await admission.start(await openCampaigns(ledger));
   parts.timekeeper = startTimekeeper(ledger.campaigns, clock, onError);

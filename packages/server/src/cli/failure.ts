@@ -45,6 +45,7 @@ const exitOf: Partial<Record<ErrorCode, ExitCode>> = {
   DEFINITION_INVALID: exitCodes.usage,
   LEDGER_HALTED: exitCodes.gateFailed,
   LEDGER_DAMAGED: exitCodes.gateFailed,
+  BUS_MISSING: exitCodes.gateFailed,
 };
 
 export interface Failure {
@@ -59,7 +60,7 @@ export interface Failure {
 const busRemedies: Partial<Record<MessagingErrorCode, string>> = {
   DB_MSG_ENGINE_LOCKED: 'Stop the other process, or use another --data directory.',
   DB_MSG_ENGINE_UNSAFE:
-    'Look at the disk. When bus.sqlite is damaged, move it away with its -wal and -shm: deliveries are found again from the ledger; who was told "pending" and has no verdict yet must enter again.',
+    'Look at the disk. When bus.sqlite is damaged, move it away with its -wal and -shm and start with --accept-lost-queue: deliveries are found again from the ledger; who was told "pending" and has no verdict yet must enter again.',
   DB_MSG_ENGINE_FAILED: 'Look at the disk, then start again.',
   DB_MSG_DISK_FULL: 'Free space on the data disk, then start again.',
 };

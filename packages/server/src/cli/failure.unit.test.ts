@@ -20,6 +20,7 @@ it.each([
   ['DEFINITION_INVALID', exitCodes.usage],
   ['LEDGER_HALTED', exitCodes.gateFailed],
   ['LEDGER_DAMAGED', exitCodes.gateFailed],
+  ['BUS_MISSING', exitCodes.gateFailed],
   ['LEDGER_FULL', exitCodes.failed],
 ] as const)('%s exits with %i', (code, exitCode) => {
   expect(failureOf(new OperationalError(code))?.exitCode).toBe(exitCode);

@@ -10,6 +10,7 @@ interface ServeOptions {
   readonly port?: number;
   readonly host?: string;
   readonly allowVolatile?: boolean;
+  readonly acceptLostQueue?: boolean;
 }
 
 export function registerServe(program: Command, env: NodeJS.ProcessEnv): void {
@@ -19,6 +20,10 @@ export function registerServe(program: Command, env: NodeJS.ProcessEnv): void {
     .option('--port <port>', 'port to listen on; 0 lets the system choose', whole)
     .option('--host <address>', 'address to listen on')
     .option('--allow-volatile', 'allow a data directory in memory: a power cut loses everything')
+    .option(
+      '--accept-lost-queue',
+      'start although bus.sqlite is gone: entries told "pending" that have no verdict are lost',
+    )
     .action(async (options: ServeOptions, command: Command) => serve(contextOf(command, env), options));
 }
 
@@ -28,7 +33,9 @@ async function serve(context: Context, options: ServeOptions): Promise<void> {
     host: options.host,
     allowVolatile: options.allowVolatile,
   });
-  const server = await startServer(config, context.env);
+  const server = await startServer(config, context.env, {
+    acceptLostQueue: options.acceptLostQueue === true,
+  });
   writeFileSync(
     serverInfoPath(config.dataDir),
     `${JSON.stringify({ url: server.url, local: server.localUrl, pid: process.pid })}\n`,

@@ -111,6 +111,7 @@ const statusOfCode: Readonly<Record<ErrorCode, number>> = {
   LEDGER_UNSAFE: 503,
   LEDGER_DAMAGED: 503,
   LEDGER_NEWER: 503,
+  BUS_MISSING: 500,
   CAMPAIGN_UNKNOWN: 404,
   ADMISSION_FULL: 503,
   RATE_LIMITED: 429,
