@@ -70,6 +70,7 @@ describe('a queue that is gone', () => {
     for (const file of readdirSync(restored))
       if (!/^(ledger\.sqlite|secrets\.json|operator-key)$/.test(file)) rmSync(join(restored, file));
     const server = await start(restored, {});
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(200);
     await server.close();
   });
 });
