@@ -30,6 +30,20 @@ describe('a path that exists, asked with a method that it has not', () => {
   });
 
   it.each([
+    ['PUT', 'x/y'],
+    ['QUERY', undefined],
+    ['PATCH', 'application/json'],
+  ])('%s with a body of type %s that cannot be read: 405 all the same', async (method, type) => {
+    const answer = await fixture.app.inject({
+      method: method as 'PUT',
+      url: '/livez',
+      payload: '{',
+      headers: type === undefined ? {} : { 'content-type': type },
+    });
+    expect([answer.statusCode, answer.headers['allow']]).toEqual([405, 'GET, HEAD']);
+  });
+
+  it.each([
     ['GET', '/nothing'],
     ['DELETE', '/v1/campaigns/gift/nothing'],
     ['POST', '/livez/'],

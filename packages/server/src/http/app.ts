@@ -61,8 +61,11 @@ export async function createApp(deps: HttpDeps, options: AppOptions = {}): Promi
   const app = fastify(serverOptions(deps, options, state));
   app.decorate('doorbuster', state);
   app.server.maxConnections = deps.config.limits.connections;
-  app.setErrorHandler((error, request, reply) => sendProblem(reply, request, error, deps.randomness));
   const missing = missingRoutes(app);
+  // Where nothing is, what is wrong with the body does not matter.
+  app.setErrorHandler((error, request, reply) =>
+    sendProblem(reply, request, request.is404 ? missing(request) : error, deps.randomness),
+  );
   app.setNotFoundHandler((request, reply) => sendProblem(reply, request, missing(request), deps.randomness));
   securityHeaders(app, deps.config);
   measureRequests(app, deps);
