@@ -60,14 +60,15 @@ const RELAY_REST_MS = 100;
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface RunningServer {
+  /** `publicUrl` where there is one. */
   readonly url: string;
+  /** Where this machine reaches it. */
+  readonly localUrl: string;
   /** What was made at the first run; null later. */
   readonly firstRun: {
     readonly secretsFile: string;
     readonly operatorKeyFile: string;
     readonly operatorKey: string;
-  /** Where this machine reaches it. */
-  readonly localUrl: string;
   } | null;
   /** Drains and stops. What was acknowledged is durable whether this ends well or not. */
   close(): Promise<void>;
@@ -90,9 +91,9 @@ export async function startServer(
   const outside = readOutside(config, environment);
   const dataDir = resolve(config.dataDir);
   makeDataDir(dataDir);
-  const { secrets, created } = openSecrets(
   if (requireWitnessedBus(dataDir, acceptLostQueue))
     log.warn('the queue of the last start is gone; an empty one is made, as asked');
+  const { secrets, created } = openSecrets(
     secretsPath(config),
     systemClock.now(),
     !existsSync(ledgerPath(dataDir)),
@@ -364,8 +365,8 @@ async function listen(parts: Parts, config: Config): Promise<string> {
   app.doorbuster.starting = true;
   fulfilment.start();
   await bus.start();
-  ledger.onOutbox(() => relay.wake());
   witnessBus(resolve(config.dataDir));
+  ledger.onOutbox(() => relay.wake());
   relay.start();
   await admission.start(await openCampaigns(ledger));
   parts.timekeeper = startTimekeeper(ledger.campaigns, clock, onError);
