@@ -5,7 +5,7 @@
  */
 import { describeError, type RetryPolicy } from './attempts.ts';
 import type { Channel, ChannelData, PublishArguments, PublishOptions, ReplyData } from './channel.ts';
-import { systemClock, type Clock } from './clock.ts';
+import { type Clock, steadyClock, systemClock } from './clock.ts';
 import type {
   Capabilities,
   ChannelSpec,
@@ -173,6 +173,8 @@ class EngineBus implements Bus {
   readonly #engine: Engine;
   readonly #source: string;
   readonly #clock: Clock;
+  /** For everything that waits; `#clock` is for what is said to others. */
+  readonly #steady: Clock;
   readonly #ids: Ids;
   readonly #log: Log;
   readonly #traceparent: () => string | undefined;
@@ -188,6 +190,7 @@ class EngineBus implements Bus {
     this.#engine = options.engine;
     this.#source = options.source;
     this.#clock = options.clock ?? systemClock;
+    this.#steady = steadyClock(this.#clock);
     this.#ids = options.ids ?? createIds(this.#clock);
     this.#log = options.log ?? silentLog;
     this.#traceparent = options.traceparent ?? (() => undefined);
@@ -221,7 +224,7 @@ class EngineBus implements Bus {
   ): Promise<void> {
     if (this.#state !== 'new') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'a bus is started once');
     const connection = await this.#engine.connect({
-      clock: this.#clock,
+      clock: this.#steady,
       onFatal: (error) => this.#failed(error),
     });
     try {
@@ -279,7 +282,11 @@ class EngineBus implements Bus {
   ): Subscription {
     this.#declared(channel.name);
     const settings = this.#settingsOf(channel, options);
-    const running = new RunningSubscription(settings, { clock: this.#clock, ids: this.#ids, log: this.#log });
+    const running = new RunningSubscription(settings, {
+      clock: this.#steady,
+      ids: this.#ids,
+      log: this.#log,
+    });
     this.#running.push(running);
     const started = this.#startSubscription(running);
     return {
@@ -373,7 +380,7 @@ class EngineBus implements Bus {
       channel: channel.name,
       message: message as unknown as Message,
     };
-    if (options.delayMs !== undefined) outgoing.dueAt = now + options.delayMs;
+    if (options.delayMs !== undefined) outgoing.dueAt = this.#steady.now() + options.delayMs;
     if (options.priority !== undefined) outgoing.priority = options.priority;
     return outgoing;
   }

@@ -49,3 +49,16 @@ export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener('abort', finish, { once: true });
   });
 }
+
+/**
+ * A clock whose wall clock cannot be stepped: that of its making, and the monotonic time since. For waits that are stored as points in time: measured on it, a
+ * clock that was wrong for a while and is set right neither holds a retry back for the length of the step nor lets it go early.
+ */
+export function steadyClock(clock: Clock): Clock {
+  const start = clock.now() - clock.monotonic();
+  return {
+    now: () => Math.floor(start + clock.monotonic()),
+    monotonic: () => clock.monotonic(),
+    setTimer: (ms, fn) => clock.setTimer(ms, fn),
+  };
+}

@@ -238,4 +238,30 @@ describe('the clock', () => {
     clock.advance(1_000);
     await attempts.waitFor(2);
   });
+
+  it('may be wrong for a while: a retry that was put off meanwhile waits for its delay, not for the length of the step', async () => {
+    const clock = createManualClock();
+    const bus = busOn(createInProcessEngine(new DatabaseSync(':memory:')), { clock });
+    const attempts = new Collector<number>();
+    bus.subscribe(numbers, {
+      name: 'all',
+      retries: { immediate: 0, delayed: [1_000] },
+      handler: (_, { attempt }) => {
+        attempts.add(attempt);
+        return attempt === 1 ? retry() : ack();
+      },
+    });
+    await bus.start();
+    clock.step(86_400_000);
+    await bus.publish(numbers, { n: 1 });
+    await attempts.waitFor(1);
+    const delayed = async (): Promise<number | undefined> =>
+      (await bus.view()).channels[0]?.subscriptions[0]?.delayed;
+    await eventually(delayed, (count) => count === 1, 'the retry waiting');
+    clock.step(-86_400_000);
+    clock.advance(999);
+    expect(await delayed()).toBe(1);
+    clock.advance(1);
+    await attempts.waitFor(2);
+  });
 });
