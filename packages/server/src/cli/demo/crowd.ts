@@ -162,7 +162,9 @@ function report(text: string): void {
   if (unexpected.length < 20) unexpected.push(text.slice(0, 400));
 }
 
-/** A request that must be refused with one of these statuses, and decide nothing. */
+/**
+ * A request that must be refused with one of these statuses, and decide nothing. Once nobody is taken any more, that is told whatever the body holds.
+ */
 async function refused(
   name: string,
   own: string | null,
@@ -175,9 +177,9 @@ async function refused(
 }
 
 async function play(act: Act, own: string): Promise<void> {
-  if (act.kind === 'bad-json') await refused('broken JSON', own, '{"answers":', [400]);
+  if (act.kind === 'bad-json') await refused('broken JSON', own, '{"answers":', [400, 410]);
   if (act.kind === 'bad-body')
-    await refused('unknown field', own, '{"answers":{"favourite":"tea"},"winner":true}', [400, 422]);
+    await refused('unknown field', own, '{"answers":{"favourite":"tea"},"winner":true}', [400, 410, 422]);
   if (act.kind === 'bad-session')
     await refused('tampered session', `${own.slice(0, -4)}AAAA`, bodies[0] ?? '{}', [401]);
   if (act.kind === 'double') {
