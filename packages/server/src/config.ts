@@ -152,7 +152,11 @@ export const configSchema = Type.Object(
             minLength: 1,
             description: 'Serve HTTPS with this certificate and those that lead to its root (PEM).',
           }),
-          keyFile: Type.String({ minLength: 1, description: 'The key of the certificate (PEM).' }),
+          keyFile: Type.String({
+            minLength: 1,
+            description:
+              'The key of the certificate (PEM). Refused when everybody on the machine can read it.',
+          }),
         },
         { ...strict, description: 'Serve HTTPS with this certificate and key (PEM).' },
       ),

@@ -5,7 +5,7 @@
  *   start: what the configuration names -> secrets -> lock and ledger -> fulfilment -> bus -> relay -> admission -> timekeeper and jobs -> listen
  *   stop:  readyz 503 -> stop listening -> admission drains -> timekeeper and jobs -> fulfilment drains -> relay -> bus -> ledger and lock
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
@@ -330,6 +330,9 @@ function readJwks(file: string): JSONWebKeySet {
 
 function readTls({ certFile, keyFile }: NonNullable<Config['tls']>): TlsFiles {
   try {
+    // Who can read it can be this server; a group may, as packages of certificates arrange it.
+    if ((statSync(keyFile).mode & 0o007) !== 0)
+      throw new Error('the key is open to everybody on this machine: chmod o-rwx');
     const files = { cert: readFileSync(certFile), key: readFileSync(keyFile) };
     createSecureContext(files);
     return files;
