@@ -54,10 +54,5 @@ export function createSessions(
 }
 
 function macOf(key: KeyObject, campaignId: string, claims: string): Buffer {
-  return createHmac('sha256', key)
-    .update('session\0')
-    .update(campaignId)
-    .update('\0')
-    .update(claims)
-    .digest();
+  return createHmac('sha256', key).update(`session\0${campaignId}\0${claims}`).digest();
 }

@@ -96,7 +96,7 @@ export function entryRoutes(app: FastifyInstance, deps: HttpDeps): void {
         tags: ['member'],
         summary: 'Enter.',
         description:
-          'Safe to repeat: the member is the idempotency key, so a repeat gets the first verdict. An `Idempotency-Key` header is accepted and has no effect.',
+          'Safe to repeat: the member is the idempotency key, so a repeat gets the first verdict. An `Idempotency-Key` header is accepted and has no effect. What is certain without the body (`sold-out`, `closed`, `not-open` for who is not in) is told before the body is judged.',
         security: [{ memberSession: [] }, { memberCookie: [] }],
         params: campaignParams,
         body: entryBody,
