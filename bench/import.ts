@@ -110,7 +110,7 @@ async function main(argv: readonly string[]): Promise<number> {
 /** An open campaign with units for the whole stream, and sessions for its members. */
 async function prepare(directory: string, { rate, rounds, calmMs }: Asked): Promise<string> {
   const secretsFile = join(directory, preparedFiles.secrets);
-  const none = { directory, installations: [], members: 1, deliverable: 0, campaigns: 1 };
+  const none = { directory, installations: [], members: 1, units: 1, deliverable: 0, campaigns: 1 };
   await new BenchProcess('prepare.ts', none).said();
   const dataDir = join(directory, 'data');
   // An import takes less than this.

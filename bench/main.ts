@@ -66,11 +66,11 @@ const sizes = {
   },
 } as const;
 
-/** Members for each request that the bare server could answer by a first look: nobody must run out of them. */
-const membersPerRequest = 1.15;
+/** Units for each request that the bare server could answer by a first look; and members, for a refusal may cost less than a bare answer. */
+const unitsPerRequest = 1.15;
+const membersPerRequest = 2;
 const firstLookMs = 1_500;
-const membersInQuick = 60_000;
-const deliverableInQuick = 3_000;
+const inQuick = { members: 80_000, units: 40_000, deliverable: 3_000 };
 /** A void run is tried again so often. */
 const repeats = 2;
 
@@ -137,17 +137,13 @@ async function main(argv: readonly string[]): Promise<number> {
 async function prepare(asked: Asked, prepared: string): Promise<Plan> {
   const { warmUpMs, drainMs, campaigns } = sizes[asked.quick ? 'quick' : 'full'];
   const base = { ...asked, warmUpMs, drainMs, campaigns, prepared };
-  const make = async (wanted: readonly Installation[], members: number): Promise<Plan> => {
-    const deliverable = asked.quick ? deliverableInQuick : members;
-    const options: PrepareOptions = {
-      directory: prepared,
-      installations: wanted,
-      members,
-      deliverable,
-      campaigns,
-    };
-    await new BenchProcess('prepare.ts', options).said();
-    return { ...base, members };
+  const make = async (
+    wanted: readonly Installation[],
+    sizes: Pick<PrepareOptions, 'members' | 'units' | 'deliverable'>,
+  ): Promise<Plan> => {
+    const options = { directory: prepared, installations: wanted, campaigns, ...sizes };
+    await new BenchProcess('prepare.ts', options satisfies PrepareOptions).said();
+    return { ...base, units: sizes.units };
   };
   const needed = installations.filter((name) =>
     asked.scenarios.some((scenario) => {
@@ -155,15 +151,18 @@ async function prepare(asked: Asked, prepared: string): Promise<Plan> {
       return 'installation' in compared && compared.installation === name;
     }),
   );
-  if (asked.scenarios.length === 0) return make([], 1);
-  if (asked.quick) return make(needed, membersInQuick);
-  const look = { ...(await make([], 400_000)), warmUpMs: firstLookMs, seconds: 1, profile: null };
+  if (asked.scenarios.length === 0) return make([], { members: 1, units: 1, deliverable: 0 });
+  if (asked.quick) return make(needed, inQuick);
+  const first = await make([], { members: 300_000, units: 300_000, deliverable: 0 });
+  const look = { ...first, warmUpMs: firstLookMs, seconds: 1, profile: null };
   const { requestsPerSecond, cpuMicrosPerRequest } = await measure('bare', look);
   // With others on the processors it answers less than it could with one to itself.
   const could = Math.max(requestsPerSecond, 1e6 / (cpuMicrosPerRequest?.main ?? 1e6));
-  const members = Math.ceil(could * membersPerRequest * (asked.seconds + warmUpMs / 1000));
-  progress(`preparing ${members} members`);
-  return make(needed, members);
+  const requests = could * (asked.seconds + warmUpMs / 1000);
+  const members = Math.ceil(requests * membersPerRequest);
+  const units = Math.ceil(requests * unitsPerRequest);
+  progress(`preparing ${members} members, ${units} units`);
+  return make(needed, { members, units, deliverable: units });
 }
 
 async function rounds(asked: Asked, plan: Plan): Promise<Map<Scenario, Run[]>> {

@@ -15,8 +15,10 @@ import { campaignOf, crowdUnits, type Installation, preparedFiles } from './syst
 export interface PrepareOptions {
   readonly directory: string;
   readonly installations: readonly Installation[];
-  /** Members of the campaign under load, each with a session. */
+  /** Members with a session. */
   readonly members: number;
+  /** Units of the campaign that has one for everybody who may be accepted; a server that refuses is asked by more. */
+  readonly units: number;
   /** Of them so many have an address, and as many units a code: more than are delivered while it is served. */
   readonly deliverable: number;
   /** Campaigns of `thousand`. */
@@ -29,18 +31,20 @@ const winner = randomBytes(16).toString('hex');
 const mayWin = 5_000;
 
 async function prepare(options: PrepareOptions): Promise<void> {
-  const { directory, installations, members, deliverable, campaigns } = options;
+  const { directory, installations, members, units, deliverable, campaigns } = options;
   const at = (name: string): string => join(directory, name);
   const { secrets } = openSecrets(at(preparedFiles.secrets), Date.now(), true);
   const sessions = createSessions(secrets.sessions, 720, systemClock);
   const keys = Array.from({ length: members }, () => randomBytes(16).toString('hex'));
-  const write = (file: string, campaignOfMember: (n: number) => number): void => {
-    const lines = keys.map((key, n) => sessions.issue(campaignOf(campaignOfMember(n)), key).session);
+  const write = (file: string, campaignOfMember: (n: number) => number, count = members): void => {
+    const lines = keys
+      .slice(0, count)
+      .map((key, n) => sessions.issue(campaignOf(campaignOfMember(n)), key).session);
     writeFileSync(at(file), lines.join('\n'));
   };
   write(preparedFiles.sessions, () => 0);
-  if (installations.includes('crowd')) write(preparedFiles.rehearsal, () => 1);
-  if (installations.includes('thousand')) write(preparedFiles.spread, (n) => n % campaigns);
+  if (installations.includes('crowd')) write(preparedFiles.rehearsal, () => 1, units);
+  if (installations.includes('thousand')) write(preparedFiles.spread, (n) => n % campaigns, units);
 
   const make = async (name: Installation, stocked: readonly Stocked[]): Promise<void> => {
     await makeInstallation(at(name), at(preparedFiles.secrets));
@@ -48,7 +52,7 @@ async function prepare(options: PrepareOptions): Promise<void> {
   };
   const few = keys.slice(0, mayWin);
   const reached = keys.slice(0, deliverable);
-  const everybody = { id: campaignOf(0), units: members, codes: reached.length, contacts: reached };
+  const everybody = { id: campaignOf(0), units, codes: reached.length, contacts: reached };
   const crowd = { units: crowdUnits, codes: crowdUnits, contacts: few };
   if (installations.includes('crowd'))
     await make(
@@ -63,10 +67,9 @@ async function prepare(options: PrepareOptions): Promise<void> {
   cpSync(at('everybody'), at('thousand'), { recursive: true });
   const shares = Array.from({ length: campaigns }, (): string[] => []);
   for (const [n, key] of reached.entries()) shares[n % campaigns]?.push(key);
-  const units = Math.ceil(members / campaigns);
   const beside = shares.map((contacts, n) => ({
     id: campaignOf(n),
-    units,
+    units: Math.ceil(units / campaigns),
     codes: contacts.length,
     contacts,
   }));

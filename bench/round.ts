@@ -25,7 +25,8 @@ export interface Plan {
   readonly connections: number;
   /** Where `prepare.ts` left its files. */
   readonly prepared: string;
-  readonly members: number;
+  /** Of those with a session, so many may be accepted. */
+  readonly units: number;
   readonly campaigns: number;
   /** How long the deliveries are watched after an `admission` run. */
   readonly drainMs: number;
@@ -64,7 +65,7 @@ export interface Run extends Measured {
 /** With less than this left, the generator may be what bounds a run. */
 const mostGenerator = 0.85;
 /** What everybody else, the kernel's own threads among them, may take of one core. */
-export const mostOthers = 0.25;
+export const mostOthers = 0.1;
 const mostSteal = 0.05;
 const mailsPerSecond = 10_000;
 const settledMs = 300;
@@ -108,7 +109,7 @@ async function start(
   const secretsFile = join(plan.prepared, preparedFiles.secrets);
   if ('baseline' in compared) {
     const answerBytes = compared.answerBytes ?? null;
-    const options: BaselineOptions = { directory, secretsFile, units: plan.members, answerBytes };
+    const options: BaselineOptions = { directory, secretsFile, units: plan.units, answerBytes };
     const server = begun(compared.baseline, options, flags);
     return { server, url: (await server.said<Ready>()).url, sink: null };
   }
