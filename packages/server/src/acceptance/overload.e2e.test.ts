@@ -40,7 +40,8 @@ it('9, 12, 23: a storm of retries that honours nothing: only verdicts, 503 and 4
     const slowest = Math.max(
       ...calm.answers.slice(first).map(({ sentAt, answeredAt }) => answeredAt - sentAt),
     );
-    expect(slowest).toBeLessThan(1_000);
+    // A storm that lasts after its cause is minutes long; a busy machine costs a second or two.
+    expect(slowest).toBeLessThan(15_000);
     await crowd.each(range(members), 8, (member) => crowd.insist(member));
     await shop.delivered(campaign);
     const { faults, lane } = judge(await gather(shop, campaign, [...crowd.answers, ...calm.answers]));

