@@ -15,6 +15,8 @@ export interface Evidence {
   readonly statuses: Readonly<Record<string, number>>;
   readonly crowdFaults: readonly string[];
   readonly withheld: readonly Withheld[];
+  /** By member: when the first request left, ms since the epoch. */
+  readonly firstSentAt: readonly number[];
   /** Faults found by `doorbuster verify`. */
   readonly verifyFaults: readonly string[];
   /** Further faults seen while the cycle ran. */
@@ -61,6 +63,7 @@ export function auditCycle(evidence: Evidence): Verdict {
       ...(fiveHundreds > 0 ? [`${fiveHundreds} answers say that the server failed`] : []),
       ...stockFaults(evidence, lane),
       ...lostAnswerFaults(evidence),
+      ...overtaken(evidence),
       ...(evidence.sentAgain ? [] : sentTooOften(sendings)),
     ].map((fault) => `${evidence.name}: ${fault}`),
   };
@@ -110,6 +113,30 @@ function lostAnswerFaults({ withheld, gathered }: Evidence): string[] {
       ? []
       : [`an answer that was lost said ${lost.place}; told in the end: ${later ?? 'nothing'}`];
   });
+}
+
+/**
+ * Who was acknowledged before somebody else first asked stands before them, across any number of kills: with a 202 too, for it says that the queue holds the
+ * entry. The first such fault is told; one lost entry makes many.
+ */
+function overtaken({ gathered, firstSentAt }: Evidence): string[] {
+  const acknowledgedAt = new Map<number, number>();
+  const seqs = new Map<number, number>();
+  for (const { member, status, answeredAt, body } of gathered.answers) {
+    if (status !== 200 && status !== 201 && status !== 202) continue;
+    acknowledgedAt.set(member, Math.min(answeredAt, acknowledgedAt.get(member) ?? answeredAt));
+    const { seq } = body as { seq?: number };
+    if (seq !== undefined) seqs.set(member, seq);
+  }
+  for (const [member, at] of acknowledgedAt) {
+    const own = seqs.get(member) ?? Number.POSITIVE_INFINITY;
+    const later = [...seqs].find(([other, seq]) => seq < own && (firstSentAt[other] ?? 0) > at);
+    if (later !== undefined)
+      return [
+        `member ${member} was acknowledged, then member ${later[0]} first asked and stands before them`,
+      ];
+  }
+  return [];
 }
 
 function note(told: Map<string, string>, body: Withheld['body']): void {

@@ -41,4 +41,6 @@ export type CrowdReport =
       readonly unanswered: number;
       readonly hungUp: number;
       readonly faults: readonly string[];
+      /** By member: when the first request left, ms since the epoch. Also one that was never answered. */
+      readonly firstSentAt: readonly number[];
     };

@@ -24,6 +24,7 @@ class Campaign {
   readonly #crowd: Crowd;
   readonly #random: () => number;
   readonly #acknowledged = new Set<number>();
+  readonly #firstSentAt: number[] = [];
   #url: string;
   #struck = false;
   #hungUp = 0;
@@ -63,6 +64,7 @@ class Campaign {
     await this.#crowd.each(shuffled(members, this.#random), connections, async (member) => {
       const draw = this.#random();
       await pause(systemClock, longestPauseMs * this.#random());
+      this.#firstSentAt[member] = systemClock.now();
       if (draw < doubleShare) await Promise.all([this.#insist(member), this.#insist(member)]);
       else if (draw < doubleShare + hangUpShare) await this.#hangUpFirst(member);
       else await this.#insist(member);
@@ -80,7 +82,8 @@ class Campaign {
     const { answers, statuses, unanswered, faults } = this.#crowd;
     writeFileSync(answersFile, answers.map((answer) => `${JSON.stringify(answer)}\n`).join(''));
     await this.#crowd.close();
-    tell({ told: 'returned', statuses, unanswered, hungUp: this.#hungUp, faults });
+    const firstSentAt = this.#firstSentAt;
+    tell({ told: 'returned', statuses, unanswered, hungUp: this.#hungUp, faults, firstSentAt });
   }
 
   async #hangUpFirst(member: number): Promise<void> {

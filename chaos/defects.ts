@@ -56,8 +56,14 @@ export const defects = {
       to: 'null,',
     },
   ],
-  /** The lock of the data directory keeps nobody out. */
-  'no-lock': [{ file: `${sqlite}/locks.ts`, from: "db.exec('BEGIN EXCLUSIVE');", to: "db.exec('BEGIN');" }],
+  /** What a killed import had staged stays, and refuses the same codes. */
+  'half-import-stays': [
+    {
+      file: `${sqlite}/ledger-facade.ts`,
+      from: "await purgeDropped(backend);\n      return backend.write('beginImport', ...args);",
+      to: "return backend.write('beginImport', ...args);",
+    },
+  ],
   /** The first entry after a start is met with a failure. */
   'fails-while-cold': [
     {

@@ -4,7 +4,7 @@ import { Installation } from '../packages/server/src/acceptance/testing/installa
 import { verified } from '../packages/server/src/acceptance/testing/judge.ts';
 import { startAnswerCutter } from './answer-cutter.ts';
 import { CrowdProcess } from './crowd-process.ts';
-import { Cycle, type CycleResult, failpointOfStart, leaseMs, type Stage } from './cycle.ts';
+import { Cycle, type CycleResult, failpointOfStart, leaseMs, mailTimeoutMs, type Stage } from './cycle.ts';
 import type { Plan } from './plan.ts';
 import { processWith, type StartOptions } from './server-start.ts';
 
@@ -20,7 +20,7 @@ export async function runLife(
   const [first] = plans;
   if (first === undefined) return;
   const shop = await Installation.start({
-    config: { delivery: { leaseMs }, email: { timeoutMs: 700 } },
+    config: { delivery: { leaseMs }, email: { timeoutMs: mailTimeoutMs } },
     process: processWith(options, null),
   });
   const stage = { shop, options, crowd: await CrowdProcess.start(), cutter: await startAnswerCutter() };
@@ -54,10 +54,15 @@ async function runCycle(stage: Stage, plan: Plan, next: Plan | null): Promise<Cy
   try {
     return await Promise.race([new Cycle(stage, plan, next).run(), late]);
   } catch (error) {
-    return broken(plan, `${(error as Error).stack}\n${stage.shop.serverLog}`);
+    return broken(plan, `${describe(error)}\n${stage.shop.serverLog}`);
   } finally {
     over.abort();
   }
+}
+
+function describe(error: unknown): string {
+  const { stack, faults } = error as { stack?: string; faults?: readonly unknown[] };
+  return `${stack ?? String(error)}${faults ? ` ${JSON.stringify(faults)}` : ''}`;
 }
 
 /** Nothing is known of it but that it broke: a fault without figures. */
