@@ -2,9 +2,12 @@
  * The unique index that follows the entries: every member is found at every moment of a run, by writer and reader, after a crash and a rollback, and a
  * second entry of a member, however it came there, is found and halts its lane.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { createManualClock } from '@doorbuster/messaging';
-import { afterEach, describe, expect, it } from 'vitest';
+import { createManualClock, type Log, silentLog } from '@doorbuster/messaging';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Signer } from '../../audit/signer.ts';
 import type { AdmissionCommand } from '../../ledger.ts';
 import {
@@ -20,6 +23,7 @@ import {
 import { systemRandomness } from '../../randomness.ts';
 import { Vault } from '../../vault.ts';
 import { type InProcessLedger, openInProcessLedger } from './in-process.ts';
+import { openSqliteLedger } from './open.ts';
 import { openStore, type Store } from './store.ts';
 import { verifyLedger } from './verify.ts';
 
@@ -216,4 +220,59 @@ describe('a second entry of a member', () => {
     expect(await admitOn(ledger)).toBeNull();
     expect(ledger.halted()).toEqual([]);
   });
+});
+
+describe('behind the threads', () => {
+  /** A ledger in a directory of its own with 300 entries of a lane that is closed once `change` was made behind its back. */
+  async function closedAfter(
+    change: string | null,
+    run: (file: DatabaseSync, log: string[]) => Promise<void>,
+  ) {
+    const dataDir = mkdtempSync(join(tmpdir(), 'runs-'));
+    const told: string[] = [];
+    const log: Log = { ...silentLog, error: (fields) => void told.push(JSON.stringify(fields)) };
+    const fatal = (error: Error): never => {
+      throw error;
+    };
+    const ledger = await openSqliteLedger({
+      dataDir,
+      master,
+      signingKeys: keys,
+      log,
+      fatal,
+      allowVolatile: true,
+    });
+    const file = new DatabaseSync(join(dataDir, 'ledger.sqlite'), { timeout: 10_000 });
+    try {
+      await publish(ledger, 'c', { capacity: 500 });
+      await ledger.admission.admit('c', members(300));
+      expect(await ledger.admission.entryOf('c', keyOfMember('m299'))).toMatchObject({ seq: 300 });
+      if (change !== null) file.exec(change);
+      await ledger.campaigns.command('c', { type: 'close' }, operator);
+      await run(file, told);
+      expect(ledger.halted().map(({ campaignId }) => campaignId)).toEqual(change === null ? [] : ['c']);
+    } finally {
+      file.close();
+      await ledger.close();
+      rmSync(dataDir, { recursive: true });
+    }
+  }
+
+  it('a closed lane is sealed while nothing else is to be written, without a call', { timeout: 60_000 }, () =>
+    closedAfter(null, async (file, told) => {
+      await vi.waitFor(() => expect(sealed(file)).toBe(300), { timeout: 50_000, interval: 100 });
+      expect(one(file, 'SELECT count(*) FROM entry_keys')).toBe(300);
+      expect(told).toEqual([]);
+    }),
+  );
+
+  it('a lane that halts while it is served is told at once', { timeout: 60_000 }, () =>
+    closedAfter(
+      'UPDATE entries SET member_key = (SELECT member_key FROM entries WHERE seq = 7) WHERE seq = 200',
+      async (_file, told) => {
+        await vi.waitFor(() => expect(told).toHaveLength(1), { timeout: 50_000, interval: 100 });
+        expect(told[0]).toContain('two entries');
+      },
+    ),
+  );
 });
