@@ -10,6 +10,7 @@ import AjvModule from 'ajv';
 import addFormatsModule from 'ajv-formats';
 import Type, { type Static, type TSchema } from 'typebox';
 import { parse as parseYaml } from 'yaml';
+import { longestRunMs } from './fulfilment/longest-run.ts';
 import { type Fault, OperationalError } from './errors.ts';
 
 const strict = { additionalProperties: false } as const;
@@ -267,7 +268,8 @@ export const configSchema = Type.Object(
           default: 60_000,
           minimum: 1_000,
           maximum: 600_000,
-          description: 'A claim that is older may be taken over (ms). Longer than the slowest provider call.',
+          description:
+            'A claim that is older may be taken over (ms). Longer than the slowest voucher source and messenger may take together.',
         }),
         maxAttempts: Type.Integer({
           default: 12,
@@ -416,14 +418,17 @@ function crossCheck(config: Config, faults: Fault[]): void {
     });
   if (config.delivery.firstRetryMs > config.delivery.maxRetryMs)
     faults.push({ pointer: '/delivery/firstRetryMs', message: 'is above maxRetryMs' });
-  const slowest = [...Object.values(config.messengers), ...Object.values(config.voucherSources)].reduce(
-    (ms, c) => Math.max(ms, 'timeoutMs' in c ? c.timeoutMs : 0),
-    0,
+  const longest = longestRunMs(
+    Object.values(config.voucherSources).map((c) => ({
+      sourceClass: c.type === 'http-queryable' ? 'queryable' : 'idempotent',
+      limits: c,
+    })),
+    Object.values(config.messengers).map((c) => (c.type === 'file' ? {} : { limits: c })),
   );
-  if (config.delivery.leaseMs <= slowest * 2)
+  if (config.delivery.leaseMs <= longest)
     faults.push({
       pointer: '/delivery/leaseMs',
-      message: `must be above twice the slowest time-out (${slowest} ms): a voucher call and a message share one lease`,
+      message: `must be above ${longest} ms: so long the slowest voucher source and messenger together may take for one delivery`,
     });
 }
 

@@ -167,13 +167,24 @@ describe('what the schema cannot say', () => {
     expect(() => load({ DOORBUSTER_TOKENS_SHARED_SECRET: 'env:SHOP' })).not.toThrow();
   });
 
-  it('wants a lease that outlives the slowest provider', () => {
-    const slow = {
+  it('wants a lease that outlives the slowest source and the slowest messenger together', () => {
+    const source = { url: 'https://v.example/', bearer: 'x', timeoutMs: 9_000 };
+    const slow = (type: string) => ({
       messengers: { hook: { type: 'webhook', url: 'https://a.example/', secret: 'x', timeoutMs: 40_000 } },
-    };
-    expect(pointersOf({}, slow)).toEqual(['/delivery/leaseMs']);
-    expect(() => load({ DOORBUSTER_DELIVERY_LEASE_MS: '80001' }, slow)).not.toThrow();
-    expect(pointersOf({ DOORBUSTER_DELIVERY_LEASE_MS: '80000' }, slow)).toEqual(['/delivery/leaseMs']);
+      voucherSources: { v: { ...source, type } },
+    });
+    // Per call its time-out, 5 s for its turn and 1 s to come back; a queryable source is called three times.
+    expect(pointersOf({}, slow('http-idempotent'))).toEqual(['/delivery/leaseMs']);
+    const load61 = () => load({ DOORBUSTER_DELIVERY_LEASE_MS: '61001' }, slow('http-idempotent'));
+    expect(load61).not.toThrow();
+    expect(pointersOf({ DOORBUSTER_DELIVERY_LEASE_MS: '61000' }, slow('http-idempotent'))).toEqual([
+      '/delivery/leaseMs',
+    ]);
+    expect(pointersOf({ DOORBUSTER_DELIVERY_LEASE_MS: '91000' }, slow('http-queryable'))).toEqual([
+      '/delivery/leaseMs',
+    ]);
+    const load91 = () => load({ DOORBUSTER_DELIVERY_LEASE_MS: '91001' }, slow('http-queryable'));
+    expect(load91).not.toThrow();
   });
 
   it('wants retries that begin below where they end', () => {

@@ -12,6 +12,7 @@ import {
   createRateCap,
   MessagingError,
 } from '@doorbuster/messaging';
+import { abortGraceMs, defaultTimeoutMs, longestCapWaitMs } from './longest-run.ts';
 
 export interface ProviderLimits {
   /** The call is aborted after this long and its outcome is unknown, ms. Default 10,000. */
@@ -37,8 +38,6 @@ export type Caller = <T>(call: (signal: AbortSignal) => Promise<T>) => Promise<T
 export interface ProviderGate {
   readonly name: string;
   readonly concurrency: number;
-  /** Longest time one passage can take: wait for the cap, call, grace. ms */
-  readonly longestPassageMs: number;
   /** Waits for a place and a turn, then runs `passage`, which may first record something and then calls through `caller`. */
   enter<T>(passage: (caller: Caller) => Promise<T>): Promise<GateResult<T>>;
   /** The provider asked for silence: nothing passes for `ms`. */
@@ -61,10 +60,6 @@ export interface GateOptions {
   readonly onBreaker?: (state: 'closed' | 'open' | 'half-open') => void;
 }
 
-/** Nobody waits longer than this for the rate cap, because a lease runs meanwhile. */
-const LONGEST_CAP_WAIT_MS = 5_000;
-/** Time an adapter has to come back after its signal was aborted. */
-const ABORT_GRACE_MS = 1_000;
 /** A half-open breaker names no time; its probe is under way. */
 const SHORTEST_PAUSE_MS = 250;
 
@@ -74,7 +69,7 @@ class CallHung extends Error {
 
 export function createProviderGate(options: GateOptions): ProviderGate {
   const { clock, name, limits = {} } = options;
-  const timeoutMs = limits.timeoutMs ?? 10_000;
+  const timeoutMs = limits.timeoutMs ?? defaultTimeoutMs;
   const concurrency = limits.concurrency ?? 16;
   const stopping = new AbortController();
   const bulkhead = createBulkhead({ concurrency, queue: concurrency * 4 });
@@ -92,8 +87,6 @@ export function createProviderGate(options: GateOptions): ProviderGate {
   return {
     name,
     concurrency,
-    longestPassageMs:
-      (typeof limits.ratePerSecond === 'number' ? LONGEST_CAP_WAIT_MS : 0) + timeoutMs + ABORT_GRACE_MS,
     async enter(passage) {
       const { state, retryAfterMs } = breaker.view();
       if (state === 'open' && retryAfterMs > 0) return paused(retryAfterMs, 'the circuit breaker is open');
@@ -135,7 +128,7 @@ function paused(retryAfterMs: number, reason: string): GateResult<never> {
 /** Without a limit of its own the cap is still there, so that `backOff` silences every provider the same way. */
 function capOptions(clock: Clock, ratePerSecond: number | null) {
   const permits = ratePerSecond ?? 1_000_000;
-  return { clock, permits, burst: Math.max(1, Math.ceil(permits / 10)), maxWaitMs: LONGEST_CAP_WAIT_MS };
+  return { clock, permits, burst: Math.max(1, Math.ceil(permits / 10)), maxWaitMs: longestCapWaitMs };
 }
 
 /** One controller per call: `AbortSignal.any` on a signal that lives as long as the process would collect its dependants. */
@@ -152,7 +145,7 @@ async function callWithin<T>(
   const hung = new Promise<never>((_resolve, reject) => {
     cancel = clock.setTimer(timeoutMs, () => {
       own.abort();
-      cancel = clock.setTimer(ABORT_GRACE_MS, () => reject(new CallHung(`no answer within ${timeoutMs} ms`)));
+      cancel = clock.setTimer(abortGraceMs, () => reject(new CallHung(`no answer within ${timeoutMs} ms`)));
     });
   });
   if (stopping.aborted) own.abort();

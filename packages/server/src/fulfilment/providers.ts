@@ -4,6 +4,7 @@
  */
 import type { Clock } from '@doorbuster/messaging';
 import type { CampaignDefinition } from '../campaign/definition.ts';
+import { longestRunMs } from './longest-run.ts';
 import type { Messenger } from './messenger.ts';
 import type { FulfilmentObserver } from './observer.ts';
 import { createProviderGate, type ProviderGate, type ProviderLimits } from './provider-gate.ts';
@@ -69,22 +70,13 @@ export function createProviders({ sources, messengers, clock, observe }: Provide
     [sourceMap.get(reward.voucherSource ?? 'pool'), messengerMap.get(reward.messengers[0] ?? '')].flatMap(
       (found) => (found ? [found.gate] : []),
     );
-  // Query, cancel and ask again is the longest talk with a source; the pool is the ledger's own and answers at once.
-  const slowestSource = Math.max(
-    0,
-    ...[...sourceMap.values()]
-      .filter(({ source }) => source.sourceClass !== 'pool')
-      .map(({ gate }) => gate.longestPassageMs),
-  );
-  const slowestMessenger = Math.max(
-    0,
-    ...[...messengerMap.values()].map(({ gate }) => gate.longestPassageMs),
-  );
-
   return {
     sources: sourceMap,
     messengers: messengerMap,
-    longestRunMs: 3 * slowestSource + slowestMessenger,
+    longestRunMs: longestRunMs(
+      sources.map(({ source, limits }) => ({ sourceClass: source.sourceClass, limits })),
+      messengers,
+    ),
     occupy(definition) {
       const names = gatesOf(definition).map(({ name }) => name);
       for (const name of names) occupied.set(name, (occupied.get(name) ?? 0) + 1);
