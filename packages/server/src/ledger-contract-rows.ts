@@ -105,6 +105,23 @@ export function testDeliveries({ ledger }: Parts): void {
     expect(await ledger().deliveries.runBatches(4)).toBe(0);
   });
 
+  it('shows what was taken back, delivered or not; the state of the delivery stays', async () => {
+    await publish(ledger(), 'c', { capacity: 3 });
+    await ledger().admission.admit('c', members(3));
+    const { deliveries } = ledger();
+    const { fence } = (await deliveries.claim('c.1.1', 60_000))!;
+    const issued = { code: 'A' };
+    await deliveries.progress('c.1.1', fence, { step: 'message-sending', messenger: 'm', issued });
+    await deliveries.settle('c.1.1', fence, { result: 'delivered', messenger: 'm' });
+    for (const seq of [1, 2]) await ledger().campaigns.command('c', { type: 'revoke', seq }, operator);
+    const { items } = await deliveries.list('c', {}, { limit: 10 });
+    expect(items.map(({ seq, state, takenBack }) => [seq, state, takenBack])).toEqual([
+      [1, 'delivered', true],
+      [2, 'cancelled', true],
+      [3, 'due', false],
+    ]);
+  });
+
   it('walks over what is due page by page, each once, and then tells when more comes', async () => {
     await publish(ledger(), 'c', { capacity: 7 });
     await ledger().admission.admit('c', members(7));

@@ -286,6 +286,8 @@ export interface DeliveryView {
   readonly error: string | null;
   readonly messenger: string | null;
   readonly deliveredAt: EpochMs | null;
+  /** The unit was taken back from this entry (revoked, or replaced by another): what was delivered is void, what was not is cancelled. */
+  readonly takenBack: boolean;
   readonly createdAt: EpochMs;
 }
 export interface DeliveryAttempt {

@@ -78,6 +78,7 @@ async function list(context: Context, id: string, options: Filter): Promise<void
     'messageState',
     'attempts',
     'errorCode',
+    'takenBack',
   ]);
 }
 

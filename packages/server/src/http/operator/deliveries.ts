@@ -38,6 +38,10 @@ const deliveryFields = {
   error: nullableText,
   messenger: nullableText,
   deliveredAt: nullableInstant('Delivered.'),
+  takenBack: Type.Boolean({
+    description:
+      'The unit was taken back from this entry: revoked, or replaced by another. What had been delivered stays `delivered`, and its voucher is void.',
+  }),
   createdAt: schemas.instant('Created.'),
 };
 const delivery = Type.Object(deliveryFields, strict);
@@ -171,14 +175,14 @@ function filterOf(query: { state?: DeliveryState; errorCode?: string; seq?: numb
 
 function viewOf(view: DeliveryView): Static<typeof delivery> {
   const { deliveryId, seq, unit, state, voucherState, messageState, attempts } = view;
-  const { errorCode, error, messenger, dueAt, deliveredAt, createdAt } = view;
+  const { errorCode, error, messenger, takenBack, dueAt, deliveredAt, createdAt } = view;
   const states = { state, voucherState, messageState, attempts };
   const times = {
     dueAt: timeOrNull(dueAt),
     deliveredAt: timeOrNull(deliveredAt),
     createdAt: timeOf(createdAt),
   };
-  return { deliveryId, seq, unit, ...states, errorCode, error, messenger, ...times };
+  return { deliveryId, seq, unit, ...states, errorCode, error, messenger, takenBack, ...times };
 }
 
 function attemptOf(made: DeliveryAttempt): Static<typeof attempt> {

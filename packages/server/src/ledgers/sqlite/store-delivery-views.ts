@@ -35,6 +35,7 @@ interface ViewRow {
   messenger: string | null;
   delivered_at: number | null;
   created_at: number;
+  taken_back: number;
 }
 interface BatchRow {
   batch: number;
@@ -85,7 +86,8 @@ export class DeliveryViews {
     if (campaign === null) return { items: [], next: null };
     const [seq = 0, unit = 0] = readCursor(page.after, 2) ?? [];
     const rows = this.#sql.all<ViewRow>(
-      `SELECT d.seq, d.unit, d.state, u.voucher_state, d.message_state, d.attempts, d.wake_at, d.error_code, d.error, d.messenger, d.delivered_at, d.created_at
+      `SELECT d.seq, d.unit, d.state, u.voucher_state, d.message_state, d.attempts, d.wake_at, d.error_code, d.error, d.messenger, d.delivered_at, d.created_at,
+         NOT (u.seq = d.seq AND u.state = 'issued') AS taken_back
        FROM deliveries d JOIN units u ON u.campaign = d.campaign AND u.unit = d.unit
        WHERE d.campaign = ?1 AND d.lane = 0 AND ${filtered} AND ${after} ORDER BY d.seq, d.unit LIMIT ?7`,
       ...filterValues(campaign, filter),
@@ -295,6 +297,7 @@ function deliveryView(campaignId: string, row: ViewRow): DeliveryView {
     error: row.error,
     messenger: row.messenger,
     deliveredAt: row.delivered_at,
+    takenBack: row.taken_back === 1,
     createdAt: row.created_at,
   };
 }
