@@ -54,7 +54,9 @@ export class Scrubber {
   eraseEntry(campaign: number, lane: number, seq: number, closed: boolean): void {
     const sql = this.#sql;
     sql.run(
-      "UPDATE units SET voucher = NULL, voucher_salt = NULL WHERE campaign = ? AND lane = ? AND seq = ? AND state <> 'free'",
+      // Every unit that an entry ever had has a delivery; without it this would read all units of the campaign.
+      `UPDATE units SET voucher = NULL, voucher_salt = NULL WHERE campaign = ?1 AND lane = ?2 AND seq = ?3 AND state <> 'free'
+         AND unit IN (SELECT unit FROM deliveries WHERE campaign = ?1 AND lane = ?2 AND seq = ?3)`,
       campaign,
       lane,
       seq,
