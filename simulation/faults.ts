@@ -154,7 +154,9 @@ export class Faults {
     if (worker === undefined || worker.paused) return false;
     worker.pauseAtNextCall(() => {
       world.fault('paused-worker', number);
-      world.after(17_000 + size * 8_000, () => worker.resume());
+      const lasts = 17_000 + size * 8_000;
+      this.#machine.standstills.push({ from: world.now, to: world.now + lasts });
+      world.after(lasts, () => worker.resume());
       world.after(2_000, () => this.#revokeOneSending(`paused ${number} ${world.now}`));
     });
     return true;

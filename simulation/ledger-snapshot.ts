@@ -66,6 +66,10 @@ export function personalRows(db: DatabaseSync, campaignId: string, memberKey: st
     'entries',
     `SELECT count(*) AS n FROM entries WHERE campaign = ${here} AND member_key = ?2 AND (salt IS NOT NULL OR answers IS NOT NULL OR erased = 0)`,
   );
+  look(
+    'entry_keys',
+    `SELECT count(*) AS n FROM entry_keys k JOIN entries e USING (campaign, lane, seq) WHERE k.campaign = ${here} AND k.member_key = ?2 AND e.member_key <> ?2`,
+  );
   return found;
 }
 

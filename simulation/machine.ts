@@ -17,6 +17,8 @@ export interface Machine {
   readonly vault: Vault;
   readonly signingKeys: readonly SigningKey[];
   readonly crash: ArmedCrash;
+  /** When a worker stood still, observer's time. */
+  readonly standstills: { readonly from: number; readonly to: number }[];
   /** Extra time of every transaction while the writer is slow, ms. */
   writerDelayMs: number;
   /** No transaction of the ledger begins before. Observer's time, ms. */

@@ -93,6 +93,8 @@ function planOperator(drafts: Draft[], campaign: ShopCampaign, random: Seeded): 
       const resume = { act: 'command', command: { type: 'resume' } } as const;
       drafts.push({ at: at + random.integer(500, 6_000), who: 'operator', campaign, act: resume });
     }
+    if (act.act === 'command' && act.command.type === 'revoke' && random.chance(0.2))
+      drafts.push({ at: at + random.integer(500, 9_000), who: 'operator', campaign, act: { act: 'resend' } });
   }
 }
 
@@ -141,6 +143,7 @@ const certain: readonly PlannedFault[] = [
 ];
 const frequent: readonly PlannedFault[] = [
   ...plannedFaults.filter((kind) => kind !== 'restored-backup' && kind !== 'stuck-writer'),
+  'paused-worker',
   'operator',
   'operator',
   'operator',
@@ -148,7 +151,7 @@ const frequent: readonly PlannedFault[] = [
 
 function planFaults(drafts: Draft[], shop: Shop, random: Seeded): void {
   const kinds: PlannedFault[] = [...certain];
-  const more = random.integer(6, 9);
+  const more = random.integer(5, 8);
   for (let i = 0; i < more; i += 1) kinds.push(random.pick(frequent));
   if (random.chance(0.15)) kinds.push('stuck-writer');
   if (random.chance(0.12)) kinds.push('restored-backup');

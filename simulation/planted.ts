@@ -27,6 +27,13 @@ const admission = 'server/src/admission/';
 const messaging = 'messaging/src/';
 const schema = `${sqlite}migrations/0001-ledger.ts`;
 
+/** The index that proves a member unique takes the same key again. */
+const uniqueOff: Patch = {
+  file: schema,
+  find: /(CREATE TABLE entry_keys \([^;]*?)PRIMARY KEY \(campaign, member_key\)/,
+  put: '$1PRIMARY KEY (campaign, member_key, seq)',
+};
+
 export const planted = {
   'acknowledge-before-commit': {
     what: 'A transaction of the ledger is committed when the next one begins; its answers leave at once.',
@@ -55,14 +62,25 @@ export const planted = {
     ],
   },
   'unique-member-off': {
-    what: 'Nothing keeps a member unique: the index is off, and the look-up sees the newest entries only.',
+    what: 'Nothing keeps a member unique: the index is off, and the look-up misses every second member.',
     patches: [
-      { file: schema, find: /CREATE UNIQUE INDEX entries_by_member/, put: 'CREATE INDEX entries_by_member' },
+      uniqueOff,
       {
-        file: `${sqlite}store-admission.ts`,
-        find: /FROM entries WHERE campaign = \? AND member_key = \?';/,
-        put: "FROM entries WHERE campaign = ? AND member_key = ? AND seq > (SELECT max(seq) - 3 FROM entries o WHERE o.campaign = entries.campaign)';",
+        file: `${sqlite}entry-keys.ts`,
+        find: /for \(const seq of loaded\.table\.seqsOf\(memberKey\)\) \{/,
+        put: '$& if (seq % 2 === 0) continue;',
       },
+    ],
+  },
+  'sealed-members-forgotten': {
+    what: 'A process that starts knows only the members whose keys are not in the index yet.',
+    patches: [
+      {
+        file: `${sqlite}entry-keys.ts`,
+        find: /const from = this\.#writes && phase !== 'closed' \? 0 : sealed;/,
+        put: 'const from = sealed;',
+      },
+      { file: `${sqlite}entry-keys.ts`, find: /if \(loaded\.from > 0\) \{/, put: 'if (loaded.from < 0) {' },
     ],
   },
   'decide-on-uncommitted-state': {
@@ -99,7 +117,7 @@ export const planted = {
     what: 'Two requests of one member in one batch are two entries, and no index refuses the second.',
     patches: [
       { file: `${core}admit.ts`, find: /admitted\.set\(command\.memberKey,/, put: 'void (' },
-      { file: schema, find: /CREATE UNIQUE INDEX entries_by_member/, put: 'CREATE INDEX entries_by_member' },
+      uniqueOff,
     ],
   },
   'capacity-off-by-one': {
@@ -222,13 +240,13 @@ export const planted = {
     ],
   },
   'receipt-signed-before-commit': {
-    what: 'Batches are signed, and receipts built, while their transaction may still roll back.',
+    what: 'Batches are signed while their transaction may still roll back.',
     patches: [
       { file: `${sqlite}group-commit.ts`, find: /log\.sign\(tx\.sealed\);/, put: '' },
       {
-        file: `${sqlite}group-commit.ts`,
-        find: /sql\.db\.exec\('COMMIT'\);/,
-        put: "log.sign(tx.sealed); sql.db.exec('COMMIT');",
+        file: `${sqlite}batch-log.ts`,
+        find: /tx\.sealed\.push\(row\);/,
+        put: 'tx.sealed.push(row); this.sign([row]);',
       },
     ],
   },
@@ -279,7 +297,7 @@ export const planted = {
       {
         file: `${sqlite}store-deliveries.ts`,
         find: /AND fence = \? AND state = 'sending'/,
-        put: "AND (fence = ? OR 1) AND state = 'sending'",
+        put: 'AND (fence = ? OR 1)',
       },
       {
         file: `${fulfilment}claimed-run.ts`,
@@ -288,23 +306,13 @@ export const planted = {
       },
     ],
   },
-  'claims-what-is-taken': {
-    what: 'A delivery is claimed while another worker has it.',
-    patches: [
-      {
-        file: `${sqlite}store-deliveries.ts`,
-        find: /row\.wake_at !== null && row\.wake_at <= now \? row : null/,
-        put: 'row.wake_at !== null ? row : null',
-      },
-    ],
-  },
   'provider-id-per-attempt': {
     what: 'The transaction id at the provider comes from the attempt, not from the unit.',
     patches: [
       {
         file: `${fulfilment}voucher-step.ts`,
-        find: /transactionId\(campaignId, unit, this\.#generation\)/,
-        put: 'transactionId(campaignId, unit, this.#generation * 1000 + this.#run.delivery.attempts)',
+        find: /const generation = this\.#generation;/,
+        put: 'const generation = this.#generation * 1000 + this.#run.delivery.attempts;',
       },
     ],
   },
@@ -321,7 +329,11 @@ export const planted = {
   'not-found-trusted-without-cancel': {
     what: 'A provider that does not know a request is asked again at once, under a new id.',
     patches: [
-      { file: `${fulfilment}voucher-step.ts`, find: /if \(left > 0\)/, put: 'if (left < -1e9)' },
+      {
+        file: `${fulfilment}voucher-step.ts`,
+        find: /if \(source\.sourceClass !== 'queryable'\) return 0;/,
+        put: 'return 0;',
+      },
       {
         file: `${fulfilment}voucher-step.ts`,
         find: /if \(found\.value\.result === 'cancelled'\)/,
@@ -397,7 +409,7 @@ export const planted = {
       {
         file: `${fulfilment}backoff.ts`,
         find: /Math\.min\(policy\.maxMs, policy\.firstMs \* 2 \*\* /,
-        put: 'Math.max(policy.firstMs, policy.firstMs * 5 ** ',
+        put: 'Math.max(policy.firstMs, policy.firstMs * 20 ** ',
       },
     ],
   },

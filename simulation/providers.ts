@@ -34,7 +34,7 @@ export interface ArrivedMessage {
   readonly askedAt: number;
 }
 
-export const longestFlightMs = 5_000;
+export const longestFlightMs = 8_000;
 type Fate = 'done' | 'refused' | 'silent-done' | 'silent-lost' | 'silent-late';
 
 export class ProviderBooks {
@@ -180,6 +180,10 @@ function seqOf(deliveryId: string): number {
 }
 
 function fateOf(world: World, random: Seeded, silent: CallFault, refusal: CallFault | null): Fate {
+  if (refusal !== null && world.isOut(refusal) && random.chance(0.9)) {
+    world.fault(refusal, 'outage');
+    return 'refused';
+  }
   const drawn = random.share();
   const refused = refusal === null ? 0 : world.storm(refusal) * 0.4;
   if (refusal !== null && drawn < refused) {

@@ -23,6 +23,7 @@ export class Restores {
   readonly #machine: Machine;
   readonly #book: Book;
   readonly #judge: (ledger: DatabaseSync) => void;
+  readonly #epochs = new Map<string, number>();
   #backup: { readonly image: Uint8Array; readonly at: number } | null = null;
 
   /** `judge`: the audit of what was seen so far, on the ledger that is about to go. */
@@ -48,15 +49,22 @@ export class Restores {
     const backup = this.#backup;
     if (current === null || backup === null) return;
     withDatabase(current, this.#judge);
-    disk.replace('ledger', this.#restored(backup.image, current));
-    withDatabase(backup.image, (db) => {
-      commits.rewind(db);
-      for (const { id, record } of db
-        .prepare('SELECT c.id, l.record_no AS record FROM lanes l JOIN campaigns c USING (campaign)')
-        .all() as unknown as { id: string; record: number }[])
-        this.lastRecords.set(id, record);
-    });
-    this.#forget(backup.at);
+    const restored = this.#restored(backup.image, current);
+    disk.replace('ledger', restored);
+    const before = lanesOf(current);
+    const after = lanesOf(restored);
+    withDatabase(backup.image, (db) => commits.rewind(db));
+    const told = new Map<string, number>();
+    for (const [id, { record }] of lanesOf(backup.image)) {
+      const seen = Math.max(before.get(id)?.epoch ?? 0, this.#epochs.get(id) ?? 0);
+      const { epoch } = after.get(id) ?? { epoch: 0 };
+      this.#epochs.set(id, Math.max(seen, epoch));
+      // Only a new epoch says that something may be missing; without it everything acknowledged still binds.
+      if (epoch > seen) told.set(id, record);
+    }
+    for (const id of before.keys()) if (!after.has(id)) told.set(id, 0);
+    for (const [id, record] of told) this.lastRecords.set(id, record);
+    this.#forget(backup.at, told);
     this.#machine.world.note('backup put back', Math.round(this.#machine.world.now - backup.at));
   }
 
@@ -80,10 +88,12 @@ export class Restores {
   }
 
   /** What only the lost ledger knew was judged; it binds nobody any more. */
-  #forget(since: number): void {
+  #forget(since: number, told: ReadonlyMap<string, number>): void {
     const book = this.#book;
-    const survives = (campaign: string, recordNo: number | null, at: number): boolean =>
-      at < since || (recordNo !== null && recordNo <= (this.lastRecords.get(campaign) ?? 0));
+    const survives = (campaign: string, recordNo: number | null, at: number): boolean => {
+      const last = told.get(campaign);
+      return last === undefined || at < since || (recordNo !== null && recordNo <= last);
+    };
     book.answers = book.answers.filter(({ campaign, recordNo, endedAt }) =>
       survives(campaign, recordNo, endedAt),
     );
@@ -100,6 +110,20 @@ export class Restores {
 
 function numberOf({ record }: Receipt): number {
   return (JSON.parse(record) as { readonly recordNo: number }).recordNo;
+}
+
+/** Epoch and last record of each lane. */
+function lanesOf(
+  image: Uint8Array,
+): ReadonlyMap<string, { readonly epoch: number; readonly record: number }> {
+  const lanes = new Map<string, { readonly epoch: number; readonly record: number }>();
+  withDatabase(image, (db) => {
+    const rows = db
+      .prepare('SELECT c.id, l.epoch, l.record_no AS record FROM lanes l JOIN campaigns c USING (campaign)')
+      .all() as unknown as { id: string; epoch: number; record: number }[];
+    for (const { id, epoch, record } of rows) lanes.set(id, { epoch, record });
+  });
+  return lanes;
 }
 
 function withDatabase(image: Uint8Array, use: (db: DatabaseSync) => void): void {

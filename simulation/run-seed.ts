@@ -96,6 +96,7 @@ class Run {
       vault,
       signingKeys: [signingKeyOf(world)],
       crash: new ArmedCrash(),
+      standstills: [],
       writerDelayMs: 0,
       stuckUntil: 0,
       atNextCommit: null,

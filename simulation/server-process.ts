@@ -97,6 +97,8 @@ export class ServerProcess {
       clock: this.#clock,
       randomness: world.random(`ledger ${life}`),
       schedule: (run) => this.#transaction(run),
+      // Short, so that a small lane has runs of keys whole, half done and interrupted.
+      shortestRun: this.#random.integer(2, 16),
       fatal: (error) => {
         throw error;
       },
@@ -187,7 +189,12 @@ export class ServerProcess {
     this.#startTally();
     await this.#bus.start();
     const forward = unreliableForward(world, this.#bus, lostMessages, world.random(`relay ${life}`));
-    const relay = createRelay({ source: this.ledger.outbox, bus: forward, clock: this.#clock });
+    const relay = createRelay({
+      source: this.ledger.outbox,
+      bus: forward,
+      clock: this.#clock,
+      sweepMs,
+    });
     this.ledger.onOutbox(() => relay.wake());
     relay.start();
     const page = await this.ledger.campaigns.list({ limit: 200 });

@@ -19,6 +19,7 @@ export class World {
   readonly #without: ReadonlySet<FaultKind>;
   readonly #root: Seeded;
   readonly #storms = new Map<FaultKind, number>();
+  readonly #outages = new Map<FaultKind, { readonly from: number; readonly to: number }>();
   readonly #lines: string[] = [];
   /** The phases of the lanes now, for the coverage of faults by phase. */
   phases: () => readonly string[] = () => [];
@@ -57,6 +58,19 @@ export class World {
       this.#storms.set(kind, share);
     }
     return share;
+  }
+
+  /** In some runs this far end is out for some seconds of the rush and refuses nearly everything. */
+  isOut(kind: CallFault): boolean {
+    if (this.storm(kind) === 0) return false;
+    let outage = this.#outages.get(kind);
+    if (outage === undefined) {
+      const random = this.random(`outage ${kind}`);
+      const from = random.chance(0.3) ? random.integer(8_000, 40_000) : Number.POSITIVE_INFINITY;
+      outage = { from, to: from + random.integer(3_000, 28_000) };
+      this.#outages.set(kind, outage);
+    }
+    return this.now >= outage.from && this.now < outage.to;
   }
 
   /** One line of the trace: what was seen from outside, never a secret or an object's address. */
