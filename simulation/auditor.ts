@@ -156,7 +156,8 @@ function withKnownVouchers(evidence: LedgerEvidence, of: Case): LedgerEvidence['
   const more = new Map<string, LedgerEvidence['vouchers'][number]>();
   for (const [campaign, voucher] of codes) {
     const place = unitOf(campaign, voucher);
-    if (place !== undefined && erased.has(place) && !have.has(place))
+    // After a restore a resend may have asked for the voucher of the lost history.
+    if (place !== undefined && erased.has(place) && (!have.has(place) || of.restored.has(campaign)))
       more.set(`${place} ${voucher}`, { campaign, unit: Number(place.split(' ')[1]), voucher });
   }
   return [...evidence.vouchers, ...more.values()];

@@ -34,7 +34,7 @@ export class Network {
   async ask<T>(random: Seeded, ask: (server: ServerProcess) => Promise<T>): Promise<T | null> {
     const world = this.#world;
     await world.delay(random.integer(1, 30));
-    if (random.chance(world.storm('lost-request') / 4)) {
+    if (random.chance(world.storm('lost-request') / 6)) {
       world.fault('lost-request');
       return null;
     }
@@ -45,7 +45,7 @@ export class Network {
       const answer = await ask(server);
       await world.delay(random.integer(1, 30));
       if (askedAt <= this.#shutAt) return null;
-      if (!random.chance(world.storm('lost-answer') / 4)) return answer;
+      if (!random.chance(world.storm('lost-answer') / 6)) return answer;
       world.fault('lost-answer');
       return null;
     } catch (error) {

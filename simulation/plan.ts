@@ -135,7 +135,6 @@ function drawAct({ definition, members }: ShopCampaign, random: Seeded): Operato
 /** Kinds that strike whenever the server lives, whatever happens. */
 const certain: readonly PlannedFault[] = [
   'crash-before-commit',
-  'lost-commit-reply',
   'slow-writer',
   'disk-full',
   'clock-step',

@@ -58,7 +58,7 @@ const survey: SurveyDefinition = {
 export function drawShop(world: World, vault: Pick<Vault, 'memberKey'>): Shop {
   const random = world.random('shop');
   const count = random.pick([1, 1, 2, 2, 3]);
-  const size = Math.floor(48 / count);
+  const size = Math.floor(36 / count);
   const campaigns = Array.from({ length: count }, (_, i) =>
     drawCampaign(world, vault, random, `c${i + 1}`, random.integer(size - 4, size + 6)),
   );
