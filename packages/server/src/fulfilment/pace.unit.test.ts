@@ -41,16 +41,16 @@ function stage(paced = true) {
 }
 
 describe('while a crowd is at the door', () => {
-  it('400 deliveries a second begin, neither more nor fewer, and all places are used when it has gone', async () => {
+  it('100 deliveries a second begin, neither more nor fewer, and all places are used when it has gone', async () => {
     const { pass, leave, come } = stage();
-    await pass(40);
-    expect(await pass(1_000)).toBe(400);
+    await pass(160);
+    expect(await pass(1_600)).toBe(160);
     leave();
-    await pass(40);
+    await pass(160);
     expect(await pass(100)).toBeGreaterThan(64 * 10);
     come();
-    await pass(40);
-    expect(await pass(400)).toBe(160);
+    await pass(160);
+    expect(await pass(800)).toBe(80);
   });
 
   it('control: without a pace it takes all it can get', async () => {
