@@ -45,8 +45,8 @@ const defects: Readonly<Record<string, readonly Change[]>> = {
   'drops-in-silence': [
     {
       file: '/admission/micro-batch.ts',
-      from: "return Promise.reject(new OperationalError('ADMISSION_FULL', { retryAfterMs: 1_000 }));",
-      to: 'return new Promise(() => {});',
+      from: "if (this.isFull) throw new OperationalError('ADMISSION_FULL', { retryAfterMs: 1_000 });",
+      to: 'if (this.isFull) return;',
     },
   ],
   /** One after the other, and each waits until the one before has taken the answer. */
