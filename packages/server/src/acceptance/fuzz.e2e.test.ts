@@ -30,7 +30,7 @@ it('12: whatever is sent, the answer is documented in status, type and shape, no
     expect(await verified(shop)).toEqual([]);
   }));
 
-it('control: a handler that falls over half a character, and an answer with a field that is not documented, are found', () =>
+it('control: a handler that falls over an unknown campaign, and an answer with a field that is not documented, are found', () =>
   fuzzed({ defect: 'answers-as-not-documented' }, ({ faults }) => {
     const found = faults.join('\n');
     expect(found).toMatch(/\n {2}500 application\/problem\+json/);

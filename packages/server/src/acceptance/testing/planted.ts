@@ -65,12 +65,12 @@ const defects: Readonly<Record<string, readonly Change[]>> = {
       to: 'const { publish } = this.#options.queue; const message = { campaignId, sealed: this.#seal(command) }; globalThis.setTimeout(() => void publish(message).catch(() => {}), 3_000);',
     },
   ],
-  /** One handler falls over half a character, another answers with a field that the document does not show. */
+  /** One handler falls over an unknown campaign, another answers with a field that the document does not show. */
   'answers-as-not-documented': [
     {
-      file: '/http/operator/members.ts',
-      from: 'if (!isText(memberId))',
-      to: "if (!isText(memberId)) throw new TypeError('half a character'); if (!isText(memberId))",
+      file: '/http/operator/operator-deps.ts',
+      from: "throw new OperationalError('CAMPAIGN_UNKNOWN')",
+      to: "throw new TypeError('no campaign')",
     },
     {
       file: '/http/operator/api-keys.ts',
