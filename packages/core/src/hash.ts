@@ -9,7 +9,7 @@ export type Sha256 = (data: Uint8Array) => Uint8Array;
  */
 export interface TreeHashes {
   /** SHA-256(0x00 || UTF-8 of the record). */
-  leaf(record: string): Digest;
+  readonly leaf: (record: string) => Digest;
   /** SHA-256(0x01 || left || right). */
-  node(left: Digest, right: Digest): Digest;
+  readonly node: (left: Digest, right: Digest) => Digest;
 }
