@@ -8,7 +8,7 @@ import { cacheSetting } from './system.ts';
 registerHooks({
   load(url, context, next) {
     const loaded = next(url, context);
-    if (!/\/ledgers\/sqlite\/[^/]+\.ts$/.test(url) || loaded.source == null) return loaded;
+    if (!/\/ledgers\/sqlite\/[^/]+\.ts$/.test(url) || (loaded.source ?? null) === null) return loaded;
     return { ...loaded, source: String(loaded.source).replace(cacheSetting, 'PRAGMA cache_size = -2048') };
   },
 });

@@ -72,10 +72,11 @@ async function fill(ledger: SqliteLedger): Promise<void> {
 /** Counts what this thread sends to the others from here on. */
 function countMessages(): () => number {
   let sent = 0;
-  const { postMessage } = MessagePort.prototype;
-  MessagePort.prototype.postMessage = function counted(this: MessagePort, ...args: unknown[]): void {
+  const prototype = MessagePort.prototype as { postMessage: (this: MessagePort, ...args: unknown[]) => void };
+  const own = prototype.postMessage;
+  prototype.postMessage = function counted(this: MessagePort, ...args: unknown[]): void {
     sent += 1;
-    Reflect.apply(postMessage, this, args);
+    Reflect.apply(own, this, args);
   };
   return () => sent;
 }
@@ -143,8 +144,9 @@ try {
   await relay.stop();
   await bus.stop({ drainMs: 5_000 });
   await ledger.close();
-  if (values.json) console.log(JSON.stringify(report));
-  else for (const [name, value] of Object.entries(report)) console.log(`${name.padEnd(22)} ${value}`);
+  if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+  else
+    for (const [name, value] of Object.entries(report)) process.stdout.write(`${name.padEnd(22)} ${value}\n`);
 } finally {
   rmSync(dataDir, { recursive: true, force: true });
 }

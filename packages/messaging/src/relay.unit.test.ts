@@ -22,7 +22,10 @@ function stage(restMs?: () => number) {
       },
     },
     bus: {
-      forward: async (messages) => void published.push(messages.map((row) => (row as OutboxRow).number)),
+      forward: async (messages) => {
+        published.push(messages.map((row) => (row as OutboxRow).number));
+        return [];
+      },
     },
     sweepMs: 1_000_000,
     ...(restMs && { restMs }),

@@ -28,8 +28,15 @@ const request = [
   '2',
 ];
 const made = openssl(
-  ...[...request, '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
-  ...['-keyout', keyFile, '-out', certFile],
+  ...request,
+  '-subj',
+  '/CN=localhost',
+  '-addext',
+  'subjectAltName=DNS:localhost,IP:127.0.0.1',
+  '-keyout',
+  keyFile,
+  '-out',
+  certFile,
 );
 const isMade = made.status === 0 && existsSync(certFile);
 if (isMade) chmodSync(certFile, 0o600);
@@ -44,8 +51,14 @@ function configured(name: string, config: object): string {
 }
 
 const serveArgs = (name: string, config: object): string[] => [
-  ...['serve', '--json', '--port', '0'],
-  ...['--data', join(folder, `data-${name}`), '--config', configured(name, config)],
+  'serve',
+  '--json',
+  '--port',
+  '0',
+  '--data',
+  join(folder, `data-${name}`),
+  '--config',
+  configured(name, config),
 ];
 
 interface Got {

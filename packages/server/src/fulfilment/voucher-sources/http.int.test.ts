@@ -18,6 +18,7 @@ const request = (transactionId: string, signal = AbortSignal.timeout(5_000)) => 
   transactionId,
   campaignId: 'spring',
   unit: 1,
+  poolCode: null,
   signal,
 });
 
