@@ -30,7 +30,7 @@ function health(dataDir: string): Promise<{ readonly code: number; readonly told
 
 const pem = (name: string, text: string): string => {
   const path = join(folder, name);
-  writeFileSync(path, text);
+  writeFileSync(path, text, { mode: 0o600 });
   return path;
 };
 
@@ -54,7 +54,7 @@ describe('the health check', () => {
       ['serve', '--json', '--port', '0', '--allow-volatile', '--data', dataDir],
       { env },
     );
-    await server.next();
+    expect(await server.next()).toMatchObject({ firstRun: true });
     const { local } = JSON.parse(readFileSync(join(dataDir, 'server.json'), 'utf8')) as { local: string };
     expect(new URL(local).protocol).toBe(protocol);
     expect(await health(dataDir)).toEqual({ code: 0, told: '' });
