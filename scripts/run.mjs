@@ -31,6 +31,7 @@ const VERBS = {
   screenshots: { program: 'scripts/screenshots.ts', args: [], development: true },
   simulate: { program: 'simulation/main.ts', args: [], development: true },
   chaos: { program: 'chaos/main.ts', args: [], development: true },
+  abuse: { program: 'scripts/abuse.ts', args: [], development: true },
   fuzz: { program: 'scripts/fuzz.ts', args: [], development: true },
   bench: { program: 'bench/main.ts', args: [], development: true },
 };

@@ -5,6 +5,7 @@ import { Crowd, range } from './testing/crowd.ts';
 import { Installation } from './testing/installation.ts';
 import { gather, judge, verified } from './testing/judge.ts';
 import { until } from './testing/process.ts';
+import { storm } from './testing/siege.ts';
 
 const stormMs = 4_000;
 /** A busy machine takes longer until a third is in; a room that serves nobody never gets there. */
@@ -24,13 +25,8 @@ it('9, 12, 23: a storm of retries that honours nothing: only verdicts, 503 and 4
       const ms = systemClock.monotonic() - began;
       return ms < stormMs || (ms < longestStormMs && (crowd.statuses['201'] ?? 0) <= members / 3);
     };
-    let next = 0;
     // Many connections for each place in the buffer; every one of them comes back at once, whatever it is told.
-    await Promise.all(
-      range(512).map(async () => {
-        while (goesOn()) await crowd.enter(next++ % members);
-      }),
-    );
+    await storm(crowd, { members, connections: 512, goesOn });
     const { 201: taken = 0, 503: full = 0, 429: limited = 0 } = crowd.statuses;
     expect(
       Object.keys(crowd.statuses).every((status) => ['200', '201', '410', '429', '503'].includes(status)),

@@ -114,6 +114,12 @@ export class Installation {
     if (this.#server === null) throw new Error('no server was started');
     return this.#server;
   }
+  /** Of the server's process. */
+  get pid(): number {
+    const { pid } = this.#server?.process ?? {};
+    if (pid === undefined) throw new Error('the server does not run');
+    return pid;
+  }
   /** The key that `serve` leaves for this machine. */
   get operatorKey(): string {
     return readFileSync(join(this.dataDir, 'operator-key'), 'utf8').trim();

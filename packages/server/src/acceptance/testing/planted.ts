@@ -114,6 +114,16 @@ const defects: Readonly<Record<string, readonly Change[]>> = {
       to: '',
     },
   ],
+  /** No limit for the head of a request. */
+  'waits-for-headers': [{ file: '/http/app.ts', from: 'headersTimeout: 10_000', to: 'headersTimeout: 0' }],
+  /** The parser takes what it should refuse. */
+  'reads-leniently': [
+    {
+      file: '/http/app.ts',
+      from: 'headersTimeout: 10_000',
+      to: 'insecureHTTPParser: true, headersTimeout: 10_000',
+    },
+  ],
 };
 
 const name = process.env.PLANTED_DEFECT ?? '';
