@@ -2,7 +2,9 @@
  * Fulfilment alone: winners wait for their vouchers, and the clock runs from the first look at them to the last one recorded as delivered. Ledger threads,
  * outbox, relay, embedded bus, the code pool and the file messenger are the real ones; nobody enters meanwhile. `--sweep` leaves the doorbells out.
  *
- *   node --conditions=doorbuster-source bench/fulfilment.ts [--deliveries 10000] [--concurrency 64] [--sweep] [--json]
+ * `--crowd`: the winners enter while fulfilment runs, as fast as the ledger takes them; then the backlog drains. `--greedy` as well: without giving way.
+ *
+ *   node --conditions=doorbuster-source bench/fulfilment.ts [--deliveries 10000] [--concurrency 64] [--sweep] [--crowd [--greedy]] [--json]
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -14,6 +16,7 @@ import { createEmbeddedEngine } from '@doorbuster/messaging/engines/embedded';
 import { createFileMessenger } from '../packages/server/src/fulfilment/messengers/file.ts';
 import { createPoolSource } from '../packages/server/src/fulfilment/voucher-sources/pool.ts';
 import { createFulfilment } from '../packages/server/src/fulfilment/workers.ts';
+import type { AdmissionCommand } from '../packages/server/src/ledger.ts';
 import { openSqliteLedger, type SqliteLedger } from '../packages/server/src/ledgers/sqlite/open.ts';
 import { deliveryRequested } from '../packages/server/src/messages.ts';
 import { systemRandomness } from '../packages/server/src/randomness.ts';
@@ -24,6 +27,8 @@ const { values } = parseArgs({
     deliveries: { type: 'string', default: '10000' },
     concurrency: { type: 'string', default: '64' },
     sweep: { type: 'boolean', default: false },
+    crowd: { type: 'boolean', default: false },
+    greedy: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -57,6 +62,10 @@ async function fill(ledger: SqliteLedger): Promise<void> {
   }
   await ledger.imports.commit(begun.value);
   await ledger.campaigns.publish('bench', operator);
+}
+
+/** All winners with their contacts, before the clock runs. */
+async function enterAll(ledger: SqliteLedger): Promise<void> {
   for (let at = 0; at < wanted; at += 500) {
     const keys = Array.from({ length: Math.min(500, wanted - at) }, hex);
     await Promise.all(
@@ -64,9 +73,28 @@ async function fill(ledger: SqliteLedger): Promise<void> {
         ledger.admission.register('bench', key, { email: `member${at + i}@example.com` }, null),
       ),
     );
-    const commands = keys.map((memberKey) => ({ memberKey, salt: hex(), answers: null, screenedOut: false }));
-    await ledger.admission.admit('bench', commands);
+    await ledger.admission.admit('bench', keys.map(commandOf));
   }
+}
+
+function commandOf(memberKey: string): AdmissionCommand {
+  return { memberKey, salt: hex(), answers: null, screenedOut: false };
+}
+
+/** Batches of 64, two outstanding, as admission sends them with 128 connections. Winners without a contact: the file reaches everybody. */
+async function enterAsCrowd(ledger: SqliteLedger): Promise<void> {
+  let left = wanted;
+  const enter = async (): Promise<void> => {
+    while (left > 0) {
+      const size = Math.min(64, left);
+      left -= size;
+      await ledger.admission.admit(
+        'bench',
+        Array.from({ length: size }, () => commandOf(hex())),
+      );
+    }
+  };
+  await Promise.all([enter(), enter()]);
 }
 
 /** Counts what this thread sends to the others from here on. */
@@ -89,6 +117,9 @@ const fatal = (error: Error): never => {
 try {
   const ledger = await openSqliteLedger({ dataDir, master, signingKeys, log: silentLog, fatal });
   await fill(ledger);
+  if (!values.crowd) await enterAll(ledger);
+  let crowdIsHere = false;
+  const crowd = { isHere: () => crowdIsHere && !values.greedy };
   const bus = createBus({
     engine: createEmbeddedEngine({ path: join(dataDir, 'bus.sqlite') }),
     source: '/bench',
@@ -116,12 +147,19 @@ try {
     clock: systemClock,
     randomness: systemRandomness(),
     log: silentLog,
+    crowd,
     limits: { concurrency: Number(values.concurrency) },
     observe: (event) => {
       if (event.event === 'settled' && event.result === 'delivered' && ++delivered === wanted) resolve();
     },
   });
-  const relay = createRelay({ source: ledger.outbox, bus, clock: systemClock });
+  const relay = createRelay({
+    source: ledger.outbox,
+    bus,
+    clock: systemClock,
+    restMs: () => (crowd.isHere() ? 100 : 0),
+  });
+  ledger.onOutbox(() => relay.wake());
   const sent = countMessages();
   const cpu = process.cpuUsage();
   const loop = performance.eventLoopUtilization();
@@ -129,12 +167,27 @@ try {
   fulfilment.start();
   await bus.start();
   if (!values.sweep) relay.start();
+  let entered = {};
+  if (values.crowd) {
+    crowdIsHere = true;
+    await enterAsCrowd(ledger);
+    crowdIsHere = false;
+    const seconds = (performance.now() - from) / 1_000;
+    const perSecond = (count: number): number => Math.round(count / seconds);
+    const { user, system } = process.cpuUsage(cpu);
+    entered = {
+      entriesPerSecond: perSecond(wanted),
+      deliveriesPerSecondMeanwhile: perSecond(delivered),
+      cpuMicrosPerEntryMeanwhile: Math.round((user + system) / wanted),
+    };
+  }
   await done;
   const ms = performance.now() - from;
   const { user, system } = process.cpuUsage(cpu);
   const { utilization } = performance.eventLoopUtilization(loop);
   const report = {
     deliveries: wanted,
+    ...entered,
     perSecond: Math.round(wanted / (ms / 1_000)),
     cpuMicrosPerDelivery: Math.round((user + system) / wanted),
     mainThreadBusy: Math.round(utilization * 100) / 100,
@@ -146,7 +199,7 @@ try {
   await ledger.close();
   if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`);
   else
-    for (const [name, value] of Object.entries(report)) process.stdout.write(`${name.padEnd(22)} ${value}\n`);
+    for (const [name, value] of Object.entries(report)) process.stdout.write(`${name.padEnd(28)} ${value}\n`);
 } finally {
   rmSync(dataDir, { recursive: true, force: true });
 }
