@@ -22,8 +22,11 @@ const selectKey = 'SELECT member_key FROM entries WHERE campaign = ? AND lane = 
 const selectSealed = 'SELECT seq FROM entry_keys WHERE campaign = ? AND member_key = ?';
 const selectUpTo = `SELECT l.seq, l.phase, coalesce(k.sealed_seq, 0) AS sealed FROM lanes l LEFT JOIN key_runs k USING (campaign, lane)
   WHERE l.campaign = ? AND l.lane = 0`;
-const selectTail =
-  'SELECT seq, member_key FROM entries WHERE campaign = ? AND lane = 0 AND seq > ? ORDER BY seq';
+/** Many in one row, key and seq as 40 hex characters each: a row for each took 2.3 us an entry at the start, and left 60 MB of garbage at a million. */
+const selectTail = `SELECT group_concat(hex(member_key) || printf('%08x', seq), '') AS entries FROM entries
+  WHERE campaign = ? AND lane = 0 AND seq > ? AND seq <= ?`;
+const entryBytes = 20;
+const entriesAtOnce = 4096;
 /** Tables of campaigns that were asked for last. The writer's are kept: every entry would load them again. */
 const mostOfReader = 64;
 /** A reader begins its tail anew when so many of it have been sealed meanwhile. */
@@ -90,14 +93,12 @@ export class EntryKeys {
   }
 
   #catchUp(campaign: number, loaded: Loaded, seq: number): Loaded {
-    if (loaded.last >= seq) return loaded;
-    for (const row of this.#sql.iterate<{ seq: number; member_key: Uint8Array }>(
-      selectTail,
-      campaign,
-      loaded.last,
-    )) {
-      loaded.table.add(row.member_key, row.seq);
-      loaded.last = row.seq;
+    for (; loaded.last < seq; loaded.last = Math.min(seq, loaded.last + entriesAtOnce)) {
+      const upTo = Math.min(seq, loaded.last + entriesAtOnce);
+      const row = this.#sql.get<{ entries: string | null }>(selectTail, campaign, loaded.last, upTo);
+      const entries = Buffer.from(row?.entries ?? '', 'hex');
+      for (let at = 0; at < entries.length; at += entryBytes)
+        loaded.table.add(entries.subarray(at, at + 16), entries.readUInt32BE(at + 16));
     }
     return loaded;
   }

@@ -97,6 +97,37 @@ describe('runs of keys', () => {
     expect((await ledger.campaigns.get('c'))!.lane!.seq).toBe(150);
   });
 
+  it('keep pace with a crowd that fills the largest batches', async () => {
+    const ledger = open(undefined, 600);
+    await publish(ledger, 'c', { capacity: 20_000 });
+    for (let i = 0; i < 10; i++)
+      await Promise.all(['a', 'b'].map((half) => ledger.admission.admit('c', members(512, `${half}${i}-`))));
+    expect((await ledger.campaigns.get('c'))!.lane!.seq).toBe(10_240);
+    expect(sealed(ledger.db)).toBeGreaterThan(5_120);
+    expect(check(ledger.db)).toEqual([]);
+  });
+
+  it('a tail of many thousands is read whole, at every start and by every reader', async () => {
+    const ledger = open(undefined, 50_000);
+    await publish(ledger, 'c', { capacity: 10_000 });
+    const all = members(9_000);
+    for (let i = 0; i < all.length; i += 500) await ledger.admission.admit('c', all.slice(i, i + 500));
+    expect(sealed(ledger.db)).toBe(0);
+    const reader = readerOf(ledger.db);
+    for (const n of [0, 4_095, 4_096, 8_191, 8_192, 8_999]) expect(seqIn(reader, `m${n}`)).toBe(n + 1);
+    expect(seqIn(reader, 'm9000')).toBeNull();
+    const keysOf: string[] = [];
+    for await (const chunk of ledger.admission.memberKeys('c'))
+      for (let at = 0; at < chunk.length; at += 16)
+        keysOf.push(Buffer.from(chunk.subarray(at, at + 16)).toString('hex'));
+    expect(keysOf).toEqual(all.map(({ memberKey }) => memberKey));
+    const again = open(copyOf(ledger.db), 50_000);
+    expect(await admitted(again, entryOfMember('m8999', null, 1), entryOfMember('m9000'))).toEqual([
+      'won again',
+      'won',
+    ]);
+  });
+
   it('go on after a crash at any moment', async () => {
     let ledger = open();
     await publish(ledger, 'c', { capacity: 500 });

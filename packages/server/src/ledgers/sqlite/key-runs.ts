@@ -19,8 +19,12 @@ import { SQLITE_CONSTRAINT, type Sql, sqliteCodeOf } from './sql.ts';
 /** Of a run at least; see the design for the measurement. */
 const shortestRun = 50_000;
 const sealedOverRun = 8;
-const largestSlice = 1024;
-/** Of a slice that rides with a transaction: in proportion to its entries, so that the end of a run comes long before the next is due. */
+/** Of a slice when nothing else is to be written. */
+const idleSlice = 1024;
+/**
+ * Of a slice that rides with a transaction: in proportion to its entries, however many they are, so that the end of a run comes long before the next is due.
+ * Each key is gathered once and sealed once, so with less than two an entry the tail would grow for ever.
+ */
 const keysPerEntry = 4;
 const smallestSlice = 256;
 
@@ -99,12 +103,12 @@ export class KeyRuns {
     if (!this.hasWork) return;
     const { db } = this.#sql;
     const smallest = Math.min(smallestSlice, Math.ceil(this.#shortest / keysPerEntry));
-    const keys = entered === null ? largestSlice : Math.max(smallest, keysPerEntry * entered);
+    const keys = entered === null ? idleSlice : Math.max(smallest, keysPerEntry * entered);
     const run = this.#run ?? this.#begin();
     if (run === null) return;
     db.exec('SAVEPOINT run');
     try {
-      this.#advance(run, Math.min(largestSlice, keys));
+      this.#advance(run, keys);
     } catch (error) {
       if (sqliteCodeOf(error) !== SQLITE_CONSTRAINT) throw error;
       db.exec('ROLLBACK TO run');
