@@ -66,6 +66,25 @@ describe('a race for the last units', () => {
 });
 
 describe('control', () => {
+  it('1, 5: a second winner of the last unit is found by what both were told', async () => {
+    const shop = await Installation.start();
+    try {
+      const campaign = await shop.seed({ id: 'doctored', members: 2, units: 1 });
+      const crowd = new Crowd(shop, campaign.id);
+      await shop.opened(campaign);
+      const won = await crowd.insist(0);
+      expect((await crowd.insist(1)).status).toBe(410);
+      await shop.delivered(campaign);
+      const honest = await gather(shop, campaign, crowd.answers);
+      expect(judge(honest).faults).toEqual([]);
+      const both = judge({ ...honest, answers: [won, { ...won, member: 1 }] });
+      expect(both.faults).toContain('two members were told the same number');
+      await crowd.close();
+    } finally {
+      await shop.stop();
+    }
+  });
+
   it('3, 4: without the look for who is in, and the index behind it, the judge finds members served twice', async () => {
     const shop = await Installation.start({ defect: 'no-unique-member' });
     try {
@@ -77,6 +96,12 @@ describe('control', () => {
       const { faults, audit } = judge(await gather(shop, campaign, crowd.answers));
       expect(faults.join('\n')).toMatch(/was told won \d+, then won \d+/);
       expect(audit.servedTwice).toBeGreaterThan(0);
+      // And 50 copies of one request are no longer one answer.
+      const copies = new Crowd(shop, campaign.id, { connections: 50 });
+      const answers = await Promise.all(range(50).map(() => copies.enter(19)));
+      const seqs = answers.map((answer) => (answer?.body as { seq?: number } | undefined)?.seq);
+      expect(new Set(seqs).size).toBeGreaterThan(1);
+      await copies.close();
       await crowd.close();
     } finally {
       await shop.stop();

@@ -52,7 +52,8 @@ export function idempotency(app: FastifyInstance, access: RequestStore): void {
     if (answer.state === 'mismatch') throw refusal('key-reused');
     if (answer.state === 'in-progress') throw refusal('key-in-progress', { retryAfterMs: retryMs });
     request.idempotencyKey = key;
-    if (isStreamed(request)) {
+    // Without a body nothing is imported, and so nothing is stored for a repeat.
+    if (isStreamed(request) && request.body) {
       request.contentHash = createHash('sha256');
       request.body = hashed(request.body as AsyncIterable<Uint8Array>, request.contentHash);
     }

@@ -195,7 +195,11 @@ test('an upload that is cut off imports nothing', async () => {
 test('an import without a body is refused in words, and null is as much as left out', async () => {
   await rig.draft('bare-import');
   const at = '/v1/campaigns/bare-import/members';
-  expect((await rig.ask('POST', at)).json).toMatchObject({ status: 422, reason: 'import-unreadable' });
+  for (const headers of [{}, { 'idempotency-key': 'bare' }])
+    expect((await rig.ask('POST', at, { headers })).json).toMatchObject({
+      status: 422,
+      reason: 'import-unreadable',
+    });
   const told = await rig.ask('POST', at, { body: [{ memberId: 'm1', email: null, tags: null }] });
   expect(told.json).toMatchObject({ rows: 1, total: 1 });
 });
