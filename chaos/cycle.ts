@@ -2,7 +2,8 @@
  * One cycle: a campaign that is entered by the crowd, struck by its blow, started again on the same data, entered by whoever has no answer yet and then by
  * everybody once more, delivered, and audited.
  *
- *   prepare -> enter -> blow -> (torn tails, killed again at the start) -> start -> all answered -> all again -> delivered -> audit
+ *   strike   prepare -> enter -> blow -> (torn tails, killed again at the start) -> start -> all answered -> all again
+ *   settle   delivered -> audit
  *
  * The server of a cycle was started at the end of the cycle before it, so each start already carries the failpoint of what comes next.
  */
@@ -11,6 +12,7 @@ import { appendFileSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pause, systemClock } from '@doorbuster/messaging';
 import {
+  codeOf,
   csv,
   type Installation,
   type SeededCampaign,
@@ -23,7 +25,7 @@ import { seededRandom } from '../packages/server/src/cli/demo/random.ts';
 import { verifyLedgerFile } from '../packages/server/src/ledgers/sqlite/offline.ts';
 import { openSecrets } from '../packages/server/src/secrets.ts';
 import { Vault } from '../packages/server/src/vault.ts';
-import type { AnswerCutter } from './answer-cutter.ts';
+import type { AnswerCutter, Withheld } from './answer-cutter.ts';
 import { auditCycle, type Verdict } from './audit.ts';
 import { checkBackup } from './backup.ts';
 import type { Blow } from './crowd-orders.ts';
@@ -54,16 +56,17 @@ export interface CycleResult extends Verdict {
   readonly tornTails: number;
 }
 
-export const leaseMs = 2_100;
 /** Silence of the mail server after which a sending is unknown, ms. */
 export const mailTimeoutMs = 1_000;
+/** As short as the configuration allows with that. */
+export const leaseMs = 7_100;
 /** The pre-flight asks the mail server, which has the same processors: it may be late. */
 const publishPatienceMs = 15_000;
 /** Members arrive over about this time, ms. */
 const spreadMs = 200;
 /** Once the crowd has its answers, an armed failpoint is waited for this long; then it is missed. */
 const failpointGraceMs = 3_000;
-const deliveryPatienceMs = 5_000;
+const deliveryPatienceMs = leaseMs + 5_000;
 const blowPatienceMs = 20_000;
 const losesShare = 0.12;
 
@@ -84,6 +87,13 @@ const survey = {
 };
 const surveyBody = JSON.stringify({ answers: { drink: 'tea', again: 4 } });
 
+/** What is known once the crowd has all its answers. */
+interface Answered {
+  readonly campaign: SeededCampaign;
+  readonly told: Awaited<ReturnType<CrowdProcess['return']>>;
+  readonly withheld: readonly Withheld[];
+}
+
 /** The failpoint with which the server of this plan is started; null: none. */
 export function failpointOfStart(plan: Plan | null, armFile: string): ArmedFailpoint | null {
   if (plan === null) return null;
@@ -103,6 +113,7 @@ export class Cycle {
   readonly #count = { kills: 0, stops: 0, refusedStarts: 0, tornTails: 0 };
   #missed: FailpointName | null = null;
   #sentAgain = false;
+  #answered: Answered | null = null;
 
   constructor(stage: Stage, plan: Plan, next: Plan | null) {
     this.#stage = stage;
@@ -111,9 +122,10 @@ export class Cycle {
     this.#random = seededRandom(plan.seed);
   }
 
-  async run(): Promise<CycleResult> {
-    const { crowd, cutter } = this.#stage;
-    const { name, crowding } = this.#plan;
+  /** Up to the last answer. What is still to be delivered goes on beside the cycles after this one, and their kills fall on it too. */
+  async strike(): Promise<void> {
+    const { crowd, cutter, shop } = this.#stage;
+    const { name } = this.#plan;
     const campaign = await this.#prepare();
     cutter.withheld.length = 0;
     cutter.fate = this.#plan.losesAnswers ? losingAnswers(this.#random) : () => 1;
@@ -124,23 +136,38 @@ export class Cycle {
     await this.#startAgain();
     crowd.moveTo(this.#entrance());
     await crowd.told('entered');
-    const back = await crowd.return(this.#stage.shop.path(`answers-${name}.ndjson`));
+    const told = await crowd.return(shop.path(`answers-${name}.ndjson`));
+    const report = await backedUp;
+    if (report?.struck && backup) this.#failpoints.push(backup);
+    this.#seen.push(...(report?.faults ?? []));
+    this.#answered = { campaign, told, withheld: [...cutter.withheld] };
+  }
+
+  /** Each unit has its mail. */
+  get isDelivered(): boolean {
+    const { codes } = this.#expectAnswered().campaign;
+    const arrived = this.#stage.shop.mails().map(codeOf);
+    return new Set(arrived.filter((code) => codes.has(code))).size >= this.#plan.crowding.units;
+  }
+
+  /** Waits until everything due is delivered, then audits. */
+  async settle(): Promise<CycleResult> {
+    const { campaign, told, withheld } = this.#expectAnswered();
+    const { name, crowding } = this.#plan;
     await this.#delivered(campaign);
-    const backupReport = await backedUp;
-    if (backupReport?.struck && backup) this.#failpoints.push(backup);
     const verdict = auditCycle({
       name,
       crowding,
-      gathered: await gather(this.#stage.shop, campaign, back.answers),
-      statuses: back.statuses,
-      crowdFaults: back.faults,
-      withheld: [...cutter.withheld],
-      firstSentAt: back.firstSentAt,
+      gathered: await gather(this.#stage.shop, campaign, told.answers),
+      statuses: told.statuses,
+      crowdFaults: told.faults,
+      withheld,
+      firstSentAt: told.firstSentAt,
       verifyFaults: this.#verify(),
-      seen: [...this.#seen, ...(backupReport?.faults ?? [])],
+      seen: this.#seen,
       sentAgain: this.#sentAgain,
     });
-    const acknowledgedAt = back.answers
+    const acknowledgedAt = told.answers
       .filter(({ status }) => status === 201 || status === 202)
       .map(({ answeredAt }) => answeredAt);
     const [firstAt, lastAt] = [Math.min(...acknowledgedAt), Math.max(...acknowledgedAt)];
@@ -151,8 +178,13 @@ export class Cycle {
       killsWhileAdmitting: this.#killedAt.filter((at) => at >= firstAt && at < lastAt).length,
       failpoints: this.#failpoints,
       missed: this.#missed,
-      answersLost: cutter.withheld.length,
+      answersLost: withheld.length,
     };
+  }
+
+  #expectAnswered(): Answered {
+    if (this.#answered === null) throw new Error('the crowd has not all its answers yet');
+    return this.#answered;
   }
 
   #besideOf(phase: 'import' | 'start' | 'backup'): FailpointName | null {

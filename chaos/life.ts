@@ -11,7 +11,10 @@ import { processWith, type StartOptions } from './server-start.ts';
 /** A cycle that has not come to its end by then has hung. */
 const cyclePatienceMs = 90_000;
 
-/** Tells each result. A cycle with a fault ends the life: what comes after it would only repeat it. At the end `doorbuster verify` looks at all. */
+/**
+ * Tells each result, in the order of the cycles. A cycle with a fault ends the life: what comes after it would only repeat it. At the end `doorbuster verify` looks
+ * at all.
+ */
 export async function runLife(
   plans: readonly Plan[],
   options: StartOptions,
@@ -26,13 +29,7 @@ export async function runLife(
   const stage = { shop, options, crowd: await CrowdProcess.start(), cutter: await startAnswerCutter() };
   try {
     await prepare(stage, first);
-    for (const [i, plan] of plans.entries()) {
-      const last = i === plans.length - 1;
-      const result = await runCycle(stage, plan, plans[i + 1] ?? null);
-      const faults = last && result.faults.length === 0 ? await verified(shop) : [];
-      tell({ ...result, faults: [...result.faults, ...faults] });
-      if (result.faults.length > 0) return;
-    }
+    await runCycles(stage, plans, tell);
   } finally {
     await stage.crowd.stop();
     await stage.cutter.close();
@@ -46,13 +43,39 @@ async function prepare({ shop, options }: Stage, first: Plan): Promise<void> {
   await shop.startServer(processWith(options, failpointOfStart(first, shop.path('armed'))));
 }
 
-async function runCycle(stage: Stage, plan: Plan, next: Plan | null): Promise<CycleResult> {
+async function runCycles(
+  stage: Stage,
+  plans: readonly Plan[],
+  tell: (result: CycleResult) => void,
+): Promise<void> {
+  const open: { readonly plan: Plan; readonly cycle: Cycle }[] = [];
+  const settle = async (): Promise<boolean> => {
+    const { plan, cycle } = open.shift() as { plan: Plan; cycle: Cycle };
+    const result = await orBroken(stage, plan, () => cycle.settle());
+    // The last word on the data directory is the command's own.
+    const isLast = open.length === 0 && plan === plans.at(-1);
+    const faults = isLast && result.faults.length === 0 ? await verified(stage.shop) : [];
+    tell({ ...result, faults: [...result.faults, ...faults] });
+    return result.faults.length === 0;
+  };
+  for (const [i, plan] of plans.entries()) {
+    const cycle = new Cycle(stage, plan, plans[i + 1] ?? null);
+    const failure = await orBroken(stage, plan, () => cycle.strike());
+    if (failure) return tell(failure);
+    open.push({ plan, cycle });
+    while (open[0]?.cycle.isDelivered) if (!(await settle())) return;
+  }
+  while (open.length > 0) if (!(await settle())) return;
+}
+
+/** What the work gives, or the result of a cycle that could not be brought to its end. */
+async function orBroken<T>(stage: Stage, plan: Plan, work: () => Promise<T>): Promise<T | CycleResult> {
   const over = new AbortController();
   const late = pause(systemClock, cyclePatienceMs, over.signal).then(() => {
     throw new Error(`no end after ${cyclePatienceMs} ms`);
   });
   try {
-    return await Promise.race([new Cycle(stage, plan, next).run(), late]);
+    return await Promise.race([work(), late]);
   } catch (error) {
     return broken(plan, `${describe(error)}\n${stage.shop.serverLog}`);
   } finally {
