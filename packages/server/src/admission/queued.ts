@@ -70,7 +70,8 @@ export class QueuedIntake {
   #strangers = Number.POSITIVE_INFINITY;
   /** Ids of those that are settled: a message may be handed out, and settled, twice. */
   #settledStrangers = new Set<string>();
-  #publishing = 0;
+  /** Publications whose confirm is not back, by key: until then nobody may be told `pending`. */
+  readonly #publishing = new Map<string, Promise<void>>();
   #idle: (() => void)[] = [];
   readonly #stop = new AbortController();
 
@@ -88,21 +89,28 @@ export class QueuedIntake {
     return this.#refusals.get(keyOf(campaignId, memberKey)) ?? null;
   }
 
-  /** Resolves when the entry is durably in the queue; at once when one of this member already is. */
-  async submit(campaignId: string, command: AdmissionCommand): Promise<void> {
+  /** Resolves when the entry is durably in the queue; at once when one of this member already is. A second copy waits for the first one's confirm. */
+  submit(campaignId: string, command: AdmissionCommand): Promise<void> {
     const key = keyOf(campaignId, command.memberKey);
-    if (this.#pending.has(key)) return;
+    const underWay = this.#publishing.get(key);
+    if (underWay) return underWay;
+    if (this.#pending.has(key)) return Promise.resolve();
+    const publication = this.#publish(key, campaignId, command).finally(() => {
+      this.#publishing.delete(key);
+      if (this.#publishing.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    });
+    this.#publishing.set(key, publication);
+    return publication;
+  }
+
+  async #publish(key: string, campaignId: string, command: AdmissionCommand): Promise<void> {
     this.#pending.add(key);
     this.#refusals.delete(key);
-    this.#publishing += 1;
     try {
       await this.#options.queue.publish({ campaignId, sealed: this.#seal(command) });
     } catch (cause) {
       this.#pending.delete(key);
       throw new OperationalError('LEDGER_BUSY', { detail: 'The queue takes no entries now.', cause });
-    } finally {
-      this.#publishing -= 1;
-      if (this.#publishing === 0) for (const resolve of this.#idle.splice(0)) resolve();
     }
   }
 
@@ -146,7 +154,7 @@ export class QueuedIntake {
   /** Waits for publishes under way; a batch that waits for the ledger is given back to the queue. */
   async drain(): Promise<void> {
     this.#stop.abort();
-    if (this.#publishing > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#publishing.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
   #countStrangers(messages: readonly EntryMessage[], outcomes: readonly Outcome[]): void {

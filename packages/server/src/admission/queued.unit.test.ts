@@ -15,11 +15,18 @@ const soldOut: AdmissionAnswer = {
 };
 
 /** An intake over a queue in an array, and a ledger that gives the same answer to all. */
-function made(answer: AdmissionAnswer = soldOut, backlog = 0) {
+function made(
+  answer: AdmissionAnswer = soldOut,
+  backlog = 0,
+  confirmed: () => Promise<void> = () => Promise.resolve(),
+) {
   const stored: EntryMessage[] = [];
   const intake = new QueuedIntake({
     queue: {
-      publish: async (data) => void stored.push({ id: `${stored.length}`, data }),
+      async publish(data) {
+        await confirmed();
+        stored.push({ id: `${stored.length}`, data });
+      },
       backlog: async () => backlog + stored.length,
       consume: async () => {},
     },
@@ -98,6 +105,34 @@ describe('who is pending', () => {
       'deadLetter',
       'ack',
     ]);
+  });
+
+  it('a second copy of a request is told nothing before the queue has confirmed the first', async () => {
+    const confirm = Promise.withResolvers<void>();
+    const { submit, stored } = made(soldOut, 0, () => confirm.promise);
+    const told: string[] = [];
+    const [first, second] = ['first', 'second'].map((copy) => submit(1).then(() => told.push(copy)));
+    // A turn of the event loop, in which everything that waits for nothing is done.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(told).toEqual([]);
+    confirm.resolve();
+    await Promise.all([first, second]);
+    expect(told).toHaveLength(2);
+    expect(stored).toHaveLength(1);
+    await submit(1);
+    expect(stored).toHaveLength(1);
+  });
+
+  it('where the queue did not take the first copy, no copy is told pending, and the next one is published', async () => {
+    const outcomes = [Promise.reject(new Error('no room')), Promise.resolve()];
+    const { intake, submit, stored } = made(soldOut, 0, () => outcomes.shift() ?? Promise.resolve());
+    await intake.start();
+    const copies = await Promise.allSettled([submit(1), submit(1)]);
+    expect(copies.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(intake.isPending('gift', memberKey(1))).toBe(false);
+    await submit(1);
+    expect(stored).toHaveLength(1);
+    expect(intake.isPending('gift', memberKey(1))).toBe(true);
   });
 
   it('on the bus an entry is sealed: nothing of the member or the answers is readable', async () => {
