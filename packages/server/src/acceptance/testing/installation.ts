@@ -219,8 +219,12 @@ export class Installation {
     await this.client.call('POST', '/v1/campaigns', { body: { id: seed.id, definition } });
   }
 
+  /** The authority has written OPENED: on a busy machine that is some milliseconds after the status says that it is time. */
   async opened({ id }: { readonly id: string }): Promise<void> {
-    await until(`${id} is open`, async () => (await this.status(id)).state === 'open');
+    await until(
+      `${id} is open`,
+      async () => (await this.client.call('GET', `/v1/campaigns/${id}`)).json.state === 'open',
+    );
   }
 
   async status(id: string): Promise<Record<string, unknown>> {
