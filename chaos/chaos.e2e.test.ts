@@ -25,11 +25,9 @@ async function chaos(...args: string[]): Promise<Outcome> {
   return { code, summary: (last === '' ? {} : JSON.parse(last)) as Outcome['summary'] };
 }
 
-/** With the life in which each is met soon; any other finds it, some cycles later. */
+/** With the life in which it is met soon; any other finds it, some cycles later. The other defects take minutes: `npm run chaos -- --defect NAME`. */
 const planted: readonly [DefectName, seed: number, field: string][] = [
   ['acknowledge-before-commit', 1, 'acknowledgedLost'],
-  ['vouchers-in-order-of-asking', 1, 'servedTwice'],
-  ['delivered-before-sent', 1, 'undelivered'],
 ];
 
 it.each(planted)('control: %s is caught', async (defect, seed, field) => {
