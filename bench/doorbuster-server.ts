@@ -3,10 +3,11 @@
  * which sends its mails over SMTP. Campaigns, codes, contacts and sessions were prepared, so that neither imports nor
  * hand-offs are measured. Answers `memory`.
  */
+import { BroadcastChannel } from 'node:worker_threads';
 import { type Config, loadConfig } from '../packages/server/src/config.ts';
 import { startServer } from '../packages/server/src/main.ts';
 import { optionsOf, say, told } from './child-process.ts';
-import type { Ready, ServerOptions } from './system.ts';
+import { collectChannel, type Ready, type ServerOptions } from './system.ts';
 
 export interface Memory {
   readonly rss: number;
@@ -47,8 +48,12 @@ function configOf({ dataDir, mailPort, mailsPerSecond }: ServerOptions): Config 
   });
 }
 
-/** Of the whole process, after a collection. Needs --expose-gc. */
+/** Of the whole process. Tells all threads to collect their garbage, for the next time: see `steady-memory.ts`. */
 function memory(): Memory {
-  globalThis.gc?.();
-  return { rss: process.memoryUsage.rss() };
+  const rss = process.memoryUsage.rss();
+  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  const threads = new BroadcastChannel(collectChannel);
+  threads.postMessage(null);
+  threads.close();
+  return { rss };
 }

@@ -44,7 +44,7 @@ const sizes = {
     campaigns: 1_000,
     stored: {
       sizes: [10_000, 100_000, 1_000_000],
-      entries: 50_000,
+      entries: { few: 50_000, many: 125_000, warmUp: 15_000 },
       loadMs: 2_000,
       deliverable: 20_000,
       newcomers: 200_000,
@@ -57,7 +57,7 @@ const sizes = {
     campaigns: 20,
     stored: {
       sizes: [200, 1_000, 4_000],
-      entries: 500,
+      entries: { few: 500, many: 500, warmUp: 100 },
       loadMs: 300,
       deliverable: 100,
       newcomers: 3_000,

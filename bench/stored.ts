@@ -21,8 +21,11 @@ export interface StoredPlan {
   readonly parts: readonly StoredPart[];
   /** Entries of the three ledgers: few, some, many. By default 10^4, 10^5, 10^6. */
   readonly sizes: readonly [number, number, number];
-  /** Entries of one measurement of `cost`: one run of keys that is sealed. */
-  readonly entries: number;
+  /**
+   * Entries of one measurement of `cost`, at few and at many, and before it: from the end of one run of keys to the end of the next, so that what sealing
+   * costs is in it once, and whole. A run has 50,000 keys, or an eighth of what is sealed.
+   */
+  readonly entries: { readonly few: number; readonly many: number; readonly warmUp: number };
   readonly rounds: number;
   /** How long the crowd comes before the kill. */
   readonly loadMs: number;
@@ -41,15 +44,15 @@ export interface StoredResult {
   readonly recoveryMs: readonly number[];
 }
 
-/** As 128 connections make them; and the largest there is, to fill. */
+/** As 128 connections make them. */
 const batch = 128;
-const largestBatch = 512;
-const warmUp = 2_000;
 /** The provider's cap at its least: the fulfilment of the backlog waits and makes no garbage. */
 const oneMailPerSecond = 1;
+/** What one collection sets free, the next gives back to the system. */
+const collections = 4;
 
 const ledgerOpening = new URL('../packages/server/src/ledgers/sqlite/ledger-file.ts', import.meta.url);
-const fixedCache = fileURLToPath(new URL('fixed-cache.ts', import.meta.url));
+const steadyMemory = fileURLToPath(new URL('steady-memory.ts', import.meta.url));
 
 export async function measureStored(plan: StoredPlan, secretsFile: string): Promise<StoredResult> {
   const directory = temporaryDirectory();
@@ -95,7 +98,8 @@ class Stored {
     // Last, because it adds entries to the largest.
     for (let round = 1; parts.includes('cost') && round <= rounds; round += 1) {
       const few = await this.#costAtFew();
-      const many = await this.#load(this.#at('many'), this.#plan.entries, { batch, warmUp });
+      const { many: entries, warmUp } = this.#plan.entries;
+      const many = await this.#load(this.#at('many'), entries, { batch, warmUp });
       result.cost.few.push(few);
       result.cost.many.push(many);
       progress(`cost ${round}: ${few.time} us an entry at ${sizes[0]}, ${many.time} us at ${sizes[2]}`);
@@ -110,7 +114,7 @@ class Stored {
   /** Makes the three ledgers. Returns the bytes on the disk for an entry more. */
   async #fill(): Promise<number> {
     const [few, some, many] = this.#plan.sizes;
-    const fill = { batch: largestBatch, warmUp: 0 };
+    const fill = { batch, warmUp: 0 };
     await this.#load(this.#at('many'), few, fill);
     cpSync(this.#at('many'), this.#at('few'), { recursive: true });
     await this.#load(this.#at('many'), some - few, fill);
@@ -134,7 +138,8 @@ class Stored {
   async #costAtFew(): Promise<LoadCost> {
     const copy = this.#at('few-once');
     cpSync(this.#at('few'), copy, { recursive: true });
-    const cost = await this.#load(copy, this.#plan.entries, { batch, warmUp });
+    const { few: entries, warmUp } = this.#plan.entries;
+    const cost = await this.#load(copy, entries, { batch, warmUp });
     rmSync(copy, { recursive: true });
     return cost;
   }
@@ -149,13 +154,15 @@ class Stored {
 
   async #residentMemory(dataDir: string): Promise<number> {
     if (!cacheSetting.test(readFileSync(ledgerOpening, 'utf8')))
-      throw new Error('fixed-cache.ts does not find the setting of the cache any more');
-    const server = this.#server(dataDir, ['--expose-gc', '--import', fixedCache]);
+      throw new Error('steady-memory.ts does not find the setting of the cache any more');
+    const server = this.#server(dataDir, ['--expose-gc', '--import', steadyMemory]);
     try {
       await server.said<Ready>();
       await sleep(this.#plan.quietMs);
-      await server.ask<Memory>('memory');
-      await sleep(this.#plan.quietMs / 3);
+      for (let collection = 0; collection < collections; collection += 1) {
+        await server.ask<Memory>('memory');
+        await sleep(this.#plan.quietMs / 5);
+      }
       return (await server.ask<Memory>('memory')).rss;
     } finally {
       await server.stop();

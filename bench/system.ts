@@ -104,5 +104,7 @@ export const survey = {
 export const answers = { flavour: 'green', again: 5 };
 export const entryJson = JSON.stringify({ answers });
 
-/** Where the ledger's opening says how large its page cache is; `fixed-cache.ts` writes a smaller one there. */
+/** Where the ledger's opening says how large its page cache is; `steady-memory.ts` writes a smaller one there. */
 export const cacheSetting = /PRAGMA cache_size = -\d+/;
+/** Tells every thread of a server to collect its garbage. */
+export const collectChannel = 'bench-collect';

@@ -155,7 +155,7 @@ export interface AdmissionLedger {
   entryOf(campaignId: string, memberKey: MemberKey): Promise<MemberEntry | null>;
   /** Receipt (JSON text) of any record, for SOLD_OUT and CLOSED. */
   receiptOf(campaignId: string, recordNo: number): Promise<string | null>;
-  /** All member keys that have an entry, concatenated 16-byte keys a chunk, to rebuild the index of who is in. */
+  /** All member keys that have an entry, concatenated 16-byte keys a chunk, to rebuild the index of who is in. A chunk is there until the next is asked for. */
   memberKeys(campaignId: string): AsyncIterable<Uint8Array>;
   /** Registers (or refreshes) a member's contact and attributes from a verified token; never removes imported data. */
   register(

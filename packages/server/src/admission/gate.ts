@@ -12,7 +12,8 @@ import { MemberIndex } from './member-index.ts';
 
 /** Before this long ahead of `startsAt` nobody needs to ask the ledger whether the campaign is open; later the ledger's clock decides. */
 const certainlyEarlyMs = 1_000;
-const largestFirstIndex = 65_536;
+/** Room for who may come, at most; who is in gets it whole, so that reading them grows nothing. */
+const mostForNewcomers = 6_000;
 
 export class Gate {
   readonly campaignId: string;
@@ -32,7 +33,8 @@ export class Gate {
     this.#ledger = ledger;
     this.#clock = clock;
     this.#lane = lane;
-    this.#index = new MemberIndex(Math.min(lane.capacity + lane.waitlistLimit, largestFirstIndex));
+    const newcomers = Math.min(lane.capacity + lane.waitlistLimit, mostForNewcomers);
+    this.#index = new MemberIndex(Math.max(lane.seq, newcomers));
     this.#fetchFinal();
   }
 

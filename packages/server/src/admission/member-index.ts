@@ -15,6 +15,8 @@ const smallest = 64;
 const largestAlone = 8_192;
 const fullestAlone = Math.floor(largestAlone * fullestShare);
 const parts = 256;
+/** Room for the tables that get more than their share. */
+const unevenness = 1.04;
 
 export class MemberIndex {
   #tables: readonly Table[];
@@ -22,7 +24,10 @@ export class MemberIndex {
 
   /** @param expected members to make room for at once; more are taken too */
   constructor(expected = 0) {
-    this.#tables = [new Table(Math.min(Math.ceil(expected / fullestShare) + 1, largestAlone))];
+    this.#tables =
+      expected <= fullestAlone
+        ? [new Table(Math.ceil(expected / fullestShare) + 1)]
+        : tablesOf(Math.ceil((expected / parts / fullestShare) * unevenness));
   }
 
   get size(): number {
@@ -62,7 +67,7 @@ export class MemberIndex {
 
   #split(): void {
     const whole = this.#tables[0]!;
-    const tables = Array.from({ length: parts }, () => new Table(smallest));
+    const tables = tablesOf(smallest);
     whole.each((high, low) => void tables[low & (parts - 1)]!.add(high, low));
     this.#tables = tables;
   }
@@ -124,6 +129,10 @@ class Table {
     this.#size = 0;
     each(words, (high, low) => void this.add(high, low));
   }
+}
+
+function tablesOf(slots: number): readonly Table[] {
+  return Array.from({ length: parts }, () => new Table(slots));
 }
 
 function each(words: Uint32Array, visit: (high: number, low: number) => void): void {

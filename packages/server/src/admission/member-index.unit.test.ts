@@ -26,6 +26,17 @@ describe('the member index', () => {
     expect(worst.many).toBeLessThanOrEqual(16);
   });
 
+  it('made for many it takes them without growing, within 12 bytes each, and more as well', () => {
+    const index = new MemberIndex(40_000);
+    const before = index.bytes;
+    for (let i = 1; i <= 40_000; i += 1) index.add(keyOf(i));
+    expect(index.bytes).toBeLessThan(before * 1.2);
+    expect(index.bytes / index.size).toBeLessThan(12);
+    for (let i = 40_001; i <= 56_000; i += 1) index.add(keyOf(i));
+    for (let i = 1; i <= 56_000; i += 1) expect(index.has(keyOf(i))).toBe(true);
+    expect(index.size).toBe(56_000);
+  });
+
   it('takes the chunks of the ledger, and a member twice as one', () => {
     const index = new MemberIndex(10);
     const chunk = Buffer.concat([1, 2, 3, 2].map((i) => Buffer.from(keyOf(i), 'hex')));

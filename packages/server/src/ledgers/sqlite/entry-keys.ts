@@ -26,7 +26,7 @@ const selectUpTo = `SELECT l.seq, l.phase, coalesce(k.sealed_seq, 0) AS sealed F
 const selectTail = `SELECT group_concat(hex(member_key) || printf('%08x', seq), '') AS entries FROM entries
   WHERE campaign = ? AND lane = 0 AND seq > ? AND seq <= ?`;
 const entryBytes = 20;
-const entriesAtOnce = 4096;
+const entriesAtOnce = 1024;
 /** Tables of campaigns that were asked for last. The writer's are kept: every entry would load them again. */
 const mostOfReader = 64;
 /** A reader begins its tail anew when so many of it have been sealed meanwhile. */
@@ -36,6 +36,8 @@ export class EntryKeys {
   readonly #sql: Sql;
   readonly #writes: boolean;
   readonly #loaded = new Map<number, Loaded>();
+  /** Of one row of `selectTail`: a fresh one for each would be garbage outside the heap, which is collected late. */
+  readonly #row = Buffer.alloc(entryBytes * entriesAtOnce);
 
   constructor(sql: Sql, role: 'writer' | 'reader') {
     this.#sql = sql;
@@ -96,9 +98,9 @@ export class EntryKeys {
     for (; loaded.last < seq; loaded.last = Math.min(seq, loaded.last + entriesAtOnce)) {
       const upTo = Math.min(seq, loaded.last + entriesAtOnce);
       const row = this.#sql.get<{ entries: string | null }>(selectTail, campaign, loaded.last, upTo);
-      const entries = Buffer.from(row?.entries ?? '', 'hex');
-      for (let at = 0; at < entries.length; at += entryBytes)
-        loaded.table.add(entries.subarray(at, at + 16), entries.readUInt32BE(at + 16));
+      const length = this.#row.write(row?.entries ?? '', 'hex');
+      for (let at = 0; at < length; at += entryBytes)
+        loaded.table.add(this.#row.subarray(at, at + 16), this.#row.readUInt32BE(at + 16));
     }
     return loaded;
   }

@@ -124,7 +124,7 @@ export class EvidenceStore {
     campaignId: string,
     seq: number,
     limit: number,
-  ): { readonly keys: Uint8Array; readonly seq: number } {
+  ): { readonly keys: Uint8Array<ArrayBuffer>; readonly seq: number } {
     const campaign = this.#parts.campaigns.find(campaignId);
     // In one row: at a million entries one for each took 0.9 s and left 100 MB of garbage, this takes 0.2 s.
     const text = `SELECT group_concat(hex(member_key), '') AS keys, max(seq) AS last FROM entries
@@ -135,8 +135,11 @@ export class EvidenceStore {
       seq,
       seq + limit,
     );
-    // A copy of its own, and not a piece of the pool of Buffers: it goes to another thread.
-    return { keys: new Uint8Array(Buffer.from(row?.keys ?? '', 'hex')), seq: row?.last ?? seq };
+    const hex = row?.keys ?? '';
+    // Bytes of their own, and not a piece of the pool of Buffers: they go to another thread.
+    const keys = new Uint8Array(hex.length / 2);
+    Buffer.from(keys.buffer).write(hex, 'hex');
+    return { keys, seq: row?.last ?? seq };
   }
 
   /** Number of the batch before the one that holds the record: where an export from there begins. */

@@ -236,15 +236,19 @@ class ReaderThread {
     return { store, reads: readsOf(store) as unknown as Readonly<Record<string, Read>> };
   }
 
-  #post(message: FromReader): void {
-    this.#port.postMessage(message);
+  #post(message: FromReader, transfer: ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer);
   }
 
   #answer(message: ToReader): void {
     if ('close' in message) return this.#close();
     const { id } = message;
     try {
-      this.#post({ id, value: this.#perform(message) });
+      const value = this.#perform(message);
+      this.#post(
+        { id, value },
+        'name' in message && message.name === 'memberKeysAfter' ? [bufferOf(value)] : [],
+      );
     } catch (error) {
       this.#post({ id, error: toWire(error) });
     }
@@ -289,6 +293,10 @@ class ReaderThread {
     this.#post({ closed: true });
     this.#port.close();
   }
+}
+
+function bufferOf(keys: unknown): ArrayBuffer {
+  return (keys as { readonly keys: Uint8Array<ArrayBuffer> }).keys.buffer;
 }
 
 type Job = Exclude<ThreadData['role'], string>;
