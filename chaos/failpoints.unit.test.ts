@@ -41,6 +41,11 @@ describe('plans', () => {
     );
   });
 
+  it('begin every life with a plain kill', () => {
+    for (let life = 0; life < 50; life += 1)
+      expect(planLife(life, 1 + (life % cyclesPerLife))[0]).toMatchObject({ blow: 'kill', beside: null });
+  });
+
   it('let every blow fall while more acknowledgements are to come', () => {
     for (let life = 0; life < 50; life += 1)
       for (const { blowAt, crowding, connections } of planLife(life, cyclesPerLife)) {

@@ -1,10 +1,11 @@
 /** One life: a data directory with the mail server and the crowd beside it, and the cycles of the server on it, one after the other. */
+import { readdirSync } from 'node:fs';
 import { pause, systemClock } from '@doorbuster/messaging';
 import { Installation } from '../packages/server/src/acceptance/testing/installation.ts';
 import { verified } from '../packages/server/src/acceptance/testing/judge.ts';
 import { startAnswerCutter } from './answer-cutter.ts';
 import { CrowdProcess } from './crowd-process.ts';
-import { Cycle, type CycleResult, failpointOfStart, leaseMs, mailTimeoutMs, type Stage } from './cycle.ts';
+import { Cycle, type CycleResult, leaseMs, mailTimeoutMs, type Stage } from './cycle.ts';
 import type { Plan } from './plan.ts';
 import { processWith, type StartOptions } from './server-start.ts';
 
@@ -20,15 +21,14 @@ export async function runLife(
   options: StartOptions,
   tell: (result: CycleResult) => void,
 ): Promise<void> {
-  const [first] = plans;
-  if (first === undefined) return;
+  const isCold = readdirSync(options.compileCache).length === 0;
   const shop = await Installation.start({
     config: { delivery: { leaseMs }, email: { timeoutMs: mailTimeoutMs } },
     process: processWith(options, null),
   });
   const stage = { shop, options, crowd: await CrowdProcess.start(), cutter: await startAnswerCutter() };
   try {
-    await prepare(stage, first);
+    if (isCold) await warmUp(stage);
     await runCycles(stage, plans, tell);
   } finally {
     await stage.crowd.stop();
@@ -37,10 +37,10 @@ export async function runLife(
   }
 }
 
-/** The first server ends in peace, so that its compiled code is kept for all others, and the next one has the first plan's failpoint. */
-async function prepare({ shop, options }: Stage, first: Plan): Promise<void> {
+/** Compiled code is kept at an orderly end only. */
+async function warmUp({ shop, options }: Stage): Promise<void> {
   await shop.drain();
-  await shop.startServer(processWith(options, failpointOfStart(first, shop.path('armed'))));
+  await shop.startServer(processWith(options, null));
 }
 
 async function runCycles(

@@ -54,7 +54,15 @@ export function planLife(life: number, cycles: number): readonly Plan[] {
   const turns = Array.from({ length: cycles }, (_, i) =>
     i < special ? (specials[(first + i) % specials.length] as 'stop' | FailpointName) : 'kill',
   );
-  return shuffle(turns, random).map((turn, i) => drawPlan(`life-${life}-cycle-${i + 1}`, turn, random));
+  return killFirst(shuffle(turns, random)).map((turn, i) =>
+    drawPlan(`life-${life}-cycle-${i + 1}`, turn, random),
+  );
+}
+
+/** The first server of a life is started before anything is planned for it. */
+function killFirst<T>(turns: readonly (T | 'kill')[]): (T | 'kill')[] {
+  const first = turns.indexOf('kill');
+  return ['kill', ...turns.slice(0, first), ...turns.slice(first + 1)];
 }
 
 function drawPlan(name: string, turn: 'kill' | 'stop' | FailpointName, random: () => number): Plan {

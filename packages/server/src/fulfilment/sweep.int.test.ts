@@ -1,5 +1,5 @@
 /** What the workers read of a backlog, and that nothing is left lying when the queue in memory is full. On a real ledger. */
-import type { Bus } from '@doorbuster/messaging';
+import { type Bus, createManualClock } from '@doorbuster/messaging';
 import { describe, expect, it } from 'vitest';
 import type { DeliveryLedger } from '../ledger.ts';
 import { type DeliveryRequested, doorbellsFor } from '../messages.ts';
@@ -85,5 +85,57 @@ describe('the sweep', () => {
 
   it('delivers once what is rung for three times', async () => {
     expect(await rungFor(3)).toBe(units);
+  });
+});
+
+describe('workers beside a crowd', () => {
+  /** On a clock that stands still: whatever is delivered belongs to this turn. */
+  async function beside(isHere: () => boolean) {
+    const ledger = openLedger();
+    await fill(ledger, { units: 100 });
+    const clock = createManualClock();
+    const { messenger } = eyes();
+    const { fulfilment, until, results } = staff({
+      ledger,
+      clock,
+      crowd: { isHere },
+      sources: [{ source: createPoolSource(ledger) }],
+      messengers: [{ messenger }],
+      limits,
+    });
+    fulfilment.start();
+    const end = async (): Promise<void> => {
+      await fulfilment.stop(5_000);
+      await ledger.close();
+    };
+    const turns = async (): Promise<void> => {
+      for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    /** However long a turn is. */
+    const nextTurn = (): void => clock.advance(clock.nextTimerAt()! - clock.monotonic());
+    return { nextTurn, until, results, turns, end };
+  }
+
+  it('begin their share of each turn, and the rest when it has gone', async () => {
+    let here = true;
+    const { nextTurn, until, results, turns, end } = await beside(() => here);
+    await until('delivered', 16);
+    await turns();
+    expect(results('delivered')).toBe(16);
+    nextTurn();
+    await until('delivered', 32);
+    await turns();
+    expect(results('delivered')).toBe(32);
+    here = false;
+    nextTurn();
+    await until('delivered', 100);
+    await end();
+  });
+
+  it('control: without a crowd all are delivered while the clock stands still', async () => {
+    const { until, results, end } = await beside(() => false);
+    await until('delivered', 100);
+    expect(results('delivered')).toBe(100);
+    await end();
   });
 });
