@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import {
   definitionOf,
   entryOfMember,
+  keyOfMember,
   master,
   members,
   operator,
@@ -29,6 +30,11 @@ function openLedger(options: Partial<InProcessOptions> = {}) {
     }),
   };
 }
+
+const unsynced = 1;
+const synced = 2;
+const synchronousOf = (db: DatabaseSync): number =>
+  (db.prepare('PRAGMA synchronous').get() as { synchronous: number }).synchronous;
 
 describe('group commit', () => {
   it('commits the calls of one turn together; the one that throws is rolled back alone', async () => {
@@ -80,6 +86,30 @@ describe('group commit', () => {
     ledger.db.exec('PRAGMA max_page_count = 1000000');
     expect(verdictsOf(await ledger.admission.admit('c', members(500, 'x')))).toEqual(Array(500).fill('won'));
     expect(await ledger.verify()).toMatchObject({ ok: true });
+    await ledger.close();
+  });
+
+  it('syncs every transaction but those of an import’s slices alone; its commit and an entry beside a slice are synced', async () => {
+    const { ledger } = openLedger();
+    await publish(ledger, 'c', { capacity: 10 });
+    const exec = ledger.db.exec.bind(ledger.db);
+    const committed: number[] = [];
+    ledger.db.exec = (text: string) => {
+      if (text === 'COMMIT') committed.push(synchronousOf(ledger.db));
+      exec(text);
+    };
+    const begun = await ledger.imports.begin('c', 'members', 'append', operator);
+    if (!begun.ok) throw new Error(begun.code);
+    const rows = [{ memberKey: keyOfMember('x'), contact: null, attributes: {} }];
+    committed.length = 0;
+    await ledger.imports.members(begun.value, rows);
+    expect(committed.splice(0)).toEqual([unsynced]);
+    await Promise.all([ledger.admission.admit('c', members(1)), ledger.imports.members(begun.value, rows)]);
+    expect(committed.splice(0)).toContain(synced);
+    await ledger.admission.admit('c', members(2));
+    expect(committed.splice(0)).toEqual([synced]);
+    await ledger.imports.commit(begun.value);
+    expect(committed.filter((mode) => mode === synced)).toHaveLength(1);
     await ledger.close();
   });
 

@@ -4,6 +4,9 @@
  *
  *   BEGIN IMMEDIATE -> signatures of the last one -> each call in a savepoint -> doorbells -> a slice of the keys -> COMMIT -> sign the heads -> build the answers
  *
+ * A transaction of nothing but an import's slices is not synced: nobody is told of them before the import's commit, which is, and syncs them with it. An
+ * entry that comes meanwhile waits for no sync but its own.
+ *
  * A call that throws is rolled back alone. A full disk rolls back all of them; they get LEDGER_FULL, and the next transaction tries anew. After any
  * other I/O error the state of the file is unknown: `FatalLedgerError`, and the process must end.
  */
@@ -13,6 +16,14 @@ import type { SealedRow } from './batch-log.ts';
 import { fatalSqliteCodes, SQLITE_BUSY, SQLITE_FULL, sqliteCodeOf } from './sql.ts';
 import { type Store, type Writes, writesOf } from './store.ts';
 import { AfterCommit, Transaction } from './transaction.ts';
+
+/** What a crash may take back: the import begins anew then. */
+const unsynced: ReadonlySet<keyof Writes> = new Set([
+  'stageMembers',
+  'stageCodes',
+  'moveMembers',
+  'purgeImports',
+]);
 
 export interface Call {
   readonly name: keyof Writes;
@@ -42,6 +53,7 @@ type Write = (tx: Transaction, ...args: readonly unknown[]) => unknown;
 export class GroupCommit {
   readonly #store: Store;
   readonly #writes: Readonly<Record<string, Write>>;
+  #synchronous: 'FULL' | 'NORMAL' | null = null;
 
   constructor(store: Store) {
     this.#store = store;
@@ -52,6 +64,7 @@ export class GroupCommit {
   run(calls: readonly Call[]): Committed {
     const { sql, log, clock, outbox, runs } = this.#store;
     try {
+      this.#syncs(calls.length > 0 && calls.every(({ name }) => unsynced.has(name)) ? 'NORMAL' : 'FULL');
       sql.db.exec('BEGIN IMMEDIATE');
       const tx = new Transaction(clock.now());
       const signatures = log.storeSignatures();
@@ -70,6 +83,13 @@ export class GroupCommit {
     } catch (error) {
       return this.#rolledBack(calls, error);
     }
+  }
+
+  /** Before each transaction anew, so that none inherits what it did not ask for. With a WAL, NORMAL syncs at checkpoints only. */
+  #syncs(synchronous: 'FULL' | 'NORMAL'): void {
+    if (synchronous === this.#synchronous) return;
+    this.#store.sql.db.exec(`PRAGMA synchronous = ${synchronous}`);
+    this.#synchronous = synchronous;
   }
 
   #runOne(tx: Transaction, call: Call): Reply {
