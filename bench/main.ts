@@ -1,8 +1,8 @@
 /**
  * `npm run -s bench -- [--quick] [--rounds N] [--seconds N] [--connections N] [--only a,b] [--profile DIR] [--json]`
  *
- * Measures Doorbuster beside its baselines: every system in a process of its own, started anew each round, the order rotated from round to round, so that
- * a noisy minute hits all of them; medians over the rounds. What counts are the ratios. A void run is repeated. With --json one object as the
+ * Measures Doorbuster beside its baselines: every system in a process of its own, started anew each round, the order rotated from round to round and turned
+ * round every second time, so that neither a noisy minute nor what ran before hits always the same; medians over the rounds. What counts are the ratios. A void run is repeated. With --json one object as the
  * last line on stdout, else a table; progress on stderr. Exit code 0, 2 usage, 1 when a system answered what it should not.
  */
 import { rmSync } from 'node:fs';
@@ -169,8 +169,9 @@ async function rounds(asked: Asked, plan: Plan): Promise<Map<Scenario, Run[]>> {
   const { scenarios } = asked;
   const runs = new Map<Scenario, Run[]>(scenarios.map((name) => [name, []]));
   for (let round = 0; round < asked.rounds; round += 1) {
-    for (let i = 0; i < scenarios.length; i += 1) {
-      const name = scenarios[(i + round) % scenarios.length] as Scenario;
+    const order = scenarios.map((_, i) => scenarios[(i + round) % scenarios.length] as Scenario);
+    if (round % 2 === 1) order.reverse();
+    for (const name of order) {
       for (let attempt = 0; attempt <= (asked.quick ? 0 : repeats); attempt += 1) {
         const run = await measure(name, plan);
         runs.get(name)?.push(run);

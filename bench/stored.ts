@@ -191,8 +191,7 @@ class Stored {
     } satisfies GeneratorOptions);
     await generator.said();
     await sleep(this.#plan.loadMs);
-    const killedAt = await first.kill();
-    await generator.kill();
+    const [killedAt] = await Promise.all([first.kill(), generator.kill()]);
     const second = this.#server(dataDir);
     try {
       const again = await second.said<Ready>();

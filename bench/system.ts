@@ -72,12 +72,12 @@ export const scenarios = {
   naive: { baseline: 'naive-server.ts', expected: 201 },
   /** Doorbuster, a unit for everybody. */
   admission: { installation: 'everybody', expected: 201 },
+  /** As `admission`, with a thousand open campaigns. */
+  thousandPresent: { installation: 'thousand', expected: 201 },
   /** Doorbuster, 500 units: the rest is refused. */
   crowd: { installation: 'crowd', rehearsal: true, expected: null },
   /** Doorbuster after the last unit. */
   soldOut: { installation: 'soldOut', expected: 410 },
-  /** As `admission`, with a thousand open campaigns. */
-  thousandPresent: { installation: 'thousand', expected: 201 },
   /** The same stream of entries, one to each of them in turn. */
   thousandSpread: { installation: 'thousand', spread: true, expected: 201 },
 } as const satisfies Readonly<Record<string, Comparison>>;
