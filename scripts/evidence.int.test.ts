@@ -56,10 +56,14 @@ test.each([
 
 test('clean is the same commit without changes before and after; only what is recorded may change', () => {
   const git = (...args: string[]): string =>
-    execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@t.example', ...args], {
-      cwd: folder,
-      encoding: 'utf8',
-    });
+    execFileSync(
+      'git',
+      ['-c', 'user.name=t', '-c', 'user.email=t@t.example', '-c', 'commit.gpgsign=false', ...args],
+      {
+        cwd: folder,
+        encoding: 'utf8',
+      },
+    );
   const save = (file: string, text: string): void => writeFileSync(join(folder, file), text);
   const now = () => readCheckout(folder);
   git('init', '-q');
