@@ -2,7 +2,6 @@
 import {
   closeSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   realpathSync,
@@ -12,6 +11,7 @@ import {
 import { join } from 'node:path';
 import type { Log } from '@doorbuster/messaging';
 import { OperationalError } from '../../errors.ts';
+import { makeDirectory } from '../../make-directory.ts';
 
 const network: ReadonlySet<string> = new Set([
   'nfs',
@@ -52,7 +52,7 @@ export function prepareDirectory(
 function tryWriting(dataDir: string): void {
   const probe = join(dataDir, '.probe');
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(dataDir);
     const fd = openSync(probe, 'w', 0o600);
     writeSync(fd, 'x');
     fsyncSync(fd);
