@@ -1,13 +1,5 @@
 /** Whether a directory can carry promises: writable, syncing, on a local disk. Network file systems lie about locks or syncs; memory forgets. */
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, realpathSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from '@doorbuster/messaging';
 import { OperationalError } from '../../errors.ts';
