@@ -59,11 +59,7 @@ function announce(context: Context, server: RunningServer): void {
     );
     return;
   }
-  if (firstRun)
-    terminal.say(`First run: secrets were made in ${firstRun.secretsFile} (keep a copy of it somewhere safe).
-Operator key, shown once and kept in ${firstRun.operatorKeyFile}:
-  ${firstRun.operatorKey}
-`);
+  if (firstRun) terminal.say(firstRunText(firstRun, terminal.interactive));
   terminal.data(
     { url: server.url },
     `${terminal.bold('Doorbuster is up.')}
@@ -72,6 +68,14 @@ Operator key, shown once and kept in ${firstRun.operatorKeyFile}:
   metrics        ${server.url}/metrics
 Ctrl-C stops it.`,
   );
+}
+
+/** What the first start made. The key itself is for a person's eyes: where stderr is no terminal it would stay in a journal or a log for ever. */
+export function firstRunText(made: NonNullable<RunningServer['firstRun']>, interactive: boolean): string {
+  const key = interactive
+    ? `Operator key, shown once and kept in ${made.operatorKeyFile}:\n  ${made.operatorKey}`
+    : `Operator key: kept in ${made.operatorKeyFile}.`;
+  return `First run: secrets were made in ${made.secretsFile} (keep a copy of it somewhere safe).\n${key}\n`;
 }
 
 /** One Ctrl-C arrives twice where a parent passes it on to its group; only a later one is a second wish. */
