@@ -7,7 +7,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } fro
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 let tree = '';
@@ -24,7 +24,15 @@ beforeEach(() => {
     cpSync(join(root, file), join(tree, file), { recursive: true });
   }
   put('local/package.json', '{ "name": "local", "version": "1.0.0" }');
-  put('package.json', '{ "name": "tree", "type": "module", "dependencies": { "local": "file:local" } }');
+  put(
+    'package.json',
+    JSON.stringify({
+      name: 'tree',
+      type: 'module',
+      scripts: { doorbuster: 'node scripts/run.mjs cli' },
+      dependencies: { local: 'file:local' },
+    }),
+  );
   spawnSync('npm', ['install', '--package-lock-only', '--ignore-scripts', '--offline'], { cwd: tree });
   put(
     'packages/server/src/cli/main.ts',
@@ -32,7 +40,7 @@ beforeEach(() => {
 if (args[0] === 'wait') {
   process.on('SIGTERM', () => process.exit(7));
   setInterval(() => {}, 1000);
-  process.stdout.write('waiting\\n');
+  process.stdout.write(\`\${process.pid}\\n\`);
 } else {
   process.stdout.write(JSON.stringify({ args, flags: process.execArgv, node: process.execPath }));
   process.exitCode = 5;
@@ -93,6 +101,23 @@ describe('the start', () => {
     const [code] = await once(child, 'close');
     expect(code).toBe(7);
   });
+
+  it('ends the program when npm was told to end, whose shell passes nothing on', async () => {
+    start(['cli']);
+    const npm = spawn('npm', ['run', '-s', 'doorbuster', '--', 'wait'], { cwd: tree });
+    const [pid] = (await once(npm.stdout, 'data')) as [Buffer];
+    onTestFinished(() => {
+      try {
+        process.kill(Number(pid.toString()), 'SIGKILL');
+      } catch {
+        // As it should be: it has ended.
+      }
+    });
+    npm.kill('SIGTERM');
+    // Once nobody holds its streams any more, the program included.
+    await once(npm, 'close');
+    expect(() => process.kill(Number(pid.toString()), 0)).toThrow('ESRCH');
+  }, 60_000);
 
   it('ends with 3 and one line when no fit Node is named', () => {
     start(['cli']);

@@ -16,13 +16,15 @@ import { ensureInstalled } from './install.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+const COMMAND_LINE = 'packages/server/src/cli/main.ts';
+
 /**
  * What each verb runs. `development` says whether it needs the tools too or only what the product runs on.
  * @type {Record<string, { program: string, args: string[], development: boolean }>}
  */
 const VERBS = {
-  demo: { program: 'packages/server/src/cli/main.ts', args: ['demo'], development: false },
-  cli: { program: 'packages/server/src/cli/main.ts', args: [], development: false },
+  demo: { program: COMMAND_LINE, args: ['demo'], development: false },
+  cli: { program: COMMAND_LINE, args: [], development: false },
   test: { program: 'scripts/test.ts', args: [], development: true },
   check: { program: 'scripts/check.ts', args: [], development: true },
   build: { program: 'scripts/build.ts', args: [], development: true },
@@ -54,7 +56,28 @@ async function run([name = '', ...rest]) {
   const choice = chooseNode({ ...thisMachine(), from: root });
   if ('problem' in choice) return fail(EXIT_CONFIGURATION, choice.problem);
   const flags = ['--conditions=doorbuster-source', '--disable-warning=ExperimentalWarning'];
-  return runToEnd(choice.binary, [...flags, program, ...verb.args, ...rest]);
+  endWithNpm();
+  // The command line reads from the channel that this process is gone, if it is killed without a word.
+  const watched = verb.program === COMMAND_LINE;
+  return runToEnd(choice.binary, [...flags, program, ...verb.args, ...rest], {
+    stdio: watched ? ['inherit', 'inherit', 'inherit', 'ipc'] : 'inherit',
+  });
+}
+
+const LOOK_MS = 500;
+
+/**
+ * npm passes SIGTERM on to its shell, and the shell dies of it without a word to this process: whose parent is gone has
+ * been told to end. Only where npm's shell is the parent; what was started by hand in the background goes on.
+ */
+function endWithNpm() {
+  if (!process.env.npm_lifecycle_script?.includes('scripts/run.mjs')) return;
+  const parent = process.ppid;
+  const look = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(look);
+    process.kill(process.pid, 'SIGTERM');
+  }, LOOK_MS).unref();
 }
 
 /**

@@ -8,6 +8,12 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+/** A runner passes signals on to this process. One that is gone without a word (SIGKILL) leaves nobody who would end it. */
+if (process.channel) {
+  process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
+  process.channel.unref();
+}
+
 const program = createProgram(process.env);
 try {
   await program.parseAsync(process.argv);

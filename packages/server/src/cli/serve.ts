@@ -1,4 +1,4 @@
-/** `doorbuster serve`: starts the server, says where it is, and drains it on SIGTERM or SIGINT. */
+/** `doorbuster serve`: starts the server, says where it is, and drains it on SIGTERM, SIGINT or SIGHUP. */
 import { rmSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type RunningServer, startServer } from '../main.ts';
@@ -87,11 +87,11 @@ function endOnSecondSignal(): void {
   const end = (code: number) => () => {
     if (performance.now() - first > SAME_WISH_MS) process.exit(code);
   };
-  process.on('SIGINT', end(130)).on('SIGTERM', end(143));
+  process.on('SIGHUP', end(129)).on('SIGINT', end(130)).on('SIGTERM', end(143));
 }
 
 function untilSignal(): Promise<void> {
   return new Promise((resolve) => {
-    process.once('SIGINT', () => resolve()).once('SIGTERM', () => resolve());
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve());
   });
 }

@@ -1,6 +1,6 @@
 /** `doorbuster demo`: a real server, a real crowd, real mail, and the proof. Stays up on a terminal. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { parse as parseYaml } from 'yaml';
@@ -57,6 +57,9 @@ const answerSets = [
   { favourite: 'cold-brew', satisfaction: 3, wish: 'Longer opening hours' },
 ];
 
+/** A closed terminal sends SIGHUP: the demo leaves nothing behind then either. */
+const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 async function demo(context: Context, options: DemoOptions): Promise<void> {
   const { terminal, env } = context;
   const kept = context.options.data !== undefined;
@@ -76,8 +79,8 @@ async function demo(context: Context, options: DemoOptions): Promise<void> {
     if (!kept) rmSync(dataDir, { recursive: true, force: true });
   };
   const interrupted = (signal: NodeJS.Signals): void =>
-    void clean().then(() => process.exit(signal === 'SIGINT' ? 130 : 143));
-  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+    void clean().then(() => process.exit(128 + constants.signals[signal]));
+  for (const signal of endings) process.once(signal, interrupted);
   try {
     const id = `demo-${options.intake}`;
     const result = await runCrowd(rig, terminal, {
@@ -96,7 +99,7 @@ async function demo(context: Context, options: DemoOptions): Promise<void> {
     if (options.stay ?? (process.stdout.isTTY === true && !terminal.json))
       await stayUp(context, rig, shop, options, id);
   } finally {
-    process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
+    for (const signal of endings) process.off(signal, interrupted);
     await clean();
   }
 }
@@ -141,8 +144,7 @@ Ctrl-C ends it.`);
       clearInterval(hold);
       done();
     };
-    process.removeAllListeners('SIGINT').removeAllListeners('SIGTERM');
-    process.once('SIGINT', end).once('SIGTERM', end);
+    for (const signal of endings) process.removeAllListeners(signal).once(signal, end);
   });
 }
 
