@@ -11,7 +11,7 @@ import { constants } from 'node:os';
  *
  * @param {string} program
  * @param {string[]} args
- * @param {{ env?: NodeJS.ProcessEnv, cwd?: string }} [options]
+ * @param {{ env?: NodeJS.ProcessEnv, cwd?: string, stdio?: import('node:child_process').StdioOptions }} [options]
  * @returns {Promise<number>} the exit code; 128 + n when signal n ended it; 127 when it could not be started
  */
 export function runToEnd(program, args, options = {}) {
