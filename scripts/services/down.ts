@@ -1,0 +1,44 @@
+// Ends exactly what `services:up` started, all at once, and clears its data away: these servers are for tests, and the next start is from
+// nothing. Logs stay for whoever wants to know what happened.
+
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Ending, stop } from './processes.ts';
+import { forget, type StartedProcess, startedIn, writeEnv } from './records.ts';
+import type { ServerName } from './server.ts';
+
+export interface Ended {
+  readonly name: string;
+  readonly pid: number;
+  readonly ending: Ending;
+}
+
+export async function bringDown(
+  folder: string,
+  servers: readonly ServerName[],
+  options: { readonly keepData: boolean },
+): Promise<Ended[]> {
+  const records = startedIn(folder).filter(({ server }) => servers.includes(server));
+  const end = async (record: StartedProcess): Promise<Ended> => {
+    const ending = await stop(record, record.stopSignal);
+    forget(folder, record.name);
+    return { name: record.name, pid: record.pid, ending };
+  };
+  const ended = await Promise.all(records.filter(({ isAuxiliary }) => !isAuxiliary).map(end));
+  ended.push(...(await Promise.all(records.filter(({ isAuxiliary }) => isAuxiliary).map(end))));
+  if (!options.keepData) for (const server of servers) clearData(folder, server);
+  writeEnv(folder);
+  return ended;
+}
+
+/** Only folders that the plans name: whatever else somebody keeps there is not ours. */
+function clearData(folder: string, server: ServerName): void {
+  const names = {
+    postgres: ['postgres'],
+    mariadb: ['mariadb'],
+    redis: ['redis'],
+    rabbitmq: ['rabbitmq', 'rabbitmq-1', 'rabbitmq-2', 'rabbitmq-3', 'rabbitmq-home', 'epmd'],
+    kafka: ['kafka', 'kafka-1', 'kafka-2', 'kafka-3'],
+  }[server];
+  for (const name of names) rmSync(join(folder, 'data', name), { recursive: true, force: true });
+}
