@@ -26,19 +26,18 @@ export async function bringDown(
   };
   const ended = await Promise.all(records.filter(({ isAuxiliary }) => !isAuxiliary).map(end));
   ended.push(...(await Promise.all(records.filter(({ isAuxiliary }) => isAuxiliary).map(end))));
-  if (!options.keepData) for (const server of servers) clearData(folder, server);
+  if (!options.keepData)
+    for (const name of servers.flatMap((server) => dataFolders[server]))
+      rmSync(join(folder, 'data', name), { recursive: true, force: true });
   writeEnv(folder);
   return ended;
 }
 
-/** Only folders that the plans name: whatever else somebody keeps there is not ours. */
-function clearData(folder: string, server: ServerName): void {
-  const names = {
-    postgres: ['postgres'],
-    mariadb: ['mariadb'],
-    redis: ['redis'],
-    rabbitmq: ['rabbitmq', 'rabbitmq-1', 'rabbitmq-2', 'rabbitmq-3', 'rabbitmq-home', 'epmd'],
-    kafka: ['kafka', 'kafka-1', 'kafka-2', 'kafka-3'],
-  }[server];
-  for (const name of names) rmSync(join(folder, 'data', name), { recursive: true, force: true });
-}
+/** The folders that the plans name, alone and as a cluster: whatever else somebody keeps there is not ours. */
+export const dataFolders: Readonly<Record<ServerName, readonly string[]>> = {
+  postgres: ['postgres'],
+  mariadb: ['mariadb'],
+  redis: ['redis'],
+  rabbitmq: ['rabbitmq', 'rabbitmq-1', 'rabbitmq-2', 'rabbitmq-3', 'rabbitmq-home', 'epmd'],
+  kafka: ['kafka', 'kafka-1', 'kafka-2', 'kafka-3'],
+};

@@ -9,28 +9,16 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { bringDown } from './down.ts';
-import { kafka } from './kafka.ts';
-import { mariadb } from './mariadb.ts';
 import { firstPortByDefault } from './ports.ts';
-import { postgres } from './postgres.ts';
 import { isAlive } from './processes.ts';
-import { rabbitmq } from './rabbitmq.ts';
 import { envPath, envText, startedIn, urlsOf, writeEnv } from './records.ts';
-import { redis } from './redis.ts';
-import { isServerName, type Layout, type Server, type ServerName, serverNames } from './server.ts';
+import { serversByName } from './servers.ts';
+import { isServerName, type Layout, type ServerName, serverNames } from './server.ts';
 import { bringUp } from './up.ts';
 
 const usage = `services:up [-- [--cluster] [--folder DIR] [--first-port N] [--json] [${serverNames.join('|')}]...]
        services:down [-- [--keep-data] [--folder DIR] [--json] [NAME]...]
        services:status [-- [--folder DIR] [--json]]`;
-
-export const serversByName: Readonly<Record<ServerName, Server>> = {
-  postgres,
-  mariadb,
-  redis,
-  rabbitmq,
-  kafka,
-};
 
 /** Of this checkout; git does not see it. */
 const defaultFolder = fileURLToPath(new URL('../../.cache/services', import.meta.url));

@@ -8,7 +8,7 @@ import { pause, systemClock } from '@doorbuster/messaging';
 import { host } from './ports.ts';
 import type { Probe } from './server.ts';
 
-/** How long a server may take to end in order before it is killed. */
+/** How long a server may take to end in order before it is killed, and a killed one to be gone. */
 const patienceMs = 30_000;
 const lookAgainMs = 100;
 /** A server that took the connection and does not answer is asked anew after this. */
@@ -170,10 +170,14 @@ export function isTaken(port: number): Promise<boolean> {
 export type Ending = 'stopped' | 'killed' | 'was gone';
 
 /** Ends it in order, or by force when it does not obey; nothing happens when it is not the process that was meant. */
-export async function stop(known: KnownProcess, signal: NodeJS.Signals): Promise<Ending> {
+export async function stop(
+  known: KnownProcess,
+  signal: NodeJS.Signals,
+  withinMs = patienceMs,
+): Promise<Ending> {
   if (!isAlive(known)) return 'was gone';
   process.kill(known.pid, signal);
-  if (await hasEnded(known, patienceMs)) return 'stopped';
+  if (await hasEnded(known, withinMs)) return 'stopped';
   process.kill(known.pid, 'SIGKILL');
   await hasEnded(known, patienceMs);
   return 'killed';
