@@ -13,7 +13,6 @@ export const kafkaJars = join(cache, 'doorbuster', `kafka-server-${kafkaVersion}
 
 /** The folder appears with all jars or not at all, so two that start at once cannot see half of it. */
 export async function bringKafkaJars(mvn: string): Promise<void> {
-  if (existsSync(kafkaJars)) return;
   const partial = `${kafkaJars}.${process.pid}`;
   mkdirSync(dirname(kafkaJars), { recursive: true });
   try {

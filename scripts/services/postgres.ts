@@ -57,7 +57,7 @@ export const postgres: Server = {
             steps: [
               {
                 program: programs['initdb']!,
-                args: ['-D', data, '-U', user, '-A', 'trust', '-E', 'UTF8', '--no-locale'],
+                args: ['-D', data, '-U', user, '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync'],
               },
             ],
           },

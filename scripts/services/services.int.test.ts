@@ -78,7 +78,7 @@ describe('services:up and services:down', () => {
   it('start Redis, leave it alone when it runs, bring it back with its data, and end it', async (test) => {
     needs(test, 'redis');
     const first = await services('up', 'redis', '--json');
-    expect(first).toMatchObject({ code: 0, stderr: expect.stringMatching(/^redis +ready after/) });
+    expect(first).toMatchObject({ code: 0, stderr: expect.stringMatching(/^redis +ready after/m) });
     const [one] = stateOf(first).processes;
     const url = `redis://${host}:${portOf({ firstPort }, 'redis')}`;
     expect(stateOf(first).urls).toEqual({ REDIS_URL: url });

@@ -4,7 +4,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemClock } from '@doorbuster/messaging';
-import { bringKafkaJars } from './kafka-jars.ts';
+import { bringKafkaJars, kafkaJars } from './kafka-jars.ts';
 import { canInstall, install, missingText } from './packages.ts';
 import {
   accountOf,
@@ -36,6 +36,7 @@ export async function bringUp(servers: readonly Server[], layout: Layout, tell: 
   if (layout.asRoot)
     for (const folder of [layout.folder, join(layout.folder, 'data')]) chmodSync(folder, 0o755);
   await installMissing(servers, layout, tell);
+  tell(`starting ${servers.map(({ name }) => name).join(', ')} in ${layout.folder}`);
   return Promise.all(servers.map((server) => bringUpOne(server, layout, tell)));
 }
 
@@ -59,7 +60,7 @@ async function bringUpOne(server: Server, layout: Layout, tell: Tell): Promise<O
   }
   const began = systemClock.monotonic();
   try {
-    const isNew = await startAll(server, layout, found.programs);
+    const isNew = await startAll(server, layout, found.programs, tell);
     const seconds = ((systemClock.monotonic() - began) / 1000).toFixed(1);
     tell(`${server.name.padEnd(8)} ${isNew ? `ready after ${seconds} s` : 'runs already'}`);
     return { server, state: 'ready' };
@@ -71,7 +72,7 @@ async function bringUpOne(server: Server, layout: Layout, tell: Tell): Promise<O
 }
 
 /** @returns whether anything was started; throws when a process of it does not become ready, after ending what was started with it */
-async function startAll(server: Server, layout: Layout, programs: Programs): Promise<boolean> {
+async function startAll(server: Server, layout: Layout, programs: Programs, tell: Tell): Promise<boolean> {
   const before = startedIn(layout.folder).filter(
     (record) => record.server === server.name && isAlive(record),
   );
@@ -79,7 +80,10 @@ async function startAll(server: Server, layout: Layout, programs: Programs): Pro
   const forms = other?.cluster ? ['a cluster', 'a single node'] : ['a single node', 'a cluster'];
   if (server.joined !== undefined || server.name === 'kafka')
     if (other) throw new Error(`runs as ${forms[0]}; services:down first for ${forms[1]}`);
-  if (server.name === 'kafka') await bringKafkaJars(programs['mvn']!);
+  if (server.name === 'kafka' && !existsSync(kafkaJars)) {
+    tell(`bringing Kafka's jars into ${kafkaJars} (54 MB, once)`);
+    await bringKafkaJars(programs['mvn']!);
+  }
 
   const alive = new Set(before.map(({ name }) => name));
   const started: StartedProcess[] = [];
