@@ -18,19 +18,29 @@ export async function bringDown(
   servers: readonly ServerName[],
   options: { readonly keepData: boolean },
 ): Promise<Ended[]> {
-  const records = startedIn(folder).filter(({ server }) => servers.includes(server));
+  const ended = await endAll(
+    folder,
+    startedIn(folder).filter(({ server }) => servers.includes(server)),
+  );
+  if (!options.keepData) clearData(folder, servers);
+  writeEnv(folder);
+  return ended;
+}
+
+/** At once, but what others need comes last. */
+export async function endAll(folder: string, records: readonly StartedProcess[]): Promise<Ended[]> {
   const end = async (record: StartedProcess): Promise<Ended> => {
     const ending = await stop(record, record.stopSignal);
     forget(folder, record.name);
     return { name: record.name, pid: record.pid, ending };
   };
   const ended = await Promise.all(records.filter(({ isAuxiliary }) => !isAuxiliary).map(end));
-  ended.push(...(await Promise.all(records.filter(({ isAuxiliary }) => isAuxiliary).map(end))));
-  if (!options.keepData)
-    for (const name of servers.flatMap((server) => dataFolders[server]))
-      rmSync(join(folder, 'data', name), { recursive: true, force: true });
-  writeEnv(folder);
-  return ended;
+  return [...ended, ...(await Promise.all(records.filter(({ isAuxiliary }) => isAuxiliary).map(end)))];
+}
+
+export function clearData(folder: string, servers: readonly ServerName[]): void {
+  for (const name of servers.flatMap((server) => dataFolders[server]))
+    rmSync(join(folder, 'data', name), { recursive: true, force: true });
 }
 
 /** The folders that the plans name, alone and as a cluster: whatever else somebody keeps there is not ours. */

@@ -95,6 +95,7 @@ function nodePlan(layout: Layout, programs: Programs, node: number): ProcessPlan
 
 export const kafka: Server = {
   name: 'kafka',
+  canCluster: true,
   packages: ['maven', 'default-jre-headless'],
   programs: { java: [], mvn: [] },
   urls(layout) {

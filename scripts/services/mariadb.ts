@@ -10,6 +10,7 @@ const protocolVersion = 10;
 
 export const mariadb: Server = {
   name: 'mariadb',
+  canCluster: false,
   packages: ['mariadb-server'],
   programs: { mariadbd: [], 'mariadb-install-db': [] },
   urls: (layout) => ({ MARIADB_URL: `mysql://root@${host}:${portOf(layout, 'mariadb')}/` }),

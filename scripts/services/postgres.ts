@@ -20,6 +20,7 @@ const folders = ['/usr/lib/postgresql/*/bin'];
 
 export const postgres: Server = {
   name: 'postgres',
+  canCluster: false,
   packages: ['postgresql'],
   programs: { initdb: folders, postgres: folders },
   urls: (layout) => ({

@@ -92,7 +92,8 @@ export function start(
       const { pid } = child;
       const identity = pid === undefined ? undefined : identityOf(pid);
       child.unref();
-      if (pid === undefined || identity === undefined) reject(new Error(`${program} ended at once`));
+      if (pid === undefined || identity === undefined)
+        reject(new Error(`${program} ended at once; see ${options.log}`));
       else resolve({ pid, identity });
     });
   });

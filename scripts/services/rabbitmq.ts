@@ -97,6 +97,7 @@ function nameServer(layout: Layout, programs: Programs): ProcessPlan {
 
 export const rabbitmq: Server = {
   name: 'rabbitmq',
+  canCluster: true,
   packages: ['rabbitmq-server'],
   programs: {
     // The one on PATH insists on changing the user.

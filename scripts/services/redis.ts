@@ -7,6 +7,7 @@ import type { Server } from './server.ts';
 
 export const redis: Server = {
   name: 'redis',
+  canCluster: false,
   packages: ['redis-server'],
   programs: { 'redis-server': [] },
   urls: (layout) => ({ REDIS_URL: `redis://${host}:${portOf(layout, 'redis')}` }),

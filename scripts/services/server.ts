@@ -74,6 +74,8 @@ export interface Server {
   readonly urls: (layout: Layout) => Readonly<Record<string, string>>;
   /** `hasData`: it was started before, and has to come again as what it was. */
   readonly waves: (layout: Layout, programs: Programs, hasData: boolean) => readonly Wave[];
+  /** Whether `--cluster` makes three of it; the others stay single. */
+  readonly canCluster: boolean;
   /** A command that ends well once the nodes have found each other; only asked for a cluster. */
   readonly joined?: (
     layout: Layout,

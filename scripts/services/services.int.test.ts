@@ -12,9 +12,10 @@ import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'v
 import { host, portOf } from './ports.ts';
 import { ask, identityOf, isAlive, isTaken, start, stop } from './processes.ts';
 import { findPrograms } from './programs.ts';
-import { remember } from './records.ts';
-import type { ServerName } from './server.ts';
+import { remember, startedIn } from './records.ts';
+import type { Layout, Server, ServerName } from './server.ts';
 import { serversByName } from './servers.ts';
+import { bringUp } from './up.ts';
 
 const program = fileURLToPath(new URL('main.ts', import.meta.url));
 let folder = '';
@@ -164,6 +165,72 @@ describe('services:up and services:down', () => {
     expect(await services('up', 'oracle')).toMatchObject({ code: 2, stdout: '' });
     expect(await services('sideways')).toMatchObject({ code: 2, stdout: '' });
     expect(await services('up', 'redis', '--first-port=80')).toMatchObject({ code: 2 });
+  });
+});
+
+describe('a server', () => {
+  const layout = (): Layout => ({ folder, firstPort, cluster: false, asRoot: false });
+  /** Under the name of a real one: a shell with this script. */
+  const scripted = (script: string): Server => ({
+    ...serversByName.redis,
+    programs: { sh: [] },
+    waves: (_, { sh }) => [
+      [
+        {
+          name: 'redis',
+          server: 'redis',
+          program: sh!,
+          args: ['-c', script],
+          env: {},
+          ports: [],
+          stopSignal: 'SIGTERM',
+          probe: { port: portOf({ firstPort }, 'redis'), send: Buffer.alloc(0), isReady: () => true },
+        },
+      ],
+    ],
+  });
+
+  it('that ends by itself is told with the end of its log, and leaves nothing behind', async () => {
+    const told: string[] = [];
+    const [outcome] = await bringUp([scripted('echo no room for me; exit 1')], layout(), (line) =>
+      told.push(line),
+    );
+    expect(outcome).toMatchObject({
+      state: 'failed',
+      reason: expect.stringMatching(/^redis: .*(ended by itself|ended at once)/),
+    });
+    expect(told.at(-1)).toBe(outcome?.state === 'failed' && outcome.reason);
+    expect(readFileSync(join(folder, 'redis.log'), 'utf8')).toBe('no room for me\n');
+    expect(readdirSync(join(folder, 'data'))).toEqual([]);
+    expect(startedIn(folder)).toEqual([]);
+  });
+
+  it('that is not installed is named with its package, and does not hold up the others', async () => {
+    const gone: Server = { ...serversByName.rabbitmq, programs: { 'no-such-server': [] } };
+    const outcomes = await bringUp([gone, scripted('exit 1')], layout(), () => {});
+    expect(outcomes).toMatchObject([
+      { state: 'missing', reason: expect.stringContaining('apt-get install rabbitmq-server') },
+      { state: 'failed' },
+    ]);
+  });
+
+  it('that runs as one node is not taken for a cluster', async () => {
+    const other = await bystander();
+    remember(folder, {
+      ...other,
+      name: 'rabbitmq',
+      server: 'rabbitmq',
+      stopSignal: 'SIGTERM',
+      ports: [],
+      isAuxiliary: false,
+      cluster: false,
+      urls: {},
+    });
+    const one: Server = { ...serversByName.rabbitmq, programs: {} };
+    expect(await bringUp([one], { ...layout(), cluster: true }, () => {})).toMatchObject([
+      { state: 'failed', reason: expect.stringContaining('runs as a single node; services:down first') },
+    ]);
+    expect(isAlive(other)).toBe(true);
   });
 });
 

@@ -4,6 +4,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemClock } from '@doorbuster/messaging';
+import { clearData, endAll } from './down.ts';
 import { bringKafkaJars, kafkaJars } from './kafka-jars.ts';
 import { canInstall, install, missingText } from './packages.ts';
 import {
@@ -15,10 +16,9 @@ import {
   isTaken,
   runToEnd,
   start,
-  stop,
 } from './processes.ts';
 import { findPrograms, type Programs } from './programs.ts';
-import { forget, remember, type StartedProcess, startedIn } from './records.ts';
+import { remember, type StartedProcess, startedIn } from './records.ts';
 import type { Layout, ProcessPlan, Server } from './server.ts';
 
 /** The slowest, a RabbitMQ node on a busy machine, has been seen to take 20 s. */
@@ -73,38 +73,38 @@ async function bringUpOne(server: Server, layout: Layout, tell: Tell): Promise<O
 
 /** @returns whether anything was started; throws when a process of it does not become ready, after ending what was started with it */
 async function startAll(server: Server, layout: Layout, programs: Programs, tell: Tell): Promise<boolean> {
-  const before = startedIn(layout.folder).filter(
-    (record) => record.server === server.name && isAlive(record),
-  );
-  const other = before.find(({ cluster, isAuxiliary }) => cluster !== layout.cluster && !isAuxiliary);
-  const forms = other?.cluster ? ['a cluster', 'a single node'] : ['a single node', 'a cluster'];
-  if (server.joined !== undefined || server.name === 'kafka')
-    if (other) throw new Error(`runs as ${forms[0]}; services:down first for ${forms[1]}`);
+  const { folder, cluster } = layout;
+  const before = startedIn(folder).filter((record) => record.server === server.name && isAlive(record));
+  refuseOtherForm(server, layout, before);
   if (server.name === 'kafka' && !existsSync(kafkaJars)) {
     tell(`bringing Kafka's jars into ${kafkaJars} (54 MB, once)`);
     await bringKafkaJars(programs['mvn']!);
   }
 
   const alive = new Set(before.map(({ name }) => name));
+  const isMany = cluster && server.canCluster;
+  const hasData = existsSync(join(folder, 'data', isMany ? `${server.name}-1` : server.name));
   const started: StartedProcess[] = [];
   try {
-    const hasData = existsSync(
-      join(layout.folder, 'data', layout.cluster ? `${server.name}-1` : server.name),
-    );
     for (const wave of server.waves(layout, programs, hasData)) {
       const missing = wave.filter(({ name }) => !alive.has(name));
       const ends = await Promise.allSettled(missing.map((plan) => startOne(server, plan, layout, started)));
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
     }
-    if (layout.cluster && server.joined) await awaitJoined(server.joined(layout, programs));
+    if (isMany && server.joined) await awaitJoined(server.joined(layout, programs));
   } catch (error) {
-    for (const process of started.toReversed()) {
-      await stop(process, process.stopSignal);
-      forget(layout.folder, process.name);
-    }
+    await endAll(folder, started);
+    // Half of a first start would pass for data to go on with.
+    if (!hasData && before.length === 0) clearData(folder, [server.name]);
     throw error;
   }
   return started.length > 0;
+}
+
+function refuseOtherForm(server: Server, { cluster }: Layout, running: readonly StartedProcess[]): void {
+  if (!server.canCluster || running.every((record) => record.cluster === cluster)) return;
+  const [now, asked] = cluster ? ['a single node', 'a cluster'] : ['a cluster', 'a single node'];
+  throw new Error(`runs as ${now}; services:down first for ${asked}`);
 }
 
 async function awaitJoined({ program, args, env }: ReturnType<NonNullable<Server['joined']>>): Promise<void> {
