@@ -54,6 +54,8 @@ export interface CycleResult extends Verdict {
   readonly refusedStarts: number;
   readonly answersLost: number;
   readonly tornTails: number;
+  /** It broke off (a time-out, a publication that failed) with nothing seen before: a fault of the run, not one that a judgement found. */
+  readonly broken: boolean;
 }
 
 /** Silence of the mail server after which a sending is unknown, ms. */
@@ -143,6 +145,11 @@ export class Cycle {
     this.#answered = { campaign, told, withheld: [...cutter.withheld] };
   }
 
+  /** Faults seen so far. They stand also when the cycle breaks off. */
+  get seen(): readonly string[] {
+    return this.#seen;
+  }
+
   /** Each unit has its mail. */
   get isDelivered(): boolean {
     const { codes } = this.#expectAnswered().campaign;
@@ -179,6 +186,7 @@ export class Cycle {
       failpoints: this.#failpoints,
       missed: this.#missed,
       answersLost: withheld.length,
+      broken: false,
     };
   }
 
@@ -269,7 +277,11 @@ export class Cycle {
     const { json } = await shop.client.call('GET', `/v1/campaigns/${this.#plan.name}`);
     if (json['voucherCodeCount'] !== 0)
       this.#seen.push(`half an import is there after a kill: ${String(json['voucherCodeCount'])} codes`);
-    await this.#importCodes(codes);
+    await this.#importCodes(codes).catch((error: unknown) => {
+      if (error instanceof CliError && error.faults.length > 0)
+        this.#seen.push(`what a killed import left refuses the same codes: ${JSON.stringify(error.faults)}`);
+      throw error;
+    });
   }
 
   // --- the blow --------------------------------------------------------------------------------------------------------------------

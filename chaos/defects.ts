@@ -18,6 +18,11 @@ export const defects = {
   'acknowledge-before-commit': [
     {
       file: `${sqlite}/group-commit.ts`,
+      from: 'if (synchronous === this.#synchronous) return;',
+      to: 'if (synchronous === this.#synchronous || this.#store.sql.db.isTransaction) return;',
+    },
+    {
+      file: `${sqlite}/group-commit.ts`,
       from: "sql.db.exec('BEGIN IMMEDIATE');",
       to: "if (!sql.db.isTransaction) sql.db.exec('BEGIN IMMEDIATE');",
     },

@@ -26,14 +26,18 @@ export async function runLife(
     config: { delivery: { leaseMs }, email: { timeoutMs: mailTimeoutMs } },
     process: processWith(options, null),
   });
-  const stage = { shop, options, crowd: await CrowdProcess.start(), cutter: await startAnswerCutter() };
+  // What was started is stopped, the last one first, also when the next one does not start.
+  const stops = [() => shop.stop()];
   try {
+    const cutter = await startAnswerCutter();
+    stops.unshift(() => cutter.close());
+    const crowd = await CrowdProcess.start();
+    stops.unshift(() => crowd.stop());
+    const stage = { shop, options, crowd, cutter };
     if (isCold) await warmUp(stage);
     await runCycles(stage, plans, tell);
   } finally {
-    await stage.crowd.stop();
-    await stage.cutter.close();
-    await shop.stop();
+    for (const stop of stops) await stop();
   }
 }
 
@@ -51,7 +55,7 @@ async function runCycles(
   const open: { readonly plan: Plan; readonly cycle: Cycle }[] = [];
   const settle = async (): Promise<boolean> => {
     const { plan, cycle } = open.shift() as { plan: Plan; cycle: Cycle };
-    const result = await orBroken(stage, plan, () => cycle.settle());
+    const result = await orBroken(stage, plan, cycle, () => cycle.settle());
     // The last word on the data directory is the command's own.
     const isLast = open.length === 0 && plan === plans.at(-1);
     const faults = isLast && result.faults.length === 0 ? await verified(stage.shop) : [];
@@ -60,7 +64,7 @@ async function runCycles(
   };
   for (const [i, plan] of plans.entries()) {
     const cycle = new Cycle(stage, plan, plans[i + 1] ?? null);
-    const failure = await orBroken(stage, plan, () => cycle.strike());
+    const failure = await orBroken(stage, plan, cycle, () => cycle.strike());
     if (failure) return tell(failure);
     open.push({ plan, cycle });
     while (open[0]?.cycle.isDelivered) if (!(await settle())) return;
@@ -69,7 +73,12 @@ async function runCycles(
 }
 
 /** What the work gives, or the result of a cycle that could not be brought to its end. */
-async function orBroken<T>(stage: Stage, plan: Plan, work: () => Promise<T>): Promise<T | CycleResult> {
+async function orBroken<T>(
+  stage: Stage,
+  plan: Plan,
+  cycle: Cycle,
+  work: () => Promise<T>,
+): Promise<T | CycleResult> {
   const over = new AbortController();
   const late = pause(systemClock, cyclePatienceMs, over.signal).then(() => {
     throw new Error(`no end after ${cyclePatienceMs} ms`);
@@ -77,7 +86,7 @@ async function orBroken<T>(stage: Stage, plan: Plan, work: () => Promise<T>): Pr
   try {
     return await Promise.race([work(), late]);
   } catch (error) {
-    return broken(plan, `${describe(error)}\n${stage.shop.serverLog}`);
+    return broken(plan, cycle.seen, `${describe(error)}\n${stage.shop.serverLog}`);
   } finally {
     over.abort();
   }
@@ -88,8 +97,8 @@ function describe(error: unknown): string {
   return `${stack ?? String(error)}${faults ? ` ${JSON.stringify(faults)}` : ''}`;
 }
 
-/** Nothing is known of it but that it broke: a fault without figures. */
-function broken({ name }: Plan, why: string): CycleResult {
+/** Nothing is known of it but what was seen before it broke: faults without figures. */
+export function broken({ name }: Pick<Plan, 'name'>, seen: readonly string[], why: string): CycleResult {
   return {
     name,
     kills: 0,
@@ -107,6 +116,7 @@ function broken({ name }: Plan, why: string): CycleResult {
     undelivered: 0,
     fiveHundreds: 0,
     mailsRepeated: 0,
-    faults: [`${name}: ${why}`],
+    broken: seen.length === 0,
+    faults: [...seen, `${name}: ${why}`],
   };
 }

@@ -3,7 +3,8 @@
  * from the outside. Data on stdout (with --json one object as the last line), everything for people on stderr.
  *
  * Cycles run in lives of ten on one data directory; the lives are numbered S, S+1, ..., two at once by default. Exit codes: 0 all zeros, 2 usage,
- * 6 a violation (with --defect: 0 when it was caught, 6 when not).
+ * 6 a violation or a broken cycle, and a run of 100 cycles or more that did not strike as it should (`weaknesses`): too few of its kills while entries
+ * were taken, or a failpoint that was never met. With --defect: 0 when it was caught, 6 when not; a broken cycle catches nothing.
  */
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -14,7 +15,8 @@ import type { CycleResult } from './cycle.ts';
 import { type DefectName, defects, isDefectName } from './defects.ts';
 import { failpointNames } from './failpoints.ts';
 import { runLife } from './life.ts';
-import { cyclesPerLife, planLife, type Plan } from './plan.ts';
+import { exitCodeOf, isCatch, weaknesses } from './outcome.ts';
+import { cyclesPerLife, planLives, type Plan } from './plan.ts';
 import { disturbs } from './server-start.ts';
 
 const usage = 'chaos --cycles N [--seed S] [--at-once N] [--defect NAME] [--json]';
@@ -68,7 +70,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const tell = (result: CycleResult): void => {
     add(sum, result);
     if (result.faults.length > 0) {
-      caughtAt ??= sum.cycles;
+      if (isCatch(result)) caughtAt ??= sum.cycles;
       report(result, asked.defect);
     }
     progress(sum, asked.cycles);
@@ -86,14 +88,12 @@ async function main(argv: readonly string[]): Promise<number> {
   if (asked.defect !== null) sum.cyclesToDetect = caughtAt;
   print(sum, asked.json);
   if (asked.defect !== null) return caughtAt === null ? 6 : 0;
-  return sum.violations === 0 && sum.cycles === asked.cycles ? 0 : 6;
+  for (const why of weaknesses(sum)) process.stderr.write(`it did not strike as it should: ${why}\n`);
+  return exitCodeOf(sum, asked.cycles);
 }
 
 function livesOf({ cycles, seed, defect }: Asked): Plan[][] {
-  const lives: Plan[][] = [];
-  for (let left = cycles, life = seed; left > 0; left -= cyclesPerLife, life += 1)
-    lives.push(planLife(life, Math.min(left, cyclesPerLife)).map((plan) => withoutDisturbance(plan, defect)));
-  return lives;
+  return planLives(seed, cycles).map((plans) => plans.map((plan) => withoutDisturbance(plan, defect)));
 }
 
 /** Where the defect changes the very file, a plain kill takes the failpoint's place. */

@@ -46,6 +46,17 @@ const crowdings: readonly Crowding[] = [
 /** Everything that is not a plain kill, in the order in which the cycles go round. */
 const specials: readonly ('stop' | FailpointName)[] = ['stop', ...failpointNames];
 
+/**
+ * The lives of a run, from `seed` on. The last one may be short: the beginning of the whole life, not a life of its own, because the command that is printed to
+ * run a plan again runs whole lives.
+ */
+export function planLives(seed: number, cycles: number): readonly (readonly Plan[])[] {
+  const lives: (readonly Plan[])[] = [];
+  for (let left = cycles, life = seed; left > 0; left -= cyclesPerLife, life += 1)
+    lives.push(planLife(life, cyclesPerLife).slice(0, left));
+  return lives;
+}
+
 /** The plans of one life, that is of one data directory. `life` is a whole number; those after it go on with the round. */
 export function planLife(life: number, cycles: number): readonly Plan[] {
   const random = seededRandom(life * 7_919 + 1);

@@ -1,10 +1,19 @@
-// What `npm run -s evidence` keeps of a run, and that it keeps nothing of a failed one.
+// What `npm run -s evidence` keeps of a run, that it keeps nothing of a failed one or of one that was told to fail, and what it calls clean.
 
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { main, type Recorded } from './evidence.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { isClean, main, notEvidence, readCheckout, type Recorded } from './evidence.ts';
 
 let folder = '';
 beforeEach(() => {
@@ -25,4 +34,58 @@ test('keeps nothing of a run that failed, and knows its harnesses by name', asyn
   expect(await main(['demo', '--entrants', 'many'], folder)).toBe(2);
   expect(await main(['weather'], folder)).toBe(2);
   expect(existsSync(join(folder, 'demo.json'))).toBe(false);
+});
+
+test.each([
+  ['chaos', '--cycles', '1', '--defect', 'delivered-before-sent'],
+  ['chaos', '--defect=delivered-before-sent'],
+  ['simulation', '--controls'],
+  ['controls', '--controls'],
+  ['simulation', '--seed', '1', '--keep', '1-3'],
+  ['simulation', '--without=crash'],
+  ['bench', '--quick'],
+])('%s %s %s is no evidence: a usage error before anything runs', async (...args) => {
+  const said: string[] = [];
+  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => said.push(String(text)) > 0);
+  const code = await main(args, folder).finally(() => write.mockRestore());
+  expect(code).toBe(2);
+  // The harnesses end with 2 as well, with a word of their own.
+  expect(said.join('')).toContain(`a run with ${notEvidence.join(', ')} is no evidence`);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+test('clean is the same commit without changes before and after; only what is recorded may change', () => {
+  const git = (...args: string[]): string =>
+    execFileSync(
+      'git',
+      ['-c', 'user.name=t', '-c', 'user.email=t@t.example', '-c', 'commit.gpgsign=false', ...args],
+      {
+        cwd: folder,
+        encoding: 'utf8',
+      },
+    );
+  const save = (file: string, text: string): void => writeFileSync(join(folder, file), text);
+  const now = () => readCheckout(folder);
+  git('init', '-q');
+  mkdirSync(join(folder, 'docs/evidence'), { recursive: true });
+  save('docs/evidence/bench.json', '1');
+  save('source.ts', '1');
+  git('add', '.');
+  git('commit', '-q', '-m', 'one');
+  const first = now();
+  expect(first).toEqual({ head: expect.stringMatching(/^[0-9a-f]{10}/), changes: '' });
+
+  save('docs/evidence/bench.json', '2');
+  expect(isClean(first, now())).toBe(true);
+
+  save('source.ts', '2');
+  const changed = now();
+  expect(isClean(first, changed), 'changed while it ran').toBe(false);
+  expect(isClean(changed, first), 'changed before and put back').toBe(false);
+  git('commit', '-q', '-m', 'two', '--', 'source.ts');
+  expect(isClean(first, now()), 'committed while it ran').toBe(false);
+  expect(isClean(now(), now())).toBe(true);
+
+  const none = { head: null, changes: null };
+  expect(isClean(none, none), 'no checkout').toBe(false);
 });

@@ -1,8 +1,8 @@
 // `npm run -s evidence -- NAME [arguments]`: runs one harness as a stranger would, with --json, and keeps its last line with the commit and the machine in
 // docs/evidence/NAME.json. `npm run gen` makes docs/evidence.md of these files, so that no figure is typed by hand.
 //
-// Nothing is kept of a run that failed: a violation is for the issue tracker, not for the page. Exit codes: the harness's; 2 usage; 1 when it did not
-// print its result.
+// Nothing is kept of a run that failed: a violation is for the issue tracker, not for the page. Nor of one that was told to fail, or to look at a part only
+// (`notEvidence`): those end with 0 and show nothing of the product. Exit codes: the harness's; 2 usage; 1 when it did not print its result.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -21,11 +21,14 @@ export const harnesses: Readonly<Record<string, readonly string[]>> = {
   demo: ['demo'],
 };
 
+/** Options of the harnesses whose figures are not those of the product as it is: a planted defect, a part of a seed, a shortened round. */
+export const notEvidence: readonly string[] = ['--defect', '--controls', '--keep', '--without', '--quick'];
+
 /** One file of docs/evidence/. */
 export interface Recorded {
   readonly command: string;
   readonly commit: string;
-  /** False when files differed from the commit while it ran. */
+  /** True when no file differed from the commit, before and after, and it was the same commit. What was recorded before does not count. */
   readonly clean: boolean;
   /** `2026-11-21` */
   readonly measuredOn: string;
@@ -40,11 +43,37 @@ export interface Recorded {
   readonly result: Readonly<Record<string, unknown>>;
 }
 
-/** What git says of this checkout; null without git or outside of a checkout. */
-function git(...args: string[]): string | null {
+/** What a run is of, at one moment; null where git says nothing: there is none, or no checkout. */
+export interface Checkout {
+  readonly head: string | null;
+  /** Files that differ from the commit, as git lists them; docs/evidence is left out, because recording is what changes it. */
+  readonly changes: string | null;
+}
+
+export function readCheckout(folder: string): Checkout {
+  return {
+    head: git(folder, 'rev-parse', '--short=10', 'HEAD'),
+    changes: git(
+      folder,
+      'status',
+      '--porcelain',
+      '--untracked-files=no',
+      '--',
+      '.',
+      ':(exclude)docs/evidence',
+    ),
+  };
+}
+
+/** Whether what ran from the one moment to the other was the commit and nothing else. */
+export function isClean(before: Checkout, after: Checkout): boolean {
+  return before.head !== null && before.head === after.head && before.changes === '' && after.changes === '';
+}
+
+function git(cwd: string, ...args: string[]): string | null {
   try {
     return execFileSync('git', args, {
-      cwd: root,
+      cwd,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim();
@@ -104,9 +133,18 @@ export async function main(
     );
     return 2;
   }
+  const refused = given.filter((arg) =>
+    notEvidence.some((option) => arg === option || arg.startsWith(`${option}=`)),
+  );
+  if (refused.length > 0) {
+    process.stderr.write(
+      `${refused.join(' ')}: a run with ${notEvidence.join(', ')} is no evidence; ask the harness itself\n`,
+    );
+    return 2;
+  }
   const [first = '', ...own] = verb;
   const args = [...own, ...given, '--json'];
-  const commit = git('rev-parse', '--short=10', 'HEAD') ?? 'unknown';
+  const before = readCheckout(root);
   const began = new Date();
   const { code, lastLine } = await run([first, ...args]);
   const result = objectOf(lastLine);
@@ -120,8 +158,8 @@ export async function main(
   }
   const recorded: Recorded = {
     command: `npm run -s ${first} -- ${args.join(' ')}`,
-    commit,
-    clean: git('status', '--porcelain', '--untracked-files=no') === '',
+    commit: before.head ?? 'unknown',
+    clean: isClean(before, readCheckout(root)),
     measuredOn: began.toISOString().slice(0, 10),
     seconds: Math.round((Date.now() - began.getTime()) / 1000),
     machine: machine(),

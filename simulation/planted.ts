@@ -41,8 +41,8 @@ export const planted = {
       { file: `${sqlite}group-commit.ts`, find: /sql\.db\.exec\('COMMIT'\);/, put: '' },
       {
         file: `${sqlite}group-commit.ts`,
-        find: /sql\.db\.exec\('BEGIN IMMEDIATE'\);/,
-        put: "if (sql.db.isTransaction) sql.db.exec('COMMIT'); sql.db.exec('BEGIN IMMEDIATE');",
+        find: /this\.#syncs\(calls/,
+        put: "if (sql.db.isTransaction) sql.db.exec('COMMIT'); this.#syncs(calls",
       },
     ],
   },

@@ -45,7 +45,8 @@ export type Decision =
       readonly repeated: boolean;
     }
   | {
-      readonly verdict: 'sold-out' | 'closed' /** the record that everyone so refused is handed */;
+      readonly verdict: 'sold-out' | 'closed';
+      /** The record that everyone so refused is handed. */
       readonly recordNo: number;
     }
   | { readonly verdict: 'ineligible'; readonly reason: string }

@@ -232,6 +232,12 @@ export const configSchema = Type.Object(
           minimum: 1,
           description: 'Requests of one address at once.',
         }),
+        addressStreams: Type.Integer({
+          default: 500,
+          minimum: 1,
+          description:
+            'Event streams of one address at once, of 5,000 in all; more are answered 503 with Retry-After, and the member page polls instead.',
+        }),
         memberPerSecond: Type.Number({
           default: 5,
           exclusiveMinimum: 0,

@@ -153,6 +153,8 @@ export interface AdmissionLedger {
   admit(campaignId: string, commands: readonly AdmissionCommand[]): Promise<readonly AdmissionAnswer[]>;
   /** The member's own entry with its current fate, or null. Throws LEDGER_HALTED where a halted lane shows none. */
   entryOf(campaignId: string, memberKey: MemberKey): Promise<MemberEntry | null>;
+  /** True while the lane stands still for a person: then nothing that this process remembers of it may be told. */
+  isHalted(campaignId: string): boolean;
   /** Receipt (JSON text) of any record, for SOLD_OUT and CLOSED. */
   receiptOf(campaignId: string, recordNo: number): Promise<string | null>;
   /** All member keys that have an entry, concatenated 16-byte keys a chunk, to rebuild the index of who is in. A chunk is there until the next is asked for. */

@@ -5,7 +5,7 @@
  *   start: what the configuration names -> secrets -> lock and ledger -> fulfilment -> bus -> relay -> admission -> timekeeper and jobs -> listen
  *   stop:  readyz 503 -> stop listening -> admission drains -> timekeeper and jobs -> fulfilment drains -> relay -> bus -> ledger and lock
  */
-import { existsSync, mkdirSync, readFileSync, statSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
@@ -46,6 +46,7 @@ import { type Crowd, createCrowd } from './live/crowd.ts';
 import { countFulfilment } from './live/fulfilment-counters.ts';
 import { createLive } from './live/live.ts';
 import { createMetrics, type Metrics } from './live/metrics.ts';
+import { makeDirectory } from './make-directory.ts';
 import { deliveryRequested, entrySubmitted } from './messages.ts';
 import { busPath, ledgerPath, operatorKeyPath, secretsPath } from './paths.ts';
 import { type PeriodicJob, startPeriodic } from './periodic.ts';
@@ -452,7 +453,7 @@ async function stop(parts: Parts, config: Config): Promise<void> {
 function makeDataDir(dataDir: string): void {
   const probe = join(dataDir, '.writable');
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(dataDir);
     writeFileSync(probe, 'x', { mode: 0o600 });
     rmSync(probe, { force: true });
   } catch (cause) {

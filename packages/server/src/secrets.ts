@@ -18,7 +18,6 @@ import {
   existsSync,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -28,6 +27,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { OperationalError } from './errors.ts';
+import { makeDirectory } from './make-directory.ts';
 
 export interface SigningKey {
   readonly kid: string;
@@ -208,7 +208,14 @@ function writeWhole(path: string, file: SecretsFile): void {
 }
 
 function writeDraft(path: string, draft: string, file: SecretsFile): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  try {
+    makeDirectory(dirname(path));
+  } catch (cause) {
+    throw new OperationalError('CONFIG_INVALID', {
+      detail: `The directory of the secrets file, ${dirname(path)}, cannot be made (${(cause as NodeJS.ErrnoException).code ?? 'error'}).`,
+      cause,
+    });
+  }
   const fd = openSync(draft, 'wx', 0o600);
   writeSync(fd, `${JSON.stringify(file, null, 2)}\n`);
   fsyncSync(fd);

@@ -101,6 +101,8 @@ class Intakes implements RunningAdmission {
 
   refusal(campaign: KnownCampaign, memberKey: MemberKey): AdmissionAnswer | null {
     if (this.#draining) throw draining();
+    // A lane that lost entries knows neither who is in nor what is left: the ledger says so to everybody.
+    if (this.#options.ledger.isHalted(campaign.id)) return null;
     const room = this.#roomOf(campaign);
     const refusal = room.direct.refusal(memberKey);
     if (!refusal || (campaign.intake === 'queued' && this.#queued.isPending(campaign.id, memberKey)))
@@ -170,6 +172,7 @@ class Intakes implements RunningAdmission {
   async #submitQueued(room: Room, lane: LaneState, submission: Submission): Promise<SubmissionAnswer> {
     const { ledger, clock, metrics } = this.#options;
     const { campaignId } = room.gate;
+    if (ledger.isHalted(campaignId)) throw new OperationalError('LEDGER_HALTED');
     if (room.gate.mayBeIn(submission.memberKey)) {
       const entry = await ledger.entryOf(campaignId, submission.memberKey);
       if (entry) {
@@ -221,7 +224,6 @@ class Intakes implements RunningAdmission {
     });
     const room = { gate, direct };
     this.#rooms.set(id, room);
-    // Until it is read the gate is silent and the ledger answers; a failure is met again at the next question of the operator's start.
     gate.load().catch(() => undefined);
     return room;
   }

@@ -27,7 +27,11 @@ export class DirectIntake {
   constructor({ gate, ledger, clock, limit, defer, onAnswers }: DirectIntakeOptions) {
     this.#gate = gate;
     this.#batch = new MicroBatch({
-      admit: (commands) => ledger.admit(gate.campaignId, commands),
+      admit: (commands) =>
+        ledger.admit(gate.campaignId, commands).catch((error: unknown) => {
+          gate.uncertain(commands);
+          throw error;
+        }),
       limit,
       clock,
       defer,

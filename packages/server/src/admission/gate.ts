@@ -57,7 +57,10 @@ export class Gate {
 
   /** True unless the member is certainly not in. */
   mayBeIn(memberKey: MemberKey): boolean {
-    return !this.#complete || this.#index.has(memberKey);
+    if (this.#complete) return this.#index.has(memberKey);
+    // Until it is read the gate is silent and the ledger answers; a reading that failed is begun again here.
+    this.load().catch(() => undefined);
+    return true;
   }
 
   /** The lane as a commit left it. */
@@ -73,6 +76,11 @@ export class Gate {
       if (decision.verdict === 'won' || decision.verdict === 'waitlisted')
         this.#index.add(commands[i]!.memberKey);
     }
+  }
+
+  /** A batch failed, perhaps after its commit: who was in it is perhaps in, and the ledger is asked. */
+  uncertain(commands: readonly AdmissionCommand[]): void {
+    for (const { memberKey } of commands) this.#index.add(memberKey);
   }
 
   /** The refusal for a member who is not in and has nothing under way; null: ask the ledger. */

@@ -53,6 +53,7 @@ const notYetMs = 1_000;
 const firstRetryMs = 50;
 const longestRetryMs = 2_000;
 const mostRefusals = 50_000;
+const strangersEveryMs = 1_000;
 
 interface Opened {
   readonly at: number;
@@ -114,7 +115,7 @@ export class QueuedIntake {
     }
   }
 
-  /** The consumer: decides a batch of messages in their order. Never throws. */
+  /** The consumer: decides a batch of messages in their order. Throws on a bug only: then the queue hands them out again, and parks them in the end. */
   async handle(messages: readonly EntryMessage[]): Promise<Outcome[]> {
     const outcomes = new Array<Outcome>(messages.length);
     const byCampaign = new Map<string, Opened[]>();
@@ -140,6 +141,20 @@ export class QueuedIntake {
   async start(): Promise<void> {
     this.#strangers = await this.#options.queue.backlog();
     await this.#options.queue.consume((messages) => this.handle(messages));
+    void this.#lookForStrangers();
+  }
+
+  /** What the queue itself parks (another version, not readable) never comes to `handle`: an empty queue holds no stranger either. */
+  async #lookForStrangers(): Promise<void> {
+    const { queue, clock } = this.#options;
+    while (this.recovering) {
+      await pause(clock, strangersEveryMs, this.#stop.signal);
+      if (this.#stop.signal.aborted) return;
+      // A queue that does not answer now is asked again.
+      const left = await queue.backlog().catch(() => Number.POSITIVE_INFINITY);
+      if (left === 0) this.#strangers = 0;
+    }
+    this.#settledStrangers = new Set();
   }
 
   /** True while entries of an earlier process may be in the queue. */
@@ -174,11 +189,13 @@ export class QueuedIntake {
     const sentAt = this.#options.clock.monotonic();
     const answers = await this.#admit(campaignId, commands);
     if (typeof answers === 'string') {
-      for (const { at } of group)
+      for (const { at, command } of group) {
+        if (answers === 'unknown') this.#pending.delete(keyOf(campaignId, command.memberKey));
         outcomes[at] =
           answers === 'unknown'
             ? deadLetter('there is no campaign of this id')
             : snooze(answers === 'stopping' ? 0 : longestRetryMs);
+      }
       return;
     }
     for (let i = 0; i < group.length; i += 1)

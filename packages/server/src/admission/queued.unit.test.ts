@@ -19,7 +19,9 @@ function made(
   answer: AdmissionAnswer = soldOut,
   backlog = 0,
   confirmed: () => Promise<void> = () => Promise.resolve(),
+  left: () => number = () => backlog,
 ) {
+  const clock = createManualClock();
   const stored: EntryMessage[] = [];
   const intake = new QueuedIntake({
     queue: {
@@ -27,14 +29,14 @@ function made(
         await confirmed();
         stored.push({ id: `${stored.length}`, data });
       },
-      backlog: async () => backlog + stored.length,
+      backlog: async () => left() + stored.length,
       consume: async () => {},
     },
     ledger: {
       admit: async (_id, commands) => commands.map(() => answer),
     } as Partial<AdmissionLedger> as AdmissionLedger,
     vault,
-    clock: createManualClock(),
+    clock,
     randomness: systemRandomness(),
     onAnswers: () => {},
   });
@@ -45,7 +47,7 @@ function made(
       answers: null,
       screenedOut: false,
     });
-  return { intake, stored, submit };
+  return { intake, stored, submit, clock };
 }
 
 describe('who is pending', () => {
@@ -77,6 +79,21 @@ describe('who is pending', () => {
     await later.submit(1);
     await later.intake.handle(later.stored);
     expect(later.intake.recovering).toBe(true);
+  });
+
+  it('nobody any more once the queue is empty, also of what it parked by itself and never handed out', async () => {
+    let left = 1;
+    const { intake, clock } = made(soldOut, 1, undefined, () => left);
+    await intake.start();
+    const nextLook = async (): Promise<void> => {
+      clock.advance(1_000);
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    await nextLook();
+    expect(intake.isPending('gift', memberKey(7))).toBe(true);
+    left = 0;
+    await nextLook();
+    expect(intake.isPending('gift', memberKey(7))).toBe(false);
   });
 
   it('paused and not open stay in the queue, pending', async () => {

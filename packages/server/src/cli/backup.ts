@@ -4,12 +4,13 @@
  *
  * A restore raises the epoch of every lane by a record of its own: what was acknowledged after the backup is missing, and receipts of the older epoch tell.
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { backupDataDirectory, restoreDataDirectory } from '../main.ts';
 import { ledgerPath, secretsPath } from '../paths.ts';
 import { type Context, contextOf } from './context.ts';
+import { makeOrRefuse } from './directory.ts';
 import { CliError, exitCodes } from './failure.ts';
 
 interface Manifest {
@@ -50,9 +51,9 @@ async function backup(context: Context, options: { to: string; withSecrets?: boo
       `There is no ledger in ${config.dataDir}.`,
       'Name the data directory with --data.',
     );
-  if (existsSync(to) && readdirSync(to).length > 0)
+  makeOrRefuse(to, '--to');
+  if (readdirSync(to).length > 0)
     throw new CliError(exitCodes.usage, `${to} is not empty.`, 'Choose a new directory.');
-  mkdirSync(to, { recursive: true, mode: 0o700 });
   await backupDataDirectory(config, join(to, 'ledger.sqlite'));
   if (options.withSecrets) copyFileSync(secretsPath(config), join(to, 'secrets.json'));
   const manifest: Manifest = { format: 'doorbuster-backup', version: 1, takenAt: Date.now() };
@@ -85,7 +86,7 @@ async function restore(context: Context, options: { from: string; confirm?: stri
       'There are no secrets for this backup.',
       `Put the secrets file that belongs to it at ${secretsFile}.`,
     );
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeOrRefuse(dataDir, '--data');
   if (!existsSync(secretsFile)) copyFileSync(backedUpSecrets, secretsFile);
   const lanes = await restoreDataDirectory(config, join(from, 'ledger.sqlite'));
   context.terminal.data(

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { CliError } from './failure.ts';
+import { catalogue } from '../errors.ts';
+import { CliError, failureOf, faultText } from './failure.ts';
 import { createProgram } from './program.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'doorbuster-campaign-'));
@@ -221,5 +222,85 @@ describe('what a person is told', () => {
       remedy: expect.stringContaining('--skip-faulty') as string,
       faults: [{ pointer: 'line 3', message: 'memberId is missing' }],
     });
+  });
+
+  const refused = [
+    422,
+    {
+      title: 'The content breaks a rule.',
+      detail: 'Rows have faults; nothing was imported.',
+      code: 'not-valid',
+      rows: [{ line: 2, message: 'code is missing' }],
+    },
+  ] as const;
+  const oneRow = [200, { rows: 1, total: 1, skipped: 0, faults: [], warnings: [] }] as const;
+  const twoFiles = (): readonly [members: string, codes: string] => {
+    const [members, codes] = [join(folder, 'good.csv'), join(folder, 'bad.csv')];
+    writeFileSync(members, 'memberId\na\n');
+    writeFileSync(codes, 'code\n""\n');
+    return [members, codes];
+  };
+
+  it('an import of two files names the faulty one and looks at the second before the first is in', async () => {
+    const [members, codes] = twoFiles();
+    answers['POST /v1/campaigns/autumn/members'] = oneRow;
+    answers['POST /v1/campaigns/autumn/voucher-codes?dryRun=true'] = refused;
+    const both = ['--members', members, '--codes', codes];
+    const error = await run('campaign', 'import', 'autumn', ...both, ...to);
+    expect(error).toMatchObject({ exitCode: 2, code: 'not-valid', faults: [{ pointer: 'line 2' }] });
+    expect((error as CliError).message).toContain(`${codes}: The content breaks a rule.`);
+    expect(asked.filter((what) => what.includes('autumn'))).toEqual([
+      'POST /v1/campaigns/autumn/voucher-codes?dryRun=true',
+    ]);
+  });
+
+  it('an import that fails after the first file says which is in, and ends as done in part', async () => {
+    const [members, codes] = twoFiles();
+    answers['POST /v1/campaigns/winter/members'] = oneRow;
+    answers['POST /v1/campaigns/winter/voucher-codes?dryRun=true'] = oneRow;
+    answers['POST /v1/campaigns/winter/voucher-codes'] = refused;
+    const both = ['--members', members, '--codes', codes];
+    const error = await run('campaign', 'import', 'winter', ...both, ...to);
+    expect(error).toMatchObject({ exitCode: 5 });
+    expect((error as CliError).message).toContain(`${members} was imported`);
+    expect((error as CliError).message).toContain(`${codes}: The content breaks a rule.`);
+  });
+
+  it('an unknown campaign is named, with the code and the remedy of the catalogue', async () => {
+    const { message: title, remedy } = catalogue.CAMPAIGN_UNKNOWN;
+    answers['GET /v1/campaigns/sprnig'] = [404, { title, code: 'CAMPAIGN_UNKNOWN', requestId: 'r-1' }];
+    expect(failureOf(await run('campaign', 'status', 'sprnig', ...to))).toEqual({
+      error: 'There is no campaign of the id "sprnig". (request r-1)',
+      code: 'CAMPAIGN_UNKNOWN',
+      remedy,
+      faults: [],
+      exitCode: 1,
+    });
+  });
+
+  it('a refused publish tells errors from warnings, and where each is', async () => {
+    const findings = [
+      { code: 'codes-short', level: 'error', message: 'The pool holds 2 codes.', remedy: 'Import.' },
+      {
+        code: 'korean-text-missing',
+        level: 'warning',
+        pointer: '/title',
+        message: 'There is no Korean text.',
+        remedy: 'Add it.',
+      },
+    ];
+    answers['POST /v1/campaigns/draft/publications'] = [
+      422,
+      { title: 'The content breaks a rule.', code: 'not-valid', findings },
+    ];
+    const lines = [
+      'error: The pool holds 2 codes. Import.',
+      'warning: /title: There is no Korean text. Add it.',
+    ];
+    const error = await run('campaign', 'publish', 'draft', ...to);
+    expect(failureOf(error)?.faults.map(faultText)).toEqual(lines);
+
+    answers['GET /v1/campaigns/unready/preflight'] = [200, { ready: true, findings: findings.slice(1) }];
+    expect(await run('campaign', 'publish', 'unready', '--dry-run', ...to)).toContain(lines[1]);
   });
 });

@@ -6,9 +6,9 @@ import { type Command, Option } from 'commander';
 import { contentFaults } from '../campaign/content-faults.ts';
 import { definitionFormFaults } from '../campaign/definition-patch.ts';
 import type { CampaignDefinition } from '../campaign/definition.ts';
-import type { ApiClient, Reply } from './client.ts';
+import { type ApiClient, faultOfFinding, type Finding, type Reply } from './client.ts';
 import { type Context, contextOf } from './context.ts';
-import { CliError, exitCodes } from './failure.ts';
+import { CliError, exitCodes, faultText } from './failure.ts';
 import { checked, confirmIrreversible, instantText, outcome, whole } from './options.ts';
 import { readYamlFile } from './yaml-file.ts';
 
@@ -167,16 +167,19 @@ async function importRows(context: Context, id: string, options: Record<string, 
   if (options.replace) query.set('mode', 'replace');
   if (options.skipFaulty) query.set('onError', 'skip');
   if (options.dryRun) query.set('dryRun', 'true');
+  const pathOf = (kind: string): string => `${at(id)}/${kind}${query.size > 0 ? `?${query}` : ''}`;
+  const [, second] = files;
+  // A fault of the second file is found before the first one is in. What can be read once only, a pipe, is not checked.
+  if (second && !options.dryRun && statSync(second[1], { throwIfNoEntry: false })?.isFile() !== false)
+    await sendFile(context, client, checked(pathOf(second[0]), { dryRun: true }), second[1], 'check');
   const replies: Record<string, unknown> = {};
+  const imported: string[] = [];
   let faulty = false;
   for (const [kind, file] of files) {
-    const reply = await sendFile(
-      context,
-      client,
-      `${at(id)}/${kind}${query.size > 0 ? `?${query}` : ''}`,
-      file,
-      kind,
-    );
+    const reply = await sendFile(context, client, pathOf(kind), file, kind).catch((error: unknown) => {
+      throw options.dryRun ? error : afterImported(error, imported);
+    });
+    imported.push(file);
     replies[kind] = reply.json;
     faulty ||= Number(reply.json.skipped ?? 0) > 0;
   }
@@ -187,6 +190,26 @@ async function importRows(context: Context, id: string, options: Record<string, 
       .join('\n'),
   );
   if (faulty) process.exitCode = exitCodes.partlyFailed;
+}
+
+/** A failure after files were imported says which: done in part. */
+function afterImported(error: unknown, imported: readonly string[]): unknown {
+  if (imported.length === 0 || !(error instanceof CliError)) return error;
+  const { message, remedy, faults, code } = error;
+  return new CliError(
+    exitCodes.partlyFailed,
+    `${imported.join(', ')} was imported, the other file was not. ${message}`,
+    `${remedy} Then import the other file alone.`,
+    { code, faults, cause: error },
+  );
+}
+
+/** A refusal that names the file, where it is the file that was refused. */
+function ofFile(error: unknown, file: string): unknown {
+  if (!(error instanceof CliError) || error.code === 'CAMPAIGN_UNKNOWN') return error;
+  if (error.exitCode !== exitCodes.usage && error.exitCode !== exitCodes.failed) return error;
+  const { exitCode, message, remedy, faults, code } = error;
+  return new CliError(exitCode, `${file}: ${message}`, remedy, { code, faults, cause: error });
 }
 
 /** What an import did, and the first faults of its rows. */
@@ -231,6 +254,8 @@ async function sendFile(
   const content = Readable.toWeb(counted) as unknown as ReadableStream<Uint8Array>;
   try {
     return await client.call('POST', path, { raw: { contentType: 'text/csv; charset=utf-8', content } });
+  } catch (error) {
+    throw ofFile(error, file);
   } finally {
     context.terminal.progressEnd();
   }
@@ -239,24 +264,16 @@ async function sendFile(
 async function publish(context: Context, id: string): Promise<void> {
   const client = context.client();
   const reply = await client.call('POST', `${at(id)}/publications`, { body: {} });
-  for (const finding of (reply.json.findings ?? []) as { message: string; remedy?: string }[])
-    context.terminal.warn(`Note: ${finding.message} ${finding.remedy ?? ''}`.trim());
+  for (const finding of (reply.json.findings ?? []) as readonly Finding[])
+    context.terminal.warn(faultText(faultOfFinding(finding)));
   context.terminal.data(reply.json, `${id}  scheduled\nmember page: ${client.url}/c/${id}`);
-}
-
-interface PreflightFinding {
-  readonly level: string;
-  readonly message: string;
-  readonly remedy?: string;
 }
 
 /** What publishing would say. Errors end it with the exit code that publishing would have. */
 async function preflight(context: Context, id: string): Promise<void> {
   const reply = await context.client().call('GET', `${at(id)}/preflight`);
-  const findings = (reply.json.findings ?? []) as readonly PreflightFinding[];
-  const lines = findings.map(({ level, message, remedy }) =>
-    `  ${level}: ${message} ${remedy ?? ''}`.trimEnd(),
-  );
+  const findings = (reply.json.findings ?? []) as readonly Finding[];
+  const lines = findings.map((finding) => `  ${faultText(faultOfFinding(finding))}`);
   const errors = findings.filter(({ level }) => level === 'error').length;
   const verdict = errors > 0 ? 'cannot be published' : 'can be published';
   context.terminal.data(reply.json, [`${id}  ${verdict}; nothing was changed`, ...lines].join('\n'));

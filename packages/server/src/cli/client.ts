@@ -3,9 +3,9 @@
  * and an operator key in `operator-key` (mode 0600) of the data directory. Elsewhere --url and --api-key, or DOORBUSTER_URL and DOORBUSTER_API_KEY.
  */
 import { readFileSync } from 'node:fs';
-import type { Fault } from '../errors.ts';
+import { catalogue, type ErrorCode, type Fault } from '../errors.ts';
 import { operatorKeyPath, serverInfoPath } from '../paths.ts';
-import { CliError, type ExitCode, exitCodes } from './failure.ts';
+import { CliError, type CliFault, type ExitCode, exitCodes } from './failure.ts';
 
 export interface ClientOptions {
   readonly url?: string | undefined;
@@ -62,7 +62,7 @@ export function createClient(options: ClientOptions): ApiClient {
   const call: ApiClient['call'] = async (method, path, o = {}) => {
     const response = await send(method, path, o);
     const text = await response.text();
-    if (!response.ok) throw problemError(response.status, text);
+    if (!response.ok) throw problemError(response.status, text, path);
     const json = text === '' ? {} : (JSON.parse(text) as Record<string, unknown>);
     return {
       status: response.status,
@@ -76,7 +76,7 @@ export function createClient(options: ClientOptions): ApiClient {
     call,
     async stream(path, accept) {
       const response = await send('GET', path, { accept });
-      if (!response.ok || !response.body) throw problemError(response.status, await response.text());
+      if (!response.ok || !response.body) throw problemError(response.status, await response.text(), path);
       return response.body;
     },
     async *all(path) {
@@ -112,44 +112,66 @@ function unreachable(url: string, cause: unknown): CliError {
   );
 }
 
-function problemError(status: number, text: string): CliError {
-  let problem: {
-    title?: string;
-    detail?: string;
-    remedy?: string;
-    faults?: Fault[];
-    findings?: { pointer?: string; message: string; remedy?: string }[];
-    /** Faulty lines of an import. */
-    rows?: { line: number; message: string }[];
-    requestId?: string;
-  } = {};
+interface ToldProblem {
+  readonly title?: string;
+  readonly detail?: string;
+  readonly code?: string;
+  readonly remedy?: string;
+  readonly faults?: readonly Fault[];
+  readonly findings?: readonly Finding[];
+  /** Faulty lines of an import. */
+  readonly rows?: readonly { readonly line: number; readonly message: string }[];
+  readonly requestId?: string;
+}
+
+/** What the pre-flight found. */
+export interface Finding {
+  readonly level: string;
+  readonly pointer?: string;
+  readonly message: string;
+  readonly remedy?: string;
+}
+
+export function faultOfFinding({ level, pointer, message, remedy }: Finding): CliFault {
+  return { level, pointer: pointer ?? '', message: remedy ? `${message} ${remedy}` : message };
+}
+
+function problemError(status: number, text: string, path: string): CliError {
+  let problem: ToldProblem;
   try {
-    problem = JSON.parse(text) as typeof problem;
+    problem = JSON.parse(text) as ToldProblem;
   } catch {
     problem = { detail: text.slice(0, 200) };
   }
   const faults =
     problem.rows?.map(({ line, message }) => ({ pointer: `line ${line}`, message })) ??
     problem.faults ??
-    (problem.findings ?? []).map((f) => ({
-      pointer: f.pointer ?? '',
-      message: f.remedy ? `${f.message} ${f.remedy}` : f.message,
-    }));
-  const title = problem.title ?? `The server answered ${status}.`;
-  const what = problem.detail && problem.detail !== title ? `${title} ${problem.detail}` : title;
-  const remedy =
-    (problem.rows ? 'Mend these lines, or load the good ones with --skip-faulty.' : problem.remedy) ??
-    (status === 401 || status === 403
-      ? 'Check the API key (--api-key) and its scopes.'
-      : status >= 500
-        ? 'Try again; if it stays, see the log of the server.'
-        : 'Mend the request and try again.');
+    (problem.findings ?? []).map(faultOfFinding);
   return new CliError(
     exitFor(status),
-    `${what}${problem.requestId ? ` (request ${problem.requestId})` : ''}`,
-    remedy,
-    { faults },
+    `${toldIn(problem, status, path)}${problem.requestId ? ` (request ${problem.requestId})` : ''}`,
+    remedyOf(problem, status),
+    { faults, ...(problem.code === undefined ? {} : { code: problem.code }) },
   );
+}
+
+function toldIn({ title, detail, code }: ToldProblem, status: number, path: string): string {
+  const id = /^\/v1\/campaigns\/([^/?]+)/.exec(path)?.[1];
+  if (code === 'CAMPAIGN_UNKNOWN' && id !== undefined)
+    return `There is no campaign of the id "${decodeURIComponent(id)}".`;
+  const what = title ?? `The server answered ${status}.`;
+  return detail && detail !== what ? `${what} ${detail}` : what;
+}
+
+function remedyOf({ rows, remedy, findings, code = '' }: ToldProblem, status: number): string {
+  if (rows) return 'Mend these lines, or load the good ones with --skip-faulty.';
+  if (remedy) return remedy;
+  if (status === 401 || status === 403) return 'Check the API key (--api-key) and its scopes.';
+  if (findings) return 'Mend what is an error, then publish again.';
+  if (Object.hasOwn(catalogue, code)) return catalogue[code as ErrorCode].remedy;
+  return status >= 500
+    ? 'Try again; if it stays, see the log of the server.'
+    : 'Mend the request and try again.';
 }
 
 function exitFor(status: number): ExitCode {

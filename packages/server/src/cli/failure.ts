@@ -17,19 +17,27 @@ export const exitCodes = {
 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
+/** `level`: of a finding of the pre-flight; a warning refuses nothing. */
+export interface CliFault extends Fault {
+  readonly level?: string;
+}
+
 export class CliError extends Error {
   readonly exitCode: ExitCode;
+  /** What the server said, for programs; CLI when it is the command line's own. */
+  readonly code: string;
   readonly remedy: string;
-  readonly faults: readonly Fault[];
+  readonly faults: readonly CliFault[];
   constructor(
     exitCode: ExitCode,
     message: string,
     remedy: string,
-    options: { faults?: readonly Fault[]; cause?: unknown } = {},
+    options: { code?: string; faults?: readonly CliFault[]; cause?: unknown } = {},
   ) {
     super(message, { cause: options.cause });
     this.name = 'CliError';
     this.exitCode = exitCode;
+    this.code = options.code ?? 'CLI';
     this.remedy = remedy;
     this.faults = options.faults ?? [];
   }
@@ -52,7 +60,7 @@ export interface Failure {
   readonly error: string;
   readonly code: string;
   readonly remedy: string;
-  readonly faults: readonly Fault[];
+  readonly faults: readonly CliFault[];
   readonly exitCode: ExitCode;
 }
 
@@ -65,12 +73,17 @@ const busRemedies: Partial<Record<MessagingErrorCode, string>> = {
   DB_MSG_DISK_FULL: 'Free space on the data disk, then start again.',
 };
 
+/** One fault in a line: how grave, where, what. */
+export function faultText({ level, pointer, message }: CliFault): string {
+  return [level, pointer, message].filter(Boolean).join(': ');
+}
+
 /** Null for a bug: the caller rethrows it. */
 export function failureOf(error: unknown): Failure | null {
   if (error instanceof CliError)
     return {
       error: error.message,
-      code: 'CLI',
+      code: error.code,
       remedy: error.remedy,
       faults: error.faults,
       exitCode: error.exitCode,

@@ -1,5 +1,5 @@
 /** Entry of the command line: runs one command, prints one failure, sets the exit code. */
-import { exitCodes, failureOf } from './failure.ts';
+import { exitCodes, failureOf, faultText } from './failure.ts';
 import { createProgram, isUsageError } from './program.ts';
 
 /** A reader that went away (`| head`) is no failure. */
@@ -26,7 +26,6 @@ function fail(error: unknown): void {
   }
   process.stderr.write(`${failure.error}\n`);
   for (const fault of failure.faults)
-    if (!failure.error.includes(fault.message))
-      process.stderr.write(`  ${fault.pointer}: ${fault.message}\n`);
+    if (!failure.error.includes(fault.message)) process.stderr.write(`  ${faultText(fault)}\n`);
   process.stderr.write(`${failure.remedy}\n`);
 }

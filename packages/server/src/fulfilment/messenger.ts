@@ -22,7 +22,8 @@ export type SendResult =
   | {
       readonly result: 'refused';
       readonly errorCode: string;
-      readonly detail: string /** this contact or content will never work here: fall to the next messenger */;
+      readonly detail: string;
+      /** This contact or content will never work here: fall to the next messenger. */
       readonly permanent: boolean;
       readonly retryAfterMs?: number;
     }

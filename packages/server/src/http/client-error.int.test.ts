@@ -25,3 +25,29 @@ it('answers broken HTTP and lets go of the socket, though the sender never close
   sender.destroy();
   server.close();
 });
+
+it('never calls a whole request refused for what follows it: its answer comes, and the connection ends', async () => {
+  let answer = (): void => {};
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      answer = () => void response.writeHead(201, { 'content-length': 4 }).end('kept');
+      server.emit('asked');
+    });
+  }).on('clientError', (error, socket) => {
+    onClientError(error, socket as Socket);
+    server.emit('broken');
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  const sender = connect({ port, host: '127.0.0.1' });
+  const all = Promise.all([once(server, 'asked'), once(server, 'broken')]);
+  sender.write('POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}}');
+  await all;
+  answer();
+  let text = '';
+  for await (const chunk of sender) text += String(chunk);
+  expect(text).toMatch(/^HTTP\/1\.1 201 /);
+  expect(text).not.toContain('400');
+  expect(text.endsWith('kept')).toBe(true);
+  server.close();
+});

@@ -2,6 +2,7 @@
  * Bytes that never became a request: broken HTTP, headers beyond the limit, a client that took too long. Answered as a problem where the
  * socket still takes one, and closed.
  */
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { problemTable, problemType, type ProblemSlug } from './problem.ts';
 
@@ -13,6 +14,17 @@ const reasons: Readonly<Record<string, readonly [status: string, slug: ProblemSl
 export function onClientError(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
+    return;
+  }
+  // What follows a whole request is broken, not that request: a refusal in the place of its answer would call an entry refused that is stored.
+  const due = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage;
+  if (due?.headersSent) {
+    socket.destroy();
+    return;
+  }
+  if (due?.req.complete) {
+    due.shouldKeepAlive = false;
+    due.once('close', () => socket.destroySoon());
     return;
   }
   const [line, slug] = reasons[error.code ?? ''] ?? ['400 Bad Request', 'request-invalid'];

@@ -39,6 +39,8 @@ async function start(): Promise<void> {
   await open();
   await fixture.campaign('gift', { startsAt: past });
   await fixture.campaign('other', { startsAt: past });
+  await fixture.campaign('last', { startsAt: past, stock: { capacity: 1, closeWhenSoldOut: false } });
+  await entered('first', 'last');
   await entered('known');
 }
 
@@ -47,8 +49,8 @@ async function end(): Promise<void> {
   rmSync(dataDir, { recursive: true });
 }
 
-async function entered(member: string): Promise<void> {
-  const { statusCode, body } = await fixture.enter('gift', member);
+async function entered(member: string, campaignId = 'gift'): Promise<void> {
+  const { statusCode, body } = await fixture.enter(campaignId, member);
   if (statusCode !== 201) throw new Error(body);
 }
 
@@ -59,6 +61,12 @@ async function restart(lose: boolean): Promise<void> {
   copyFileSync(file, older);
   await open();
   await entered('lost');
+  await fixture.ledger.campaigns.command(
+    'last',
+    { type: 'change-stock', capacity: 2, safetyStock: 0 },
+    tester,
+  );
+  await entered('lost', 'last');
   await fixture.campaign('later', { startsAt: past });
   await fixture.close();
   if (lose) copyFileSync(older, file);
@@ -84,7 +92,7 @@ describe('a halted lane', () => {
   it('leaves the process ready, which names it', async () => {
     const ready = await get('/readyz');
     expect(ready.statusCode).toBe(200);
-    expect(ready.json()).toEqual({ status: 'ok', halted: ['gift', 'later'] });
+    expect(ready.json()).toEqual({ status: 'ok', halted: ['gift', 'last', 'later'] });
   });
 
   it('is halted in the status, and the others are open', async () => {
@@ -92,6 +100,15 @@ describe('a halted lane', () => {
     expect((await get('/v1/campaigns/other/status')).json()).toMatchObject({ state: 'open' });
     expect((await fixture.enter('gift', 'new')).json()).toMatchObject({ code: 'LEDGER_HALTED' });
     expect((await fixture.enter('other', 'new')).statusCode).toBe(201);
+  });
+
+  it('never tells a winner whom it has lost that all is gone', async () => {
+    expect((await fixture.enter('last', 'first')).statusCode).toBe(503);
+    for (let i = 0; i < 5; i++) {
+      const { statusCode, json } = await fixture.enter('last', 'lost');
+      expect([statusCode, json().code]).toEqual([503, 'LEDGER_HALTED']);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   });
 
   it('shows a member who is in the result, and everybody else that it is being checked', async () => {

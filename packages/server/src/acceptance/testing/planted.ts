@@ -18,6 +18,11 @@ const defects: Readonly<Record<string, readonly Change[]>> = {
   'acknowledge-early': [
     {
       file: '/ledgers/sqlite/group-commit.ts',
+      from: 'if (synchronous === this.#synchronous) return;',
+      to: 'if (synchronous === this.#synchronous || this.#store.sql.db.isTransaction) return;',
+    },
+    {
+      file: '/ledgers/sqlite/group-commit.ts',
       from: "sql.db.exec('BEGIN IMMEDIATE');",
       to: "if (!sql.db.isTransaction) sql.db.exec('BEGIN IMMEDIATE');",
     },

@@ -3,11 +3,12 @@
  * members and codes. All of it is what a shop would run, each in a process of its own; only the members are made up.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify as toYaml } from 'yaml';
 import { type ApiClient, createClient } from '../client.ts';
+import { makeOrRefuse } from '../directory.ts';
 import { type Child, startChild } from './child.ts';
 import { emailOf, memberIdOf } from './crowd-plan.ts';
 import type { ReceivedMail } from './audit.ts';
@@ -37,7 +38,7 @@ export interface Rig {
 
 export async function startRig(options: RigOptions): Promise<Rig> {
   const { dataDir, env } = options;
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeOrRefuse(dataDir, '--data');
   const mailFile = join(dataDir, 'received-mails.ndjson');
   const mail = startChild('mail server', mailServer, ['--file', mailFile], env);
   const children: Child[] = [mail];

@@ -4,9 +4,10 @@
  * Lines that arrive while a sync runs share the next one, so a thousand messages cost a few syncs. It reaches everyone, contact or not. It
  * holds voucher codes in clear, so it is no messenger for production, and nobody reads it back as evidence.
  */
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '@doorbuster/messaging';
+import { makeDirectory } from '../../make-directory.ts';
 import type { Messenger, SendResult } from '../messenger.ts';
 
 export interface FileMessengerOptions {
@@ -27,7 +28,7 @@ export function createFileMessenger({ name, path, clock }: FileMessengerOptions)
   let running = false;
 
   const opened = (): Promise<FileHandle> => {
-    file ??= mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    file ??= Promise.try(() => makeDirectory(dirname(path)))
       .then(() => open(path, 'a', 0o600))
       .catch((error: unknown) => {
         file = null;

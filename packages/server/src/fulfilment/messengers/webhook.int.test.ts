@@ -93,6 +93,23 @@ describe('webhook', () => {
     await push.close();
   });
 
+  it.each([
+    [200, { result: 'sent' }],
+    [500, { result: 'refused', permanent: false }],
+  ] as const)('%s is the answer, also when the connection is lost behind it', async (status, expected) => {
+    const server = createServer((request, response) => {
+      request.resume().on('end', () => {
+        response.writeHead(status, { 'content-length': '1000' });
+        response.write('a part of it', () => response.socket?.destroy());
+      });
+    }).listen(0, '127.0.0.1');
+    servers.push(server);
+    await once(server, 'listening');
+    const push = messenger(`http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`);
+    expect(await push.send(message())).toMatchObject(expected);
+    await push.close();
+  });
+
   it('silence is unknown', async () => {
     const { url, received } = await endpoint('silence');
     const push = messenger(url);

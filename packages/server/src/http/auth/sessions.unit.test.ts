@@ -38,6 +38,9 @@ describe('member sessions', () => {
       [parts[0], parts[1], parts[2], ''],
       [parts[0], parts[1], parts[2]],
       [...parts, 'more'],
+      [parts[0], parts[1], parts[2], `${parts[3]} !`],
+      [parts[0], parts[1], parts[2], `${parts[3]}!`],
+      [parts[0], parts[1], parts[2], `!${parts[3]!.slice(1)}`],
     ];
     for (const session of altered) expect(sessions.read('gift', session.join('.'))).toBeNull();
     for (const session of ['', '...', 'x'.repeat(100_000), '\u0000.\u0000.\u0000.\u0000'])

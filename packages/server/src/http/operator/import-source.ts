@@ -19,8 +19,11 @@ export const maxImportBytes = 64 * 1024 * 1024;
 /** A row has a few short fields; what is longer is an unclosed quote or bracket. */
 const maxRowCharacters = 16 * 1024;
 
+/** The parser does not count delimiters: a line of nothing else would become an array of millions of empty fields. */
+const maxLineCharacters = 64 * 1024;
 /** What is parsed in one go, about a hundred rows. */
 const pieceCharacters = 2 * 1024;
+const itemsAtOnce = 100;
 
 /** UTF-8 text of the body, counted. Throws on more than `maxImportBytes` and on what is not UTF-8. */
 async function* textOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
@@ -93,11 +96,19 @@ async function* unixLines(text: AsyncIterable<string>): AsyncGenerator<string> {
 
 /** Writes the text into the parser and waits whenever it is full. A failed reading ends the parser with the same error. */
 async function feed(text: AsyncIterable<string>, parser: ReturnType<typeof parse>): Promise<void> {
+  let lineCharacters = 0;
   try {
     for await (const piece of text)
       for (let at = 0; at < piece.length; at += pieceCharacters) {
         if (parser.destroyed) return;
-        if (!parser.write(piece.slice(at, at + pieceCharacters))) await drained(parser);
+        const part = piece.slice(at, at + pieceCharacters);
+        const lineEnd = part.lastIndexOf('\n');
+        lineCharacters = lineEnd < 0 ? lineCharacters + part.length : part.length - lineEnd - 1;
+        if (lineCharacters > maxLineCharacters)
+          throw refusal('import-unreadable', {
+            detail: `A line is longer than ${maxLineCharacters} characters.`,
+          });
+        if (!parser.write(part)) await drained(parser);
         // The parser works through a piece in one go: between two of them the entries of other campaigns have their turn.
         await turn();
       }
@@ -143,10 +154,13 @@ function csvRow(header: readonly string[], record: readonly string[], line: numb
 export async function* jsonRows(body: AsyncIterable<Uint8Array>): AsyncGenerator<SourceRow> {
   const scanner = createArrayScanner();
   let line = 0;
+  let items = 0;
   for await (const piece of textOf(body)) {
     for (const item of scanner.push(piece)) {
       line += 1;
       yield jsonRow(item, line);
+      // As in `feed`: entries of other campaigns have their turn.
+      if ((items += 1) % itemsAtOnce === 0) await turn();
     }
   }
   scanner.end();

@@ -5,6 +5,8 @@ import { HttpProblem } from '../problem.ts';
 import { csvRows, jsonRows, type SourceRow } from './import-source.ts';
 
 const columns = ['code', 'pin'];
+/** For tests that read many megabytes, on a slow machine. */
+const patienceMs = 120_000;
 const bytes = (text: string, size = 7): Readable => {
   const all = Buffer.from(text);
   return Readable.from(
@@ -32,6 +34,11 @@ test('BOM, CRLF, quotes, line breaks in quotes, empty lines and Korean, cut anyw
       { line: 6, raw: { code: 'two\nlines', pin: '3' } },
     ]);
   }
+});
+
+test('a line without an end is refused before it becomes millions of fields; lines of that length together are not', async () => {
+  expect(await refused(csv(`code,pin\n${','.repeat(70_000)}`, 5_000))).toContain('longer than 65536');
+  expect(await csv('code,pin\n'.concat('a,1\n'.repeat(20_000)), 5_000)).toHaveLength(20_000);
 });
 
 test('a row of another length is a fault of its line, the rest goes on', async () => {
@@ -67,23 +74,27 @@ test('a reader that stops early leaves nothing running', async () => {
   expect(source.destroyed).toBe(true);
 });
 
-test('a JSON array, cut anywhere, gives what JSON.parse gives', async () => {
-  const value = fc.record({ code: fc.string({ unit: 'binary' }), deep: fc.jsonValue({ maxDepth: 3 }) });
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(value),
-      fc.integer({ min: 1, max: 40 }),
-      fc.boolean(),
-      async (items, size, spaced) => {
-        const rows = await json(JSON.stringify(items, null, spaced ? 2 : 0), size);
-        expect(rows).toEqual(
-          JSON.parse(JSON.stringify(items)).map((raw: object, index: number) => ({ line: index + 1, raw })),
-        );
-      },
-    ),
-    { numRuns: 60 },
-  );
-});
+test(
+  'a JSON array, cut anywhere, gives what JSON.parse gives',
+  async () => {
+    const value = fc.record({ code: fc.string({ unit: 'binary' }), deep: fc.jsonValue({ maxDepth: 3 }) });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(value),
+        fc.integer({ min: 1, max: 40 }),
+        fc.boolean(),
+        async (items, size, spaced) => {
+          const rows = await json(JSON.stringify(items, null, spaced ? 2 : 0), size);
+          expect(rows).toEqual(
+            JSON.parse(JSON.stringify(items)).map((raw: object, index: number) => ({ line: index + 1, raw })),
+          );
+        },
+      ),
+      { numRuns: 60 },
+    );
+  },
+  patienceMs,
+);
 
 test('items that are no objects are faults, the rest goes on', async () => {
   expect(await json('[1, {"code":"a"}, [2], {bad}, ]')).toEqual([
@@ -105,26 +116,30 @@ test('what is no array is refused', async () => {
   expect(await refused(json(`["${'x'.repeat(40_000)}`, 1000))).toContain('longer than');
 });
 
-test('more than 64 MiB is refused while it arrives', async () => {
-  const block = Buffer.from(`${'a'.repeat(8_000)},1\n`.repeat(128));
-  let sent = 0;
-  const endless = Readable.from(
-    (async function* () {
-      yield Buffer.from('code,pin\n');
-      for (;;) {
-        sent += block.length;
-        yield block;
-      }
-    })(),
-  );
-  const error = await (async () => {
-    for await (const _row of csvRows(endless, columns)) if (sent > 80 * 1024 * 1024) break;
-  })().then(
-    () => null,
-    (cause: unknown) => cause,
-  );
-  expect((error as HttpProblem).status).toBe(413);
-});
+test(
+  'more than 64 MiB is refused while it arrives',
+  async () => {
+    const block = Buffer.from(`${'a'.repeat(8_000)},1\n`.repeat(128));
+    let sent = 0;
+    const endless = Readable.from(
+      (async function* () {
+        yield Buffer.from('code,pin\n');
+        for (;;) {
+          sent += block.length;
+          yield block;
+        }
+      })(),
+    );
+    const error = await (async () => {
+      for await (const _row of csvRows(endless, columns)) if (sent > 80 * 1024 * 1024) break;
+    })().then(
+      () => null,
+      (cause: unknown) => cause,
+    );
+    expect((error as HttpProblem).status).toBe(413);
+  },
+  patienceMs,
+);
 
 async function gather<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];

@@ -257,6 +257,20 @@ describe('limits', () => {
     expect((await fixture.app.inject('/readyz')).statusCode).toBe(200);
   });
 
+  it('of the event streams of an address: a problem with Retry-After, and the stream that was open goes on', async () => {
+    await open({ config: { limits: { addressStreams: 1 } } });
+    await fixture.campaign('gift');
+    const base = await listen();
+    const stream = events(await fetch(`${base}/v1/campaigns/gift/live`));
+    expect((await stream.next()).value!.data).toMatchObject({ entries: 0 });
+    const refused = await fetch(`${base}/v1/campaigns/gift/live`);
+    expect(refused.status).toBe(503);
+    expect(await refused.json()).toMatchObject({ type: '/docs/errors#too-many-streams' });
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    await fixture.enter('gift', 'm1');
+    expect((await stream.next()).value!.data).toMatchObject({ entries: 1 });
+  });
+
   it("an address is the proxy's word only when the proxy is trusted", async () => {
     await open({ config: { limits: { addressPerSecond: 1, addressBurst: 1 } } });
     await fixture.campaign('gift');

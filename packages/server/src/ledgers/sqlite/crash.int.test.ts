@@ -5,6 +5,7 @@ import {
   copyFileSync,
   existsSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -49,6 +50,15 @@ const open = (
   },
 ): Promise<SqliteLedger> =>
   openSqliteLedger({ dataDir, master, signingKeys, log: silentLog, fatal, allowVolatile: true });
+/** The file with the first page of a table overwritten. */
+function damagedAt(table: string, path: string): Buffer {
+  const db = new DatabaseSync(path, { readOnly: true });
+  const page = db.prepare('SELECT rootpage FROM sqlite_schema WHERE name = ?').get(table)![
+    'rootpage'
+  ] as number;
+  db.close();
+  return readFileSync(path).fill(0x41, (page - 1) * 4096, page * 4096);
+}
 const verify = () =>
   verifyLedgerFile(join(dataDir, 'ledger.sqlite'), { vault: new Vault(master), signingKeys });
 
@@ -318,6 +328,32 @@ describe('rollback fence', () => {
     const restoring = () => restoreLedgerFile(backup, dataDir, { master: foreign, signingKeys });
     expect(restoring).toThrow(expect.objectContaining(refusal));
     await (await open()).close();
+  });
+
+  it('a damaged backup replaces nothing', async () => {
+    const ledger = await open();
+    await publish(ledger, 'c', { capacity: 100 });
+    await ledger.admission.admit('c', members(5));
+    const backup = join(dataDir, 'backup.sqlite');
+    await ledger.backup(backup);
+    await ledger.close();
+    const whole = readFileSync(backup);
+    // A reader's traces aside.
+    const files = () =>
+      readdirSync(dataDir)
+        .filter((name) => !/-(wal|shm)$/.test(name))
+        .toSorted();
+    const before = files();
+    // The entries alone: that the file is a ledger of this installation can still be read.
+    writeFileSync(backup, damagedAt('entries', backup));
+    const restoring = () => restoreLedgerFile(backup, dataDir, { master, signingKeys });
+    expect(restoring).toThrow(expect.objectContaining({ code: 'LEDGER_DAMAGED' }));
+    expect(files()).toEqual(before);
+    const again = await open();
+    expect((await again.campaigns.get('c'))!.lane).toMatchObject({ epoch: 1, seq: 5 });
+    await again.close();
+    writeFileSync(backup, whole);
+    expect(restoring()).toEqual(['c']);
   });
 
   it('a restore raises the epoch, keeps the old ledger, and goes on', async () => {

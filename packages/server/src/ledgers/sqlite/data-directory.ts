@@ -1,17 +1,9 @@
 /** Whether a directory can carry promises: writable, syncing, on a local disk. Network file systems lie about locks or syncs; memory forgets. */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, realpathSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from '@doorbuster/messaging';
 import { OperationalError } from '../../errors.ts';
+import { makeDirectory } from '../../make-directory.ts';
 
 const network: ReadonlySet<string> = new Set([
   'nfs',
@@ -52,7 +44,7 @@ export function prepareDirectory(
 function tryWriting(dataDir: string): void {
   const probe = join(dataDir, '.probe');
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(dataDir);
     const fd = openSync(probe, 'w', 0o600);
     writeSync(fd, 'x');
     fsyncSync(fd);

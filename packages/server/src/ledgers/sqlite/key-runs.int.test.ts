@@ -166,6 +166,45 @@ describe('runs of keys', () => {
     expect(sealed(ledger.db)).toBeGreaterThan(30);
   });
 
+  it.each([
+    ['begins', () => 0],
+    ['is under way', (steps: number) => steps >> 1],
+    ['ends', (steps: number) => steps - 1],
+  ])(
+    'go on without another entry after a rollback of the transaction in which a run %s',
+    async (_, moment) => {
+      const folder = mkdtempSync(join(tmpdir(), 'runs-'));
+      const path = join(folder, 'ledger.sqlite');
+      const ledger = open(new DatabaseSync(path));
+      // Without a WAL, a reader in the midst of reading keeps a commit from ending: SQLITE_BUSY, with the slice of the run already taken.
+      const reader = new DatabaseSync(path);
+      try {
+        const undisturbed = open();
+        for (const each of [ledger, undisturbed]) {
+          await publish(each, 'c', { capacity: 500 });
+          await admitted(each, ...members(12));
+          await each.campaigns.command('c', { type: 'close' }, operator);
+          expect(sealed(each.db)).toBe(0);
+        }
+        let steps = 0;
+        for (; sealed(undisturbed.db) !== 12; steps++) await undisturbed.campaigns.tick();
+        for (let i = 0; i < moment(steps); i++) await ledger.campaigns.tick();
+        reader.exec('BEGIN; SELECT count(*) FROM lanes');
+        await expect(ledger.campaigns.tick()).rejects.toMatchObject({ code: 'LEDGER_BUSY' });
+        reader.exec('COMMIT');
+        expect(sealed(ledger.db)).toBe(0);
+        for (let i = 0; i < 2 * steps; i++) await ledger.campaigns.tick();
+        expect(sealed(ledger.db)).toBe(12);
+        expect(check(ledger.db)).toEqual([]);
+      } finally {
+        reader.close();
+        await ledger.close();
+        opened.splice(opened.indexOf(ledger), 1);
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
+
   it('take in all that is left when the lane has closed', async () => {
     const ledger = open();
     await publish(ledger, 'c', { capacity: 500 });

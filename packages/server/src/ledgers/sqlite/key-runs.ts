@@ -205,9 +205,13 @@ export class KeyRuns {
     this.#run = null;
   }
 
-  /** After a rollback: what was gathered and sealed in memory did not happen. */
+  /** After a rollback: what was gathered and sealed in memory did not happen, nor the end of a run. A run that is stored goes on. */
   forget(): void {
     if (this.#run !== null) this.#due.add(this.#run.campaign);
+    const unended = this.#sql.all<{ campaign: number }>(
+      'SELECT campaign FROM key_runs WHERE lane = 0 AND run_seq > sealed_seq AND fault IS NULL',
+    );
+    for (const { campaign } of unended) this.#due.add(campaign);
     this.#sealed.clear();
     this.#run = null;
   }

@@ -89,6 +89,7 @@ function campaignsOf(backend: Backend): CampaignLedger {
 function admissionOf(backend: Backend): AdmissionLedger {
   return {
     admit: (campaignId, commands) => admit(backend, campaignId, commands),
+    isHalted: (campaignId) => backend.halted.some((halt) => halt.campaignId === campaignId),
     entryOf: (...args) => entryOf(backend, ...args),
     receiptOf: (...args) => backend.read('receiptOf', ...args),
     memberKeys: (campaignId) => memberKeys(backend, campaignId),

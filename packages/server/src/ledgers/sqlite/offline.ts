@@ -1,6 +1,7 @@
 /** What the command line does with a data directory while no server needs it: verify, back up, restore. */
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
 import { type Clock, silentLog, systemClock } from '@doorbuster/messaging';
 import { publicKeySet, verifierOf } from '../../audit/keys.ts';
 import { Signer } from '../../audit/signer.ts';
@@ -10,7 +11,7 @@ import { type Randomness, systemRandomness } from '../../randomness.ts';
 import type { SigningKey } from '../../secrets.ts';
 import { Vault } from '../../vault.ts';
 import { prepareDirectory } from './data-directory.ts';
-import { explain, openForReading, openLedgerFile, syncDirectory } from './ledger-file.ts';
+import { explain, lookOver, openForReading, openLedgerFile, syncDirectory } from './ledger-file.ts';
 import { lockDirectory } from './locks.ts';
 import { ledgerFile, witnessFile } from './open.ts';
 import { requireOwnSecrets } from './own-secrets.ts';
@@ -78,19 +79,30 @@ export interface RestoreParts {
 }
 
 /**
- * Puts a backup into the data directory. The ledger that was there is kept beside it. Every lane enters an epoch above all that were seen, with a RESTORED
- * record: what was acknowledged after the backup may be missing, and the receipts of the older epoch say so. Returns the ids of those lanes.
+ * Puts a backup into the data directory, once a copy of it lies there whole. The ledger that was there is kept beside it. Every lane enters an epoch above
+ * all that were seen, with a RESTORED record: what was acknowledged after the backup may be missing, and the receipts of the older epoch say so. Returns the
+ * ids of those lanes.
+ * Throws LEDGER_DAMAGED, LEDGER_NEWER, LEDGER_UNSAFE, SECRETS_MISSING, with nothing replaced.
  */
 export function restoreLedgerFile(from: string, dataDir: string, keys: RestoreParts): readonly string[] {
-  requireReadable(from, new Vault(keys.master));
+  checkFile(from, (db) => requireOwnSecrets(new Sql(db), new Vault(keys.master)));
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   prepareDirectory(dataDir, { allowVolatile: true, log: silentLog });
   const lock = lockDirectory(dataDir);
   try {
     const path = join(dataDir, ledgerFile);
     const seen = epochsSeen(dataDir, path);
-    setAside(path);
-    copyFileSync(from, path);
+    const copy = `${path}.restoring`;
+    try {
+      copyFileSync(from, copy);
+      // Read whole, however large: what is damaged must not take the place of a ledger.
+      checkFile(copy, lookOver);
+      setAside(path);
+      renameSync(copy, path);
+    } finally {
+      // Where it was in WAL mode, looking over it leaves these.
+      for (const suffix of ['', '-wal', '-shm']) rmSync(copy + suffix, { force: true });
+    }
     syncDirectory(path);
     return raiseEpochs(path, join(dataDir, witnessFile), seen, keys);
   } finally {
@@ -98,11 +110,13 @@ export function restoreLedgerFile(from: string, dataDir: string, keys: RestorePa
   }
 }
 
-/** Before anything is set aside. Throws LEDGER_DAMAGED, LEDGER_NEWER, SECRETS_MISSING. */
-function requireReadable(path: string, vault: Vault): void {
+/** Throws LEDGER_DAMAGED, LEDGER_NEWER and what `check` throws. */
+function checkFile(path: string, check: (db: DatabaseSync) => void): void {
   const db = openForReading(path);
   try {
-    requireOwnSecrets(new Sql(db), vault);
+    check(db);
+  } catch (error) {
+    throw explain(error);
   } finally {
     db.close();
   }

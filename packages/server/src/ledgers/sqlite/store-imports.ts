@@ -238,7 +238,7 @@ export class ImportStore {
     return refused;
   }
 
-  /** Throws a plain Error when a replacing import overtook this one; the caller begins again. */
+  /** `replaced`: a replacing import overtook this one, and the caller begins again. `published`: the codes of a published campaign are not replaced. */
   commit(
     tx: Transaction,
     importId: string,

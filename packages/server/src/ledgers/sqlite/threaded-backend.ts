@@ -86,7 +86,14 @@ export class ThreadedBackend implements Backend {
     const writer = startThread('writer', options);
     const ready = await firstMessage<Extract<FromWriter, { ready: true }>>(writer);
     const reader = startThread('reader', options);
-    await firstMessage(reader);
+    try {
+      await firstMessage(reader);
+    } catch (error) {
+      // The writer serves nobody, and its file must be closed before the directory's lock is given back.
+      await Promise.all([writer, reader].map(({ worker }) => worker.terminate()));
+      for (const { port } of [writer, reader]) port.close();
+      throw error;
+    }
     return new ThreadedBackend(options, writer, reader, ready.halted);
   }
 

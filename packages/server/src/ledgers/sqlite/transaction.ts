@@ -12,7 +12,6 @@ export class AfterCommit<T> {
     this.build = build;
   }
 }
-export type Answer<T> = T | AfterCommit<T>;
 
 /** A delivery that became due in this transaction. */
 export interface Rung {
