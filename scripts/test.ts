@@ -47,7 +47,8 @@ function countModules(
   return { ...count, notRun, flaky };
 }
 
-function suitesFailed(module: TestModule): boolean {
+/** Whether a hook of one of its suites failed, which leaves the tests of that suite skipped. */
+export function suitesFailed(module: TestModule): boolean {
   for (const suite of module.children.allSuites()) if (suite.errors().length > 0) return true;
   return false;
 }

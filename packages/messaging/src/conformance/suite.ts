@@ -3,7 +3,7 @@
  * returns cases to run or to register. What an engine cannot do is a case too, with the reason written out.
  *
  *   const cases = testEngine('my engine', capabilities, createFixture);
- *   for (const one of cases) it(one.name, one.notApplicable ? () => {} : one.run);
+ *   registerCases(it, cases);
  */
 import type { Capabilities } from '../engine.ts';
 import { capabilityCases } from './capability-cases.ts';
@@ -13,6 +13,7 @@ import type { EngineFixture } from './fixture.ts';
 import { killCases } from './kill-cases.ts';
 
 export type { EngineFixture } from './fixture.ts';
+export { type CaseMeta, registerCases } from './register.ts';
 
 /** A case as it is written; `unless` gives the reason why it does not apply to an engine. */
 export interface ConformanceCase {

@@ -1,6 +1,6 @@
 /** The embedded engine against the suite that every engine has to pass. */
 import { describe, expect, it } from 'vitest';
-import { capabilitiesOf, testEngine } from '../../conformance/suite.ts';
+import { capabilitiesOf, registerCases, testEngine } from '../../conformance/suite.ts';
 import { createFileFixture, createInProcessFixture } from './conformance-fixture.ts';
 
 const file = await capabilitiesOf(createFileFixture);
@@ -14,9 +14,7 @@ const inProcessCases = testEngine(
 );
 
 describe('on a file', () => {
-  it.each(fileCases)('$name', async ({ run }) => {
-    await expect(run()).resolves.toBeUndefined();
-  });
+  registerCases(it, fileCases);
 
   it('has nothing that does not apply', () => {
     expect(fileCases.filter(({ notApplicable }) => notApplicable)).toEqual([]);
@@ -24,9 +22,7 @@ describe('on a file', () => {
 });
 
 describe('in this thread, in memory', () => {
-  it.each(inProcessCases.filter(({ notApplicable }) => !notApplicable))('$name', async ({ run }) => {
-    await expect(run()).resolves.toBeUndefined();
-  });
+  registerCases(it, inProcessCases);
 
   it('leaves out the cases with SIGKILL, and only those, with the reason', () => {
     const left = inProcessCases.filter(({ notApplicable }) => notApplicable);
