@@ -22,7 +22,7 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
-import { openClient, type RedisClient } from './client.ts';
+import { type ClientOptions, openClient, type RedisClient } from './client.ts';
 import { RedisConsumer } from './consumer.ts';
 import { RedisDeadLetters } from './dead-letter-store.ts';
 import { connectionName, consumersOf, dropChannel, OURS, Presence, sweepSubscription } from './presence.ts';
@@ -63,10 +63,18 @@ type Settings = Required<RedisEngineOptions>;
 
 /** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
 export function createRedisEngine(options: RedisEngineOptions): Engine {
+  return redisEngineOn(openClient, options);
+}
+
+/** How a connection is made: `onReady` is called after each reconnect. */
+export type OpenClient = (options: ClientOptions, onReady: () => void) => Promise<RedisClient>;
+
+/** The engine on connections of the caller's making: for tests that lose answers or plant defects on the way. */
+export function redisEngineOn(open: OpenClient, options: RedisEngineOptions): Engine {
   const settings: Settings = { ...DEFAULTS, ...options };
   if (!PREFIX.test(settings.prefix))
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `prefix "${settings.prefix}" does not fit ${PREFIX}`);
-  return { name: 'redis', connect: (context) => RedisConnection.open(settings, context) };
+  return { name: 'redis', connect: (context) => RedisConnection.open(open, settings, context) };
 }
 
 class RedisConnection implements EngineConnection {
@@ -86,12 +94,16 @@ class RedisConnection implements EngineConnection {
   #nextConsumer = 1;
   #closing: Promise<void> | undefined;
 
-  static async open(settings: Settings, { clock }: EngineContext): Promise<RedisConnection> {
+  static async open(
+    open: OpenClient,
+    settings: Settings,
+    { clock }: EngineContext,
+  ): Promise<RedisConnection> {
     const instance = createIds(clock).next();
     const { url, connectTimeoutMs } = settings;
     const name = connectionName(instance);
     let reconnected = (): void => {};
-    const client = await openClient({ url, name, connectTimeoutMs }, () => reconnected());
+    const client = await open({ url, name, connectTimeoutMs }, () => reconnected());
     let bell: RedisClient | undefined;
     try {
       const probed = await probe(client);

@@ -46,6 +46,9 @@ const scripts = new Map<string, Script>([
   ...Object.entries(withMemory).map(([name, text]) => [name, scriptOf(text, '')] as const),
 ]);
 
+/** The texts as the server gets them. */
+export const scriptTexts = (): readonly string[] => [...scripts.values()].map(({ text }) => text);
+
 export class ScriptRunner {
   readonly prefix: string;
   readonly #client: RedisClient;
@@ -69,6 +72,6 @@ export class ScriptRunner {
 
   /** So that the first calls need not carry the texts, and keep their order. */
   async load(): Promise<void> {
-    await Promise.all([...scripts.values()].map(({ text }) => this.#client.send(['SCRIPT', 'LOAD', text])));
+    await Promise.all(scriptTexts().map((text) => this.#client.send(['SCRIPT', 'LOAD', text])));
   }
 }
