@@ -39,7 +39,8 @@ export interface ConsumerParts {
 }
 
 type ClaimReply = readonly [
-  given: readonly (readonly [token: string, body: string, state: string | null, abandoned: number])[],
+  /** Token, event, state or null, abandoned: four of each. */
+  given: readonly (string | number | null)[],
   ended: readonly (readonly [consumer: string, token: string])[],
   untilNext: number,
   drained: number,
@@ -193,16 +194,17 @@ export class RedisConsumer implements Consumer {
 
   async #take([given, ended, untilNext, drained, , bells]: ClaimReply, leaseEnd: number): Promise<void> {
     for (const [consumer, token] of ended) this.#parts.leaseEnded(consumer, token);
-    if (this.#paused) return this.#giveBackAll(given.map(([token]) => token));
-    for (const [token] of given) this.#held.set(token, leaseEnd);
+    if (this.#paused) return this.#giveBackAll(deliveriesOf(given).map(({ token }) => token));
+    const deliveries = deliveriesOf(given);
+    for (const { token } of deliveries) this.#held.set(token as string, leaseEnd);
     this.#drained = drained === 1;
     this.#planLook(untilNext);
-    if (given.length > 0) this.#receive(given.map(deliveryOf));
+    if (deliveries.length > 0) this.#receive(deliveries);
     if (this.#drained) void this.#listen(bells);
     else if (this.#room() > 0) this.#again = true;
   }
 
-  async #giveBackAll(tokens: readonly string[]): Promise<void> {
+  async #giveBackAll(tokens: readonly DeliveryToken[]): Promise<void> {
     if (tokens.length === 0) return;
     await this.#parts.scripts.run('settle', [
       ...this.#subject,
@@ -288,7 +290,21 @@ function argumentsOf(settlement: Settlement, now: number): readonly (string | nu
   }
 }
 
-function deliveryOf([token, body, state, abandoned]: ClaimReply[0][number]): Delivery {
+function deliveriesOf(given: ClaimReply[0]): Delivery[] {
+  const deliveries: Delivery[] = [];
+  for (let index = 0; index + 3 < given.length; index += 4)
+    deliveries.push(
+      deliveryOf(
+        given[index] as string,
+        given[index + 1] as string,
+        given[index + 2] as string | null,
+        given[index + 3] as number,
+      ),
+    );
+  return deliveries;
+}
+
+function deliveryOf(token: string, body: string, state: string | null, abandoned: number): Delivery {
   const common = { token, raw: body, state: state ?? undefined, abandoned };
   try {
     return { ...common, message: decodeCloudEvent(body) };

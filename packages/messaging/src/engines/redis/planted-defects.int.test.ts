@@ -47,9 +47,9 @@ const defects: readonly Defect[] = [
     seenBy: 'the heartbeat keeps the idle clock',
   },
   {
-    name: 'a late settlement settles: the entry is the token',
-    from: `int(NOW) .. '-' .. int(tokens)`,
-    to: 'r.o',
+    name: 'a late settlement settles: nobody looks at the lease',
+    from: 'ends[n - from + 1] and not landed',
+    to: 'not landed',
     seenBy: 'a lost lease is handed out again',
   },
   {
@@ -60,8 +60,8 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'two of a key are out at once',
-    from: `if k then redis.call('HSET', s.busy, k, token) end`,
-    to: '',
+    from: 'local before = seen[key]',
+    to: 'if true then return false end local before = seen[key]',
     seenBy: 'order per key holds across processes',
   },
   {
@@ -72,8 +72,8 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'what was trimmed in flight is passed over',
-    from: 'leaveStream(s, f)\n  insertDead',
-    to: 'leaveStream(s, f)\n  if true then return nil end\n  insertDead',
+    from: 'insertDead(s, lost, false, {',
+    to: 'if true then return nil end insertDead(s, lost, false, {',
     seenBy: 'what somebody trims by length',
   },
   {

@@ -397,7 +397,7 @@ export const redisCases: readonly RedisCase[] = [
         ...client,
         async send(args) {
           const reply = await client.send(args);
-          const given = Array.isArray(reply) && Array.isArray(reply[0]) && Array.isArray(reply[0][0]);
+          const given = Array.isArray(reply) && reply.length === 6 && (reply[0] as unknown[]).length > 0;
           if (!/^EVAL/.test(args[0] ?? '') || args[6] !== 'one' || !given || lost > 0) return reply;
           lost += (reply[0] as unknown[]).length;
           throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the answer was lost');

@@ -4,7 +4,7 @@
  *
  * KEYS: prefix. ARGV: channel, encoded subscription, group, consumer, room, lease in ms.
  * Returns false when the subscription does not exist, else
- *   { [token, event, state or nil, abandoned]..., [consumer, token]... whose lease ended, ms until the next event or -1, drained 0|1,
+ *   { token, event, state or nil, abandoned, of each in one list, [consumer, token]... whose lease ended, ms until the next event or -1, drained 0|1,
  *     broken 0|1 (a stream or group is missing: declare again), [stream, id]... to wait on for news when drained }.
  */
 export const claim = `
@@ -12,8 +12,9 @@ local s = openSub(ARGV[1], ARGV[2], ARGV[3])
 if not s then return false end
 local consumer, room, leaseMs = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local SCAN = 1000
-local given, ended, bells, fly, lease = {}, {}, {}, {}, {}
+local given, ended, bells, lease, busy, seen = {}, {}, {}, {}, {}, {}
 local drained, broken, scanned, expired = true, 0, 0, 0
+local stamp, leaseEnd = int(NOW) .. '-', int(NOW + leaseMs)
 local tokens = redis.call('HINCRBY', s.meta, 'tokens', room + 1) - room
 redis.call('ZADD', s.consumers, int(NOW + 15000), consumer)
 
@@ -34,25 +35,26 @@ end
 
 local function endLeases()
   for _, token in ipairs(redis.call('ZRANGEBYSCORE', s.lease, '-inf', int(NOW), 'LIMIT', 0, 200)) do
-    local f = flightOf(s, token)
-    if f then
-      land(s, token, f)
-      giveBack(s, f, 1)
-      ended[#ended + 1] = { f.c, token }
-    else redis.call('ZREM', s.lease, token) end
+    local f = flightOf(token)
+    land(s, token, f)
+    giveBack(s, f, 1)
+    ended[#ended + 1] = { f.c, token }
   end
 end
 
-local function lend(r, entry)
+local function lend(r, place)
   tokens = tokens + 1
-  local token = int(NOW) .. '-' .. int(tokens)
   local k = s.ordered and r.k or nil
-  fly[#fly + 1] = token
-  fly[#fly + 1] = cmsgpack.pack({ c = consumer, l = r.l, o = r.o, id = entry, k = k })
-  lease[#lease + 1] = int(NOW + leaseMs)
+  local token = tokenOf(r.l, place, consumer, stamp .. tokens, k)
+  lease[#lease + 1] = leaseEnd
   lease[#lease + 1] = token
-  if k then redis.call('HSET', s.busy, k, token) end
-  given[#given + 1] = { token, r.b, r.st or false, r.ab }
+  if k then
+    busy[#busy + 1] = k
+    busy[#busy + 1] = token
+    seen[k] = true
+  end
+  local n = #given
+  given[n + 1], given[n + 2], given[n + 3], given[n + 4] = token, r.b, r.st or false, r.ab
   room = room - 1
 end
 local function expire(key)
@@ -71,8 +73,8 @@ local function claimDue(level)
       if r and r.x and r.x <= NOW then
         drop(s, origin, r.k, level)
         expire(r.k)
-      elseif r and s.ordered and r.k and redis.call('HEXISTS', s.busy, r.k) == 1 then defer(s, r, nil, true)
-      elseif r then lend(r, nil) end
+      elseif r and s.ordered and r.k and (seen[r.k] or redis.call('HEXISTS', s.busy, r.k) == 1) then defer(s, r, nil, true)
+      elseif r then lend(r, 'd' .. origin) end
     end
   end
 end
@@ -81,8 +83,11 @@ local function holdBack(r)
   if s.onFailure == 'sequencedDlq' and redis.call('EXISTS', s.park .. r.k) == 1 then parkFollower(s, r)
   else defer(s, r, nil, true) end
 end
+-- Once met, a key is held for the rest of this step: what was met is out now, or waits.
 local function held(key)
-  return redis.call('HEXISTS', s.busy, key) == 1 or redis.call('EXISTS', s.lane .. key, s.park .. key) > 0
+  local before = seen[key]
+  seen[key] = true
+  return before or redis.call('HEXISTS', s.busy, key) == 1 or redis.call('EXISTS', s.lane .. key, s.park .. key) > 0
 end
 local function claimStream(level)
   local stream, gone = streamOf(s.channel, level), {}
@@ -100,8 +105,8 @@ local function claimStream(level)
         expire(nil)
       elseif s.ordered and r.k and held(r.k) then
         gone[#gone + 1] = entry[1]
-        holdBack(r)
-      else lend(r, entry[1]) end
+        holdBack(placed(r, entry[1]))
+      else lend(r, 's' .. entry[1]) end
     end
     if #entries < wanted then break end
   end
@@ -114,11 +119,8 @@ for level = s.levels - 1, 0, -1 do
   claimDue(level)
   claimStream(level)
 end
-for i = 1, #fly, CHUNK do
-  local last = math.min(i + CHUNK - 1, #fly)
-  redis.call('HSET', s.fly, unpack(fly, i, last))
-  redis.call('ZADD', s.lease, unpack(lease, i, last))
-end
+for i = 1, #lease, CHUNK do redis.call('ZADD', s.lease, unpack(lease, i, math.min(i + CHUNK - 1, #lease))) end
+for i = 1, #busy, CHUNK do redis.call('HSET', s.busy, unpack(busy, i, math.min(i + CHUNK - 1, #busy))) end
 if expired > 0 then redis.call('HINCRBY', s.meta, 'expired', expired) end
 if room <= 0 or scanned >= SCAN then drained = false end
 if drained then

@@ -8,7 +8,7 @@ export const extend = `
 local s = openSub(ARGV[1], ARGV[2], ARGV[3])
 local results = {}
 for i = 5, #ARGV do
-  local f = s and flightOf(s, ARGV[i])
+  local f = s and redis.call('ZSCORE', s.lease, ARGV[i]) and flightOf(ARGV[i])
   if f then
     redis.call('ZADD', s.lease, int(NOW + tonumber(ARGV[4])), ARGV[i])
     if f.id then redis.call('XCLAIM', streamOf(s.channel, f.l), s.group, f.c, 0, f.id, 'IDLE', 0, 'JUSTID') end

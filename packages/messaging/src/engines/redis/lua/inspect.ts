@@ -38,7 +38,7 @@ for i = 2, #ARGV, 2 do
     end
     local first = redis.call('ZRANGE', s.age, 0, 0, 'WITHSCORES')
     seen(first[2] and tonumber(first[2]))
-    local flying = redis.call('HLEN', s.fly)
+    local flying = redis.call('ZCARD', s.lease)
     local waiting = redis.call('HLEN', s.def) - due - math.max(0, flying - pending)
     local groups, flat = {}, redis.call('HGETALL', s.groups)
     for n = 1, #flat, 2 do groups[#groups + 1] = { flat[n], tonumber(flat[n + 1]) } end

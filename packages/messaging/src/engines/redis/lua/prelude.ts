@@ -10,14 +10,14 @@
  *   P:alive                       zset: instance -> its last beat
  *   P:dead, P:letters             zset id -> number, hash id -> JSON of the dead letter; all channels together, in the order of parking
  *   B = P:sub:<channel>:<name>    of one subscription:
- *     B:fly    token -> flight { c consumer, l level, o origin, id entry (absent: deferred), k key (ordered only) }
- *     B:lease  zset token -> end of its lease
+ *     B:lease  zset token -> end of its lease: what is in flight. A token says all about a flight (see flightOf), so that an
+ *              acknowledgement reads and writes nothing else, and is unique, so that it is the fence
  *     B:def    origin -> deferred record { o, l, b body, k key, x expiry, at stored, st state, ab abandoned, lane }
  *     B:age    zset origin -> time of storing;  B:due:<level>  zset origin -> due time
  *     B:busy   key -> token that is out;  B:lane:<key>  zset of origins that keep their order;  B:park:<key>  dead letters that hold it
  *     B:groups, B:meta, B:consumers  counts of dead letters, counters, who is there
  *
- * A message, seen by one subscription: in the stream -> pending in the group and in B:fly -> acknowledged, or copied to B:def and
+ * A message, seen by one subscription: in the stream -> pending in the group and in B:lease -> acknowledged, or copied to B:def and
  * acknowledged there, so that the stream can be trimmed up to its slowest group. An origin is the padded entry id, hence its order.
  *
  * The clock is the server's (TIME): one for all processes. Callers give waits as lengths, never as points in time of their own clock.
@@ -48,7 +48,7 @@ local function openSub(channel, encoded, group)
   return {
     channel = channel, encoded = encoded, group = group, base = base,
     ordered = spec[1] == 'key', onFailure = spec[2], levels = tonumber(spec[3]),
-    fly = base .. ':fly', lease = base .. ':lease', def = base .. ':def', age = base .. ':age', due = base .. ':due:',
+    lease = base .. ':lease', def = base .. ':def', age = base .. ':age', due = base .. ':due:',
     busy = base .. ':busy', lane = base .. ':lane:', park = base .. ':park:', groups = base .. ':groups',
     meta = base .. ':meta', consumers = base .. ':consumers', woke = false,
   }
@@ -79,12 +79,20 @@ local function readForeign(r)
   if type(event.expirytime) == 'string' then r.x = msOfIso(event.expirytime) end
 end
 local function readEntry(id, level, fields)
+  if #fields == 6 and fields[1] == 'event' and fields[3] == 'key' and fields[5] == 'exp' then
+    return { l = level, b = fields[2], k = fields[4] ~= '' and fields[4] or nil, x = tonumber(fields[6]), ab = 0 }
+  end
   local e = {}
   for i = 1, #fields, 2 do e[fields[i]] = fields[i + 1] end
-  local r = { o = originOf(id, level), l = level, b = e.event, k = e.key, x = tonumber(e.exp or ''), at = msOf(id), ab = 0 }
+  local r = { l = level, b = e.event, k = e.key, x = tonumber(e.exp or ''), ab = 0 }
   if r.b == nil then r.b = cjson.encode(e) r.k = nil
   elseif e.key == nil then readForeign(r) end
   if r.k == '' then r.k = nil end
+  return r
+end
+-- What a record needs outside of its stream.
+local function placed(r, id)
+  r.o, r.at = originOf(id, r.l), msOf(id)
   return r
 end
 local function messageIdOf(body)
@@ -120,9 +128,9 @@ end
 -- The key is free: the oldest one waiting for it falls due. One that waits for a time of its own is not brought forward.
 local function advance(s, key)
   if not key or not s.ordered then return end
-  if redis.call('EXISTS', s.park .. key) == 1 or redis.call('HEXISTS', s.busy, key) == 1 then return end
   local head = redis.call('ZRANGE', s.lane .. key, 0, 0)[1]
-  local r = head and readDef(s, head)
+  if not head or redis.call('EXISTS', s.park .. key) == 1 or redis.call('HEXISTS', s.busy, key) == 1 then return end
+  local r = readDef(s, head)
   if r and redis.call('ZADD', s.due .. int(r.l), 'NX', int(NOW), r.o) == 1 then s.woke = true end
 end
 
@@ -144,9 +152,19 @@ local function parkFollower(s, r)
   })
 end
 
+-- A token is level | s entry or d origin | consumer | number | key, the last only where order is kept.
+local function tokenOf(level, place, consumer, number, key)
+  return level .. '|' .. place .. '|' .. consumer .. '|' .. number .. '|' .. (key or '')
+end
+local function flightOf(token)
+  local level, kind, place, consumer, key = string.match(token, '^(%d+)|([sd])([^|]*)|([^|]*)|[^|]*|(.*)$')
+  if not level then return nil end
+  local f = { l = tonumber(level), c = consumer, k = key ~= '' and key or nil }
+  if kind == 's' then f.id = place else f.o = place end
+  return f
+end
 -- Ends a flight: the token means nothing from here on.
 local function land(s, token, f)
-  redis.call('HDEL', s.fly, token)
   redis.call('ZREM', s.lease, token)
   if f.k then redis.call('HDEL', s.busy, f.k) end
 end
@@ -157,10 +175,11 @@ end
 local function recordOf(s, f)
   if not f.id then return readDef(s, f.o) end
   local found = redis.call('XRANGE', streamOf(s.channel, f.l), f.id, f.id)
-  if found[1] then return readEntry(f.id, f.l, found[1][2]) end
+  if found[1] then return placed(readEntry(f.id, f.l, found[1][2]), f.id) end
   leaveStream(s, f)
-  insertDead(s, { o = f.o, l = f.l, b = '', k = f.k, at = msOf(f.id) }, false, {
-    id = s.channel .. '/' .. s.encoded .. '/' .. f.o, at = NOW, history = '[]', group = 'trimmed while it was in flight',
+  local lost = placed({ l = f.l, b = '', k = f.k }, f.id)
+  insertDead(s, lost, false, {
+    id = s.channel .. '/' .. s.encoded .. '/' .. lost.o, at = NOW, history = '[]', group = 'trimmed while it was in flight',
     reason = 'entry ' .. f.id .. ' was deleted from its stream (XTRIM, XDEL or MAXLEN) before it was settled; its body is lost',
   })
   advance(s, f.k)
@@ -173,10 +192,6 @@ local function giveBack(s, f, abandoned)
   r.ab = r.ab + abandoned
   -- Keeps its lane under every policy: nothing failed yet.
   defer(s, r, 0, s.ordered and r.k ~= nil)
-end
-local function flightOf(s, token)
-  local packed = redis.call('HGET', s.fly, token)
-  return packed and cmsgpack.unpack(packed) or nil
 end
 local function ring(channel) redis.call('PUBLISH', P .. ':bell', channel) end
 

@@ -28,11 +28,10 @@ if ARGV[7] ~= '' and redis.call('ZSCORE', P .. ':alive', ARGV[7]) ~= ARGV[8] the
 local function theirs(name) return string.sub(name, 1, #start) == start end
 local kept, taken = {}, 0
 for i = 9, #ARGV do kept[ARGV[i]] = true end
-local flat = redis.call('HGETALL', s.fly)
-for i = 1, #flat, 2 do
-  local f = cmsgpack.unpack(flat[i + 1])
-  if theirs(f.c) and not kept[flat[i]] then
-    land(s, flat[i], f)
+for _, token in ipairs(redis.call('ZRANGE', s.lease, 0, -1)) do
+  local f = flightOf(token)
+  if theirs(f.c) and not kept[token] then
+    land(s, token, f)
     giveBack(s, f, abandoned)
     taken = taken + 1
   end

@@ -54,24 +54,43 @@ local function deadLetter(f, letter)
   end
 end
 
+-- First all flights end, in few commands; then each gets what it was settled with. A token twice in one call is lost the second time.
+local tokens, at = {}, {}
 while i <= #ARGV do
-  local kind, token = ARGV[i], ARGV[i + 1]
-  local f = s and flightOf(s, token)
-  if f then
-    land(s, token, f)
-    if kind == 'a' then ack(f)
-    elseif kind == 'l' then giveBack(s, f, 0) released = true
-    elseif kind == 'r' then retry(f, tonumber(ARGV[i + 2]), ARGV[i + 3])
-    else
-      deadLetter(f, {
-        id = ARGV[i + 2], reason = ARGV[i + 3], group = ARGV[i + 4], at = tonumber(ARGV[i + 5]), history = ARGV[i + 6], state = ARGV[i + 7],
-      })
-    end
-  end
-  results[#results + 1] = f and 1 or 0
-  i = i + 2 + extra[kind]
+  tokens[#tokens + 1] = ARGV[i + 1]
+  at[#at + 1] = i
+  i = i + 2 + extra[ARGV[i]]
 end
-if not s then return { results, 0, -1 } end
+if not s then
+  for n = 1, #tokens do results[n] = 0 end
+  return { results, 0, -1 }
+end
+local flights, free = {}, {}
+for from = 1, #tokens, CHUNK do
+  local last = math.min(from + CHUNK - 1, #tokens)
+  local ends = redis.call('ZMSCORE', s.lease, unpack(tokens, from, last))
+  for n = from, last do
+    local f = ends[n - from + 1] and not landed[tokens[n]] and flightOf(tokens[n])
+    flights[n] = f
+    landed[tokens[n]] = true
+    if f and f.k then free[#free + 1] = f.k end
+  end
+  redis.call('ZREM', s.lease, unpack(tokens, from, last))
+end
+for from = 1, #free, CHUNK do redis.call('HDEL', s.busy, unpack(free, from, math.min(from + CHUNK - 1, #free))) end
+for n, where in ipairs(at) do
+  local f, kind = flights[n], ARGV[where]
+  if f and kind == 'a' then ack(f)
+  elseif f and kind == 'l' then giveBack(s, f, 0) released = true
+  elseif f and kind == 'r' then retry(f, tonumber(ARGV[where + 2]), ARGV[where + 3])
+  elseif f then
+    deadLetter(f, {
+      id = ARGV[where + 2], reason = ARGV[where + 3], group = ARGV[where + 4], at = tonumber(ARGV[where + 5]),
+      history = ARGV[where + 6], state = ARGV[where + 7],
+    })
+  end
+  results[n] = f and 1 or 0
+end
 for level, ids in pairs(acked) do
   for from = 1, #ids, CHUNK do
     redis.call('XACK', streamOf(s.channel, level), s.group, unpack(ids, from, math.min(from + CHUNK - 1, #ids)))

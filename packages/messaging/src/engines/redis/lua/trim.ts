@@ -26,7 +26,7 @@ local function takeOver(stream, level, group, encoded)
   if not s then return end
   for _, p in ipairs(redis.call('XPENDING', stream, group, 'IDLE', idle, '-', '+', 100)) do
     if string.sub(p[2], 1, #ours) ~= ours then
-      giveBack(s, { c = p[2], l = level, o = originOf(p[1], level), id = p[1] }, 1)
+      giveBack(s, { c = p[2], l = level, id = p[1] }, 1)
       ring(channel)
     end
   end
