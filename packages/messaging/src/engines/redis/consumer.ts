@@ -158,8 +158,13 @@ export class RedisConsumer implements Consumer {
     await this.pause();
     this.#parts.bell.end();
     this.#parts.left(this);
-    await this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']);
     this.#held.clear();
+    try {
+      await this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']);
+    } catch (error) {
+      // Out of reach: then what it held comes back when its leases end or this instance is found gone. Leaving must not fail for that.
+      if (!(error instanceof MessagingError && error.retryable)) throw error;
+    }
   }
 
   #refuseClosed(): void {

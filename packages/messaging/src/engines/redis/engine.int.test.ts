@@ -12,7 +12,7 @@ describe.skipIf(!url)('Redis, the server itself (set REDIS_URL to run it)', () =
   it.each(redisCases)('$name', async ({ run }) => {
     const fixture = await redisFixture(url ?? '')();
     try {
-      await run(fixture);
+      await expect(run(fixture)).resolves.toBeUndefined();
     } finally {
       await fixture.destroy();
     }
