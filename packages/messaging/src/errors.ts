@@ -31,6 +31,15 @@ export const errorCatalogue = {
   },
   DB_MSG_ENGINE_UNSAFE: { retryable: false, meaning: 'The store cannot keep the promised durability.' },
   DB_MSG_DISK_FULL: { retryable: true, meaning: 'No room on the disk; nothing of the batch was stored.' },
+  DB_MSG_ENGINE_UNREACHABLE: {
+    retryable: true,
+    meaning:
+      'The server is out of reach or the connection broke. Whether it was done is unknown: do it again with the same ids.',
+  },
+  DB_MSG_ENGINE_FULL: {
+    retryable: true,
+    meaning: 'The server has no room (memory or disk) and refused; nothing of the batch was stored.',
+  },
   DB_MSG_ENGINE_FAILED: {
     retryable: false,
     meaning: 'The store failed in a way after which its state is unknown; start again.',

@@ -16,7 +16,7 @@ export interface EngineFixture {
 }
 
 /** Upper bound of any wait, ms: reached only when the engine is wrong. */
-let patienceMs = 10_000;
+let patienceMs = 30_000;
 
 /** For negative controls, which wait in vain on purpose. */
 export function limitPatience(ms: number): void {

@@ -1,0 +1,168 @@
+/** What the broadcast engine does, what it loses, and what it refuses, on the server that REDIS_URL names. */
+import { createClient } from 'redis';
+import Type from 'typebox';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Bus, createBus } from '../../bus.ts';
+import { type Channel, defineChannel } from '../../channel.ts';
+import { systemClock } from '../../clock.ts';
+import { blocking, delayed, expiring, plain, ranked, sequenced } from '../../conformance/channels.ts';
+import { Collector, eventually } from '../../conformance/fixture.ts';
+import { createIds } from '../../ids.ts';
+import type { Log } from '../../log.ts';
+import { ack, deadLetter, retry } from '../../outcome.ts';
+import { createRedisBroadcastEngine } from './engine.ts';
+
+const url = process.env['REDIS_URL'];
+const confirmed = defineChannel({
+  name: 'confirmed',
+  version: 1,
+  schema: Type.Object({ n: Type.Integer() }),
+  requires: { confirm: 'memory' },
+});
+const prefix = `broadcast-${createIds(systemClock).next()}`;
+const buses: Bus[] = [];
+
+afterEach(async () => {
+  for (const bus of buses.splice(0)) await bus.stop({ drainMs: 100 });
+});
+
+async function busOn(channels: readonly Channel[] = [plain], options: { log?: Log } = {}): Promise<Bus> {
+  const engine = createRedisBroadcastEngine({ url: url ?? '', prefix });
+  const bus = createBus({ engine, source: '/broadcast', ...options });
+  buses.push(bus);
+  bus.declare(channels);
+  await bus.start();
+  return bus;
+}
+
+async function hearOn(bus: Bus, name = 'one'): Promise<Collector<number>> {
+  const heard = new Collector<number>();
+  await bus.subscribe(plain, {
+    name,
+    handler: ({ data }) => {
+      heard.add(data.n);
+      return ack();
+    },
+  }).started;
+  return heard;
+}
+
+/** Runs commands as any other user of the server would. */
+async function raw(...args: readonly string[]): Promise<unknown> {
+  const client = createClient({ url: url ?? '', RESP: 2 });
+  await client.connect();
+  const reply: unknown = await client.sendCommand(args);
+  await client.close();
+  return reply;
+}
+
+describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run it)', () => {
+  it('is heard by every subscriber, also by two of one name, in the order of publishing', async () => {
+    const first = await hearOn(await busOn());
+    const second = await hearOn(await busOn());
+    const speaker = await busOn();
+    for (const n of [1, 2, 3]) await speaker.publish(plain, { n });
+    expect(await first.waitFor(3)).toEqual([1, 2, 3]);
+    expect(await second.waitFor(3)).toEqual([1, 2, 3]);
+  });
+
+  it('confirms with durability none, and loses what nobody hears', async () => {
+    const speaker = await busOn();
+    expect((await speaker.publish(plain, { n: 1 })).durability).toBe('none');
+    const heard = await hearOn(await busOn());
+    await speaker.publish(plain, { n: 2 });
+    await heard.waitFor(1);
+    expect(heard.values).toEqual([2]);
+  });
+
+  it.each([sequenced, blocking, delayed, ranked, expiring, confirmed])(
+    'refuses the start with a channel that requires more: $name',
+    async (channel) => {
+      await expect(busOn([channel as Channel])).rejects.toMatchObject({
+        code: 'DB_MSG_UNSUPPORTED_CAPABILITY',
+        engine: 'redis-pubsub',
+      });
+    },
+  );
+
+  it('refuses a due time, a priority and order also where the bus does not ask', async () => {
+    const connection = await createRedisBroadcastEngine({ url: url ?? '', prefix }).connect({
+      clock: systemClock,
+      onFatal: () => {},
+    });
+    const message = { id: 'm', type: 't', version: 1, source: '/s', time: '', data: 1, headers: {} };
+    const refusal = { code: 'DB_MSG_UNSUPPORTED_CAPABILITY' };
+    await expect(connection.publish([{ channel: 't', message, dueAt: 1 }])).rejects.toMatchObject(refusal);
+    await expect(connection.publish([{ channel: 't', message, priority: 1 }])).rejects.toMatchObject(refusal);
+    const spec = { name: 't', onFailure: 'skip', ephemeral: false } as const;
+    for (const more of [
+      { order: 'key', priorityLevels: 1 },
+      { order: 'none', priorityLevels: 2 },
+    ] as const)
+      await expect(
+        connection.declare({ channels: [{ ...spec, ...more }], subscriptions: [] }),
+      ).rejects.toMatchObject(refusal);
+    await connection.close();
+  });
+
+  it('retries from memory with the attempt counted, and a dead letter is an error that is told', async () => {
+    const errors = new Collector<unknown>();
+    const log: Log = {
+      debug: () => {},
+      info: () => {},
+      warn: () => {},
+      error: (fields) => errors.add(fields['error']),
+    };
+    const bus = await busOn([plain], { log });
+    const attempts = new Collector<number>();
+    await bus.subscribe(plain, {
+      name: 'one',
+      retries: { immediate: 0, delayed: [10] },
+      handler: (_, { attempt }) => {
+        attempts.add(attempt);
+        return attempt === 1 ? retry() : deadLetter('of no use');
+      },
+    }).started;
+    await bus.publish(plain, { n: 1 });
+    expect(await attempts.waitFor(2)).toEqual([1, 2]);
+    await eventually(
+      async () => errors.values.map(String),
+      (told) => told.some((one) => /keeps no dead letters.*of no use/.test(one)),
+      'the loss being told',
+    );
+    expect(await bus.deadLetters.list()).toEqual([]);
+  });
+
+  it('hears a CloudEvent that a stranger published, and a stranger hears ours', async () => {
+    const bus = await busOn();
+    const heard = await hearOn(bus);
+    const event = { specversion: '1.0', id: 'x', type: plain.name, source: '/shop', data: { n: 9 } };
+    expect(await raw('PUBLISH', `${prefix}:broadcast:${plain.name}`, JSON.stringify(event))).toBe(1);
+    expect(await heard.waitFor(1)).toEqual([9]);
+    const stranger = createClient({ url: url ?? '', RESP: 2 });
+    await stranger.connect();
+    const overheard = new Collector<string>();
+    await stranger.subscribe(`${prefix}:broadcast:${plain.name}`, (text) => overheard.add(text));
+    const { id } = await bus.publish(plain, { n: 10 });
+    const [text = ''] = await overheard.waitFor(1);
+    expect(JSON.parse(text)).toMatchObject({ specversion: '1.0', id, data: { n: 10 } });
+    stranger.destroy();
+  });
+
+  it('hears again after its connection was closed by force; what was said meanwhile is lost or refused', async () => {
+    const bus = await busOn();
+    const heard = await hearOn(bus);
+    const list = String(await raw('CLIENT', 'LIST', 'TYPE', 'pubsub')).split('\n');
+    const ears = list.filter((line) => line.includes(` name=${prefix}-ear `));
+    expect(ears).toHaveLength(1);
+    expect(await raw('CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(ears[0] ?? '')?.[1] ?? '0')).toBe(1);
+    await eventually(
+      async () => {
+        await bus.publish(plain, { n: 1 }).catch(() => {});
+        return heard.values.length;
+      },
+      (count) => count > 0,
+      'being heard again',
+    );
+  });
+});

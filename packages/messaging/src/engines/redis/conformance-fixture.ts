@@ -1,0 +1,59 @@
+/** Fixtures for the conformance suite on a real server: a prefix of its own each, and every key of it deleted at the end. */
+import { systemClock } from '../../clock.ts';
+import type { EngineFixture } from '../../conformance/fixture.ts';
+import type { Engine } from '../../engine.ts';
+import { createIds } from '../../ids.ts';
+import { openClient, type RedisClient } from './client.ts';
+import { createRedisEngine, type OpenClient, redisEngineOn } from './engine.ts';
+
+export interface RedisFixture extends EngineFixture {
+  readonly url: string;
+  readonly prefix: string;
+  /** Runs commands as any other user of the server would. */
+  readonly raw: (...args: readonly string[]) => Promise<unknown>;
+  /** An engine on this fixture's keys with something between it and the server. */
+  readonly openBehind: (wrap: (client: RedisClient) => RedisClient) => Engine;
+}
+
+/** Short, so that a case need not wait a minute for a stranger to count as idle. */
+const STRANGER_IDLE_MS = 300;
+
+/** What a child process of the kill cases opens: the argument is `{ url, prefix }`. */
+export function openEngine(argument: string): Engine {
+  return createRedisEngine(JSON.parse(argument) as { url: string; prefix: string });
+}
+
+export function redisFixture(url: string, open: OpenClient = openClient): () => Promise<RedisFixture> {
+  return async () => {
+    const prefix = `conformance-${createIds(systemClock).next()}`;
+    const client = await openClient({ url, name: 'conformance', connectTimeoutMs: 5_000 });
+    const options = { url, prefix, strangerIdleMs: STRANGER_IDLE_MS };
+    return {
+      url,
+      prefix,
+      raw: (...args) => client.send(args),
+      openBehind: (wrap) =>
+        redisEngineOn(async (settings, onReady) => wrap(await open(settings, onReady)), options),
+      open: () => redisEngineOn(open, options),
+      child: { module: new URL(import.meta.url), argument: JSON.stringify({ url, prefix }) },
+      injectRaw: async (channel, payload) =>
+        void (await client.send(['XADD', `${prefix}:stream:${channel}`, '*', 'event', payload])),
+      async destroy() {
+        await deleteAll(client, prefix);
+        client.end();
+      },
+    };
+  };
+}
+
+export async function deleteAll(client: Pick<RedisClient, 'send'>, prefix: string): Promise<void> {
+  let cursor = '0';
+  do {
+    const [next, keys] = (await client.send(['SCAN', cursor, 'MATCH', `${prefix}:*`, 'COUNT', '1000'])) as [
+      string,
+      readonly string[],
+    ];
+    if (keys.length > 0) await client.send(['UNLINK', ...keys]);
+    cursor = next;
+  } while (cursor !== '0');
+}

@@ -1,0 +1,74 @@
+/** Putting dead letters back and forgetting them, by id. Which ids a filter means is found outside: a scan here would stop the server. */
+
+const removing = `
+local subs = {}
+local function subOf(letter)
+  local name = letter.channel .. '/' .. letter.encoded
+  if subs[name] == nil then subs[name] = openSub(letter.channel, letter.encoded, letter.subscription) or false end
+  return subs[name]
+end
+local function read(id)
+  local text = redis.call('HGET', P .. ':letters', id)
+  return text and cjson.decode(text) or nil
+end
+local function remove(letter)
+  redis.call('HDEL', P .. ':letters', letter.id)
+  redis.call('ZREM', P .. ':dead', letter.id)
+  local base = P .. ':sub:' .. letter.channel .. ':' .. letter.encoded
+  if redis.call('HEXISTS', base .. ':groups', letter.group) == 1 and redis.call('HINCRBY', base .. ':groups', letter.group, -1) <= 0 then
+    redis.call('HDEL', base .. ':groups', letter.group)
+  end
+  if letter.lane then redis.call('ZREM', base .. ':park:' .. letter.key, letter.origin .. '|' .. letter.id) end
+end
+local function ringAll()
+  for _, s in pairs(subs) do if s then ring(s.channel) end end
+end
+`;
+
+/**
+ * KEYS: prefix. ARGV: ids. A letter that holds its key goes back with the whole sequence behind it, oldest first, and only the first is due.
+ * Returns { moved, stuck (their subscription does not exist) }.
+ */
+export const redrive = `${removing}
+local moved, stuck = 0, 0
+local function revive(s, letter, first)
+  remove(letter)
+  local lane = letter.lane and s.ordered or false
+  local r = {
+    o = letter.origin, l = letter.level, b = letter.body, k = letter.key, x = letter.expires, at = letter.stored, ab = 0, st = letter.state,
+  }
+  local at = 0
+  if lane and not first then at = nil end
+  defer(s, r, at, lane)
+  moved = moved + 1
+end
+for _, id in ipairs(ARGV) do
+  local letter = read(id)
+  local s = letter and subOf(letter)
+  if s and letter.lane then
+    for n, member in ipairs(redis.call('ZRANGE', s.park .. letter.key, 0, -1)) do
+      local one = read(string.sub(member, string.find(member, '|', 1, true) + 1))
+      if one then revive(s, one, n == 1) end
+    end
+  elseif s then revive(s, letter, true)
+  elseif letter then stuck = stuck + 1 end
+end
+ringAll()
+return { moved, stuck }
+`;
+
+/** KEYS: prefix. ARGV: ids. What waited behind a letter goes on once nothing of its key is parked. Returns how many were forgotten. */
+export const discard = `${removing}
+local forgotten = 0
+for _, id in ipairs(ARGV) do
+  local letter = read(id)
+  if letter then
+    local s = subOf(letter)
+    remove(letter)
+    forgotten = forgotten + 1
+    if s and letter.lane then advance(s, letter.key) end
+  end
+end
+ringAll()
+return forgotten
+`;

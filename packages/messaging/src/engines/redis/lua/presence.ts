@@ -1,0 +1,54 @@
+/** Who is there, and what becomes of the hand-outs of one who is not. */
+
+/** KEYS: prefix. ARGV: instance. Writes its beat and returns [instance, beat] of all. */
+export const beat = `
+redis.call('ZADD', P .. ':alive', int(NOW), ARGV[1])
+local all, flat = {}, redis.call('ZRANGE', P .. ':alive', 0, -1, 'WITHSCORES')
+for i = 1, #flat, 2 do all[#all + 1] = { flat[i], flat[i + 1] } end
+return all
+`;
+
+/** KEYS: prefix. ARGV: instance, its last beat as it was seen. Returns 1 when that is still its last: it is forgotten; else 0. */
+export const forget = `
+if redis.call('ZSCORE', P .. ':alive', ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('ZREM', P .. ':alive', ARGV[1])
+`;
+
+/**
+ * Takes back what consumers hold whose name begins so.
+ *
+ * KEYS: prefix. ARGV: channel, encoded subscription, group, beginning of the name, abandoned 0|1, whether the consumers leave 0|1,
+ * instance and beat ('' for none: nothing is done when it has beaten since), tokens to keep. Returns how many were taken back, -1 when it has beaten.
+ */
+export const forsake = `
+local s = openSub(ARGV[1], ARGV[2], ARGV[3])
+if not s then return 0 end
+local start, abandoned = ARGV[4], tonumber(ARGV[5])
+if ARGV[7] ~= '' and redis.call('ZSCORE', P .. ':alive', ARGV[7]) ~= ARGV[8] then return -1 end
+local function theirs(name) return string.sub(name, 1, #start) == start end
+local kept, taken = {}, 0
+for i = 9, #ARGV do kept[ARGV[i]] = true end
+for _, token in ipairs(redis.call('ZRANGE', s.lease, 0, -1)) do
+  local f = flightOf(token)
+  if theirs(f.c) and not kept[token] then
+    land(s, token, f)
+    giveBack(s, f, abandoned)
+    taken = taken + 1
+  end
+end
+if ARGV[6] == '1' then
+  for _, name in ipairs(redis.call('ZRANGE', s.consumers, 0, -1)) do
+    if theirs(name) then redis.call('ZREM', s.consumers, name) end
+  end
+  -- A consumer of a group takes its pending entries with it into nothing, so only one without any may go.
+  for level = 0, s.levels - 1 do
+    local stream = streamOf(s.channel, level)
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, s.group)
+    for _, c in ipairs(consumers) do
+      if theirs(c[2]) and c[4] == 0 then redis.call('XGROUP', 'DELCONSUMER', stream, s.group, c[2]) end
+    end
+  end
+end
+if taken > 0 then ring(s.channel) end
+return taken
+`;

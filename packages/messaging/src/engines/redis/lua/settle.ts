@@ -1,0 +1,101 @@
+/**
+ * Settles hand-outs, all in one step. A token that is not in flight any more changes nothing.
+ *
+ * KEYS: prefix. ARGV: channel, encoded subscription, group, ring 0|1 (this consumer will not look itself), then per settlement its letter, token and
+ *   a          nothing: done
+ *   l          nothing: given back untouched
+ *   r          delay in ms, state
+ *   d          id, reason, group, time, history as JSON, state on redrive.
+ * Returns { 1 settled or 0 lost, for each, something is ready now 0|1, ms until the next event or -1 }.
+ */
+export const settle = `
+local s = openSub(ARGV[1], ARGV[2], ARGV[3])
+local results, acked, landed = {}, {}, {}
+local released = false
+local i = 5
+local extra = { a = 0, l = 0, r = 2, d = 6 }
+
+local function keepsLane(r) return s.ordered and r.k ~= nil and s.onFailure ~= 'skip' end
+local function ack(f)
+  if f.id then
+    local ids = acked[f.l] or {}
+    acked[f.l] = ids
+    ids[#ids + 1] = f.id
+  else
+    local r = readDef(s, f.o)
+    drop(s, f.o, r and r.k, f.l)
+  end
+  advance(s, f.k)
+end
+local function retry(f, delay, state)
+  local r = recordOf(s, f)
+  if not r then return end
+  leaveStream(s, f)
+  r.st = state
+  local lane = keepsLane(r)
+  defer(s, r, delay <= 0 and NOW or SOON + delay, lane)
+  if not lane then advance(s, r.k) end
+end
+local function deadLetter(f, letter)
+  local r = recordOf(s, f)
+  if not r then return end
+  local holds = keepsLane(r)
+  insertDead(s, r, holds, letter)
+  leaveStream(s, f)
+  if not f.id then drop(s, r.o, r.k, r.l) end
+  if not holds then return advance(s, r.k) end
+  if s.onFailure ~= 'sequencedDlq' then return end
+  for _, origin in ipairs(redis.call('ZRANGE', s.lane .. r.k, 0, -1)) do
+    local follower = readDef(s, origin)
+    if follower then
+      parkFollower(s, follower)
+      drop(s, origin, follower.k, follower.l)
+    end
+  end
+end
+
+-- First all flights end, in few commands; then each gets what it was settled with. A token twice in one call is lost the second time.
+local tokens, at = {}, {}
+while i <= #ARGV do
+  tokens[#tokens + 1] = ARGV[i + 1]
+  at[#at + 1] = i
+  i = i + 2 + extra[ARGV[i]]
+end
+if not s then
+  for n = 1, #tokens do results[n] = 0 end
+  return { results, 0, -1 }
+end
+local flights, free = {}, {}
+for from = 1, #tokens, CHUNK do
+  local last = math.min(from + CHUNK - 1, #tokens)
+  local ends = redis.call('ZMSCORE', s.lease, unpack(tokens, from, last))
+  for n = from, last do
+    local f = ends[n - from + 1] and not landed[tokens[n]] and flightOf(tokens[n])
+    flights[n] = f
+    landed[tokens[n]] = true
+    if f and f.k then free[#free + 1] = f.k end
+  end
+  redis.call('ZREM', s.lease, unpack(tokens, from, last))
+end
+for from = 1, #free, CHUNK do redis.call('HDEL', s.busy, unpack(free, from, math.min(from + CHUNK - 1, #free))) end
+for n, where in ipairs(at) do
+  local f, kind = flights[n], ARGV[where]
+  if f and kind == 'a' then ack(f)
+  elseif f and kind == 'l' then giveBack(s, f, 0) released = true
+  elseif f and kind == 'r' then retry(f, tonumber(ARGV[where + 2]), ARGV[where + 3])
+  elseif f then
+    deadLetter(f, {
+      id = ARGV[where + 2], reason = ARGV[where + 3], group = ARGV[where + 4], at = tonumber(ARGV[where + 5]),
+      history = ARGV[where + 6], state = ARGV[where + 7],
+    })
+  end
+  results[n] = f and 1 or 0
+end
+for level, ids in pairs(acked) do
+  for from = 1, #ids, CHUNK do
+    redis.call('XACK', streamOf(s.channel, level), s.group, unpack(ids, from, math.min(from + CHUNK - 1, #ids)))
+  end
+end
+if released or (s.woke and ARGV[4] == '1') then ring(s.channel) end
+return { results, s.woke and 1 or 0, untilNext(s) }
+`;

@@ -1,0 +1,54 @@
+/** Making and removing channels and subscriptions. Each may be called again. */
+
+/**
+ * KEYS: prefix. ARGV: channel, order, onFailure, levels, owner ('' unless ephemeral).
+ * Makes the streams, and the groups of known subscriptions on new ones. The number of levels never shrinks: what is in a level would be out of reach.
+ */
+export const declareChannel = `
+local channel, levels = ARGV[1], tonumber(ARGV[4])
+local key = P .. ':channel:' .. channel
+levels = math.max(levels, tonumber(redis.call('HGET', key, 'levels') or '1'))
+redis.call('HSET', key, 'order', ARGV[2], 'onFailure', ARGV[3], 'levels', int(levels), 'owner', ARGV[5])
+redis.call('SADD', P .. ':channels', channel)
+for level = 0, levels - 1 do
+  local stream = streamOf(channel, level)
+  if redis.call('EXISTS', stream) == 0 then
+    redis.call('XGROUP', 'CREATE', stream, 'making', '0', 'MKSTREAM')
+    redis.call('XGROUP', 'DESTROY', stream, 'making')
+  end
+  for _, group in ipairs(redis.call('SMEMBERS', P .. ':subs:' .. channel)) do
+    redis.pcall('XGROUP', 'CREATE', stream, group, '0')
+  end
+end
+return 1
+`;
+
+/** KEYS: prefix. ARGV: channel, group. Returns 1, or 0 when there is no such channel. A new group begins with the oldest entry kept. */
+export const declareSubscription = `
+local levels = redis.call('HGET', P .. ':channel:' .. ARGV[1], 'levels')
+if not levels then return 0 end
+redis.call('SADD', P .. ':subs:' .. ARGV[1], ARGV[2])
+for level = 0, tonumber(levels) - 1 do
+  redis.pcall('XGROUP', 'CREATE', streamOf(ARGV[1], level), ARGV[2], '0')
+end
+return 1
+`;
+
+/** KEYS: prefix. ARGV: channel, group. The keys of the subscription are left for the caller to sweep; its dead letters stay. */
+export const removeSubscription = `
+redis.call('SREM', P .. ':subs:' .. ARGV[1], ARGV[2])
+local levels = tonumber(redis.call('HGET', P .. ':channel:' .. ARGV[1], 'levels') or '0')
+for level = 0, levels - 1 do redis.pcall('XGROUP', 'DESTROY', streamOf(ARGV[1], level), ARGV[2]) end
+return 1
+`;
+
+/** KEYS: prefix. ARGV: channel, owner. Removes an ephemeral channel; returns 0 when it is not this owner's. */
+export const removeChannel = `
+local key = P .. ':channel:' .. ARGV[1]
+if ARGV[2] == '' or redis.call('HGET', key, 'owner') ~= ARGV[2] then return 0 end
+local levels = tonumber(redis.call('HGET', key, 'levels'))
+for level = 0, levels - 1 do redis.call('UNLINK', streamOf(ARGV[1], level)) end
+redis.call('UNLINK', key, P .. ':subs:' .. ARGV[1], P .. ':sched:' .. ARGV[1], P .. ':schedbody:' .. ARGV[1])
+redis.call('SREM', P .. ':channels', ARGV[1])
+return 1
+`;

@@ -1,0 +1,148 @@
+/** What depends on the settings or the life of the server, on servers of this file's own. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { createBus } from '../../bus.ts';
+import { systemClock } from '../../clock.ts';
+import { plain } from '../../conformance/channels.ts';
+import { Collector, eventually } from '../../conformance/fixture.ts';
+import { ack } from '../../outcome.ts';
+import { createRedisEngine } from './engine.ts';
+import { hasServerProgram, type OwnServer, startOwnServer } from './own-server.ts';
+
+const context = { clock: systemClock, onFatal: () => {} };
+const servers: OwnServer[] = [];
+
+async function serve(...settings: readonly string[]): Promise<OwnServer> {
+  const server = await startOwnServer(...settings);
+  servers.push(server);
+  return server;
+}
+afterEach(async () => {
+  for (const server of servers.splice(0).toReversed()) await server.destroy();
+});
+
+describe.skipIf(!hasServerProgram())('Redis servers of our own (install redis-server to run it)', () => {
+  it.each([
+    ['no', 'always', 'memory'],
+    ['yes', 'everysec', 'memory'],
+    ['yes', 'no', 'memory'],
+    ['yes', 'always', 'disk'],
+  ])('appendonly %s with appendfsync %s is worth: %s', async (appendonly, appendfsync, confirm) => {
+    const { url } = await serve('--appendonly', appendonly, '--appendfsync', appendfsync);
+    const connection = await createRedisEngine({ url }).connect(context);
+    expect(connection.capabilities.confirm).toBe(confirm);
+    await connection.close();
+  });
+
+  it('states less as soon as an operator makes it less', async () => {
+    const server = await serve('--appendonly', 'yes', '--appendfsync', 'always');
+    const bus = createBus({ engine: createRedisEngine({ url: server.url }), source: '/test' });
+    bus.declare([plain]);
+    await bus.start();
+    expect((await bus.publish(plain, { n: 1 })).durability).toBe('disk');
+    await server.raw('CONFIG', 'SET', 'appendfsync', 'everysec');
+    await eventually(
+      () => bus.publish(plain, { n: 2 }),
+      ({ durability }) => durability === 'memory',
+      'the weaker confirmation',
+    );
+    await bus.stop();
+  });
+
+  it('refuses a server that evicts streams, and a replica', async () => {
+    const evicting = await serve('--maxmemory', '50mb', '--maxmemory-policy', 'allkeys-lru');
+    await expect(createRedisEngine({ url: evicting.url }).connect(context)).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_UNSAFE',
+      message: expect.stringContaining('allkeys-lru'),
+    });
+    const replica = await serve('--replicaof', '127.0.0.1', new URL(evicting.url).port);
+    await expect(createRedisEngine({ url: replica.url }).connect(context)).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_UNSAFE',
+      message: expect.stringContaining('replica'),
+    });
+  });
+
+  it('a full memory refuses publishing as retryable and stores nothing of the batch; consumers still drain it', async () => {
+    const server = await serve('--maxmemory', '12mb', '--maxmemory-policy', 'noeviction');
+    const bus = createBus({ engine: createRedisEngine({ url: server.url }), source: '/test' });
+    bus.declare([plain]);
+    await bus.start();
+    const confirmed = new Set<string>();
+    const refused = await fill();
+    expect(refused).toMatchObject({ code: 'DB_MSG_ENGINE_FULL', retryable: true });
+    const stored = await server.raw('XLEN', `doorbuster:stream:${plain.name}`);
+    expect(stored).toBe(confirmed.size);
+    const got = new Collector<string>();
+    bus.subscribe(plain, {
+      name: 'one',
+      concurrency: 50,
+      handler: ({ id }) => {
+        got.add(id);
+        return ack();
+      },
+    });
+    await got.waitFor(confirmed.size);
+    expect(new Set(got.values)).toEqual(confirmed);
+    await eventually(
+      () => bus.publish(plain, { n: 0 }).catch((error: { code: string }) => error),
+      (answer) => 'durability' in answer,
+      'room again after trimming',
+    );
+    await bus.stop();
+
+    async function fill(): Promise<unknown> {
+      const headers = { pad: 'x'.repeat(2_000) };
+      for (;;) {
+        try {
+          const items = Array.from({ length: 100 }, (_, n) => ({ data: { n }, options: { headers } }));
+          for (const { id } of await bus.publishBatch(plain, items)) confirmed.add(id);
+        } catch (error) {
+          return error;
+        }
+      }
+    }
+  });
+
+  it('a server killed under load, its file synced at every write: every confirmed message is handled', async () => {
+    const server = await serve('--appendonly', 'yes', '--appendfsync', 'always');
+    const bus = createBus({ engine: createRedisEngine({ url: server.url }), source: '/test' });
+    const handled = new Set<string>();
+    bus.declare([plain]);
+    bus.subscribe(plain, {
+      name: 'one',
+      concurrency: 10,
+      handler: ({ id }) => {
+        handled.add(id);
+        return ack();
+      },
+    });
+    await bus.start();
+    const confirmed = new Collector<string>();
+    const faults: unknown[] = [];
+    let publishing = true;
+    const publishers = Array.from({ length: 10 }, async (_, lane) => {
+      for (let n = 0; publishing; n += 1) {
+        const answer = await bus
+          .publish(plain, { n }, { id: `${lane}-${n}` })
+          .catch((error: { retryable?: boolean }) => {
+            if (error.retryable !== true) faults.push(error);
+          });
+        if (answer) confirmed.add(answer.id);
+        else await new Promise((resolve) => setImmediate(resolve));
+      }
+    });
+    for (let life = 1; life <= 3; life += 1) {
+      await confirmed.waitFor(confirmed.values.length + 200);
+      await server.restart();
+    }
+    await confirmed.waitFor(confirmed.values.length + 50);
+    publishing = false;
+    await Promise.all(publishers);
+    await eventually(
+      async () => confirmed.values.filter((id) => !handled.has(id)).length,
+      (missing) => missing === 0,
+      'every confirmed message handled',
+    );
+    expect(faults).toEqual([]);
+    await bus.stop();
+  });
+});

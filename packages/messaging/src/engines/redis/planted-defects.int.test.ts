@@ -1,0 +1,139 @@
+/**
+ * Negative controls on Redis: mistakes that users of streams and groups have really made, planted into the scripts on their way to the server.
+ * Each has to be caught by the case that is there for it.
+ */
+import { describe, expect, it } from 'vitest';
+import { limitPatience } from '../../conformance/fixture.ts';
+import { conformanceCases } from '../../conformance/suite.ts';
+import { openClient } from './client.ts';
+import { redisFixture } from './conformance-fixture.ts';
+import type { OpenClient } from './engine.ts';
+import { redisCases } from './redis-cases.ts';
+
+const url = process.env['REDIS_URL'];
+
+interface Defect {
+  readonly name: string;
+  /** What the script says, and what it says instead. */
+  readonly from: string;
+  readonly to: string;
+  /** Part of the name of the case that has to see it. */
+  readonly seenBy: string;
+}
+
+const defects: readonly Defect[] = [
+  {
+    name: 'streams are kept short by MAXLEN',
+    from: `'NOMKSTREAM', '*'`,
+    to: `'NOMKSTREAM', 'MAXLEN', '=', '10', '*'`,
+    seenBy: 'a batch handler gets what is there',
+  },
+  {
+    name: 'trimming follows the fastest group',
+    from: 'before(needed, lowest)',
+    to: 'before(lowest, needed)',
+    seenBy: 'trimming follows the slowest group',
+  },
+  {
+    name: 'trimming goes by what was read, not by what was acknowledged',
+    from: 'pending[1] > 0 and pending[2] or after(g[8])',
+    to: 'after(g[8])',
+    seenBy: 'trimming follows the slowest group',
+  },
+  {
+    name: 'the idle clock runs while a handler works',
+    from: `if f.id then redis.call('XCLAIM'`,
+    to: `if false then redis.call('XCLAIM'`,
+    seenBy: 'the heartbeat keeps the idle clock',
+  },
+  {
+    name: 'a late settlement settles: nobody looks at the lease',
+    from: 'ends[n - from + 1] and not landed',
+    to: 'not landed',
+    seenBy: 'a lost lease is handed out again',
+  },
+  {
+    name: 'a heartbeat is answered and does nothing',
+    from: `redis.call('ZADD', s.lease, int(NOW + tonumber(ARGV[4])), ARGV[i])`,
+    to: '',
+    seenBy: 'a handler longer than its lease',
+  },
+  {
+    name: 'two of a key are out at once',
+    from: 'local before = seen[key]',
+    to: 'if true then return false end local before = seen[key]',
+    seenBy: 'order per key holds across processes',
+  },
+  {
+    name: 'the followers of a dead letter go on',
+    from: `if s.onFailure ~= 'sequencedDlq' then return end`,
+    to: 'do return end',
+    seenBy: 'sequencedDlq parks the head',
+  },
+  {
+    name: 'what was trimmed in flight is passed over',
+    from: 'insertDead(s, lost, false, {',
+    to: 'if true then return nil end insertDead(s, lost, false, {',
+    seenBy: 'what somebody trims by length',
+  },
+  {
+    name: 'pending entries of strangers stay for ever',
+    from: `if g[6] > 0 then takeOver`,
+    to: 'if false then takeOver',
+    seenBy: 'what a stranger read in a group of ours',
+  },
+  {
+    name: 'a delay is counted from nowhere',
+    from: 'int(SOON + delay)',
+    to: 'int(SOON)',
+    seenBy: 'a delayed message is not early',
+  },
+  {
+    name: 'what an answer carried that was lost waits for its lease',
+    from: 'if theirs(f.c) and not kept',
+    to: 'if abandoned == 1 and theirs(f.c) and not kept',
+    seenBy: 'an answer lost with the connection',
+  },
+];
+
+// A healthy engine needs a tenth of it for each of these cases, but for trimming, which comes once a second.
+limitPatience(4_000);
+
+/** The server keeps scripts by the digest of their true text, so a patched one is sent as text each time. */
+const planting =
+  ({ from, to }: Defect): OpenClient =>
+  async (options, onReady) => {
+    const client = await openClient(options, onReady);
+    return {
+      ...client,
+      async send(args) {
+        const [command, text = ''] = args;
+        if (command === 'SCRIPT') return 'OK';
+        if (command === 'EVAL') return client.send([command, text.replace(from, to), ...args.slice(2)]);
+        if (command === 'EVALSHA') throw new Error('NOSCRIPT: sent as text, with the defect');
+        return client.send(args);
+      },
+    };
+  };
+
+describe.skipIf(!url)(
+  'defects planted into the scripts (set REDIS_URL to run it)',
+  { timeout: 60_000 },
+  () => {
+    it.each(defects)('the suite catches: $name', async (defect) => {
+      const found = [...conformanceCases, ...redisCases].filter(({ name }) => name.includes(defect.seenBy));
+      expect(found).toHaveLength(1);
+      const fixture = await redisFixture(url ?? '', planting(defect))();
+      try {
+        await expect(found[0]?.run(fixture), 'the case passed in spite of the defect').rejects.toThrow(/./);
+      } finally {
+        await fixture.destroy();
+      }
+    });
+
+    it.each(defects)('the scripts say what is replaced: $name', async ({ from }) => {
+      const { scriptTexts } = await import('./scripts.ts');
+      expect(scriptTexts().some((text) => text.includes(from))).toBe(true);
+    });
+  },
+);

@@ -1,0 +1,460 @@
+/**
+ * What is peculiar to Redis, as cases in the form of the conformance suite: run against the engine, where they have to pass, and against planted
+ * defects, where each has to be caught.
+ */
+import assert from 'node:assert/strict';
+import { type Bus, createBus } from '../../bus.ts';
+import { systemClock } from '../../clock.ts';
+import { plain, sequenced } from '../../conformance/channels.ts';
+import { Collector, eventually, signal, withBus } from '../../conformance/fixture.ts';
+import type { Delivery } from '../../engine.ts';
+import { MessagingError } from '../../errors.ts';
+import { ack, retry } from '../../outcome.ts';
+import { deleteAll, type RedisFixture } from './conformance-fixture.ts';
+import { connectionName } from './presence.ts';
+
+export interface RedisCase {
+  readonly name: string;
+  readonly run: (fixture: RedisFixture) => Promise<void>;
+}
+
+const streamOf = ({ prefix }: RedisFixture, channel: string): string => `${prefix}:stream:${channel}`;
+
+async function busOn(fixture: RedisFixture, prepare: (bus: Bus) => void = () => {}): Promise<Bus> {
+  const bus = createBus({ engine: fixture.open(), source: '/redis' });
+  bus.declare([plain, sequenced]);
+  prepare(bus);
+  await bus.start();
+  return bus;
+}
+
+async function publishNumbers(bus: Bus, from: number, to: number): Promise<void> {
+  await bus.publishBatch(
+    plain,
+    Array.from({ length: to - from + 1 }, (_, index) => ({ data: { n: from + index } })),
+  );
+}
+
+/** Publishes again, with the same id, what was refused for now: what an outbox's relay does. */
+async function publishUntilDone(bus: Bus, key: string, n: number): Promise<void> {
+  const id = `${key}-${n}`;
+  await eventually(
+    () =>
+      bus.publish(sequenced, { n }, { key, id }).then(
+        () => true,
+        (error: { retryable?: boolean }) => {
+          assert.equal(error.retryable, true, String(error));
+          return false;
+        },
+      ),
+    (done) => done,
+    `publishing ${id}`,
+  );
+}
+
+/** Watches keyed handlers: one of a key at a time, and each new message of a key after the one before. */
+class OrderWatch {
+  readonly seen = new Collector<string>();
+  readonly #last = new Map<string, number>();
+  readonly #out = new Set<string>();
+  readonly faults: string[] = [];
+
+  async handle(key: string, n: number): Promise<void> {
+    if (this.#out.has(key)) this.faults.push(`two of ${key} at once`);
+    this.#out.add(key);
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#out.delete(key);
+    const last = this.#last.get(key) ?? 0;
+    // At least once: an older one may come again, but none may be left out.
+    if (n > last + 1) this.faults.push(`${key}: ${n} after ${last}`);
+    if (n <= last) return;
+    this.#last.set(key, n);
+    this.seen.add(`${key}${n}`);
+  }
+}
+
+function subscribeWatched(bus: Bus, watch: OrderWatch): void {
+  bus.subscribe(sequenced, {
+    name: 'one',
+    concurrency: 4,
+    leaseMs: 30_000,
+    handler: async ({ key = '', data }) => {
+      await watch.handle(key, data.n);
+      return ack();
+    },
+  });
+}
+
+async function killConnections({ raw, prefix }: RedisFixture): Promise<number> {
+  const instances = (await raw('ZRANGE', `${prefix}:alive`, '0', '-1')) as readonly string[];
+  const clients = String(await raw('CLIENT', 'LIST')).split('\n');
+  const ours = clients.filter((line) =>
+    instances.some((one) => line.includes(` name=${connectionName(one)} `)),
+  );
+  for (const line of ours) await raw('CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(line)?.[1] ?? '0');
+  return ours.length;
+}
+
+export const redisCases: readonly RedisCase[] = [
+  {
+    name: 'what is published is a CloudEvent that any client can read',
+    async run(fixture) {
+      const bus = await busOn(fixture);
+      try {
+        const { id } = await bus.publish(sequenced, { n: 7 }, { key: 'a', correlationId: 'c' });
+        const [entry] = (await fixture.raw(
+          'XRANGE',
+          streamOf(fixture, sequenced.name),
+          '-',
+          '+',
+        )) as readonly (readonly [string, readonly string[]])[];
+        const fields = entry?.[1] ?? [];
+        assert.equal(fields[0], 'event');
+        const event = JSON.parse(fields[1] ?? '') as Record<string, unknown>;
+        const { specversion, type, data, partitionkey, correlationid } = event;
+        assert.deepEqual(
+          { specversion, id: event['id'], type, data, partitionkey, correlationid },
+          {
+            specversion: '1.0',
+            id,
+            type: sequenced.name,
+            data: { n: 7 },
+            partitionkey: 'a',
+            correlationid: 'c',
+          },
+        );
+      } finally {
+        await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'a CloudEvent that a stranger added is handled at once, with its key in order and its expiry kept',
+    async run(fixture) {
+      const got = new Collector<number>();
+      const held = signal();
+      const bus = await busOn(fixture, (one) =>
+        one.subscribe(sequenced, {
+          name: 'one',
+          concurrency: 4,
+          handler: async ({ data }) => {
+            got.add(data.n);
+            if (data.n === 1) await held.fired;
+            return ack();
+          },
+        }),
+      );
+      const add = (n: number, more: object): Promise<unknown> =>
+        fixture.raw(
+          'XADD',
+          streamOf(fixture, sequenced.name),
+          '*',
+          'event',
+          JSON.stringify({
+            specversion: '1.0',
+            id: `s${n}`,
+            type: sequenced.name,
+            source: '/shop',
+            data: { n },
+            ...more,
+          }),
+        );
+      try {
+        await add(1, { partitionkey: 'a' });
+        await add(2, { partitionkey: 'a' });
+        await add(3, { partitionkey: 'b', expirytime: '2001-01-01T01:00:00.5+01:00' });
+        await add(4, { partitionkey: 'b', expirytime: '2100-01-01T00:00:00Z' });
+        await got.waitFor(2);
+        assert.deepEqual(got.values, [1, 4], 'one of key a is out, one of key b has expired');
+        held.fire();
+        await got.waitFor(3);
+        assert.equal((await bus.view()).channels[1]?.subscriptions[0]?.expired, 1);
+      } finally {
+        held.fire();
+        await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'the heartbeat keeps the idle clock of the pending entry alive as well as the lease',
+    async run(fixture) {
+      const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        await connection.declare({
+          channels: [
+            { name: plain.name, order: 'none', onFailure: 'skip', priorityLevels: 1, ephemeral: false },
+          ],
+          subscriptions: [{ channel: plain.name, name: 'one' }],
+        });
+        const got = new Collector<Delivery>();
+        const consumer = await connection.subscribe(
+          { channel: plain.name, subscription: 'one', prefetch: 1, leaseMs: 60_000 },
+          (deliveries) => deliveries.forEach((one) => got.add(one)),
+        );
+        await fixture.injectRaw?.(plain.name, '{}');
+        const [delivery] = await got.waitFor(1);
+        const idle = async (): Promise<number> => {
+          const [pending] = (await fixture.raw(
+            'XPENDING',
+            streamOf(fixture, plain.name),
+            'one',
+            '-',
+            '+',
+            '10',
+          )) as readonly (readonly [string, string, number, number])[];
+          return pending?.[2] ?? -1;
+        };
+        await eventually(idle, (ms) => ms >= 50, 'an idle time of 50 ms');
+        const began = systemClock.monotonic();
+        assert.deepEqual(await consumer.extend([delivery?.token ?? '']), ['settled']);
+        const ms = await idle();
+        assert.ok(ms <= systemClock.monotonic() - began + 5, `idle for ${ms} ms right after a heartbeat`);
+      } finally {
+        await connection.close();
+      }
+    },
+  },
+
+  {
+    name: 'trimming follows the slowest group, and a group of a stranger is one',
+    async run(fixture) {
+      const { raw } = fixture;
+      const fast = new Collector<string>();
+      const bus = await busOn(fixture, (one) => {
+        for (const channel of [plain, sequenced])
+          one.subscribe(channel, {
+            name: 'fast',
+            concurrency: 10,
+            handler: ({ id }) => {
+              fast.add(id);
+              return ack();
+            },
+          });
+      });
+      const length = (channel: string): Promise<number> =>
+        raw('XLEN', streamOf(fixture, channel)) as Promise<number>;
+      try {
+        await raw('XGROUP', 'CREATE', streamOf(fixture, plain.name), 'stranger', '0');
+        await publishNumbers(bus, 1, 50);
+        await fast.waitFor(50);
+        // Trimmed in the same round or later, so that the other stream has had its turn when this one is short.
+        await bus.publish(sequenced, { n: 1 }, { key: 'a' });
+        await fast.waitFor(51);
+        await eventually(
+          () => length(sequenced.name),
+          (count) => count === 0,
+          'the stream without laggards trimmed',
+        );
+        assert.equal(await length(plain.name), 50, 'entries that the stranger has not read');
+        await raw(
+          'XREADGROUP',
+          'GROUP',
+          'stranger',
+          's',
+          'COUNT',
+          '20',
+          'STREAMS',
+          streamOf(fixture, plain.name),
+          '>',
+        );
+        await raw('XGROUP', 'SETID', streamOf(fixture, plain.name), 'stranger', '$');
+        await publishNumbers(bus, 51, 51);
+        await fast.waitFor(52);
+        await bus.publish(sequenced, { n: 2 }, { key: 'a' });
+        await eventually(
+          () => length(sequenced.name),
+          (count) => count === 0,
+          'another round of trimming',
+        );
+        assert.equal(await length(plain.name), 51, 'entries that the stranger has read and not acknowledged');
+        await raw('XGROUP', 'DESTROY', streamOf(fixture, plain.name), 'stranger');
+        await publishNumbers(bus, 52, 52);
+        await eventually(
+          () => length(plain.name),
+          (count) => count === 0,
+          'everything trimmed without the stranger',
+        );
+      } finally {
+        await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'what somebody trims by length while it is in flight becomes a dead letter that says so',
+    async run(fixture) {
+      await withBus({
+        fixture,
+        channels: [plain],
+        prepare: (bus) =>
+          void bus.subscribe(plain, {
+            name: 'one',
+            retries: { immediate: 0, delayed: [1] },
+            handler: async () => {
+              await fixture.raw('XTRIM', streamOf(fixture, plain.name), 'MAXLEN', '0');
+              return retry();
+            },
+          }),
+        async use(bus) {
+          await bus.publish(plain, { n: 1 });
+          const [letter] = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 1,
+            'the dead letter',
+          );
+          assert.equal(letter?.group, 'trimmed while it was in flight');
+          assert.match(letter?.reason ?? '', /MAXLEN/);
+        },
+      });
+    },
+  },
+
+  {
+    name: 'what a stranger read in a group of ours and left idle is handed out, counted as abandoned',
+    async run(fixture) {
+      const got = new Collector<number>();
+      await withBus({
+        fixture,
+        channels: [plain],
+        async use(bus) {
+          await bus.subscribe(plain, { name: 'one', handler: () => ack() }).stop();
+          await publishNumbers(bus, 1, 1);
+          await fixture.raw(
+            'XREADGROUP',
+            'GROUP',
+            'one',
+            'stranger',
+            'COUNT',
+            '1',
+            'STREAMS',
+            streamOf(fixture, plain.name),
+            '>',
+          );
+          await bus.subscribe(plain, {
+            name: 'one',
+            handler: (_, { attempt }) => {
+              got.add(attempt);
+              return ack();
+            },
+          }).started;
+          await publishNumbers(bus, 2, 2);
+          await got.waitFor(2);
+        },
+      });
+      assert.deepEqual(
+        got.values.toSorted((a, b) => a - b),
+        [1, 2],
+      );
+    },
+  },
+
+  {
+    name: 'order per key holds across processes: one of a key at a time, none left out',
+    async run(fixture) {
+      const watch = new OrderWatch();
+      const buses = [
+        await busOn(fixture, (bus) => subscribeWatched(bus, watch)),
+        await busOn(fixture, (bus) => subscribeWatched(bus, watch)),
+      ];
+      try {
+        for (let n = 1; n <= 30; n += 1)
+          await buses[n % 2]?.publishBatch(
+            sequenced,
+            ['a', 'b', 'c', 'd', 'e'].map((key) => ({ data: { n }, options: { key } })),
+          );
+        await watch.seen.waitFor(150);
+        assert.deepEqual(watch.faults, []);
+      } finally {
+        for (const bus of buses) await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'every connection closed by force, several times: nothing is lost and no key is out of order',
+    async run(fixture) {
+      const watch = new OrderWatch();
+      const publisher = await busOn(fixture);
+      const bus = await busOn(fixture, (one) => subscribeWatched(one, watch));
+      try {
+        for (let n = 1; n <= 40; n += 1) {
+          for (const key of ['a', 'b', 'c']) await publishUntilDone(publisher, key, n);
+          if (n % 10 === 5) assert.ok((await killConnections(fixture)) >= 2);
+        }
+        await watch.seen.waitFor(120);
+        assert.deepEqual(watch.faults, []);
+      } finally {
+        await publisher.stop();
+        await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'an answer lost with the connection gives its messages back, not counted as an attempt',
+    async run(fixture) {
+      let lost = 0;
+      const engine = fixture.openBehind((client) => ({
+        ...client,
+        async send(args) {
+          const reply = await client.send(args);
+          const given = Array.isArray(reply) && reply.length === 6 && (reply[0] as unknown[]).length > 0;
+          if (!args[0]?.startsWith('EVAL') || args[6] !== 'one' || !given || lost > 0) return reply;
+          lost += (reply[0] as unknown[]).length;
+          throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the answer was lost');
+        },
+      }));
+      const got = new Collector<[number, number]>();
+      const bus = createBus({ engine, source: '/redis' });
+      bus.declare([plain]);
+      await bus.start();
+      try {
+        await publishNumbers(bus, 1, 3);
+        bus.subscribe(plain, {
+          name: 'one',
+          handler: ({ data }, { attempt }) => {
+            got.add([data.n, attempt]);
+            return ack();
+          },
+        });
+        await got.waitFor(3);
+        assert.ok(lost > 0, 'no answer was lost');
+        assert.deepEqual(got.values, [
+          [1, 1],
+          [2, 1],
+          [3, 1],
+        ]);
+      } finally {
+        await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'a server that lost everything gets its channels and groups again, and goes on',
+    async run(fixture) {
+      const got = new Collector<number>();
+      const bus = await busOn(fixture, (one) =>
+        one.subscribe(plain, {
+          name: 'one',
+          handler: ({ data }) => {
+            got.add(data.n);
+            return ack();
+          },
+        }),
+      );
+      try {
+        await publishNumbers(bus, 1, 1);
+        await got.waitFor(1);
+        await deleteAll({ send: (args) => fixture.raw(...args) }, fixture.prefix);
+        await publishNumbers(bus, 2, 3);
+        await got.waitFor(3);
+        assert.deepEqual(got.values, [1, 2, 3]);
+      } finally {
+        await bus.stop();
+      }
+    },
+  },
+];

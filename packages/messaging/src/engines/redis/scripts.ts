@@ -1,0 +1,77 @@
+/** Runs the scripts by their digest. Each runs alone on the server, which keeps it by digest until it restarts or is told to forget. */
+import { createHash } from 'node:crypto';
+import type { RedisClient } from './client.ts';
+import { claim } from './lua/claim.ts';
+import { discard, redrive } from './lua/dead-letters.ts';
+import { extend } from './lua/extend.ts';
+import { inspect } from './lua/inspect.ts';
+import { prelude } from './lua/prelude.ts';
+import { beat, forget, forsake } from './lua/presence.ts';
+import { publish } from './lua/publish.ts';
+import { settle } from './lua/settle.ts';
+import { declareChannel, declareSubscription, removeChannel, removeSubscription } from './lua/topology.ts';
+import { trim } from './lua/trim.ts';
+
+/** What takes messages away has to run on a server whose memory is full, or it would stay full. */
+const withoutMemory = {
+  claim,
+  settle,
+  extend,
+  beat,
+  forget,
+  forsake,
+  trim,
+  redrive,
+  discard,
+  inspect,
+  removeChannel,
+  removeSubscription,
+};
+const withMemory = { publish, declareChannel, declareSubscription };
+
+export type ScriptName = keyof typeof withoutMemory | keyof typeof withMemory;
+
+interface Script {
+  readonly text: string;
+  readonly digest: string;
+}
+
+function scriptOf(text: string, flags: string): Script {
+  const whole = `#!lua${flags}\n${prelude}\n${text}`;
+  return { text: whole, digest: createHash('sha1').update(whole).digest('hex') };
+}
+
+const scripts = new Map<string, Script>([
+  ...Object.entries(withoutMemory).map(([name, text]) => [name, scriptOf(text, ' flags=allow-oom')] as const),
+  ...Object.entries(withMemory).map(([name, text]) => [name, scriptOf(text, '')] as const),
+]);
+
+/** The texts as the server gets them. */
+export const scriptTexts = (): readonly string[] => [...scripts.values()].map(({ text }) => text);
+
+export class ScriptRunner {
+  readonly prefix: string;
+  readonly #client: RedisClient;
+
+  constructor(client: RedisClient, prefix: string) {
+    this.#client = client;
+    this.prefix = prefix;
+  }
+
+  /** The reply as the server gave it; each caller knows its script's. */
+  async run(name: ScriptName, args: readonly (string | number)[]): Promise<unknown> {
+    const { text, digest } = scripts.get(name) as Script;
+    const tail = ['1', this.prefix, ...args.map(String)];
+    try {
+      return await this.#client.send(['EVALSHA', digest, ...tail]);
+    } catch (error) {
+      if (!/NOSCRIPT/.test((error as Error).message)) throw error;
+      return this.#client.send(['EVAL', text, ...tail]);
+    }
+  }
+
+  /** So that the first calls need not carry the texts, and keep their order. */
+  async load(): Promise<void> {
+    await Promise.all(scriptTexts().map((text) => this.#client.send(['SCRIPT', 'LOAD', text])));
+  }
+}
