@@ -3,8 +3,9 @@
  * channel closes. Meanwhile others see the queue as empty; they look at its consumers and wait. Dead letters and notes are few, and only
  * for queues of a few the cost (all of it is transferred) is acceptable.
  */
-import type { ChannelModel, ConsumeMessage } from 'amqplib';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
+import { Acks } from './acks.ts';
 import { unreachable } from './link.ts';
 
 export interface Browsed {
@@ -42,14 +43,28 @@ export async function browse<T>(
       if (messages.length >= expected) complete.abort();
     });
     await pause(clock, LONGEST_TRANSFER_MS, complete.signal);
-    const result = await look({ messages, take: (message) => channel.ack(message) });
-    // The broker works a channel off in order: after this answer it has seen every acknowledgement.
-    await channel.prefetch(0);
+    const taken: ConsumeMessage[] = [];
+    const result = await look({ messages, take: (message) => void taken.push(message) });
+    await remove(channel, queue, taken);
     return result;
   } catch (error) {
     throw gone ? unreachable(`looking through "${queue}" failed: ${gone.message}`, gone) : error;
   } finally {
     await channel.close().catch(() => {});
+  }
+}
+
+/** More than this many commands under way, and the broker would hold them back and forget them with the channel (`acks.ts`). */
+const TAKEN_AT_ONCE = 16;
+
+/** Acknowledges, and waits until the queue itself has applied it: a consumer that comes and goes is answered by the queue, in order. */
+async function remove(channel: Channel, queue: string, taken: readonly ConsumeMessage[]): Promise<void> {
+  const acks = new Acks(channel);
+  for (let start = 0; start < taken.length; start += TAKEN_AT_ONCE) {
+    for (const message of taken.slice(start, start + TAKEN_AT_ONCE)) acks.ack(message);
+    acks.flush();
+    const { consumerTag } = await channel.consume(queue, () => {});
+    await channel.cancel(consumerTag);
   }
 }
 

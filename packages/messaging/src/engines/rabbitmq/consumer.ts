@@ -20,6 +20,7 @@ import type {
   Settlement,
   SettleResult,
 } from '../../engine.ts';
+import { Acks } from './acks.ts';
 import { Lanes } from './lanes.ts';
 import { Leases } from './leases.ts';
 import { encodeLetter, type LetterText } from './letters.ts';
@@ -52,6 +53,7 @@ interface Entry {
   readonly queue: string;
   /** The channel it came on: only there it can be acknowledged. */
   readonly via: Channel;
+  readonly acks: Acks;
   readonly key: string | undefined;
   /** `x-delivery-count`; undefined where the queue does not count. */
   readonly count: number | undefined;
@@ -84,6 +86,8 @@ export class RabbitConsumer implements Consumer {
   #taking = false;
   readonly #lanes = new Lanes<Entry>();
   readonly #leases: Leases<Entry>;
+  /** Tokens whose message is being moved: neither out nor settled yet. */
+  readonly #moving = new Set<DeliveryToken>();
   readonly #putOff = new Map<Entry, () => void>();
   /** Keys whose dead letter holds what follows, with the order in which they came to be known. */
   readonly #parked = new Map<string, number>();
@@ -124,9 +128,10 @@ export class RabbitConsumer implements Consumer {
     await channel.prefetch(this.#window);
     if (this.#paused) return;
     this.#tags = [];
+    const acks = new Acks(channel);
     for (const queue of queues) {
       const { consumerTag } = await channel.consume(queue, (message) => {
-        if (message) this.#arrive(message, queue, channel);
+        if (message) this.#arrive(message, queue, channel, acks);
         // The broker cancelled it: the queue was deleted or its node is gone.
         else void channel.close().catch(() => {});
       });
@@ -137,7 +142,7 @@ export class RabbitConsumer implements Consumer {
   view(): { ready: number; inFlight: number; waiting: number; delayed: number } {
     return {
       ready: this.#arrived.length + this.#lanes.readyCount,
-      inFlight: this.#leases.size,
+      inFlight: this.#leases.size + this.#moving.size,
       waiting: this.#lanes.waitingCount,
       delayed: this.#putOff.size,
     };
@@ -145,13 +150,28 @@ export class RabbitConsumer implements Consumer {
 
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const entries = settlements.map(({ token }) => this.#leases.take(token));
+    settlements.forEach(({ token }, index) => entries[index] && this.#moving.add(token));
+    try {
+      return await this.#settleTaken(settlements, entries);
+    } finally {
+      for (const { token } of settlements) this.#moving.delete(token);
+      this.#planPump();
+    }
+  }
+
+  async #settleTaken(
+    settlements: readonly Settlement[],
+    entries: readonly (Entry | undefined)[],
+  ): Promise<readonly SettleResult[]> {
     const moving: Promise<void>[] = [];
     const released: Entry[] = [];
     settlements.forEach((settlement, index) => {
       const entry = entries[index];
       if (!entry) return;
-      if (settlement.kind === 'ack') this.#ack(entry);
-      else if (settlement.kind === 'release') released.push(entry);
+      if (settlement.kind === 'ack') {
+        this.#moving.delete(settlement.token);
+        this.#ack(entry);
+      } else if (settlement.kind === 'release') released.push(entry);
       else moving.push(this.#move(entry, settlement));
     });
     if (released.length > 0) moving.push(this.#release(released));
@@ -159,8 +179,9 @@ export class RabbitConsumer implements Consumer {
       const done = await Promise.allSettled(moving);
       const failed = done.find((one) => one.status === 'rejected');
       if (failed) throw failed.reason;
-      const via = entries.find((entry) => entry)?.via;
-      if (via) await this.#settledOn(via);
+      const first = entries.find((entry) => entry);
+      first?.acks.flush();
+      if (first) await this.#settledOn(first.via);
     } catch (error) {
       // Those that did not move are still lent, or trying again would find them lost.
       settlements.forEach(({ token }, index) => {
@@ -169,12 +190,11 @@ export class RabbitConsumer implements Consumer {
       });
       throw error;
     }
-    this.#planPump();
     return entries.map((entry) => (entry ? 'settled' : 'lost'));
   }
 
   async extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
-    return tokens.map((token) => (this.#leases.extend(token) ? 'settled' : 'lost'));
+    return tokens.map((token) => (this.#leases.extend(token) || this.#moving.has(token) ? 'settled' : 'lost'));
   }
 
   async pause(): Promise<void> {
@@ -198,6 +218,8 @@ export class RabbitConsumer implements Consumer {
     this.#parts.onClosed();
     if (!channel) return;
     await this.#note(back).catch(() => {});
+    // A cancel is answered only when the queue has applied the acknowledgements before it.
+    await this.#cancelAll(channel);
     // With the channel the broker takes everything back, each to its old place.
     await channel.close().catch(() => {});
   }
@@ -236,7 +258,7 @@ export class RabbitConsumer implements Consumer {
     this.#parts.onGone();
   }
 
-  #arrive(amqp: ConsumeMessage, queue: string, via: Channel): void {
+  #arrive(amqp: ConsumeMessage, queue: string, via: Channel, acks: Acks): void {
     const received = decodeMessage(amqp);
     const { message, note } = received;
     const counted = (amqp.properties.headers ?? {})['x-delivery-count'] as number | undefined;
@@ -246,6 +268,7 @@ export class RabbitConsumer implements Consumer {
       amqp,
       queue,
       via,
+      acks,
       key: this.#keyed ? message?.key : undefined,
       count,
       copyId: `${message?.id ?? (amqp.properties.messageId as string | undefined) ?? ''}#${note.turn ?? 0}`,
@@ -330,7 +353,7 @@ export class RabbitConsumer implements Consumer {
 
   #pump(): void {
     const deliveries: Delivery[] = [];
-    while (!this.#paused && this.#channel && this.#leases.size < this.#parts.spec.prefetch) {
+    while (!this.#paused && this.#channel && this.#leases.size + this.#moving.size < this.#parts.spec.prefetch) {
       const entry = this.#lanes.next();
       if (!entry) break;
       if (entry.expiresAt <= this.#parts.clock.now()) this.#drop(entry);
@@ -363,14 +386,14 @@ export class RabbitConsumer implements Consumer {
 
   #ack(entry: Entry): void {
     this.#gone.add(entry);
-    if (entry.via === this.#channel) entry.via.ack(entry.amqp);
+    if (entry.via === this.#channel) entry.acks.ack(entry.amqp);
     this.#lanes.advance(entry.key);
   }
 
   #endLease(entry: Entry): void {
     if (entry.abandoned !== undefined) entry.abandoned += 1;
     if (this.#keyed) this.#lanes.again(entry);
-    else if (entry.via === this.#channel) entry.via.nack(entry.amqp, false, true);
+    else if (entry.via === this.#channel) entry.acks.giveBack(entry.amqp);
     this.#planPump();
   }
 
@@ -383,7 +406,7 @@ export class RabbitConsumer implements Consumer {
     await this.#note(entries);
     for (const entry of entries) {
       this.#gone.add(entry);
-      if (entry.via === this.#channel) entry.via.nack(entry.amqp, false, true);
+      if (entry.via === this.#channel) entry.acks.giveBack(entry.amqp);
     }
   }
 

@@ -105,7 +105,7 @@ export class TopologyBook {
     if (keepUnsubscribedMs > 0) {
       await channel.assertExchange(unclaimed, 'fanout', { durable: true });
       await this.#queue(channel, unclaimed, {
-        arguments: { 'x-queue-type': 'quorum', 'x-message-ttl': keepUnsubscribedMs, ...ONE_READER },
+        arguments: { ...QUORUM, 'x-message-ttl': keepUnsubscribedMs, ...ONE_READER },
       });
       await channel.bindQueue(unclaimed, unclaimed, '');
       onDeclared('exchange', unclaimed);
@@ -139,7 +139,7 @@ export class TopologyBook {
       await channel.bindQueue(queue, ladder.out, ladder.pattern(queue));
     }
     if (spec.ephemeral) return;
-    const quorum = { 'x-queue-type': 'quorum', ...ONE_READER };
+    const quorum = { ...QUORUM, ...ONE_READER };
     await this.#queue(channel, names.dead(spec.name, subscription), { arguments: quorum });
     if (this.isQuorum(spec))
       await this.#queue(channel, names.notes(spec.name, subscription), {
@@ -164,7 +164,7 @@ export class TopologyBook {
   }
 
   #argumentsOf(spec: ChannelSpec): Record<string, unknown> {
-    const base = this.isQuorum(spec) ? { 'x-queue-type': 'quorum' } : { 'x-queue-type': 'classic' };
+    const base = this.isQuorum(spec) ? QUORUM : { 'x-queue-type': 'classic' };
     if (spec.order === 'key') return { ...base, ...ONE_READER };
     return spec.priorityLevels > 1 ? { ...base, 'x-max-priority': spec.priorityLevels - 1 } : base;
   }
@@ -176,3 +176,8 @@ export class TopologyBook {
 }
 
 const ONE_READER = { 'x-single-active-consumer': true };
+/**
+ * Without a limit a quorum queue puts a message that was given back to its END; with one, back to its place. The number only has to be out of reach
+ * (the toolkit counts attempts itself), and newer brokers would otherwise drop a message after 20 returns.
+ */
+const QUORUM = { 'x-queue-type': 'quorum', 'x-delivery-limit': 1_000_000 };
