@@ -8,7 +8,7 @@ import { createRabbitEngine, type RabbitEngineOptions } from './engine.ts';
 
 export const rabbitUrl = process.env.RABBITMQ_URL;
 
-/** Shared by the fixtures of one run: its queues are the same for all, and making 24 of them for each case would be most of the time. */
+/** Shared by the fixtures of one file: its queues are the same for all, and making 24 of them for each case would be most of the time. */
 const LADDER = 'conformance.';
 
 /** What a child process of the kill cases opens: the argument is the prefix. */
@@ -21,14 +21,14 @@ export type RabbitFixture = EngineFixture & {
   readonly engine: (options?: Partial<RabbitEngineOptions>) => Engine;
 };
 
-export async function createRabbitFixture(): Promise<RabbitFixture> {
+export async function createRabbitFixture(ladderPrefix = LADDER): Promise<RabbitFixture> {
   const prefix = `test-${randomUUID().slice(0, 8)}.`;
   const made = new Map<string, 'queue' | 'exchange'>();
   const engine = (options: Partial<RabbitEngineOptions> = {}): Engine =>
     createRabbitEngine({
       url: rabbitUrl ?? '',
       prefix,
-      ladderPrefix: LADDER,
+      ladderPrefix,
       partitions: 4,
       ...options,
       onNotice: (notice) => {
@@ -60,8 +60,8 @@ export async function createRabbitFixture(): Promise<RabbitFixture> {
 }
 
 /** After the last fixture. */
-export async function removeLadder(): Promise<void> {
-  await onBroker((amqp) => createLadder(LADDER).remove(amqp));
+export async function removeLadder(prefix = LADDER): Promise<void> {
+  await onBroker((amqp) => createLadder(prefix).remove(amqp));
 }
 
 type ConfirmChannel = Awaited<ReturnType<Awaited<ReturnType<typeof connect>>['createConfirmChannel']>>;

@@ -7,11 +7,11 @@ const without = 'not run: RABBITMQ_URL names no server';
 
 if (rabbitUrl === undefined) describe.skip(`the RabbitMQ engine (${without})`, () => it(without, () => {}));
 else {
-  const { capabilities, traits } = await capabilitiesOf(createRabbitFixture);
-  const cases = testEngine('rabbitmq', capabilities, createRabbitFixture, traits);
+  const { capabilities, traits } = await capabilitiesOf(() => createRabbitFixture());
+  const cases = testEngine('rabbitmq', capabilities, () => createRabbitFixture(), traits);
 
   describe('on a real broker', { timeout: 60_000 }, () => {
-    afterAll(removeLadder);
+    afterAll(() => removeLadder());
 
     it.each(cases)('$name', async ({ run }) => {
       await expect(run()).resolves.toBeUndefined();
