@@ -37,7 +37,8 @@ export const errorCatalogue = {
   },
   DB_MSG_ENGINE_UNREACHABLE: {
     retryable: true,
-    meaning: 'The connection to the broker is down, or ended before the broker answered; what was in flight is unknown.',
+    meaning:
+      'The connection to the broker is down, or ended before the broker answered; what was in flight is unknown.',
   },
   DB_MSG_ENGINE_BLOCKED: {
     retryable: true,

@@ -76,7 +76,8 @@ async function waitForTurn(
   for (;;) {
     const { messageCount, consumerCount } = await check();
     if (consumerCount === 0) return messageCount;
-    if (clock.monotonic() > end) throw unreachable('another process has been looking through it for too long');
+    if (clock.monotonic() > end)
+      throw unreachable('another process has been looking through it for too long');
     await pause(clock, TURN_MS);
   }
 }

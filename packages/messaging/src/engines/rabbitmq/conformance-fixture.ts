@@ -23,7 +23,7 @@ export type RabbitFixture = EngineFixture & {
 
 export async function createRabbitFixture(ladderPrefix = LADDER): Promise<RabbitFixture> {
   const prefix = `test-${randomUUID().slice(0, 8)}.`;
-  const made = new Map<string, 'queue' | 'exchange'>();
+  const made = new Set<string>();
   const engine = (options: Partial<RabbitEngineOptions> = {}): Engine =>
     createRabbitEngine({
       url: rabbitUrl ?? '',
@@ -32,7 +32,7 @@ export async function createRabbitFixture(ladderPrefix = LADDER): Promise<Rabbit
       partitions: 4,
       ...options,
       onNotice: (notice) => {
-        if (notice.kind === 'declared') made.set(notice.name, notice.what);
+        if (notice.kind === 'declared') made.add(notice.name);
         options.onNotice?.(notice);
       },
     });
@@ -49,9 +49,9 @@ export async function createRabbitFixture(ladderPrefix = LADDER): Promise<Rabbit
     },
     async destroy() {
       await onBroker(async (amqp) => {
-        for (const [name, what] of made) {
+        for (const name of made) {
           // An exchange and a queue may share a name, and deleting what is not there is no error.
-          if (what === 'queue') await amqp.deleteQueue(name);
+          await amqp.deleteQueue(name);
           await amqp.deleteExchange(name);
         }
       });

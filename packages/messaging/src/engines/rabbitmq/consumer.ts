@@ -194,7 +194,9 @@ export class RabbitConsumer implements Consumer {
   }
 
   async extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
-    return tokens.map((token) => (this.#leases.extend(token) || this.#moving.has(token) ? 'settled' : 'lost'));
+    return tokens.map((token) =>
+      this.#leases.extend(token) || this.#moving.has(token) ? 'settled' : 'lost',
+    );
   }
 
   async pause(): Promise<void> {
@@ -261,7 +263,7 @@ export class RabbitConsumer implements Consumer {
   #arrive(amqp: ConsumeMessage, queue: string, via: Channel, acks: Acks): void {
     const received = decodeMessage(amqp);
     const { message, note } = received;
-    const counted = (amqp.properties.headers ?? {})['x-delivery-count'] as number | undefined;
+    const counted = amqp.properties.headers?.['x-delivery-count'] as number | undefined;
     const count = this.#parts.notesQueue === undefined ? undefined : (counted ?? 0);
     this.#arrived.push({
       received,
@@ -305,7 +307,8 @@ export class RabbitConsumer implements Consumer {
     const { notesQueue, heldKeys, readNotes, clock } = this.#parts;
     try {
       if (this.#holds && !this.#loaded.has(entry.queue)) {
-        for (const key of await heldKeys()) if (!this.#parked.has(key)) this.#parked.set(key, ++this.#parkOrder);
+        for (const key of await heldKeys())
+          if (!this.#parked.has(key)) this.#parked.set(key, ++this.#parkOrder);
         this.#loaded.add(entry.queue);
       }
       if (notesQueue !== undefined && (entry.count ?? 0) > 0) {
@@ -353,7 +356,11 @@ export class RabbitConsumer implements Consumer {
 
   #pump(): void {
     const deliveries: Delivery[] = [];
-    while (!this.#paused && this.#channel && this.#leases.size + this.#moving.size < this.#parts.spec.prefetch) {
+    while (
+      !this.#paused &&
+      this.#channel &&
+      this.#leases.size + this.#moving.size < this.#parts.spec.prefetch
+    ) {
       const entry = this.#lanes.next();
       if (!entry) break;
       if (entry.expiresAt <= this.#parts.clock.now()) this.#drop(entry);

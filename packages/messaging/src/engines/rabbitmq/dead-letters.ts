@@ -110,12 +110,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
   async #each(
     filter: DeadLetterFilter,
     limit: number,
-    work: (
-      place: Place,
-      held: Held,
-      take: (message: ConsumeMessage) => void,
-      left: number,
-    ) => Promise<Moved>,
+    work: (place: Place, held: Held, take: (message: ConsumeMessage) => void, left: number) => Promise<Moved>,
   ): Promise<Moved> {
     let moved = 0;
     let remaining = 0;

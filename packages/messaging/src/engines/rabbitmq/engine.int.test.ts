@@ -9,7 +9,13 @@ import { Collector, eventually, signal } from '../../conformance/fixture.ts';
 import type { Delivery, Engine, EngineConnection } from '../../engine.ts';
 import type { Message } from '../../message.ts';
 import { ack, retry } from '../../outcome.ts';
-import { createRabbitFixture, onBroker, type RabbitFixture, rabbitUrl, removeLadder } from './conformance-fixture.ts';
+import {
+  createRabbitFixture,
+  onBroker,
+  type RabbitFixture,
+  rabbitUrl,
+  removeLadder,
+} from './conformance-fixture.ts';
 import { createCutter } from './cutter.ts';
 import type { RabbitNotice } from './options.ts';
 
@@ -23,7 +29,6 @@ const inOrder = defineChannel({
   order: 'key',
   requires: { emulation: ['order'] },
 });
-const without = 'not run: RABBITMQ_URL names no server';
 
 async function withFixture(use: (fixture: RabbitFixture) => Promise<void>): Promise<void> {
   const fixture = await createRabbitFixture(LADDER);
@@ -49,7 +54,10 @@ async function withEngineBus(
   }
 }
 
-async function withConnection(engine: Engine, use: (connection: EngineConnection) => Promise<void>): Promise<void> {
+async function withConnection(
+  engine: Engine,
+  use: (connection: EngineConnection) => Promise<void>,
+): Promise<void> {
   const connection = await engine.connect({ clock: systemClock, onFatal: () => {} });
   try {
     await use(connection);
@@ -77,9 +85,10 @@ const plainSpec = {
   ephemeral: false,
 } as const;
 
-if (rabbitUrl === undefined) describe.skip(`facts of RabbitMQ (${without})`, () => it(without, () => {}));
-else
-  describe('facts of RabbitMQ', { timeout: 60_000 }, () => {
+describe.skipIf(rabbitUrl === undefined)(
+  'facts of RabbitMQ (needs RABBITMQ_URL)',
+  { timeout: 60_000 },
+  () => {
     afterAll(() => removeLadder(LADDER));
 
     it('a publish that no queue takes is confirmed by the broker and rejected by the engine', () =>
@@ -90,7 +99,9 @@ else
             amqp.publish(`${fixture.prefix}orders`, '', Buffer.from('{}'));
             await expect(amqp.waitForConfirms()).resolves.toEqual([undefined]);
           });
-          await expect(connection.publish([{ channel: 'orders', message: messageOf('a') }])).rejects.toMatchObject({
+          await expect(
+            connection.publish([{ channel: 'orders', message: messageOf('a') }]),
+          ).rejects.toMatchObject({
             code: 'DB_MSG_UNROUTABLE',
             retryable: true,
           });
@@ -190,7 +201,7 @@ else
               },
             }).started;
             const confirmed: string[] = [];
-            let rejected = 0;
+            const rejected: unknown[] = [];
             for (let n = 0; n < 300; n += 1) {
               if (n % 100 === 50) {
                 cutter.slam();
@@ -208,21 +219,22 @@ else
               for (const one of await publishing) {
                 if (one.status === 'fulfilled') confirmed.push(one.value.id);
                 else {
-                  expect(one.reason).toMatchObject({ retryable: true });
-                  rejected += 1;
+                  rejected.push(one.reason);
                 }
               }
               if (n % 100 === 75)
                 await eventually(
-                  async () => bus.publish(orders, { n }).then(
-                    ({ id }) => confirmed.push(id),
-                    () => 0,
-                  ),
+                  async () =>
+                    bus.publish(orders, { n }).then(
+                      ({ id }) => confirmed.push(id),
+                      () => 0,
+                    ),
                   (done) => done > 0,
                   'a publish after the slam',
                 );
             }
-            expect(rejected).toBeGreaterThan(0);
+            expect(rejected.length).toBeGreaterThan(0);
+            expect(rejected.filter((one) => (one as { retryable?: boolean }).retryable !== true)).toEqual([]);
             await eventually(
               async () => confirmed.filter((id) => !got.has(id)).length,
               (missing) => missing === 0,
@@ -277,12 +289,26 @@ else
           await onBroker(async (amqp) => {
             const { queue } = await amqp.assertQueue('', { exclusive: true });
             await amqp.bindQueue(queue, `${fixture.prefix}orders`, '');
-            const seen = new Collector<{ headers: Record<string, unknown>; id: unknown; type: unknown; text: string }>();
+            const seen = new Collector<{
+              headers: Record<string, unknown>;
+              id: unknown;
+              type: unknown;
+              text: string;
+            }>();
             await amqp.consume(queue, (message) => {
               const { headers = {}, messageId, contentType } = message?.properties ?? {};
-              seen.add({ headers, id: messageId, type: contentType, text: message?.content.toString() ?? '' });
+              seen.add({
+                headers,
+                id: messageId,
+                type: contentType,
+                text: message?.content.toString() ?? '',
+              });
             });
-            const { id } = await bus.publish(orders, { n: 7 }, { correlationId: 'c', headers: { tenant: 't' } });
+            const { id } = await bus.publish(
+              orders,
+              { n: 7 },
+              { correlationId: 'c', headers: { tenant: 't' } },
+            );
             const [one] = await seen.waitFor(1);
             expect(one).toMatchObject({
               id,
@@ -314,7 +340,13 @@ else
                   [`${prefix}source`]: '/else',
                 },
               });
-            const structured = { specversion: '1.0', id: 'structured', type: 'orders', source: '/else', data: { n: 8 } };
+            const structured = {
+              specversion: '1.0',
+              id: 'structured',
+              type: 'orders',
+              source: '/else',
+              data: { n: 8 },
+            };
             amqp.publish(`${fixture.prefix}orders`, '', Buffer.from(JSON.stringify(structured)), {
               contentType: 'application/cloudevents+json',
             });
@@ -323,7 +355,8 @@ else
           expect(got.values.map(({ id }) => id)).toEqual(
             expect.arrayContaining(['foreign cloudEvents_', 'foreign cloudEvents:', 'structured']),
           );
-          for (const { id, data } of got.values) if (/foreign|structured/.test(id)) expect(data).toEqual({ n: 8 });
+          const foreign = got.values.filter(({ id }) => /foreign|structured/.test(id));
+          expect(foreign.map(({ data }) => data)).toEqual(foreign.map(() => ({ n: 8 })));
         });
       }));
 
@@ -464,7 +497,12 @@ else
         const engine = fixture.engine({
           routes: [
             { channel: 'orders', exchange: topic, type: 'topic', pattern: 'order.*' },
-            { channel: 'orders', exchange: headers, type: 'headers', arguments: { 'x-match': 'all', region: 'north' } },
+            {
+              channel: 'orders',
+              exchange: headers,
+              type: 'headers',
+              arguments: { 'x-match': 'all', region: 'north' },
+            },
           ],
         });
         await withEngineBus(engine, [orders], async (bus) => {
@@ -478,7 +516,9 @@ else
           }).started;
           await onBroker(async (amqp) => {
             const event = (id: string): Buffer =>
-              Buffer.from(JSON.stringify({ specversion: '1.0', id, type: 'orders', source: '/t', data: { n: 1 } }));
+              Buffer.from(
+                JSON.stringify({ specversion: '1.0', id, type: 'orders', source: '/t', data: { n: 1 } }),
+              );
             amqp.publish(topic, 'invoice.paid', event('no'));
             amqp.publish(topic, 'order.paid', event('by topic'));
             amqp.publish(headers, '', event('no'), { headers: { region: 'south' } });
@@ -488,4 +528,5 @@ else
           expect([...(await got.waitFor(2))].sort()).toEqual(['by headers', 'by topic']);
         });
       }));
-  });
+  },
+);

@@ -27,8 +27,7 @@ export async function inspectTopology(parts: InspectParts): Promise<EngineView> 
     for (const known of parts.book.channels.values()) {
       if (known.spec.ephemeral) continue;
       const subscriptions: SubscriptionView[] = [];
-      for (const name of known.subscriptions)
-        subscriptions.push(await viewOf(parts, channel, known, name));
+      for (const name of known.subscriptions) subscriptions.push(await viewOf(parts, channel, known, name));
       channels.push({ name: known.spec.name, subscriptions, scheduled: 0 });
     }
     return { engine: 'rabbitmq', channels, storedBytes: undefined };

@@ -58,12 +58,7 @@ export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
     ladderPrefix: options.ladderPrefix ?? prefix,
     queueTypeOf: (channel) => (typeof queueType === 'string' ? queueType : (queueType[channel] ?? 'quorum')),
     partitions: within('partitions', options.partitions ?? 8, 1, 64),
-    keepUnsubscribedMs: within(
-      'keepUnsubscribedMs',
-      options.keepUnsubscribedMs ?? WEEK_MS,
-      0,
-      WEEK_MS * 52,
-    ),
+    keepUnsubscribedMs: within('keepUnsubscribedMs', options.keepUnsubscribedMs ?? WEEK_MS, 0, WEEK_MS * 52),
     confirmTimeoutMs: within('confirmTimeoutMs', options.confirmTimeoutMs ?? 30_000, 100, 600_000),
     maxMessageBytes: within('maxMessageBytes', options.maxMessageBytes ?? MIB, 1, BROKER_LIMIT),
     routes: options.routes ?? [],

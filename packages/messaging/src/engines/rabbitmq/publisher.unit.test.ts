@@ -7,7 +7,8 @@ import { Publisher } from './publisher.ts';
 import type { Parcel } from './wire.ts';
 
 class FakeChannel extends EventEmitter {
-  readonly sent: { readonly mandatory: boolean | undefined; readonly confirm: (error: unknown) => void }[] = [];
+  readonly sent: { readonly mandatory: boolean | undefined; readonly confirm: (error: unknown) => void }[] =
+    [];
   publish(
     _exchange: string,
     _routingKey: string,
@@ -60,7 +61,9 @@ describe('publisher', () => {
     const flying = publisher.publish('e', 'k', parcel);
     model.emit('blocked', 'low on memory');
     await expect(flying).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_BLOCKED', retryable: true });
-    await expect(publisher.publish('e', 'k', parcel)).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_BLOCKED' });
+    await expect(publisher.publish('e', 'k', parcel)).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_BLOCKED',
+    });
     expect(channel.sent).toHaveLength(1);
     model.emit('unblocked');
     const after = publisher.publish('e', 'k', parcel);
