@@ -118,7 +118,7 @@ describe.skipIf(rabbitUrl === undefined)(
           await amqp.consume(`${queue}.out`, (message) => order.add(message?.content.toString() ?? ''));
           amqp.sendToQueue(queue, Buffer.from('long'), { expiration: 600 });
           amqp.sendToQueue(queue, Buffer.from('short'), { expiration: 50 });
-          const arrived = await order.waitFor(2);
+          const arrived = [...(await order.waitFor(2))];
           await amqp.deleteQueue(queue);
           await amqp.deleteQueue(`${queue}.out`);
           return arrived;

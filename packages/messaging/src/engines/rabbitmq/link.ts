@@ -21,6 +21,7 @@ export interface LinkParts {
 const FIRST_WAIT_MS = 50;
 const LONGEST_WAIT_MS = 5_000;
 const HEARTBEAT_S = 10;
+const CONNECT_TIMEOUT_MS = 10_000;
 
 export class Link {
   readonly #parts: LinkParts;
@@ -60,6 +61,7 @@ export class Link {
     const model = await connect(withHeartbeat(url), {
       clientProperties: { connection_name: name },
       noDelay: true,
+      timeout: CONNECT_TIMEOUT_MS,
     });
     let closed = false;
     // Without a listener an error event would end the process; `close` follows it.

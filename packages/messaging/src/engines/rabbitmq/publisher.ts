@@ -82,7 +82,7 @@ export class Publisher {
 
   #confirmed(flight: Flight, error: unknown): void {
     if (!this.#flying.delete(flight)) return;
-    const reason = this.#returned.get(flight.mark);
+    const reason = this.#returned.size === 0 ? undefined : this.#returned.get(flight.mark);
     if (reason !== undefined) {
       this.#returned.delete(flight.mark);
       flight.reject(

@@ -46,6 +46,15 @@ const RESERVED = new Set([
   'datacontenttype',
   'subject',
 ]);
+/** Attributes with a place of their own in a message. */
+const FIELDS: Readonly<Record<string, string>> = {
+  partitionkey: 'key',
+  correlationid: 'correlationId',
+  causationid: 'causationId',
+  expirytime: 'expiresAt',
+  traceparent: 'traceparent',
+};
+const SCHEMA_VERSION = /:v(\d{1,9})$/;
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 
 /** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. */
@@ -78,7 +87,7 @@ export function encodeMessage(message: Message): Parcel {
     }
     put(name, message.headers[name]);
   }
-  const common = { persistent: true, messageId: message.id };
+  const common = { persistent: true, mandatory: true, messageId: message.id };
   if (size > HEADER_BUDGET) {
     const content = Buffer.from(encodeCloudEvent(message));
     return { content, options: { ...common, contentType: cloudEventContentType } };
@@ -152,11 +161,42 @@ export function messageOf({ content, options }: Parcel): Message {
   const prefix =
     headers[`${UNDERSCORE}id`] !== undefined ? UNDERSCORE : headers[`${COLON}id`] !== undefined ? COLON : '';
   if (prefix === '') return decodeCloudEvent(content.toString());
-  const event: Record<string, unknown> = {};
-  for (const name in headers)
-    if (name.startsWith(prefix)) event[name.slice(prefix.length)] = String(headers[name]);
-  const message = decodeCloudEvent(JSON.stringify(event));
-  return { ...message, data: dataOf(content, options.contentType) };
+  return binaryMessage(headers, prefix, content, options.contentType);
+}
+
+/** Built in one pass: this is the way of every message that is handled. */
+function binaryMessage(
+  headers: MessagePropertyHeaders,
+  prefix: string,
+  content: Buffer,
+  contentType: string | undefined,
+): Message {
+  const required = (name: string): string => {
+    const value: unknown = headers[prefix + name];
+    if (typeof value === 'string' && value !== '') return value;
+    throw new MessagingError('DB_MSG_MALFORMED', `not a CloudEvent: ${name} is missing or no text`);
+  };
+  const specversion = required('specversion');
+  if (specversion !== '1.0')
+    throw new MessagingError('DB_MSG_MALFORMED', `not a CloudEvent: specversion is "${specversion}", not "1.0"`);
+  const extensions: Record<string, string> = {};
+  const message: Record<string, unknown> = {
+    id: required('id'),
+    type: required('type'),
+    version: Number(SCHEMA_VERSION.exec(String(headers[`${prefix}dataschema`] ?? ''))?.[1] ?? 1),
+    source: required('source'),
+    time: String(headers[`${prefix}time`] ?? ''),
+    data: dataOf(content, contentType),
+    headers: extensions,
+  };
+  for (const header in headers) {
+    if (!header.startsWith(prefix)) continue;
+    const name = header.slice(prefix.length);
+    const field = FIELDS[name];
+    if (field !== undefined) message[field] = String(headers[header]);
+    else if (!RESERVED.has(name)) extensions[name] = String(headers[header]);
+  }
+  return message as unknown as Message;
 }
 
 function dataOf(content: Buffer, contentType: string | undefined): unknown {
@@ -195,6 +235,9 @@ function open(received: ConsumeMessage): { readonly parcel: Parcel; readonly not
  * a message may wait on the same rung of the ladder many times.
  */
 function withoutOwn(headers: MessagePropertyHeaders): Record<string, unknown> {
+  let own = false;
+  for (const name in headers) own ||= name.startsWith('x-');
+  if (!own) return headers;
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith('x-')));
 }
 
