@@ -300,7 +300,12 @@ export class RabbitConsumer implements Consumer {
 
   #needsLook(entry: Entry): boolean {
     if (this.#looked.has(entry)) return false;
-    return (entry.count ?? 0) > 0 || (this.#holds && !this.#loaded.has(entry.queue));
+    return (entry.count ?? 0) > 0 || (this.#holds && !this.#loaded.has(entry.queue)) || this.#mayFree(entry);
+  }
+
+  /** A redriven message frees its key, unless something of the key was parked after the redrive had begun: that has to be redriven first. */
+  #mayFree({ key, received }: Entry): boolean {
+    return key !== undefined && received.note.redriven === true && this.#parked.has(key);
   }
 
   async #lookFor(entry: Entry): Promise<void> {
@@ -311,6 +316,8 @@ export class RabbitConsumer implements Consumer {
           if (!this.#parked.has(key)) this.#parked.set(key, ++this.#parkOrder);
         this.#loaded.add(entry.queue);
       }
+      if (entry.key !== undefined && this.#mayFree(entry) && !(await heldKeys()).has(entry.key))
+        this.#parked.delete(entry.key);
       if (notesQueue !== undefined && (entry.count ?? 0) > 0) {
         await readNotes(notesQueue, (messages) => this.#notebook.read(messages));
         // What arrived before this reading is covered by it.
@@ -331,11 +338,9 @@ export class RabbitConsumer implements Consumer {
       if (waits && waits.dueAt > this.#parts.clock.now()) return this.#acceptPutOff(entry, waits.dueAt);
     }
     const { key } = entry;
-    if (key === undefined || !this.#holds || !this.#parked.has(key)) return this.#lanes.add(entry);
-    if (entry.received.note.redriven) {
-      this.#parked.delete(key);
+    if (key !== undefined && this.#holds && entry.received.note.redriven)
       return this.#lanes.resume(key, entry);
-    }
+    if (key === undefined || !this.#holds || !this.#parked.has(key)) return this.#lanes.add(entry);
     if (this.#parts.channelSpec.onFailure === 'sequencedDlq') return void this.#parkFollower(entry);
     this.#lanes.block(key);
     this.#lanes.add(entry);

@@ -76,12 +76,18 @@ export class RabbitDeadLetters implements DeadLetterStore {
   }
 
   discard(filter: DeadLetterFilter, limit: number): Promise<Moved> {
-    return this.#each(filter, limit, async (_, held, take, left) => {
-      const matching = held.filter(([letter]) => matches(letter, filter));
-      const chosen = matching.slice(0, left);
-      for (const [, message] of chosen) take(message);
-      return { moved: chosen.length, remaining: matching.length - chosen.length };
-    });
+    return this.#each(
+      filter,
+      limit,
+      async (_, held, take, left) => {
+        const matching = held.filter(([letter]) => matches(letter, filter));
+        const chosen = matching.slice(0, left);
+        for (const [, message] of chosen) take(message);
+        return { moved: chosen.length, remaining: matching.length - chosen.length };
+      },
+      // A redrive says nothing here: its messages free their key themselves, at their place in the queue.
+      ({ spec, subscription }) => this.#parts.onDiscarded(spec.name, subscription),
+    );
   }
 
   /** Keys that a letter holds. */
@@ -111,6 +117,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
     filter: DeadLetterFilter,
     limit: number,
     work: (place: Place, held: Held, take: (message: ConsumeMessage) => void, left: number) => Promise<Moved>,
+    after: (place: Place) => Promise<void> = async () => {},
   ): Promise<Moved> {
     let moved = 0;
     let remaining = 0;
@@ -120,7 +127,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
       );
       moved += done.moved;
       remaining += done.remaining;
-      if (done.moved > 0) await this.#parts.onDiscarded(place.spec.name, place.subscription);
+      if (done.moved > 0) await after(place);
     }
     return { moved, remaining };
   }

@@ -178,7 +178,10 @@ function binaryMessage(
   };
   const specversion = required('specversion');
   if (specversion !== '1.0')
-    throw new MessagingError('DB_MSG_MALFORMED', `not a CloudEvent: specversion is "${specversion}", not "1.0"`);
+    throw new MessagingError(
+      'DB_MSG_MALFORMED',
+      `not a CloudEvent: specversion is "${specversion}", not "1.0"`,
+    );
   const extensions: Record<string, string> = {};
   const message: Record<string, unknown> = {
     id: required('id'),
