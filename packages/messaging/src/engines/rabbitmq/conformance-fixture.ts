@@ -1,10 +1,13 @@
 /** The RabbitMQ engine's fixture for the conformance suite: a prefix of its own, everything deleted at the end. The server is `RABBITMQ_URL`. */
-import { randomUUID } from 'node:crypto';
 import { connect } from 'amqplib';
+import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
+import { createIds } from '../../ids.ts';
 import { createLadder } from './delay-ladder.ts';
 import { createRabbitEngine, type RabbitEngineOptions } from './engine.ts';
+
+const ids = createIds(systemClock);
 
 export const rabbitUrl = process.env.RABBITMQ_URL;
 
@@ -22,7 +25,7 @@ export type RabbitFixture = EngineFixture & {
 };
 
 export async function createRabbitFixture(ladderPrefix = LADDER): Promise<RabbitFixture> {
-  const prefix = `test-${randomUUID().slice(0, 8)}.`;
+  const prefix = `test-${ids.next()}.`;
   const made = new Set<string>();
   const engine = (options: Partial<RabbitEngineOptions> = {}): Engine =>
     createRabbitEngine({
