@@ -44,6 +44,14 @@ export const errorCatalogue = {
     retryable: false,
     meaning: 'The store failed in a way after which its state is unknown; start again.',
   },
+  DB_MSG_ENGINE_BLOCKED: {
+    retryable: true,
+    meaning: 'The broker takes no messages for now, for instance for want of memory or disk.',
+  },
+  DB_MSG_UNROUTABLE: {
+    retryable: true,
+    meaning: 'No queue takes the message; nothing was stored.',
+  },
   DB_MSG_REQUEST_TIMEOUT: {
     retryable: true,
     meaning: 'No reply came in time; the request may still be handled.',

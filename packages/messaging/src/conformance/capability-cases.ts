@@ -167,6 +167,8 @@ export const capabilityCases: readonly ConformanceCase[] = [
       const got = new Collector<number>();
       const atOnce = new Map<string, number>();
       let keysAtOnce = 0;
+      // The first of each key waits for the other: side by side means at the same time, however far apart they arrive.
+      const together = signal();
       await withBus({
         fixture,
         channels: [sequenced],
@@ -176,7 +178,8 @@ export const capabilityCases: readonly ConformanceCase[] = [
             atOnce.set(key, (atOnce.get(key) ?? 0) + 1);
             assert.equal(atOnce.get(key), 1);
             keysAtOnce = Math.max(keysAtOnce, [...atOnce.values()].filter((count) => count > 0).length);
-            await Promise.resolve();
+            if (keysAtOnce === 2) together.fire();
+            await together.fired;
             atOnce.set(key, 0);
             got.add(n);
             return ack();

@@ -2,6 +2,8 @@
 import Type from 'typebox';
 import { defineChannel } from '../channel.ts';
 
+/** Emulations are accepted everywhere here: the cases hold an engine to the same behaviour, however it comes about. */
+const inOrder = { emulation: ['order'] } as const;
 const schema = Type.Object({ n: Type.Integer() }, { additionalProperties: false });
 
 export const plain = defineChannel({ name: 'conformance.plain', version: 1, schema });
@@ -35,7 +37,7 @@ export const skipping = defineChannel({
   schema,
   order: 'key',
   onFailure: 'skip',
-  requires: { emulation: ['order'] },
+  requires: inOrder,
 });
 export const blocking = defineChannel({
   name: 'conformance.blocking',
@@ -43,12 +45,12 @@ export const blocking = defineChannel({
   schema,
   order: 'key',
   onFailure: 'blockKey',
-  requires: { emulation: ['order'] },
+  requires: inOrder,
 });
 export const sequenced = defineChannel({
   name: 'conformance.sequenced',
   version: 1,
   schema,
   order: 'key',
-  requires: { emulation: ['order'] },
+  requires: inOrder,
 });

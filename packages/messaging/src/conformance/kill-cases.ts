@@ -79,6 +79,8 @@ async function consumeRest(fixture: EngineFixture, expected: number): Promise<Re
     prepare: (bus) =>
       void bus.subscribe(plain, {
         name: 'one',
+        // One at a time would make a broker's round trip per message the length of this case.
+        concurrency: 8,
         retries: { immediate: 0, delayed: [1, 1, 1, 1, 1] },
         handler: ({ id }, { attempt }) => {
           got.add([id, attempt]);

@@ -1,0 +1,98 @@
+/**
+ * Looking through a queue without an end: AMQP 0-9-1 has no browsing, so everything is taken on a channel of its own and goes back, in order, when that
+ * channel closes. Meanwhile others see the queue as empty; they look at its consumers and wait. Dead letters and notes are few, and only
+ * for queues of a few the cost (all of it is transferred) is acceptable.
+ */
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import { type Clock, pause } from '../../clock.ts';
+import { Acks } from './acks.ts';
+import { unreachable } from './link.ts';
+
+export interface Browsed {
+  readonly messages: readonly ConsumeMessage[];
+  /** Removes one of them for good. */
+  readonly take: (message: ConsumeMessage) => void;
+}
+
+const TURN_MS = 20;
+/** Another that browses is gone by then, or its connection is dead and the broker has not noticed yet. */
+const LONGEST_TURN_MS = 15_000;
+const LONGEST_TRANSFER_MS = 15_000;
+
+/** Calls `look` with all messages; what it does not take stays in the queue. */
+export async function browse<T>(
+  model: ChannelModel,
+  clock: Clock,
+  queue: string,
+  look: (browsed: Browsed) => Promise<T>,
+): Promise<T> {
+  const channel = await model.createChannel();
+  let gone: Error | undefined;
+  channel.on('error', (error: Error) => {
+    gone = error;
+  });
+  try {
+    const expected = await waitForTurn(clock, () => channel.checkQueue(queue));
+    if (expected === 0) return await look({ messages: [], take: () => {} });
+    const messages: ConsumeMessage[] = [];
+    const complete = new AbortController();
+    channel.on('close', () => complete.abort());
+    await channel.consume(queue, (message) => {
+      if (!message) return complete.abort();
+      messages.push(message);
+      if (messages.length >= expected) complete.abort();
+    });
+    await pause(clock, LONGEST_TRANSFER_MS, complete.signal);
+    const taken: ConsumeMessage[] = [];
+    const result = await look({ messages, take: (message) => void taken.push(message) });
+    await remove(channel, queue, taken);
+    return result;
+  } catch (error) {
+    throw gone ? unreachable(`looking through "${queue}" failed: ${gone.message}`, gone) : error;
+  } finally {
+    await channel.close().catch(() => {});
+  }
+}
+
+/** More than this many commands under way, and the broker would hold them back and forget them with the channel (`acks.ts`). */
+const TAKEN_AT_ONCE = 16;
+
+/** Acknowledges, and waits until the queue itself has applied it: a consumer that comes and goes is answered by the queue, in order. */
+async function remove(channel: Channel, queue: string, taken: readonly ConsumeMessage[]): Promise<void> {
+  const acks = new Acks(channel);
+  for (let start = 0; start < taken.length; start += TAKEN_AT_ONCE) {
+    for (const message of taken.slice(start, start + TAKEN_AT_ONCE)) acks.ack(message);
+    acks.flush();
+    const { consumerTag } = await channel.consume(queue, () => {});
+    await channel.cancel(consumerTag);
+  }
+}
+
+async function waitForTurn(
+  clock: Clock,
+  check: () => Promise<{ messageCount: number; consumerCount: number }>,
+): Promise<number> {
+  const end = clock.monotonic() + LONGEST_TURN_MS;
+  for (;;) {
+    const { messageCount, consumerCount } = await check();
+    if (consumerCount === 0) return messageCount;
+    if (clock.monotonic() > end)
+      throw unreachable('another process has been looking through it for too long');
+    await pause(clock, TURN_MS);
+  }
+}
+
+/** One at a time within a process, so that two views of one process never wait for each other by polling. */
+export class Turns {
+  readonly #last = new Map<string, Promise<unknown>>();
+
+  async run<T>(queue: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#last.get(queue) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    this.#last.set(
+      queue,
+      mine.catch(() => {}),
+    );
+    return mine;
+  }
+}

@@ -1,0 +1,81 @@
+/** The RabbitMQ engine's fixture for the conformance suite: a prefix of its own, everything deleted at the end. The server is `RABBITMQ_URL`. */
+import { connect } from 'amqplib';
+import { systemClock } from '../../clock.ts';
+import type { EngineFixture } from '../../conformance/fixture.ts';
+import type { Engine } from '../../engine.ts';
+import { createIds } from '../../ids.ts';
+import { createLadder } from './delay-ladder.ts';
+import { createRabbitEngine, type RabbitEngineOptions } from './engine.ts';
+
+const ids = createIds(systemClock);
+
+export const rabbitUrl = process.env.RABBITMQ_URL;
+
+/** Shared by the fixtures of one file: its queues are the same for all, and making 24 of them for each case would be most of the time. */
+const LADDER = 'conformance.';
+
+/** What a child process of the kill cases opens: the argument is the prefix. */
+export function openEngine(prefix: string): Engine {
+  return createRabbitEngine({ url: rabbitUrl ?? '', prefix, ladderPrefix: LADDER, partitions: 4 });
+}
+
+export type RabbitFixture = EngineFixture & {
+  readonly prefix: string;
+  readonly engine: (options?: Partial<RabbitEngineOptions>) => Engine;
+};
+
+export async function createRabbitFixture(ladderPrefix = LADDER): Promise<RabbitFixture> {
+  const prefix = `test-${ids.next()}.`;
+  const made = new Set<string>();
+  const engine = (options: Partial<RabbitEngineOptions> = {}): Engine =>
+    createRabbitEngine({
+      url: rabbitUrl ?? '',
+      prefix,
+      ladderPrefix,
+      partitions: 4,
+      ...options,
+      onNotice: (notice) => {
+        if (notice.kind === 'declared') made.add(notice.name);
+        options.onNotice?.(notice);
+      },
+    });
+  return {
+    prefix,
+    engine,
+    open: () => engine(),
+    child: { module: new URL(import.meta.url), argument: prefix },
+    async injectRaw(channel, payload) {
+      await onBroker(async (amqp) => {
+        amqp.publish(`${prefix}${channel}`, '', Buffer.from(payload));
+        await amqp.waitForConfirms();
+      });
+    },
+    async destroy() {
+      await onBroker(async (amqp) => {
+        for (const name of made) {
+          // An exchange and a queue may share a name, and deleting what is not there is no error.
+          await amqp.deleteQueue(name);
+          await amqp.deleteExchange(name);
+        }
+      });
+    },
+  };
+}
+
+/** After the last fixture. */
+export async function removeLadder(prefix = LADDER): Promise<void> {
+  await onBroker((amqp) => createLadder(prefix).remove(amqp));
+}
+
+type ConfirmChannel = Awaited<ReturnType<Awaited<ReturnType<typeof connect>>['createConfirmChannel']>>;
+
+export async function onBroker<T>(work: (channel: ConfirmChannel) => Promise<T>): Promise<T> {
+  const model = await connect(rabbitUrl ?? '');
+  try {
+    const channel = await model.createConfirmChannel();
+    channel.on('error', () => {});
+    return await work(channel);
+  } finally {
+    await model.close();
+  }
+}

@@ -1,0 +1,48 @@
+/** For tests: a door on loopback in front of the broker, that can be slammed: every connection through it ends at once, as with a lost network. */
+import { createServer, connect, type Socket } from 'node:net';
+
+export interface Cutter {
+  /** The broker's address, through the door. */
+  readonly url: string;
+  /** Ends all connections; new ones are let in. */
+  readonly slam: () => void;
+  readonly close: () => Promise<void>;
+}
+
+export async function createCutter(brokerUrl: string): Promise<Cutter> {
+  const target = new URL(brokerUrl);
+  const sockets = new Set<Socket>();
+  const server = createServer((inner) => {
+    const outer = connect(Number(target.port || 5672), target.hostname);
+    for (const [one, other] of [
+      [inner, outer],
+      [outer, inner],
+    ] as const) {
+      sockets.add(one);
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+      one.pipe(other);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new TypeError('no port');
+  const url = new URL(brokerUrl);
+  url.hostname = '127.0.0.1';
+  url.port = String(address.port);
+  const slam = (): void => {
+    for (const socket of sockets) socket.resetAndDestroy();
+  };
+  return {
+    url: url.toString(),
+    slam,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        slam();
+      }),
+  };
+}

@@ -1,0 +1,26 @@
+/**
+ * The RabbitMQ engine: quorum queues, confirmed publishes, one queue per subscription. What each sentence of the port becomes on AMQP 0-9-1, and
+ * what RabbitMQ cannot do, is written down in docs/internals/rabbitmq.md.
+ *
+ * Two connections, because an alarm of the broker (memory, disk) stops reading the whole connection of whoever publishes: acknowledgements and
+ * heartbeats of consumers would stop with it.
+ */
+import type { Engine } from '../../engine.ts';
+import { RabbitConnection } from './connection.ts';
+import { type RabbitEngineOptions, settingsOf } from './options.ts';
+
+export type { RabbitEngineOptions, RabbitNotice } from './options.ts';
+export type { QueueType } from './names.ts';
+export type { Route } from './topology.ts';
+
+export function createRabbitEngine(options: RabbitEngineOptions): Engine {
+  const settings = settingsOf(options);
+  return {
+    name: 'rabbitmq',
+    async connect(context) {
+      const connection = new RabbitConnection(settings, context);
+      await connection.open();
+      return connection;
+    },
+  };
+}

@@ -1,0 +1,68 @@
+/**
+ * What is handed out, and until when. RabbitMQ has no leases: it keeps a delivery for its consumer as long as the channel lives (and closes the
+ * channel after `consumer_timeout`, 30 minutes by default, whatever is extended here). So the lease is kept by the consumer itself: when it ends,
+ * the message is given back. A process that hangs as a whole cannot do that; its heartbeat ends, and the broker drops its connection.
+ */
+import type { CancelTimer, Clock } from '../../clock.ts';
+import type { DeliveryToken } from '../../engine.ts';
+
+export class Leases<E> {
+  readonly #clock: Clock;
+  readonly #leaseMs: number;
+  readonly #onEnd: (entry: E) => void;
+  /** In the order of their ends, because an extended one moves to the back. */
+  readonly #held = new Map<DeliveryToken, { readonly entry: E; readonly until: number }>();
+  #cancel: CancelTimer | undefined;
+
+  constructor(clock: Clock, leaseMs: number, onEnd: (entry: E) => void) {
+    this.#clock = clock;
+    this.#leaseMs = leaseMs;
+    this.#onEnd = onEnd;
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  lend(token: DeliveryToken, entry: E): void {
+    this.#held.set(token, { entry, until: this.#clock.monotonic() + this.#leaseMs });
+    this.#watch();
+  }
+
+  extend(token: DeliveryToken): boolean {
+    const held = this.#held.get(token);
+    if (!held) return false;
+    this.#held.delete(token);
+    this.lend(token, held.entry);
+    return true;
+  }
+
+  /** Ends the lease for a settlement. */
+  take(token: DeliveryToken): E | undefined {
+    const held = this.#held.get(token);
+    this.#held.delete(token);
+    return held?.entry;
+  }
+
+  clear(): readonly E[] {
+    const all = [...this.#held.values()].map(({ entry }) => entry);
+    this.#held.clear();
+    this.#cancel?.();
+    this.#cancel = undefined;
+    return all;
+  }
+
+  #watch(): void {
+    const [first] = this.#held.values();
+    if (this.#cancel || !first) return;
+    this.#cancel = this.#clock.setTimer(Math.max(0, first.until - this.#clock.monotonic()), () => {
+      this.#cancel = undefined;
+      for (const [token, { entry, until }] of this.#held) {
+        if (until > this.#clock.monotonic()) break;
+        this.#held.delete(token);
+        this.#onEnd(entry);
+      }
+      this.#watch();
+    });
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * One connection to the broker that comes back by itself. amqplib's own recovery keeps time by itself; this one asks the Clock, rejects what was
+ * in flight instead of sending it again (the toolkit owns the retry of a publish), and says when it is up.
+ *
+ *   down --connected--> preparing (`onUp`: topology, channels) --done--> up --closed--> down
+ *                            '-- failed: closed, and tried again after a wait
+ */
+import { type ChannelModel, connect } from 'amqplib';
+import { type Clock, pause } from '../../clock.ts';
+import { MessagingError } from '../../errors.ts';
+
+export interface LinkParts {
+  readonly url: string;
+  readonly clock: Clock;
+  /** Shown in the broker's list of connections. */
+  readonly name: string;
+  readonly onUp: (model: ChannelModel) => Promise<void>;
+  readonly onDown: () => void;
+}
+
+const FIRST_WAIT_MS = 50;
+const LONGEST_WAIT_MS = 5_000;
+const HEARTBEAT_S = 10;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export class Link {
+  readonly #parts: LinkParts;
+  #model: ChannelModel | undefined;
+  #closing = new AbortController();
+
+  constructor(parts: LinkParts) {
+    this.#parts = parts;
+  }
+
+  /** The first connection; unlike later ones it is tried once. */
+  async open(): Promise<void> {
+    await this.#connect();
+  }
+
+  get up(): boolean {
+    return this.#model !== undefined;
+  }
+
+  /** Rejects with a retryable error while the broker is out of reach. */
+  model(): ChannelModel {
+    if (this.#closing.signal.aborted)
+      throw new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
+    if (!this.#model) throw unreachable('the connection to the broker is down');
+    return this.#model;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    const model = this.#model;
+    this.#model = undefined;
+    await model?.close().catch(() => {});
+  }
+
+  async #connect(): Promise<void> {
+    const { url, name, onUp } = this.#parts;
+    const model = await connect(withHeartbeat(url), {
+      clientProperties: { connection_name: name },
+      noDelay: true,
+      timeout: CONNECT_TIMEOUT_MS,
+    });
+    let closed = false;
+    // Without a listener an error event would end the process; `close` follows it.
+    model.on('error', () => {});
+    model.on('close', () => {
+      closed = true;
+      if (this.#model === model) this.#lost();
+    });
+    try {
+      await onUp(model);
+    } catch (error) {
+      await model.close().catch(() => {});
+      throw error;
+    }
+    if (closed || this.#closing.signal.aborted) {
+      await model.close().catch(() => {});
+      throw unreachable('the connection closed while it was being set up');
+    }
+    this.#model = model;
+  }
+
+  #lost(): void {
+    this.#model = undefined;
+    this.#parts.onDown();
+    if (!this.#closing.signal.aborted) void this.#comeBack();
+  }
+
+  async #comeBack(): Promise<void> {
+    for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2)) {
+      await pause(this.#parts.clock, waitMs, this.#closing.signal);
+      if (this.#closing.signal.aborted) return;
+      try {
+        return await this.#connect();
+      } catch {
+        this.#parts.onDown();
+      }
+    }
+  }
+}
+
+export function unreachable(detail: string, cause?: unknown): MessagingError {
+  return new MessagingError('DB_MSG_ENGINE_UNREACHABLE', detail, cause === undefined ? {} : { cause });
+}
+
+/** A dead peer is noticed after about two of them; the broker's default of 60 s is too long for leases of 30 s. */
+function withHeartbeat(url: string): string {
+  const parsed = new URL(url);
+  if (!parsed.searchParams.has('heartbeat')) parsed.searchParams.set('heartbeat', String(HEARTBEAT_S));
+  return parsed.toString();
+}

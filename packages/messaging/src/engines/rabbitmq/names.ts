@@ -1,0 +1,54 @@
+/**
+ * How the toolkit's words become names on the broker. A slash never occurs in a channel's name, so what is derived from one channel cannot meet
+ * another channel. The names are part of the wire: two versions that disagree here would not see each other's messages.
+ */
+import type { ChannelSpec } from '../../engine.ts';
+
+/** What the engine asks of a queue; `quorum` unless a channel needs what quorum queues of this broker refuse. */
+export type QueueType = 'quorum' | 'classic';
+
+export interface Names {
+  readonly exchange: (channel: string) => string;
+  /** Keeps what is published while nobody has subscribed yet: the alternate exchange and its queue have this name. */
+  readonly unclaimed: (channel: string) => string;
+  /** One queue, or one for each partition on channels with order per key. */
+  readonly queues: (spec: ChannelSpec, subscription: string) => readonly string[];
+  readonly dead: (channel: string, subscription: string) => string;
+  readonly notes: (channel: string, subscription: string) => string;
+  /** Never used as a queue: its length limit records the number of partitions, so that two processes cannot disagree. */
+  readonly partitionMark: (channel: string) => string;
+  /** Queue of an ephemeral channel; whoever replies knows nothing but the channel's name. */
+  readonly ephemeral: (channel: string) => string;
+  /** Tells other connections that dead letters were discarded. */
+  readonly hints: string;
+}
+
+export function namesOf(prefix: string, partitions: number): Names {
+  const subscriptionOf = (channel: string, name: string): string =>
+    `${prefix}${channel}/s/${encodeURIComponent(name)}`;
+  return {
+    exchange: (channel) => `${prefix}${channel}`,
+    unclaimed: (channel) => `${prefix}${channel}/unclaimed`,
+    queues: (spec, subscription) => {
+      const base = subscriptionOf(spec.name, subscription);
+      if (spec.ephemeral) return [`${prefix}${spec.name}/reply`];
+      if (spec.order === 'none') return [base];
+      return Array.from({ length: partitions }, (_, index) => `${base}/${index}`);
+    },
+    dead: (channel, subscription) => `${subscriptionOf(channel, subscription)}/dead`,
+    notes: (channel, subscription) => `${subscriptionOf(channel, subscription)}/notes`,
+    partitionMark: (channel) => `${prefix}${channel}/partitions`,
+    ephemeral: (channel) => `${prefix}${channel}/reply`,
+    hints: `${prefix}/hints`,
+  };
+}
+
+const FNV_OFFSET = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
+
+/** FNV-1a over the key's UTF-8: small, the same in every process and in every language. */
+export function partitionOf(key: string, partitions: number): number {
+  let hash = FNV_OFFSET;
+  for (const byte of Buffer.from(key)) hash = Math.imul(hash ^ byte, FNV_PRIME) >>> 0;
+  return hash % partitions;
+}

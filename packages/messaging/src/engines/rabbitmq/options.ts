@@ -1,0 +1,73 @@
+/** What a team may set about RabbitMQ. Everything has a default but the address. */
+import { MessagingError } from '../../errors.ts';
+import type { QueueType } from './names.ts';
+import type { Route } from './topology.ts';
+
+export interface RabbitEngineOptions {
+  /** `amqp://user:password@host:port/vhost`, or `amqps://`. */
+  readonly url: string;
+  /** In front of every exchange and queue. Default `doorbuster.`; empty to give channels their bare names. */
+  readonly prefix?: string;
+  /** In front of the delay ladder's exchanges and queues; engines with different prefixes may share one. Default: `prefix`. */
+  readonly ladderPrefix?: string;
+  /**
+   * Queue type of a channel's subscriptions. Default `quorum`: replicated, and it counts hand-outs that ended in a crash. `classic` cannot
+   * count them. Channels with priorities always get classic queues: quorum queues of 3.10 refuse them.
+   */
+  readonly queueType?: QueueType | { readonly [channel: string]: QueueType };
+  /** Queues per subscription on channels with order per key, 1 to 64. Default 8. Fixed once the channel was declared. */
+  readonly partitions?: number;
+  /**
+   * How long a channel that nobody subscribed to keeps its messages, ms. Default 7 days. 0: such a publish rejects with
+   * DB_MSG_UNROUTABLE.
+   */
+  readonly keepUnsubscribedMs?: number;
+  /** Longest wait for a confirm, ms. After it the publish rejects as retryable. Default 30,000. */
+  readonly confirmTimeoutMs?: number;
+  /** Largest body, bytes. Default 1 MiB; the broker refuses above 128 MiB. */
+  readonly maxMessageBytes?: number;
+  /** Exchanges of others whose messages are led into a channel: topic, headers, direct or fanout. */
+  readonly routes?: readonly Route[];
+  /** Tells what happens to the connection and the topology; for logs and tests. */
+  readonly onNotice?: (notice: RabbitNotice) => void;
+}
+
+export type RabbitNotice =
+  | { readonly kind: 'connected'; readonly connection: 'publish' | 'consume' }
+  | { readonly kind: 'disconnected'; readonly connection: 'publish' | 'consume' }
+  | { readonly kind: 'blocked'; readonly reason: string }
+  | { readonly kind: 'unblocked' }
+  /** A consumer's channel was closed by the broker, or its queue deleted; it is declared and opened again. */
+  | { readonly kind: 'consumerLost'; readonly channel: string; readonly subscription: string }
+  | { readonly kind: 'declared'; readonly what: 'queue' | 'exchange'; readonly name: string };
+
+export type RabbitSettings = Required<Omit<RabbitEngineOptions, 'queueType'>> & {
+  readonly queueTypeOf: (channel: string) => QueueType;
+};
+
+const WEEK_MS = 7 * 86_400_000;
+const MIB = 2 ** 20;
+const BROKER_LIMIT = 128 * MIB;
+
+/** Throws DB_MSG_INVALID_OPTIONS with the first value that is out of its bounds. */
+export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
+  const { url, queueType = 'quorum', prefix = 'doorbuster.' } = options;
+  return {
+    url,
+    prefix,
+    ladderPrefix: options.ladderPrefix ?? prefix,
+    queueTypeOf: (channel) => (typeof queueType === 'string' ? queueType : (queueType[channel] ?? 'quorum')),
+    partitions: within('partitions', options.partitions ?? 8, 1, 64),
+    keepUnsubscribedMs: within('keepUnsubscribedMs', options.keepUnsubscribedMs ?? WEEK_MS, 0, WEEK_MS * 52),
+    confirmTimeoutMs: within('confirmTimeoutMs', options.confirmTimeoutMs ?? 30_000, 100, 600_000),
+    maxMessageBytes: within('maxMessageBytes', options.maxMessageBytes ?? MIB, 1, BROKER_LIMIT),
+    routes: options.routes ?? [],
+    onNotice: options.onNotice ?? (() => {}),
+  };
+}
+
+function within(name: string, value: number, low: number, high: number): number {
+  if (!Number.isInteger(value) || value < low || value > high)
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `${name} is ${low} to ${high}, not ${value}`);
+  return value;
+}

@@ -1,0 +1,154 @@
+/**
+ * Publishing with confirms joined with returns. The broker CONFIRMS a message that no queue takes; only the `mandatory` flag makes it send
+ * the message back first, on the same channel, before the confirm. A confirm whose message came back is therefore a rejection.
+ *
+ * What is in flight when the connection ends, is blocked by an alarm or takes too long rejects as retryable: whether it was stored is unknown,
+ * and the same id may be published again. Nothing is sent again in secret.
+ */
+import type { ChannelModel, ConfirmChannel, Message as AmqpMessage } from 'amqplib';
+import type { CancelTimer, Clock } from '../../clock.ts';
+import { MessagingError } from '../../errors.ts';
+import { unreachable } from './link.ts';
+import type { Parcel } from './wire.ts';
+
+export interface PublisherParts {
+  readonly clock: Clock;
+  readonly confirmTimeoutMs: number;
+  /** The broker named something that is not there: the topology has to be declared again. */
+  readonly onMissing: () => void;
+  readonly onBlocked: (reason: string | undefined) => void;
+}
+
+interface Flight {
+  readonly mark: string;
+  readonly since: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class Publisher {
+  readonly #parts: PublisherParts;
+  #model: ChannelModel | undefined;
+  #channel: ConfirmChannel | undefined;
+  #blocked: string | undefined;
+  readonly #flying = new Set<Flight>();
+  readonly #returned = new Map<string, string>();
+  #cancelWatch: CancelTimer | undefined;
+
+  constructor(parts: PublisherParts) {
+    this.#parts = parts;
+  }
+
+  async open(model: ChannelModel): Promise<void> {
+    this.#model = model;
+    this.#blocked = undefined;
+    model.on('blocked', (reason: string) => this.#block(reason || 'an alarm of the broker'));
+    model.on('unblocked', () => {
+      this.#blocked = undefined;
+      this.#parts.onBlocked(undefined);
+    });
+    await this.#openChannel(model);
+  }
+
+  down(): void {
+    this.#channel = undefined;
+    this.#model = undefined;
+    this.#rejectAll(unreachable('the connection ended before the broker confirmed'));
+  }
+
+  /** Resolves with the broker's confirm of a message that at least one queue took. */
+  publish(exchange: string, routingKey: string, { content, options }: Parcel): Promise<void> {
+    const channel = this.#channel;
+    if (this.#blocked !== undefined)
+      return Promise.reject(
+        new MessagingError('DB_MSG_ENGINE_BLOCKED', `the broker takes no messages now: ${this.#blocked}`),
+      );
+    if (!channel) return Promise.reject(unreachable('the connection to the broker is down'));
+    const mark = `${exchange}\n${routingKey}\n${options.messageId ?? ''}`;
+    return new Promise((resolve, reject) => {
+      const flight = { mark, since: this.#parts.clock.monotonic(), resolve, reject };
+      this.#flying.add(flight);
+      this.#watch();
+      try {
+        channel.publish(exchange, routingKey, content, { ...options, mandatory: true }, (error: unknown) =>
+          this.#confirmed(flight, error),
+        );
+      } catch (error) {
+        this.#flying.delete(flight);
+        reject(unreachable('the channel is closed', error));
+      }
+    });
+  }
+
+  #confirmed(flight: Flight, error: unknown): void {
+    if (!this.#flying.delete(flight)) return;
+    const reason = this.#returned.size === 0 ? undefined : this.#returned.get(flight.mark);
+    if (reason !== undefined) {
+      this.#returned.delete(flight.mark);
+      flight.reject(
+        new MessagingError('DB_MSG_UNROUTABLE', `no queue takes the message (${reason}); nothing was stored`),
+      );
+    } else if (error) flight.reject(unreachable('the broker refused the message', error));
+    else flight.resolve();
+  }
+
+  async #openChannel(model: ChannelModel): Promise<void> {
+    const channel = await model.createConfirmChannel();
+    channel.on('return', ({ fields, properties }: AmqpMessage) => {
+      const { exchange, routingKey, replyText } = fields as unknown as {
+        exchange: string;
+        routingKey: string;
+        replyText?: string;
+      };
+      this.#returned.set(
+        `${exchange}\n${routingKey}\n${(properties.messageId as string | undefined) ?? ''}`,
+        replyText ?? 'NO_ROUTE',
+      );
+    });
+    channel.on('error', () => this.#parts.onMissing());
+    channel.on('close', () => {
+      if (this.#channel !== channel) return;
+      this.#channel = undefined;
+      this.#rejectAll(unreachable('the channel closed before the broker confirmed'));
+      // The connection may be closing as well; then the link brings both back.
+      if (this.#model === model) void this.#openChannel(model).catch(() => {});
+    });
+    this.#channel = channel;
+  }
+
+  /** What is in flight would wait as long as the alarm lasts: its owner decides instead. */
+  #block(reason: string): void {
+    this.#blocked = reason;
+    this.#rejectAll(
+      new MessagingError('DB_MSG_ENGINE_BLOCKED', `the broker takes no messages now: ${reason}`),
+    );
+    this.#parts.onBlocked(reason);
+  }
+
+  #rejectAll(error: Error): void {
+    const flying = [...this.#flying];
+    this.#flying.clear();
+    this.#returned.clear();
+    for (const { reject } of flying) reject(error);
+  }
+
+  /** One timer for the oldest in flight; a timer for each would cost more than the publish. */
+  #watch(): void {
+    if (this.#cancelWatch) return;
+    this.#cancelWatch = this.#parts.clock.setTimer(this.#parts.confirmTimeoutMs, () => {
+      this.#cancelWatch = undefined;
+      const late = this.#parts.clock.monotonic() - this.#parts.confirmTimeoutMs;
+      for (const flight of this.#flying) {
+        if (flight.since > late) break;
+        this.#flying.delete(flight);
+        flight.reject(unreachable(`no confirm within ${this.#parts.confirmTimeoutMs} ms`));
+      }
+      if (this.#flying.size > 0) this.#watch();
+    });
+  }
+
+  stop(): void {
+    this.#cancelWatch?.();
+    this.#cancelWatch = undefined;
+  }
+}
