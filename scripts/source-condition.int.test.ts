@@ -40,6 +40,8 @@ interface Manifest {
   readonly name: string;
   readonly exports: Readonly<Record<string, string | { readonly 'doorbuster-source': string }>>;
   readonly dependencies?: Readonly<Record<string, string>>;
+  /** Clients of engines: who uses the engine installs its client. */
+  readonly peerDependencies?: Readonly<Record<string, string>>;
 }
 const manifests = readdirSync(packages).map((name) => {
   const folder = new URL(`${name}/`, packages);
@@ -69,7 +71,8 @@ it.each(manifests)(
         ),
       ].map(([, name = '']) => /^(?:@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? ''),
     );
-    const declared = new Set([manifest.name, ...Object.keys(manifest.dependencies ?? {})]);
+    const { name: own, dependencies = {}, peerDependencies = {} } = manifest;
+    const declared = new Set([own, ...Object.keys(dependencies), ...Object.keys(peerDependencies)]);
     const missing = new Set(imported.filter((name) => !name.startsWith('node:') && !declared.has(name)));
     expect([...missing]).toEqual([]);
   },
