@@ -59,7 +59,7 @@ export class Gate {
   mayBeIn(memberKey: MemberKey): boolean {
     if (this.#complete) return this.#index.has(memberKey);
     // Until it is read the gate is silent and the ledger answers; a reading that failed is begun again here.
-    this.load().catch(() => undefined);
+    if (this.#loading === null) this.load().catch(() => undefined);
     return true;
   }
 

@@ -79,7 +79,7 @@ class Buckets {
 }
 
 /** One house has a whole /64 of IPv6 to itself, so that is what counts as an address. */
-function networkOf(address: string): string {
+export function networkOf(address: string): string {
   if (!address.includes(':') || address.includes('.')) return address;
   const [head = '', tail] = address.split('::');
   const left = head === '' ? [] : head.split(':');

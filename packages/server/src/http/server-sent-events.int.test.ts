@@ -138,4 +138,13 @@ describe('one who asks for many', () => {
     await server.until({ opened: 7 });
     expect(server.told.refused).toBe(2);
   });
+
+  it('counts one house of IPv6 as one address', async () => {
+    const server = await serve(() => undefined, { addressStreams: 2 });
+    for (let i = 1; i <= 3; i++) server.ask(['/live'], `2001:db8:0:1::${i}`);
+    await server.until({ opened: 2, refused: 1 });
+    server.ask(['/live'], '2001:db8:0:2::1');
+    await server.until({ opened: 3 });
+    expect(server.told.refused).toBe(1);
+  });
 });

@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { networkOf } from '../admission/turnstile.ts';
 import type { HttpDeps } from './deps.ts';
 import { HttpProblem } from './problem.ts';
 
@@ -57,7 +58,7 @@ export function eventStreams(
 
   return {
     open(request, reply) {
-      const { ip: address } = request;
+      const address = networkOf(request.ip);
       const { socket } = request.raw;
       const refused = refusal(address, socket);
       if (refused !== null) {

@@ -1,7 +1,7 @@
 /**
- * Acknowledgements of one channel, sent as few commands. Not only for speed: a quorum queue's client inside the broker holds back what exceeds 32
- * commands under way, and what it holds back is LOST when the channel closes: messages settled one by one in a burst came again.
- * One `multiple` acknowledgement for all up to a tag is one command.
+ * Acknowledgements of one channel, sent as few commands. Not only for speed: messages that were settled one by one in a burst came again when the channel
+ * was closed right behind. The likely reason, which was not shown by itself: inside the broker a quorum queue's client holds back what exceeds
+ * 32 commands under way, and forgets it with the channel. One `multiple` acknowledgement for all up to a tag is one command.
  */
 import type { Channel, ConsumeMessage } from 'amqplib';
 

@@ -7,7 +7,8 @@ import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import type { ChannelSpec, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from '../../engine.ts';
 import { browse, type Browsed, type Turns } from './browse.ts';
-import { decodeLetter, matches, recordOf, type StoredLetter } from './letters.ts';
+import { isMeant } from '../../dead-letter-filter.ts';
+import { decodeLetter, recordOf, type StoredLetter } from './letters.ts';
 import { type Names, partitionOf } from './names.ts';
 import type { TopologyBook } from './topology.ts';
 import { copyOf, type Parcel, unpackParcel } from './wire.ts';
@@ -52,7 +53,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
     const found: StoredLetter[] = [];
     for (const place of this.#places(filter))
       await this.#look(place, async (held) => {
-        found.push(...held.map(([letter]) => letter).filter((letter) => matches(letter, filter)));
+        found.push(...held.map(([letter]) => letter).filter((letter) => isMeant(letter, filter)));
       });
     found.sort((a, b) => a.parkedAt - b.parkedAt);
     const start = page.after === undefined ? 0 : found.findIndex(({ id }) => id === page.after) + 1;
@@ -66,7 +67,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
         await this.#parts.publish('', this.#queueOf(place, letter), revived(letter));
         take(message);
       }
-      const matching = held.filter(([letter]) => matches(letter, filter));
+      const matching = held.filter(([letter]) => isMeant(letter, filter));
       const stuck = place.alive ? 0 : matching.length;
       return {
         moved: chosen.length,
@@ -80,7 +81,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
       filter,
       limit,
       async (_, held, take, left) => {
-        const matching = held.filter(([letter]) => matches(letter, filter));
+        const matching = held.filter(([letter]) => isMeant(letter, filter));
         const chosen = matching.slice(0, left);
         for (const [, message] of chosen) take(message);
         return { moved: chosen.length, remaining: matching.length - chosen.length };
@@ -179,7 +180,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
 
 /** At most `limit` that match, and with each the rest of its parked sequence; in the order of the queue. */
 function wholeSequences(held: Held, filter: DeadLetterFilter, limit: number): Held {
-  const first = held.filter(([letter]) => matches(letter, filter)).slice(0, limit);
+  const first = held.filter(([letter]) => isMeant(letter, filter)).slice(0, limit);
   const keys = new Set(first.filter(([{ inLane }]) => inLane).map(([{ key }]) => key));
   const chosen = new Set(first.map(([, message]) => message));
   return held.filter(([{ inLane, key }, message]) => chosen.has(message) || (inLane && keys.has(key)));

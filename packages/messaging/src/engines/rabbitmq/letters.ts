@@ -1,6 +1,6 @@
 /** A dead letter on the wire: a JSON envelope with everything `DeadLetterRecord` shows and the message as it came, to be redriven unchanged. */
 import type { ConsumeMessage } from 'amqplib';
-import type { DeadLetterFilter, DeadLetterRecord, Letter } from '../../engine.ts';
+import type { DeadLetterRecord, Letter } from '../../engine.ts';
 import { type PackedParcel, packParcel, type Parcel, type Received, rawOf } from './wire.ts';
 
 export interface StoredLetter extends DeadLetterRecord {
@@ -52,16 +52,4 @@ export function decodeLetter({ content }: ConsumeMessage): StoredLetter {
 export function recordOf(stored: StoredLetter): DeadLetterRecord {
   const { id, channel, subscription, messageId, key, reason, group, parkedAt, history, raw } = stored;
   return { id, channel, subscription, messageId, key, reason, group, parkedAt, history, raw };
-}
-
-export function matches(letter: StoredLetter, filter: DeadLetterFilter): boolean {
-  const { channel, subscription, group, key, messageIds, before } = filter;
-  return (
-    (channel === undefined || letter.channel === channel) &&
-    (subscription === undefined || letter.subscription === subscription) &&
-    (group === undefined || letter.group === group) &&
-    (key === undefined || letter.key === key) &&
-    (before === undefined || letter.parkedAt < before) &&
-    (messageIds === undefined || messageIds.includes(letter.messageId))
-  );
 }

@@ -2,6 +2,7 @@
  * Dead letters: one hash of JSON texts in the order of parking, for all channels. Filters are applied here, page by page, so that looking
  * through many does not stop the server; moving the found ones is one script.
  */
+import { isMeant } from '../../dead-letter-filter.ts';
 import type { DeadLetterFilter, DeadLetterRecord, DeadLetterStore, FailureRecord } from '../../engine.ts';
 import type { RedisClient } from './client.ts';
 import type { ScriptRunner } from './scripts.ts';
@@ -101,7 +102,7 @@ export class RedisDeadLetters implements DeadLetterStore {
         // Moved between the two reads.
         if (text === null) continue;
         const letter = JSON.parse(text) as StoredLetter;
-        if (matches(letter, filter)) yield letter;
+        if (isMeant({ ...letter, key: letter.key, parkedAt: letter.at }, filter)) yield letter;
       }
     }
   }
@@ -109,18 +110,6 @@ export class RedisDeadLetters implements DeadLetterStore {
   #key(name: string): string {
     return `${this.#scripts.prefix}:${name}`;
   }
-}
-
-function matches(letter: StoredLetter, filter: DeadLetterFilter): boolean {
-  const { channel, subscription, group, key, messageIds, before } = filter;
-  return (
-    (channel === undefined || letter.channel === channel) &&
-    (subscription === undefined || letter.subscription === subscription) &&
-    (group === undefined || letter.group === group) &&
-    (key === undefined || letter.key === key) &&
-    (before === undefined || letter.at < before) &&
-    (messageIds === undefined || messageIds.includes(letter.messageId))
-  );
 }
 
 function recordOf(letter: StoredLetter): DeadLetterRecord {

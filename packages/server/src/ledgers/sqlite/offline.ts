@@ -1,5 +1,5 @@
 /** What the command line does with a data directory while no server needs it: verify, back up, restore. */
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { type Clock, silentLog, systemClock } from '@doorbuster/messaging';
@@ -86,7 +86,6 @@ export interface RestoreParts {
  */
 export function restoreLedgerFile(from: string, dataDir: string, keys: RestoreParts): readonly string[] {
   checkFile(from, (db) => requireOwnSecrets(new Sql(db), new Vault(keys.master)));
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   prepareDirectory(dataDir, { allowVolatile: true, log: silentLog });
   const lock = lockDirectory(dataDir);
   try {
