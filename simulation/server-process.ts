@@ -339,6 +339,7 @@ export class ServerProcess {
       source: '/doorbuster',
       clock: this.#clock,
       ids: createIds(this.#clock, world.random(`ids ${life}`)),
+      randomness: world.random(`jitter ${life}`),
       log: silentLog,
       onFatal: (error) => {
         throw error;

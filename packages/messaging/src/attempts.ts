@@ -17,6 +17,8 @@ export interface RetryPolicy {
    * because a crash also meets messages that had nothing to do with it. Default 5.
    */
   readonly abandoned?: number;
+  /** Delayed attempts come up to this share later, at random, so that what failed together does not come back together; 0 to 1. Default 0.2. */
+  readonly jitter?: number;
 }
 
 export interface AttemptState {
@@ -90,12 +92,15 @@ export function nextAttempt(
   policy: Required<RetryPolicy>,
   state: AttemptState,
   delayMs: number | undefined,
+  /** From 0 to below 1. */
+  draw: () => number,
 ): 'now' | { readonly afterMs: number } | 'never' {
   if (isExhausted(policy, state)) return 'never';
   if (delayMs !== undefined) return { afterMs: delayMs };
   const failures = state.attempts - state.abandoned;
   if (failures <= policy.immediate) return 'now';
-  return { afterMs: policy.delayed[failures - 1 - policy.immediate] ?? 0 };
+  const waitMs = policy.delayed[failures - 1 - policy.immediate] ?? 0;
+  return { afterMs: Math.round(waitMs * (1 + policy.jitter * draw())) };
 }
 
 export function retrySettlement(delivery: Delivery, state: AttemptState, dueAt: number): Settlement {

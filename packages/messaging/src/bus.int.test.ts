@@ -27,6 +27,8 @@ function poorEngine(change: Partial<Capabilities>): Engine {
         publish: (batch) => real.publish(batch),
         subscribe: (spec, receive) => real.subscribe(spec, receive),
         inspect: () => real.inspect(),
+        peek: (subscription, limit) => real.peek(subscription, limit),
+        rewind: (subscription, from) => real.rewind(subscription, from),
         close: () => real.close(),
       };
     },
@@ -42,7 +44,12 @@ describe('start', () => {
     ['delay', { delay: { maxMs: 1_000 } }, { delay: { support: 'emulated', maxMs: 5_000, resolutionMs: 1 } }],
     ['priority', { priority: { levels: 5 } }, { priority: { support: 'native', levels: 4 } }],
     ['ttl', { ttl: true }, { ttl: { support: 'none', granularity: 'message' } }],
-    ['replay', { replay: true }, {}],
+    ['replay', { replay: { keepMs: 1_000 } }, { replay: 'none' }],
+    [
+      'routing',
+      { routing: 'topic' },
+      { routing: { direct: 'native', fanout: 'native', topic: 'none', headers: 'none' } },
+    ],
     ['confirm', { confirm: 'replicated' }, {}],
   ])(
     'refuses an unmet %s, naming engine, feature, asked, available and remedies',

@@ -4,26 +4,38 @@
  * and refuses to start where it is not.
  */
 import { describeError, type RetryPolicy } from './attempts.ts';
-import type { Channel, ChannelData, PublishArguments, PublishOptions, ReplyData } from './channel.ts';
+import type {
+  BindingsOption,
+  Channel,
+  ChannelData,
+  PublishArguments,
+  PublishOptions,
+  ReplyData,
+} from './channel.ts';
 import { type Clock, steadyClock, systemClock } from './clock.ts';
 import type {
   Capabilities,
   ChannelSpec,
   ChannelView,
-  DeadLetterFilter,
-  DeadLetterRecord,
   Engine,
   EngineConnection,
   OutgoingMessage,
+  PeekedMessage,
   PublishConfirmation,
+  ReplayPoint,
+  SubscriptionSpec,
 } from './engine.ts';
 import { MessagingError } from './errors.ts';
-import { createIds, type Ids } from './ids.ts';
+import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';
+import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
 import type { Message } from './message.ts';
+import { type Middleware, withMiddleware } from './middleware.ts';
 import type { Outcome } from './outcome.ts';
+import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
+import type { Binding } from './routing.ts';
 import {
   type HandlerContext,
   RunningSubscription,
@@ -39,6 +51,8 @@ export interface BusOptions {
   readonly clock?: Clock;
   /** Default: UUIDv7 from the clock and the system's randomness. */
   readonly ids?: Ids;
+  /** For the jitter of retries. Default: the system's. */
+  readonly randomness?: Randomness;
   readonly log?: Log;
   /** W3C trace context for what is published without one. */
   readonly traceparent?: () => string | undefined;
@@ -66,15 +80,21 @@ interface CommonSubscribeOptions {
   readonly leaseMs?: number;
 }
 
-export interface SubscribeOptions<C extends Channel> extends CommonSubscribeOptions {
-  readonly handler: Handler<C>;
-}
+export type SubscribeOptions<C extends Channel> = CommonSubscribeOptions &
+  BindingsOption<C> & {
+    readonly handler: Handler<C>;
+    /** Around each call of the handler, the first one outermost: a rate cap, a bulkhead, a circuit breaker, your own. */
+    readonly middleware?: readonly Middleware<C>[];
+    readonly batch?: undefined;
+  };
 
-export interface BatchSubscribeOptions<C extends Channel> extends CommonSubscribeOptions {
-  /** As soon as a handler is free it gets all that is there, at most `max` (1 to 2,000). There is no waiting for a batch to fill. */
-  readonly batch: { readonly max: number };
-  readonly handler: BatchHandler<C>;
-}
+export type BatchSubscribeOptions<C extends Channel> = CommonSubscribeOptions &
+  BindingsOption<C> & {
+    /** As soon as a handler is free it gets all that is there, at most `max` (1 to 2,000). There is no waiting for a batch to fill. */
+    readonly batch: { readonly max: number };
+    readonly handler: BatchHandler<C>;
+    readonly middleware?: undefined;
+  };
 
 export interface Subscription {
   /** Resolves once messages can come; rejects when the engine refused. */
@@ -100,22 +120,6 @@ export interface BusView {
     readonly channel: string;
     readonly name: string;
   } & SubscriptionCounts)[];
-}
-
-export interface DeadLetters {
-  list(
-    filter?: DeadLetterFilter,
-    page?: { readonly limit?: number; readonly after?: string },
-  ): Promise<readonly DeadLetterRecord[]>;
-  /** Redrives in steps until nothing matches or `limit` is reached; safe to call again after a crash. */
-  redrive(
-    filter: DeadLetterFilter,
-    options?: { readonly limit?: number },
-  ): Promise<{ readonly moved: number; readonly remaining: number }>;
-  discard(
-    filter: DeadLetterFilter,
-    options?: { readonly limit?: number },
-  ): Promise<{ readonly moved: number; readonly remaining: number }>;
 }
 
 export interface Bus {
@@ -153,16 +157,23 @@ export interface Bus {
   stop(options?: { readonly drainMs?: number }): Promise<void>;
   view(): Promise<BusView>;
   readonly deadLetters: DeadLetters;
+  /** What waits in a subscription, oldest first, without taking it. Default `limit` 20. */
+  peek(channel: Channel, subscription: string, limit?: number): Promise<readonly PeekedMessage[]>;
+  /**
+   * Hands out again what the channel keeps from there on (`requires.replay`), also what was settled: an inbox that knows the ids will skip it.
+   * The subscription has to be stopped everywhere first (DB_MSG_SUBSCRIPTION_BUSY).
+   */
+  rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void>;
 }
 
 const DEFAULT_RETRIES: Required<RetryPolicy> = {
   immediate: 1,
   delayed: [1_000, 10_000, 60_000],
   abandoned: 5,
+  jitter: 0.2,
 };
 const DEFAULT_LEASE_MS = 30_000;
 const DEFAULT_DRAIN_MS = 10_000;
-const DEAD_LETTER_STEP = 200;
 
 export function createBus(options: BusOptions): Bus {
   return new EngineBus(options);
@@ -177,6 +188,8 @@ class EngineBus implements Bus {
   readonly #steady: Clock;
   readonly #ids: Ids;
   readonly #log: Log;
+  readonly #randomness: Randomness;
+  readonly #messageParts: MessageParts;
   readonly #traceparent: () => string | undefined;
   readonly #onFatal: (error: Error) => void;
   readonly #channels = new Map<string, Channel>();
@@ -192,20 +205,18 @@ class EngineBus implements Bus {
     this.#clock = options.clock ?? systemClock;
     this.#steady = steadyClock(this.#clock);
     this.#ids = options.ids ?? createIds(this.#clock);
+    this.#randomness = options.randomness ?? systemRandomness;
     this.#log = options.log ?? silentLog;
     this.#traceparent = options.traceparent ?? (() => undefined);
     this.#onFatal = options.onFatal ?? throwLater;
-    this.deadLetters = {
-      list: (filter = {}, page = {}) =>
-        this.#connected().deadLetters.list(filter, {
-          limit: page.limit ?? 100,
-          ...(page.after === undefined ? {} : { after: page.after }),
-        }),
-      redrive: (filter, { limit } = {}) =>
-        inSteps(limit, (step) => this.#connected().deadLetters.redrive(filter, step)),
-      discard: (filter, { limit } = {}) =>
-        inSteps(limit, (step) => this.#connected().deadLetters.discard(filter, step)),
-    };
+    this.#messageParts = { clock: this.#clock, ids: this.#ids, source: this.#source };
+    this.deadLetters = new DeadLetterDesk({
+      store: () => this.#connected().deadLetters,
+      view: async () => (await this.#connected().inspect()).channels,
+      channel: (name) => this.#channels.get(name),
+      message: this.#messageParts,
+      now: () => this.#steady.now(),
+    });
   }
 
   declare(channels: readonly Channel[]): void {
@@ -230,10 +241,7 @@ class EngineBus implements Bus {
     try {
       const channels = [...this.#channels.values()];
       refuseUnmet(this.#engine.name, connection.capabilities, channels);
-      const subscriptions = this.#running.map(({ settings }) => ({
-        channel: settings.channel.name,
-        name: settings.name,
-      }));
+      const subscriptions = this.#running.map(({ settings }) => specOfSubscription(settings));
       await connection.declare({
         channels: channels.map(specOf),
         subscriptions,
@@ -322,6 +330,16 @@ class EngineBus implements Bus {
     this.#state = 'stopped';
   }
 
+  peek(channel: Channel, subscription: string, limit = 20): Promise<readonly PeekedMessage[]> {
+    this.#declared(channel.name);
+    return this.#connected().peek({ channel: channel.name, name: subscription }, limit);
+  }
+
+  rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void> {
+    this.#declared(channel.name);
+    return this.#connected().rewind({ channel: channel.name, name: subscription }, from);
+  }
+
   async view(): Promise<BusView> {
     const engine =
       this.#state === 'running' || this.#state === 'draining' ? await this.#connection?.inspect() : undefined;
@@ -346,42 +364,24 @@ class EngineBus implements Bus {
     options: LooseOptions,
   ): OutgoingMessage | Promise<OutgoingMessage> {
     this.#declared(channel.name);
-    refuseBadOptions(channel, options);
-    const fault = channel.check(data);
-    if (fault instanceof Promise) return fault.then((found) => this.#checked(channel, data, options, found));
-    return this.#checked(channel, data, options, fault);
+    const traceparent = options.traceparent ?? this.#traceparent();
+    const message = makeMessage(
+      this.#messageParts,
+      channel,
+      data,
+      traceparent === undefined ? options : { ...options, traceparent },
+    );
+    if (message instanceof Promise) return message.then((made) => this.#due(channel, made, options));
+    return this.#due(channel, message, options);
   }
 
-  #checked(
-    channel: Channel,
-    data: unknown,
-    options: LooseOptions,
-    fault: string | undefined,
-  ): OutgoingMessage {
-    if (fault !== undefined)
-      throw new MessagingError('DB_MSG_INVALID_DATA', `channel "${channel.name}": ${fault}`);
-    const now = this.#clock.now();
-    const message: Record<string, unknown> = {
-      id: options.id ?? this.#ids.next(),
-      type: channel.name,
-      version: channel.version,
-      source: this.#source,
-      time: new Date(now).toISOString(),
-      data,
-      headers: options.headers ?? {},
-    };
-    if (options.key !== undefined) message.key = options.key;
-    if (options.correlationId !== undefined) message.correlationId = options.correlationId;
-    if (options.causationId !== undefined) message.causationId = options.causationId;
-    if (options.expiresAt !== undefined) message.expiresAt = new Date(options.expiresAt).toISOString();
-    const traceparent = options.traceparent ?? this.#traceparent();
-    if (traceparent !== undefined) message.traceparent = traceparent;
+  #due({ name }: Channel, message: Message, { delayMs, priority }: LooseOptions): OutgoingMessage {
     const outgoing: { channel: string; message: Message; dueAt?: number; priority?: number } = {
-      channel: channel.name,
-      message: message as unknown as Message,
+      channel: name,
+      message,
     };
-    if (options.delayMs !== undefined) outgoing.dueAt = this.#steady.now() + options.delayMs;
-    if (options.priority !== undefined) outgoing.priority = options.priority;
+    if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + delayMs;
+    if (priority !== undefined) outgoing.priority = priority;
     return outgoing;
   }
 
@@ -422,10 +422,16 @@ class EngineBus implements Bus {
       messages: unknown,
       contexts: unknown,
     ) => Outcome | readonly Outcome[] | Promise<Outcome & readonly Outcome[]>;
+    const one = withMiddleware(
+      handler as Handler<Channel>,
+      (options.middleware ?? []) as Middleware<Channel>[],
+    );
     const single = async (
       messages: readonly Message[],
       contexts: readonly HandlerContext[],
-    ): Promise<readonly Outcome[]> => [(await handler(messages[0], contexts[0])) as Outcome];
+    ): Promise<readonly Outcome[]> => [
+      await one(messages[0] as Message<never>, contexts[0] as HandlerContext),
+    ];
     return {
       channel,
       name: options.name,
@@ -435,6 +441,8 @@ class EngineBus implements Bus {
       prefetch: concurrency * batchMax * 2,
       leaseMs: within('leaseMs', options.leaseMs ?? DEFAULT_LEASE_MS, 30, 86_400_000),
       retries: { ...DEFAULT_RETRIES, ...options.retries },
+      bindings: bindingsOf(channel, options.bindings),
+      randomness: this.#randomness,
       handle: !batched ? single : (handler as unknown as SubscriptionSettings['handle']),
       sendReply: (request, data) => this.#sendReply(request, data),
     };
@@ -445,7 +453,7 @@ class EngineBus implements Bus {
     if (this.#state === 'running') {
       const connection = this.#connected();
       const started = connection
-        .declare({ channels: [], subscriptions: [{ channel: channel.name, name }] })
+        .declare({ channels: [], subscriptions: [specOfSubscription(running.settings)] })
         .then(() => running.start(connection));
       started.catch((error: unknown) =>
         this.#log.error(
@@ -497,37 +505,6 @@ class EngineBus implements Bus {
   }
 }
 
-interface LooseOptions {
-  readonly id?: string;
-  readonly key?: string;
-  readonly correlationId?: string;
-  readonly causationId?: string;
-  readonly traceparent?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly delayMs?: number;
-  readonly priority?: number;
-  readonly expiresAt?: number;
-}
-
-/** The types refuse these already; JavaScript and widened types do not. */
-function refuseBadOptions(channel: Channel, options: LooseOptions): void {
-  const { delayMs, priority, expiresAt, key } = options;
-  const bad = (detail: string): never => {
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${channel.name}": ${detail}`);
-  };
-  if (channel.order === 'key' && (key === undefined || key === '')) bad('a key is needed for order per key');
-  if (delayMs !== undefined) {
-    const maxMs = channel.requires.delay?.maxMs ?? bad('delayMs needs requires.delay');
-    if (!(delayMs >= 0) || delayMs > maxMs) bad(`delayMs is 0 to ${maxMs}`);
-  }
-  if (priority !== undefined) {
-    const levels = channel.requires.priority?.levels ?? bad('priority needs requires.priority');
-    if (!Number.isInteger(priority) || priority < 0 || priority >= levels)
-      bad(`priority is 0 to ${levels - 1}`);
-  }
-  if (expiresAt !== undefined && !channel.requires.ttl) bad('expiresAt needs requires.ttl');
-}
-
 function specOf(channel: Channel): ChannelSpec {
   return {
     name: channel.name,
@@ -535,26 +512,40 @@ function specOf(channel: Channel): ChannelSpec {
     onFailure: channel.onFailure,
     priorityLevels: channel.requires.priority?.levels ?? 1,
     ephemeral: false,
+    routing: channel.requires.routing ?? 'fanout',
+    keepMs: channel.requires.replay?.keepMs,
   };
+}
+
+function specOfSubscription({ channel, name, bindings }: SubscriptionSettings): SubscriptionSpec {
+  return { channel: channel.name, name, ...(bindings === undefined ? {} : { bindings }) };
+}
+
+/** The types refuse these already; JavaScript and widened types do not. */
+function bindingsOf(
+  channel: Channel,
+  bindings: readonly Binding[] | undefined,
+): readonly Binding[] | undefined {
+  const { routing } = channel.requires;
+  const fits = (one: Binding): boolean => (typeof one === 'string') === (routing !== 'headers');
+  if (
+    routing === undefined
+      ? bindings === undefined
+      : bindings !== undefined && bindings.length > 0 && bindings.every(fits)
+  )
+    return bindings;
+  throw new MessagingError(
+    'DB_MSG_INVALID_OPTIONS',
+    routing === undefined
+      ? `channel "${channel.name}": bindings need requires.routing`
+      : `channel "${channel.name}": a subscription needs bindings for ${routing} routing: ${routing === 'headers' ? '{ match, headers }' : 'texts'}`,
+  );
 }
 
 function within(name: string, value: number, low: number, high: number): number {
   if (!(value >= low && value <= high))
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `${name} is ${low} to ${high}, not ${value}`);
   return value;
-}
-
-async function inSteps(
-  limit: number | undefined,
-  step: (limit: number) => Promise<{ readonly moved: number; readonly remaining: number }>,
-): Promise<{ moved: number; remaining: number }> {
-  let moved = 0;
-  for (;;) {
-    const done = await step(Math.min(DEAD_LETTER_STEP, (limit ?? Number.POSITIVE_INFINITY) - moved));
-    moved += done.moved;
-    if (done.moved === 0 || done.remaining === 0 || (limit !== undefined && moved >= limit))
-      return { moved, remaining: done.remaining };
-  }
 }
 
 function throwLater(error: Error): void {

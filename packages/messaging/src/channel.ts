@@ -9,7 +9,9 @@ import {
   type DataOf,
   type StandardSchema,
 } from './contract.ts';
+import type { Encoding } from './encoding.ts';
 import { MessagingError } from './errors.ts';
+import type { HeadersBinding, RoutingKind } from './routing.ts';
 
 /**
  * What happens to the messages behind one that fails, on channels with `order: 'key'`:
@@ -22,7 +24,7 @@ export type FailureOrder = 'skip' | 'blockKey' | 'sequencedDlq';
 /** From weakest to strongest; `disk` is synced to stable storage, `replicated` on several machines. */
 export type Durability = 'none' | 'memory' | 'disk' | 'replicated';
 
-export type EmulatableFeature = 'delay' | 'priority' | 'ttl' | 'order';
+export type EmulatableFeature = 'delay' | 'priority' | 'ttl' | 'order' | 'routing';
 
 /** Asked of the engine when the bus starts; unmet ones refuse the start. */
 export interface ChannelRequirements {
@@ -34,8 +36,10 @@ export interface ChannelRequirements {
   readonly priority?: { readonly levels: number };
   /** Publishing with `expiresAt`. */
   readonly ttl?: true;
-  /** Reading settled messages again. */
-  readonly replay?: true;
+  /** Reading settled messages again (`bus.rewind`): they are kept at least `keepMs`. */
+  readonly replay?: { readonly keepMs: number };
+  /** Subscriptions choose by bindings: by the routing key of a message (`direct`, `topic`) or by its headers. */
+  readonly routing?: Exclude<RoutingKind, 'fanout'>;
   /** Emulations accepted, by name; their costs are in the engine's documentation. */
   readonly emulation?: readonly EmulatableFeature[];
 }
@@ -54,6 +58,13 @@ export interface ChannelDefinition {
   /** Default on `order: 'key'`: `sequencedDlq`. */
   readonly onFailure?: FailureOrder;
   readonly requires?: ChannelRequirements;
+  /** How the data is written when not as JSON, for instance `avroEncoding(...)`; the schema stays its contract. */
+  readonly encoding?: Encoding;
+  /**
+   * What makes an older version's data one version newer, by the older version's number: `{ 1: (data) => ({ ...data, currency: 'EUR' }) }`
+   * takes version 1 to 2. Applied on receive, before the check. Without one an older message has to fit the contract of today.
+   */
+  readonly upcasters?: Readonly<Record<number, (data: never) => unknown>>;
 }
 
 export interface Channel<D extends ChannelDefinition = ChannelDefinition> {
@@ -84,7 +95,7 @@ interface CommonPublishOptions {
 }
 
 type Requires<C extends Channel, F extends string> = C['definition'] extends { readonly requires: infer R }
-  ? R extends { readonly [K in F]: object | true }
+  ? R extends { readonly [K in F]: object | string | true }
     ? true
     : false
   : false;
@@ -100,14 +111,27 @@ type PriorityOption<C extends Channel> =
 type ExpiryOption<C extends Channel> =
   Requires<C, 'ttl'> extends true ? { readonly expiresAt?: number } : { readonly expiresAt?: never };
 
+type ByKey = { readonly requires: { readonly routing: 'direct' | 'topic' } };
+type RoutingKeyOption<C extends Channel> = C['definition'] extends ByKey
+  ? { readonly routingKey: string }
+  : { readonly routingKey?: never };
+
+/** What a subscription takes: needed on channels with routing, refused on others. */
+export type BindingsOption<C extends Channel> = C['definition'] extends ByKey
+  ? { readonly bindings: readonly string[] }
+  : Requires<C, 'routing'> extends true
+    ? { readonly bindings: readonly HeadersBinding[] }
+    : { readonly bindings?: never };
+
 export type PublishOptions<C extends Channel = Channel> = CommonPublishOptions &
+  RoutingKeyOption<C> &
   KeyOption<C> &
   DelayOption<C> &
   PriorityOption<C> &
   ExpiryOption<C>;
 
 /** The options argument: needed where the channel needs a key, optional elsewhere. */
-export type PublishArguments<C extends Channel> = C['definition'] extends { readonly order: 'key' }
+export type PublishArguments<C extends Channel> = C['definition'] extends { readonly order: 'key' } | ByKey
   ? [options: PublishOptions<C>]
   : [options?: PublishOptions<C>];
 
@@ -139,7 +163,7 @@ export function defineChannel(definition: ChannelDefinition): Channel {
 
 const CHANNEL_NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
 
-function refuseBadValues({ name, version, requires }: ChannelDefinition): void {
+function refuseBadValues({ name, version, requires, upcasters }: ChannelDefinition): void {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${name}": ${detail}`);
   };
@@ -151,6 +175,14 @@ function refuseBadValues({ name, version, requires }: ChannelDefinition): void {
     bad('priority.levels is 2 to 10');
   const maxMs = requires?.delay?.maxMs;
   if (maxMs !== undefined && !(maxMs > 0)) bad('delay.maxMs is above 0');
+  const keepMs = requires?.replay?.keepMs;
+  if (keepMs !== undefined && !(keepMs > 0)) bad('replay.keepMs is above 0');
+  const from = Object.keys(upcasters ?? {}).map(Number);
+  for (let at = Math.min(...from, version); at < version; at += 1)
+    if (!upcasters?.[at])
+      bad(`upcasters lead from version ${Math.min(...from)} to ${version}, but not from ${at}`);
+  const beyond = from.find((at) => at >= version);
+  if (beyond !== undefined) bad(`an upcaster from version ${beyond} leads beyond version ${version}`);
 }
 
 function refuseContradictions({ name, order, onFailure, requires }: ChannelDefinition): void {
@@ -161,6 +193,10 @@ function refuseContradictions({ name, order, onFailure, requires }: ChannelDefin
     contradiction('order per key and priority exclude each other: a priority overtakes');
   if (order === 'key' && requires?.delay)
     contradiction('order per key and delay exclude each other: a delayed message is overtaken');
+  if (order === 'key' && requires?.routing)
+    contradiction(
+      'order per key and routing exclude each other: a key has one place, a routing key may have many',
+    );
   if (order !== 'key' && onFailure !== undefined && onFailure !== 'skip') {
     contradiction(
       `onFailure "${onFailure}" needs order: 'key'; without order there is nothing behind a message`,

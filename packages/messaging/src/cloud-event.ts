@@ -26,6 +26,7 @@ const KNOWN = new Set([
   'causationid',
   'expirytime',
   'traceparent',
+  'routingkey',
 ]);
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
@@ -38,7 +39,7 @@ export function encodeCloudEvent(message: Message): string {
     type: message.type,
     source: message.source,
     time: message.time,
-    datacontenttype: 'application/json',
+    datacontenttype: message.contentType ?? 'application/json',
     dataschema: `urn:channel:${message.type}:v${message.version}`,
   };
   if (message.key !== undefined) event.partitionkey = message.key;
@@ -46,6 +47,7 @@ export function encodeCloudEvent(message: Message): string {
   if (message.causationId !== undefined) event.causationid = message.causationId;
   if (message.expiresAt !== undefined) event.expirytime = message.expiresAt;
   if (message.traceparent !== undefined) event.traceparent = message.traceparent;
+  if (message.routingKey !== undefined) event.routingkey = message.routingKey;
   for (const name in message.headers) {
     if (!EXTENSION_NAME.test(name) || KNOWN.has(name)) {
       throw new MessagingError(
@@ -55,7 +57,8 @@ export function encodeCloudEvent(message: Message): string {
     }
     event[name] = message.headers[name];
   }
-  event.data = message.data;
+  if (message.data instanceof Uint8Array) event.data_base64 = Buffer.from(message.data).toString('base64');
+  else event.data = message.data;
   return JSON.stringify(event);
 }
 
@@ -78,6 +81,8 @@ export function decodeCloudEvent(text: string): Message {
   copyText(event, 'causationid', message, 'causationId');
   copyText(event, 'expirytime', message, 'expiresAt');
   copyText(event, 'traceparent', message, 'traceparent');
+  copyText(event, 'routingkey', message, 'routingKey');
+  if (message.data instanceof Uint8Array) copyText(event, 'datacontenttype', message, 'contentType');
   return message as unknown as Message;
 }
 

@@ -6,6 +6,7 @@
 import type { Durability, FailureOrder } from './channel.ts';
 import type { Clock } from './clock.ts';
 import type { Message } from './message.ts';
+import type { Binding, RoutingKind } from './routing.ts';
 
 export interface Engine {
   /** Names the kind: `embedded`, `rabbitmq`. Used in errors and views. */
@@ -49,6 +50,19 @@ export interface EngineConnection {
   /** Counts for people. Cheap enough to be called every second. */
   inspect(): Promise<EngineView>;
 
+  /**
+   * What waits in a subscription, oldest first, at most `limit`, without taking it or counting a hand-out: for people. What is
+   * out at a consumer may be left out, and so may what waits for a time.
+   */
+  peek(subscription: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]>;
+
+  /**
+   * Moves a subscription: what its channel still keeps from there on is handed out (again), also what was settled; what is before is not.
+   * Dead letters stay. Rejects with DB_MSG_SUBSCRIPTION_BUSY while the engine sees consumers of it, and with
+   * DB_MSG_UNSUPPORTED_CAPABILITY where `replay` is `none` or the channel declared no `keepMs`.
+   */
+  rewind(subscription: SubscriptionName, from: ReplayPoint): Promise<void>;
+
   readonly deadLetters: DeadLetterStore;
 
   /** Releases what is unsettled, flushes and lets go of the store. Later calls reject with DB_MSG_STOPPED. */
@@ -81,8 +95,28 @@ export interface Capabilities {
 
 export interface Topology {
   readonly channels: readonly ChannelSpec[];
-  readonly subscriptions: readonly { readonly channel: string; readonly name: string }[];
-  readonly removed?: readonly { readonly channel: string; readonly name: string }[];
+  readonly subscriptions: readonly SubscriptionSpec[];
+  readonly removed?: readonly SubscriptionName[];
+}
+
+export interface SubscriptionName {
+  readonly channel: string;
+  readonly name: string;
+}
+
+export interface SubscriptionSpec extends SubscriptionName {
+  /** On channels with routing: what it gets from now on; they replace those of before. Not given: the bindings on record stay. */
+  readonly bindings?: readonly Binding[];
+}
+
+/** `offset` is the engine's own text, as `PeekedMessage.offset` shows it; `timeMs` is ms since the epoch, of publishing. */
+export type ReplayPoint = 'earliest' | 'latest' | { readonly timeMs: number } | { readonly offset: string };
+
+export interface PeekedMessage {
+  /** The place in the engine's log; undefined where the engine has none. */
+  readonly offset: string | undefined;
+  readonly message: Message | undefined;
+  readonly raw: string;
 }
 
 export interface ChannelSpec {
@@ -93,6 +127,14 @@ export interface ChannelSpec {
   readonly priorityLevels: number;
   /** The channel and what is in it go with this connection (replies). */
   readonly ephemeral: boolean;
+  /**
+   * `fanout`: every subscription gets every message. Otherwise a subscription gets what one of its bindings takes, and a message that no
+   * binding takes rejects with DB_MSG_UNROUTABLE where `capabilities.routing` is `native`; where it is `emulated` consumers
+   * drop what is not theirs, and nobody can know.
+   */
+  readonly routing: RoutingKind;
+  /** Settled messages stay for replay at least so long, ms; undefined: they may go at once. */
+  readonly keepMs: number | undefined;
 }
 
 export interface OutgoingMessage {
@@ -217,6 +259,11 @@ export interface DeadLetterStore {
     filter: DeadLetterFilter,
     limit: number,
   ): Promise<{ readonly moved: number; readonly remaining: number }>;
+  /**
+   * The dead letter `id` leaves, and `message` (a new one, with its own id) takes the place that a redrive would have given it, in this
+   * subscription only, with `state`. In one step where the engine can; where it cannot the new one is stored first. False when there is no such letter.
+   */
+  redriveEdited(id: string, message: Message, state: string): Promise<boolean>;
   /** Forgets them; a key they blocked goes on. */
   discard(
     filter: DeadLetterFilter,

@@ -52,6 +52,10 @@ export const errorCatalogue = {
     retryable: true,
     meaning: 'No queue takes the message; nothing was stored.',
   },
+  DB_MSG_SUBSCRIPTION_BUSY: {
+    retryable: true,
+    meaning: 'The subscription has consumers; stop them before it is moved.',
+  },
   DB_MSG_REQUEST_TIMEOUT: {
     retryable: true,
     meaning: 'No reply came in time; the request may still be handled.',

@@ -19,6 +19,11 @@ export const systemRandomness: Randomness = Object.freeze({
   fill: (bytes: Uint8Array) => randomFillSync(bytes),
 });
 
+/** A number from 0 to below 1. */
+export function drawFraction(randomness: Randomness): number {
+  return new DataView(randomness.fill(new Uint8Array(4)).buffer).getUint32(0) / 2 ** 32;
+}
+
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 const RANDOM_PER_ID = 10;
 /** One call to the system per 409 ids: a call per id costs more than the rest of the publish. */

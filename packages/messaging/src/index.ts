@@ -6,14 +6,20 @@ export type {
   Bus,
   BusOptions,
   BusView,
-  DeadLetters,
   Handler,
   PublishItem,
   SubscribeOptions,
   Subscription,
 } from './bus.ts';
+export type {
+  DeadLetterGroup,
+  DeadLetterMove,
+  DeadLetterMoveOptions,
+  DeadLetters,
+} from './dead-letter-desk.ts';
 export { defineChannel } from './channel.ts';
 export type {
+  BindingsOption,
   Channel,
   ChannelData,
   ChannelDefinition,
@@ -26,6 +32,10 @@ export type {
   ReplyData,
 } from './channel.ts';
 export type { ContractSchema, DataOf, StandardSchema } from './contract.ts';
+export type { Encoding } from './encoding.ts';
+export type { Middleware } from './middleware.ts';
+export { isBound } from './routing.ts';
+export type { Binding, HeadersBinding, RoutingKind } from './routing.ts';
 export { pause, systemClock } from './clock.ts';
 export type { CancelTimer, Clock } from './clock.ts';
 export { createManualClock } from './manual-clock.ts';
@@ -60,9 +70,13 @@ export type {
   FailureRecord,
   Letter,
   OutgoingMessage,
+  PeekedMessage,
   PublishConfirmation,
+  ReplayPoint,
   Settlement,
   SettleResult,
+  SubscriptionName,
+  SubscriptionSpec,
   SubscriptionView,
   Support,
   Topology,
@@ -73,6 +87,7 @@ export { createBulkhead } from './resilience/bulkhead.ts';
 export type { Bulkhead, BulkheadOptions } from './resilience/bulkhead.ts';
 export { createCircuitBreaker } from './resilience/circuit-breaker.ts';
 export type { BreakerState, CircuitBreaker, CircuitBreakerOptions } from './resilience/circuit-breaker.ts';
+export { breakered, bulkheaded, rateCapped } from './resilience/middleware.ts';
 export {
   appendToOutbox,
   createOutboxWriter,

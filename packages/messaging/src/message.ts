@@ -13,6 +13,10 @@ export interface Message<T = unknown> {
   readonly data: T;
   /** Partition key: messages of one key keep their order on channels with `order: 'key'`. */
   readonly key?: string;
+  /** What bindings look at on channels with `direct` or `topic` routing. */
+  readonly routingKey?: string;
+  /** Media type of `data` when it is bytes (a `Uint8Array`) of another encoding than JSON, for instance `application/avro`. */
+  readonly contentType?: string;
   /** Shared by all messages of one conversation. */
   readonly correlationId?: string;
   /** The id of the message that caused this one. */

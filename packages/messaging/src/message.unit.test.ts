@@ -141,7 +141,7 @@ describe('defineChannel', () => {
 });
 
 describe('attempts', () => {
-  const policy = { immediate: 1, delayed: [10, 20], abandoned: 3 };
+  const policy = { immediate: 1, delayed: [10, 20], abandoned: 3, jitter: 0.5 };
   const after = (attempts: number, abandoned = 0) => ({ attempts, abandoned, redrives: 0, history: [] });
   const delivery = (state: string | undefined, abandoned: number): Delivery => ({
     token: 1,
@@ -152,19 +152,24 @@ describe('attempts', () => {
   });
 
   it('go at once first, then by the delays, then never', () => {
-    expect([1, 2, 3, 4].map((attempts) => nextAttempt(policy, after(attempts), undefined))).toEqual([
+    expect([1, 2, 3, 4].map((attempts) => nextAttempt(policy, after(attempts), undefined, () => 0))).toEqual([
       'now',
       { afterMs: 10 },
       { afterMs: 20 },
       'never',
     ]);
-    expect(nextAttempt(policy, after(1), 77)).toEqual({ afterMs: 77 });
-    expect(nextAttempt(policy, after(4), 77)).toBe('never');
+    expect(nextAttempt(policy, after(1), 77, () => 0)).toEqual({ afterMs: 77 });
+    expect(nextAttempt(policy, after(4), 77, () => 0)).toBe('never');
+  });
+
+  it('come later by a drawn share of the wait, never earlier', () => {
+    const wait = (draw: number) => nextAttempt(policy, after(3), undefined, () => draw);
+    expect([0, 0.5, 0.999].map(wait)).toEqual([{ afterMs: 20 }, { afterMs: 25 }, { afterMs: 30 }]);
   });
 
   it('count abandoned hand-outs against a limit of their own', () => {
-    expect(nextAttempt(policy, after(3, 2), undefined)).toBe('now');
-    expect(nextAttempt(policy, after(3, 3), undefined)).toBe('never');
+    expect(nextAttempt(policy, after(3, 2), undefined, () => 0)).toBe('now');
+    expect(nextAttempt(policy, after(3, 3), undefined, () => 0)).toBe('never');
   });
 
   it('count abandoned hand-outs once', () => {

@@ -7,11 +7,10 @@
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { Channel, ChannelData } from './channel.ts';
-import type { Clock } from './clock.ts';
 import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
-import type { Ids } from './ids.ts';
+import { type MessageParts, makeMessage } from './outgoing.ts';
 
 /** Run it once in the database that holds the state; it may be run again. */
 export const outboxSchema = `
@@ -55,44 +54,24 @@ export interface OutboxMessageOptions {
   readonly priority?: number;
   /** ms since the epoch. */
   readonly expiresAt?: number;
+  readonly routingKey?: string;
 }
 
 /** Makes messages for an outbox with the same checks as `bus.publish`. Synchronous, so it needs a contract that checks synchronously. */
-export function createOutboxWriter(parts: {
-  readonly clock: Clock;
-  readonly ids: Ids;
-  readonly source: string;
-}) {
+export function createOutboxWriter(parts: MessageParts) {
   return <C extends Channel>(
     channel: C,
     data: ChannelData<C>,
     options: OutboxMessageOptions = {},
   ): OutgoingMessage => {
-    const fault = channel.check(data);
-    if (fault instanceof Promise)
+    const { dueAt, ...given } = options;
+    const { priority } = given;
+    const message = makeMessage(parts, channel, data, given);
+    if (message instanceof Promise)
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
         `channel "${channel.name}" checks asynchronously, which a transaction cannot wait for`,
       );
-    if (fault !== undefined)
-      throw new MessagingError('DB_MSG_INVALID_DATA', `channel "${channel.name}": ${fault}`);
-    if (channel.order === 'key' && !options.key)
-      throw new MessagingError(
-        'DB_MSG_INVALID_OPTIONS',
-        `channel "${channel.name}": a key is needed for order per key`,
-      );
-    const { id = parts.ids.next(), dueAt, priority, expiresAt, headers = {}, ...kept } = options;
-    const message = {
-      ...kept,
-      id,
-      headers,
-      data,
-      type: channel.name,
-      version: channel.version,
-      source: parts.source,
-      time: new Date(parts.clock.now()).toISOString(),
-      ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt).toISOString() }),
-    };
     return {
       channel: channel.name,
       message,

@@ -71,6 +71,8 @@ export class Requester {
       onFailure: 'skip',
       priorityLevels: 1,
       ephemeral: true,
+      routing: 'fanout',
+      keepMs: undefined,
     } as const;
     await this.#connection.declare({
       channels: [channel],

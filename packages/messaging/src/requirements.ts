@@ -71,5 +71,6 @@ function unmetOf(channel: Channel, can: Capabilities): UnmetRequirement[] {
   if (requires.replay && can.replay !== 'native') {
     miss('replay', 'yes', can.replay, 'drop it from the channel', 'choose an engine with a log');
   }
+  if (requires.routing) feature('routing', can.routing[requires.routing], requires.routing);
   return found;
 }

@@ -23,10 +23,12 @@ import type { Channel } from './channel.ts';
 import type { CancelTimer, Clock } from './clock.ts';
 import { pause } from './clock.ts';
 import type { Consumer, Delivery, DeliveryToken, EngineConnection, Settlement } from './engine.ts';
-import type { Ids } from './ids.ts';
+import { drawFraction, type Ids, type Randomness } from './ids.ts';
 import type { Log } from './log.ts';
 import type { Message } from './message.ts';
 import type { Outcome } from './outcome.ts';
+import { readMessage } from './reading.ts';
+import type { Binding } from './routing.ts';
 
 /** What a handler may know about the attempt it is part of. */
 export interface HandlerContext {
@@ -45,6 +47,8 @@ export interface SubscriptionSettings {
   readonly prefetch: number;
   readonly leaseMs: number;
   readonly retries: Required<RetryPolicy>;
+  readonly bindings: readonly Binding[] | undefined;
+  readonly randomness: Randomness;
   /** Messages per call; 1 without batches. */
   readonly batchMax: number;
   readonly handle: (
@@ -76,6 +80,8 @@ export interface SubscriptionCounts {
 }
 
 const SETTLE_RETRY_MS = 500;
+/** Settlements get so long when handlers used up the drain time. */
+const LEAST_SETTLE_MS = 1_000;
 const SUSPECT_PUT_OFF_MS = 250;
 
 export class RunningSubscription {
@@ -129,8 +135,9 @@ export class RunningSubscription {
     this.#stopping = true;
     await this.#consumer?.pause();
     for (const delivery of this.#buffer.splice(0)) this.#settle({ kind: 'release', token: delivery.token });
+    const end = this.#parts.clock.monotonic() + drainMs;
     if (this.#handling > 0) await this.#drained(drainMs);
-    await this.#allSettled();
+    await this.#settledBy(Math.max(LEAST_SETTLE_MS, end - this.#parts.clock.monotonic()));
     this.#left = true;
     this.#cancelHeartbeat();
     await this.#consumer?.close();
@@ -151,6 +158,19 @@ export class RunningSubscription {
     );
     this.#abandonedDrain = true;
     for (const attempt of this.#held.values()) attempt?.abort?.abort(new Error('the bus is stopping'));
+  }
+
+  /** A server that stays away must not keep the process: what it did not take is handed out again. */
+  async #settledBy(waitMs: number): Promise<void> {
+    const over = new AbortController();
+    await Promise.race([this.#allSettled(), pause(this.#parts.clock, waitMs, over.signal)]);
+    over.abort();
+    if (this.#settling.size === 0) return;
+    this.#abandonedDrain = true;
+    this.#parts.log.warn(
+      this.#fields,
+      'not all settlements were taken in the drain time; their messages will be handed out again',
+    );
   }
 
   #receive(deliveries: readonly Delivery[]): void {
@@ -213,34 +233,27 @@ export class RunningSubscription {
   async #prepare(delivery: Delivery): Promise<Attempt | undefined> {
     const now = this.#parts.clock.now();
     const state = readAttempts(delivery, now);
-    const { message } = delivery;
-    if (!message)
+    const received = delivery.message;
+    if (!received)
       return this.#refuse(
         delivery,
         recordFailure(state, 'malformed', delivery.malformed ?? 'malformed', now),
         delivery.malformed ?? 'malformed',
       );
-    const attempt = { delivery, message, state, abort: undefined };
     if (isExhausted(this.settings.retries, state)) {
       return this.#refuse(delivery, state, state.history.at(-1)?.reason ?? 'no attempts left');
     }
-    const checked = this.#check(message);
-    const fault = checked instanceof Promise ? await checked : checked;
-    if (fault !== undefined)
+    const reading = readMessage(this.settings.channel, received);
+    const read = reading instanceof Promise ? await reading : reading;
+    if ('fault' in read)
       return this.#refuse(
         delivery,
-        recordFailure(state, 'invalid', fault, now),
-        `does not fit its contract: ${fault}`,
+        recordFailure(state, 'invalid', read.fault, now),
+        `does not fit its contract: ${read.fault}`,
       );
+    const attempt = { delivery, message: read.message, state, abort: undefined };
     this.#held.set(delivery.token, attempt);
     return attempt;
-  }
-
-  #check(message: Message): string | undefined | Promise<string | undefined> {
-    const { channel } = this.settings;
-    if (message.version > channel.version)
-      return `version ${message.version} is newer than the known ${channel.version}`;
-    return channel.check(message.data);
   }
 
   #refuse(delivery: Delivery, state: AttemptState, reason: string): undefined {
@@ -328,7 +341,8 @@ export class RunningSubscription {
       { ...this.#fields, messageId: attempt.message.id, attempt: attempt.state.attempts, reason },
       'a message failed',
     );
-    const next = nextAttempt(this.settings.retries, attempt.state, delayMs);
+    const { retries, randomness } = this.settings;
+    const next = nextAttempt(retries, attempt.state, delayMs, () => drawFraction(randomness));
     if (next === 'now') {
       if (!this.#stopping && this.#held.has(attempt.delivery.token)) return true;
       this.#settle(retrySettlement(attempt.delivery, attempt.state, now));

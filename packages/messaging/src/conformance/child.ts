@@ -55,7 +55,17 @@ else {
 async function receiveOnly(): Promise<void> {
   const connection = await open(argument).connect({ clock: systemClock, onFatal: () => {} });
   await connection.declare({
-    channels: [{ name: plain.name, order: 'none', onFailure: 'skip', priorityLevels: 1, ephemeral: false }],
+    channels: [
+      {
+        name: plain.name,
+        order: 'none',
+        onFailure: 'skip',
+        priorityLevels: 1,
+        ephemeral: false,
+        routing: 'fanout',
+        keepMs: undefined,
+      },
+    ],
     subscriptions: [{ channel: plain.name, name: 'one' }],
   });
   await connection.subscribe(

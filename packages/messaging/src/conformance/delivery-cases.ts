@@ -225,7 +225,15 @@ export const deliveryCases: readonly ConformanceCase[] = [
       try {
         await connection.declare({
           channels: [
-            { name: plain.name, order: 'none', onFailure: 'skip', priorityLevels: 1, ephemeral: false },
+            {
+              name: plain.name,
+              order: 'none',
+              onFailure: 'skip',
+              priorityLevels: 1,
+              ephemeral: false,
+              routing: 'fanout',
+              keepMs: undefined,
+            },
           ],
           subscriptions: [{ channel: plain.name, name: 'one' }],
         });

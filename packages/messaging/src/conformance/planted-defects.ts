@@ -28,6 +28,8 @@ function defective(engine: Engine, wrap: Wrap): Engine {
         publish: (batch) => real.publish(batch),
         subscribe: (spec, receive) => real.subscribe(spec, receive),
         inspect: () => real.inspect(),
+        peek: (subscription, limit) => real.peek(subscription, limit),
+        rewind: (subscription, from) => real.rewind(subscription, from),
         close: () => real.close(),
       };
       return { ...bound, ...wrap(bound) };

@@ -221,7 +221,7 @@ describe('the clock', () => {
     const attempts = new Collector<number>();
     bus.subscribe(numbers, {
       name: 'all',
-      retries: { immediate: 0, delayed: [3_600_000] },
+      retries: { immediate: 0, delayed: [3_600_000], jitter: 0 },
       handler: (_, { attempt }) => {
         attempts.add(attempt);
         return attempt === 1 ? retry() : ack();
@@ -245,7 +245,7 @@ describe('the clock', () => {
     const attempts = new Collector<number>();
     bus.subscribe(numbers, {
       name: 'all',
-      retries: { immediate: 0, delayed: [1_000] },
+      retries: { immediate: 0, delayed: [1_000], jitter: 0 },
       handler: (_, { attempt }) => {
         attempts.add(attempt);
         return attempt === 1 ? retry() : ack();

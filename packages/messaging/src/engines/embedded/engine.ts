@@ -21,6 +21,7 @@ import type {
   EngineContext,
   EngineView,
   OutgoingMessage,
+  PeekedMessage,
   PublishConfirmation,
   Settlement,
   SettleResult,
@@ -105,6 +106,7 @@ export class EmbeddedConnection implements EngineConnection {
     this.capabilities = capabilitiesOf(writer, maxMessageBytes);
     this.deadLetters = {
       list: (filter, page) => this.#ask({ op: 'listDead', filter, limit: page.limit, after: page.after }),
+      redriveEdited: async () => false,
       redrive: (filter, limit) => this.#ask({ op: 'redrive', filter, limit }),
       discard: (filter, limit) => this.#ask({ op: 'discard', filter, limit }),
     };
@@ -143,6 +145,14 @@ export class EmbeddedConnection implements EngineConnection {
       id,
       () => this.#receivers.delete(id),
     );
+  }
+
+  async peek(): Promise<readonly PeekedMessage[]> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+  }
+
+  async rewind(): Promise<void> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine keeps no log to replay');
   }
 
   async inspect(): Promise<EngineView> {

@@ -10,6 +10,7 @@ import type {
   EngineContext,
   EngineView,
   OutgoingMessage,
+  PeekedMessage,
   PublishConfirmation,
   Topology,
 } from '../../engine.ts';
@@ -160,6 +161,14 @@ export class RabbitConnection implements EngineConnection {
       throw asMessagingError(error);
     }
     return consumer;
+  }
+
+  async peek(): Promise<readonly PeekedMessage[]> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+  }
+
+  async rewind(): Promise<void> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine keeps no log to replay');
   }
 
   async inspect(): Promise<EngineView> {

@@ -60,6 +60,10 @@ export class RabbitDeadLetters implements DeadLetterStore {
     return found.slice(start, start + page.limit).map(recordOf);
   }
 
+  async redriveEdited(): Promise<boolean> {
+    return false;
+  }
+
   redrive(filter: DeadLetterFilter, limit: number): Promise<Moved> {
     return this.#each(filter, limit, async (place, held, take, left) => {
       const chosen = place.alive ? wholeSequences(held, filter, left) : [];

@@ -83,6 +83,8 @@ const plainSpec = {
   onFailure: 'skip',
   priorityLevels: 1,
   ephemeral: false,
+  routing: 'fanout',
+  keepMs: undefined,
 } as const;
 
 describe.skipIf(rabbitUrl === undefined)(

@@ -94,7 +94,13 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
     const refusal = { code: 'DB_MSG_UNSUPPORTED_CAPABILITY' };
     await expect(connection.publish([{ channel: 't', message, dueAt: 1 }])).rejects.toMatchObject(refusal);
     await expect(connection.publish([{ channel: 't', message, priority: 1 }])).rejects.toMatchObject(refusal);
-    const spec = { name: 't', onFailure: 'skip', ephemeral: false } as const;
+    const spec = {
+      name: 't',
+      onFailure: 'skip',
+      ephemeral: false,
+      routing: 'fanout',
+      keepMs: undefined,
+    } as const;
     for (const more of [
       { order: 'key', priorityLevels: 1 },
       { order: 'none', priorityLevels: 2 },

@@ -20,6 +20,7 @@ import type {
   EngineContext,
   EngineView,
   OutgoingMessage,
+  PeekedMessage,
   PublishConfirmation,
   Topology,
 } from '../../engine.ts';
@@ -76,6 +77,7 @@ class BroadcastConnection implements EngineConnection {
   readonly deadLetters: DeadLetterStore = {
     // Nothing is ever kept, so nothing matches.
     list: async () => [],
+    redriveEdited: async () => false,
     redrive: async () => ({ moved: 0, remaining: 0 }),
     discard: async () => ({ moved: 0, remaining: 0 }),
   };
@@ -146,6 +148,14 @@ class BroadcastConnection implements EngineConnection {
       throw unreachable(error);
     }
     return listener;
+  }
+
+  async peek(): Promise<readonly PeekedMessage[]> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+  }
+
+  async rewind(): Promise<void> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine keeps no log to replay');
   }
 
   /** Of this process: nobody knows what the others hear. */

@@ -25,7 +25,7 @@ type Moved = Promise<{ readonly moved: number; readonly remaining: number }>;
 
 const PAGE = 200;
 
-export class RedisDeadLetters implements DeadLetterStore {
+export class RedisDeadLetters implements Omit<DeadLetterStore, 'redriveEdited'> {
   readonly #client: RedisClient;
   readonly #scripts: ScriptRunner;
 

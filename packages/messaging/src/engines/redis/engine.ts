@@ -17,6 +17,7 @@ import type {
   EngineContext,
   EngineView,
   OutgoingMessage,
+  PeekedMessage,
   PublishConfirmation,
   Topology,
 } from '../../engine.ts';
@@ -145,6 +146,7 @@ class RedisConnection implements EngineConnection {
     const letters = new RedisDeadLetters(this.#client, this.#scripts);
     this.deadLetters = {
       list: async (filter, page) => this.#opened(letters).list(filter, page),
+      redriveEdited: async () => false,
       redrive: async (filter, limit) => this.#opened(letters).redrive(filter, limit),
       discard: async (filter, limit) => this.#opened(letters).discard(filter, limit),
     };
@@ -223,6 +225,14 @@ class RedisConnection implements EngineConnection {
     this.#consumers.set(name, consumer);
     consumer.look();
     return consumer;
+  }
+
+  async peek(): Promise<readonly PeekedMessage[]> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+  }
+
+  async rewind(): Promise<void> {
+    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine keeps no log to replay');
   }
 
   async inspect(): Promise<EngineView> {

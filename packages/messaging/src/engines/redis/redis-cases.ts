@@ -184,7 +184,15 @@ export const redisCases: readonly RedisCase[] = [
       try {
         await connection.declare({
           channels: [
-            { name: plain.name, order: 'none', onFailure: 'skip', priorityLevels: 1, ephemeral: false },
+            {
+              name: plain.name,
+              order: 'none',
+              onFailure: 'skip',
+              priorityLevels: 1,
+              ephemeral: false,
+              routing: 'fanout',
+              keepMs: undefined,
+            },
           ],
           subscriptions: [{ channel: plain.name, name: 'one' }],
         });

@@ -1,0 +1,161 @@
+/**
+ * What a person does with dead letters, above the engine's store: by filter, in steps that can be resumed, and with a corrected message in the
+ * place of one that can never work.
+ */
+import type { AttemptState } from './attempts.ts';
+import type { Channel } from './channel.ts';
+import type { ChannelView, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from './engine.ts';
+import { decodeCloudEvent } from './cloud-event.ts';
+import { MessagingError } from './errors.ts';
+import type { Message } from './message.ts';
+import { makeMessage, type MessageParts } from './outgoing.ts';
+
+export interface DeadLetterMove {
+  readonly moved: number;
+  /** Of those that were parked when the work began. */
+  readonly remaining: number;
+}
+
+export interface DeadLetterMoveOptions {
+  readonly limit?: number;
+  /** Told after each step of at most 200. */
+  readonly onProgress?: (soFar: DeadLetterMove) => void;
+  /** Aborting ends the work after the step under way; what was moved stays moved. */
+  readonly signal?: AbortSignal;
+}
+
+export interface DeadLetterGroup {
+  readonly channel: string;
+  readonly subscription: string;
+  readonly group: string;
+  readonly count: number;
+}
+
+export interface DeadLetters {
+  /** By cause, the largest first. */
+  groups(): Promise<readonly DeadLetterGroup[]>;
+  list(
+    filter?: DeadLetterFilter,
+    page?: { readonly limit?: number; readonly after?: string },
+  ): Promise<readonly DeadLetterRecord[]>;
+  /**
+   * Redrives in steps until nothing matches or `limit` is reached; safe to call again after a crash or an abort. Without `before` in the filter it
+   * is the time of the call, so that what fails again meanwhile is not redriven for ever.
+   */
+  redrive(filter: DeadLetterFilter, options?: DeadLetterMoveOptions): Promise<DeadLetterMove>;
+  discard(filter: DeadLetterFilter, options?: DeadLetterMoveOptions): Promise<DeadLetterMove>;
+  /**
+   * A new message with this data takes the place of the letter, in its subscription only. It keeps key, correlation and headers; its
+   * `causationId` is the message it replaces, its header `redriveof` the letter. Resolves to its id, or undefined when the letter was gone.
+   */
+  redriveEdited(letter: DeadLetterRecord, data: unknown): Promise<string | undefined>;
+}
+
+export interface DeadLetterDeskParts {
+  readonly store: () => DeadLetterStore;
+  readonly view: () => Promise<readonly ChannelView[]>;
+  readonly channel: (name: string) => Channel | undefined;
+  readonly message: MessageParts;
+  /** ms since the epoch, of the clock by which letters are parked. */
+  readonly now: () => number;
+}
+
+const STEP = 200;
+const DEFAULT_PAGE = 100;
+
+export class DeadLetterDesk implements DeadLetters {
+  readonly #parts: DeadLetterDeskParts;
+
+  constructor(parts: DeadLetterDeskParts) {
+    this.#parts = parts;
+  }
+
+  async groups(): Promise<readonly DeadLetterGroup[]> {
+    const channels = await this.#parts.view();
+    return channels
+      .flatMap(({ name: channel, subscriptions }) =>
+        subscriptions.flatMap(({ name: subscription, deadLetters }) =>
+          deadLetters.map(({ group, count }) => ({ channel, subscription, group, count })),
+        ),
+      )
+      .toSorted((a, b) => b.count - a.count);
+  }
+
+  async list(
+    filter: DeadLetterFilter = {},
+    page: { readonly limit?: number; readonly after?: string } = {},
+  ): Promise<readonly DeadLetterRecord[]> {
+    const { after } = page;
+    return this.#parts
+      .store()
+      .list(filter, { limit: page.limit ?? DEFAULT_PAGE, ...(after === undefined ? {} : { after }) });
+  }
+
+  redrive(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
+    const store = this.#parts.store();
+    // Those of this very millisecond are meant too.
+    const bounded = { ...filter, before: filter.before ?? this.#parts.now() + 1 };
+    return inSteps(options, (step) => store.redrive(bounded, step));
+  }
+
+  discard(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
+    const store = this.#parts.store();
+    return inSteps(options, (step) => store.discard(filter, step));
+  }
+
+  async redriveEdited(letter: DeadLetterRecord, data: unknown): Promise<string | undefined> {
+    const channel = this.#parts.channel(letter.channel);
+    if (!channel)
+      throw new MessagingError(
+        'DB_MSG_UNKNOWN_CHANNEL',
+        `channel "${letter.channel}" is not declared on this bus, so its contract is not known`,
+      );
+    const message = await this.#replacement(channel, letter, data);
+    const state: AttemptState = {
+      attempts: 0,
+      abandoned: 0,
+      redrives: 1,
+      redriveOf: letter.id,
+      history: letter.history,
+    };
+    const isThere = await this.#parts.store().redriveEdited(letter.id, message, JSON.stringify(state));
+    return isThere ? message.id : undefined;
+  }
+
+  async #replacement(channel: Channel, letter: DeadLetterRecord, data: unknown): Promise<Message> {
+    const original = originalOf(letter);
+    const { correlationId, traceparent, routingKey } = original;
+    const key = original.key ?? letter.key;
+    return makeMessage(this.#parts.message, channel, data, {
+      headers: { ...original.headers, redriveof: letter.id },
+      causationId: letter.messageId,
+      ...(key === undefined ? {} : { key }),
+      ...(correlationId === undefined ? {} : { correlationId }),
+      ...(traceparent === undefined ? {} : { traceparent }),
+      ...(routingKey === undefined ? {} : { routingKey }),
+    });
+  }
+}
+
+/** What a malformed letter holds cannot be kept; that is often why it is edited. */
+function originalOf({ raw }: DeadLetterRecord): Partial<Message> {
+  try {
+    return decodeCloudEvent(raw);
+  } catch {
+    return {};
+  }
+}
+
+async function inSteps(
+  { limit = Number.POSITIVE_INFINITY, onProgress, signal }: DeadLetterMoveOptions,
+  step: (limit: number) => Promise<DeadLetterMove>,
+): Promise<DeadLetterMove> {
+  let moved = 0;
+  for (;;) {
+    const done = await step(Math.min(STEP, limit - moved));
+    moved += done.moved;
+    const soFar = { moved, remaining: done.remaining };
+    onProgress?.(soFar);
+    if (done.moved === 0 || done.remaining === 0 || moved >= limit || signal?.aborted) return soFar;
+  }
+}

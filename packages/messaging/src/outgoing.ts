@@ -1,0 +1,97 @@
+/** Makes messages: the one place where options are checked, data meets its contract and a message gets its id, for the bus and for outboxes. */
+import type { Channel } from './channel.ts';
+import type { Clock } from './clock.ts';
+import { encodeData } from './encoding.ts';
+import { MessagingError } from './errors.ts';
+import type { Ids } from './ids.ts';
+import type { Message } from './message.ts';
+
+/** What AMQP allows. */
+const ROUTING_KEY_BYTES = 255;
+
+/** Publish options as they come from JavaScript: the types of a channel have narrowed them for everybody else. */
+export interface LooseOptions {
+  readonly id?: string;
+  readonly key?: string;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+  readonly traceparent?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly delayMs?: number;
+  readonly priority?: number;
+  /** ms since the epoch. */
+  readonly expiresAt?: number;
+  readonly routingKey?: string;
+}
+
+/** The types refuse these already; JavaScript and widened types do not. */
+function refuseBadOptions(channel: Channel, options: LooseOptions): void {
+  const { delayMs, priority, expiresAt, key, routingKey } = options;
+  const bad = (detail: string): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${channel.name}": ${detail}`);
+  };
+  if (channel.order === 'key' && (key === undefined || key === '')) bad('a key is needed for order per key');
+  if (delayMs !== undefined) {
+    const maxMs = channel.requires.delay?.maxMs ?? bad('delayMs needs requires.delay');
+    if (!(delayMs >= 0) || delayMs > maxMs) bad(`delayMs is 0 to ${maxMs}`);
+  }
+  if (priority !== undefined) {
+    const levels = channel.requires.priority?.levels ?? bad('priority needs requires.priority');
+    if (!Number.isInteger(priority) || priority < 0 || priority >= levels)
+      bad(`priority is 0 to ${levels - 1}`);
+  }
+  if (expiresAt !== undefined && !channel.requires.ttl) bad('expiresAt needs requires.ttl');
+  const { routing } = channel.requires;
+  const byKey = routing === 'direct' || routing === 'topic';
+  if (byKey && routingKey === undefined) bad(`a routingKey is needed for ${routing} routing`);
+  if (!byKey && routingKey !== undefined) bad('routingKey needs requires.routing of direct or topic');
+  if (routingKey !== undefined && Buffer.byteLength(routingKey) > ROUTING_KEY_BYTES)
+    bad(`routingKey has at most ${ROUTING_KEY_BYTES} bytes`);
+}
+
+export interface MessageParts {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly source: string;
+}
+
+/** The message of this data. Throws DB_MSG_INVALID_OPTIONS or DB_MSG_INVALID_DATA; a promise only where the contract checks asynchronously. */
+export function makeMessage(
+  parts: MessageParts,
+  channel: Channel,
+  data: unknown,
+  options: LooseOptions,
+): Message | Promise<Message> {
+  refuseBadOptions(channel, options);
+  const fault = channel.check(data);
+  if (fault instanceof Promise)
+    return fault.then((found) => composeMessage(parts, channel, data, options, found));
+  return composeMessage(parts, channel, data, options, fault);
+}
+
+function composeMessage(
+  { clock, ids, source }: MessageParts,
+  channel: Channel,
+  data: unknown,
+  options: LooseOptions,
+  fault: string | undefined,
+): Message {
+  if (fault !== undefined)
+    throw new MessagingError('DB_MSG_INVALID_DATA', `channel "${channel.name}": ${fault}`);
+  const message: Record<string, unknown> = {
+    id: options.id ?? ids.next(),
+    type: channel.name,
+    version: channel.version,
+    source,
+    time: new Date(clock.now()).toISOString(),
+    ...encodeData(channel, data),
+    headers: options.headers ?? {},
+  };
+  if (options.key !== undefined) message.key = options.key;
+  if (options.routingKey !== undefined) message.routingKey = options.routingKey;
+  if (options.correlationId !== undefined) message.correlationId = options.correlationId;
+  if (options.causationId !== undefined) message.causationId = options.causationId;
+  if (options.expiresAt !== undefined) message.expiresAt = new Date(options.expiresAt).toISOString();
+  if (options.traceparent !== undefined) message.traceparent = options.traceparent;
+  return message as unknown as Message;
+}

@@ -1,0 +1,48 @@
+/**
+ * Rate cap, bulkhead and circuit breaker as layers around a handler. Refused is not failed: the message is put off, without counting an
+ * attempt, for as long as the part says.
+ */
+import { MessagingError } from '../errors.ts';
+import type { Middleware } from '../middleware.ts';
+import { type Outcome, snooze } from '../outcome.ts';
+import type { Bulkhead } from './bulkhead.ts';
+import type { CircuitBreaker } from './circuit-breaker.ts';
+import type { RateCap } from './rate-cap.ts';
+
+const REFUSALS: ReadonlySet<string> = new Set([
+  'DB_MSG_RATE_CAP_FULL',
+  'DB_MSG_BULKHEAD_FULL',
+  'DB_MSG_BREAKER_OPEN',
+]);
+/** Where the part cannot say when there will be room. */
+const PUT_OFF_MS = 1_000;
+
+/** Handlers start no faster than the cap allows; when too many wait already, the message is put off. */
+export const rateCapped =
+  (cap: RateCap): Middleware =>
+  (_message, { signal }, next) =>
+    unlessRefused(async () => {
+      await cap.take(signal);
+      return next();
+    });
+
+/** At most as many handlers at once as the bulkhead has places, over all subscriptions that share it. */
+export const bulkheaded =
+  (bulkhead: Bulkhead): Middleware =>
+  (_message, _context, next) =>
+    unlessRefused(() => bulkhead.run(next));
+
+/** While the breaker is open messages are put off until it lets a probe through. What counts as a failure is the breaker's `isFailure`; outcomes are its values. */
+export const breakered =
+  (breaker: CircuitBreaker): Middleware =>
+  (_message, _context, next) =>
+    unlessRefused(() => breaker.run(next));
+
+async function unlessRefused(call: () => Promise<Outcome>): Promise<Outcome> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof MessagingError) || !REFUSALS.has(error.code)) throw error;
+    return snooze(Math.max(1, error.retryAfterMs ?? PUT_OFF_MS));
+  }
+}
