@@ -84,7 +84,7 @@ export type SubscribeOptions<C extends Channel> = CommonSubscribeOptions &
   BindingsOption<C> & {
     readonly handler: Handler<C>;
     /** Around each call of the handler, the first one outermost: a rate cap, a bulkhead, a circuit breaker, your own. */
-    readonly middleware?: readonly Middleware<C>[];
+    readonly middleware?: readonly Middleware<NoInfer<C>>[];
     readonly batch?: undefined;
   };
 
@@ -380,7 +380,7 @@ class EngineBus implements Bus {
       channel: name,
       message,
     };
-    if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + delayMs;
+    if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + Math.ceil(delayMs);
     if (priority !== undefined) outgoing.priority = priority;
     return outgoing;
   }
