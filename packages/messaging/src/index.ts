@@ -8,6 +8,7 @@ export type {
   BusView,
   Handler,
   PublishItem,
+  RequestOptions,
   SubscribeOptions,
   Subscription,
 } from './bus.ts';
@@ -46,6 +47,17 @@ export { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from './clo
 export type { Message } from './message.ts';
 export { ack, deadLetter, reply, retry, snooze } from './outcome.ts';
 export type { Outcome } from './outcome.ts';
+export { causedBy } from './causation.ts';
+export type { Causation, Publish } from './causation.ts';
+export type {
+  BusTelemetry,
+  ConsumingPlace,
+  Failure,
+  HandOut,
+  ObservedBus,
+  Settling,
+  Telemetry,
+} from './telemetry.ts';
 export type { RetryPolicy } from './attempts.ts';
 export type { HandlerContext } from './subscription.ts';
 export { silentLog } from './log.ts';
