@@ -33,7 +33,9 @@ export type {
   ReplyData,
 } from './channel.ts';
 export type { ContractSchema, DataOf, StandardSchema } from './contract.ts';
-export type { Encoding } from './encoding.ts';
+export type { Encoding, WrittenVersion } from './encoding.ts';
+export { asyncApiOf } from './asyncapi/document.ts';
+export type { AsyncApiDocument, AsyncApiOptions, AsyncApiServer } from './asyncapi/document.ts';
 export type { Middleware } from './middleware.ts';
 export { isBound } from './routing.ts';
 export type { Binding, HeadersBinding, RoutingKind } from './routing.ts';
