@@ -25,6 +25,7 @@ const COMMAND_LINE = 'packages/server/src/cli/main.ts';
 const VERBS = {
   demo: { program: COMMAND_LINE, args: ['demo'], development: false },
   cli: { program: COMMAND_LINE, args: [], development: false },
+  bus: { program: 'packages/messaging/src/cli/main.ts', args: [], development: false },
   test: { program: 'scripts/test.ts', args: [], development: true },
   check: { program: 'scripts/check.ts', args: [], development: true },
   build: { program: 'scripts/build.ts', args: [], development: true },

@@ -56,6 +56,10 @@ export const errorCatalogue = {
     retryable: true,
     meaning: 'The subscription has consumers; stop them before it is moved.',
   },
+  DB_MSG_PEER_MISSING: {
+    retryable: false,
+    meaning: 'The client of this engine is not installed; the message names the package.',
+  },
   DB_MSG_REQUEST_TIMEOUT: {
     retryable: true,
     meaning: 'No reply came in time; the request may still be handled.',
