@@ -5,7 +5,7 @@
  * The toolkit's own headers begin with `x-db-`. They travel only on copies the engine makes of a message (retry, redrive), and a text that is
  * too long for a header makes the copy an envelope: a header table has to fit into one frame and amqplib's buffer of 64 KiB.
  */
-import type { ConsumeMessage, MessagePropertyHeaders, Options } from 'amqplib';
+import type { ConsumeMessage, GetMessage, MessagePropertyHeaders, Options } from 'amqplib';
 import { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
@@ -27,6 +27,8 @@ export interface CopyNote {
 }
 
 const UNDERSCORE = 'cloudEvents_';
+/** In front of the attributes of what we publish. */
+export const HEADER_PREFIX = UNDERSCORE;
 const COLON = 'cloudEvents:';
 const ENVELOPE = 'application/vnd.doorbuster.envelope+json';
 const HEADER_BUDGET = 40_000;
@@ -44,7 +46,9 @@ const RESERVED = new Set([
   'traceparent',
   'data',
   'datacontenttype',
+  'data_base64',
   'subject',
+  'routingkey',
 ]);
 /** Attributes with a place of their own in a message. */
 const FIELDS: Readonly<Record<string, string>> = {
@@ -53,6 +57,7 @@ const FIELDS: Readonly<Record<string, string>> = {
   causationid: 'causationId',
   expirytime: 'expiresAt',
   traceparent: 'traceparent',
+  routingkey: 'routingKey',
 };
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
@@ -78,6 +83,7 @@ export function encodeMessage(message: Message): Parcel {
   put('causationid', message.causationId);
   put('expirytime', message.expiresAt);
   put('traceparent', message.traceparent);
+  put('routingkey', message.routingKey);
   for (const name in message.headers) {
     if (!EXTENSION_NAME.test(name) || RESERVED.has(name)) {
       throw new MessagingError(
@@ -96,7 +102,7 @@ export function encodeMessage(message: Message): Parcel {
   const content = binary
     ? Buffer.from(message.data as Uint8Array)
     : Buffer.from(JSON.stringify(message.data ?? null));
-  const contentType = binary ? 'application/octet-stream' : 'application/json';
+  const contentType = binary ? (message.contentType ?? 'application/octet-stream') : 'application/json';
   return { content, options: { ...common, contentType, headers } };
 }
 
@@ -108,7 +114,7 @@ export interface Received {
   readonly note: CopyNote;
 }
 
-export function decodeMessage(received: ConsumeMessage): Received {
+export function decodeMessage(received: ConsumeMessage | GetMessage): Received {
   const { parcel, note } = open(received);
   try {
     return { parcel, note, message: messageOf(parcel), malformed: undefined };
@@ -192,6 +198,7 @@ function binaryMessage(
     data: dataOf(content, contentType),
     headers: extensions,
   };
+  if (message.data instanceof Uint8Array && contentType !== undefined) message.contentType = contentType;
   for (const header in headers) {
     if (!header.startsWith(prefix)) continue;
     const name = header.slice(prefix.length);
@@ -211,7 +218,7 @@ function dataOf(content: Buffer, contentType: string | undefined): unknown {
   }
 }
 
-function open(received: ConsumeMessage): { readonly parcel: Parcel; readonly note: CopyNote } {
+function open(received: ConsumeMessage | GetMessage): { readonly parcel: Parcel; readonly note: CopyNote } {
   const { headers = {}, contentType, messageId, priority } = received.properties as Options.Publish;
   const note: { -readonly [K in keyof CopyNote]: CopyNote[K] } = {
     abandoned: Number(headers['x-db-abandoned'] ?? 0),
