@@ -337,20 +337,7 @@ export class RabbitConsumer implements Consumer {
   #handOut(entry: Entry): Delivery {
     const token = this.#parts.nextToken();
     this.#leases.lend(token, entry);
-    const { message, malformed } = entry.received;
-    const { state, abandoned } = entry;
-    // Made when asked for: only dead letters and people look at it.
-    if (malformed === undefined)
-      return {
-        token,
-        message,
-        get raw() {
-          return rawOf(entry.received);
-        },
-        state,
-        abandoned,
-      };
-    return { token, message, malformed, raw: rawOf(entry.received), state, abandoned };
+    return new HandOut(token, entry);
   }
 
   #endLease(entry: Entry): void {
@@ -447,6 +434,29 @@ export class RabbitConsumer implements Consumer {
       this.#parts.deadQueue,
       encodeLetter(entry.received, letter, { channel, subscription, key: entry.key, inLane }),
     );
+  }
+}
+
+/** `raw` is made when asked for: only people and malformed messages need it. */
+class HandOut implements Delivery {
+  readonly token: DeliveryToken;
+  readonly message: Delivery['message'];
+  readonly malformed?: string;
+  readonly state: string | undefined;
+  readonly abandoned: number | undefined;
+  readonly #received: Received;
+
+  constructor(token: DeliveryToken, { received, state, abandoned }: Entry) {
+    this.token = token;
+    this.message = received.message;
+    if (received.malformed !== undefined) this.malformed = received.malformed;
+    this.state = state;
+    this.abandoned = abandoned;
+    this.#received = received;
+  }
+
+  get raw(): string {
+    return rawOf(this.#received);
   }
 }
 
