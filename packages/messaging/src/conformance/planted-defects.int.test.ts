@@ -13,7 +13,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'ack before handle': 'SIGKILL in the handler',
   'confirm before the commit': 'SIGKILL between confirms',
   'lease without a fence': 'a lost lease is handed out again',
-  'no heartbeat': 'a handler longer than its lease keeps the message',
+  'no heartbeat': 'a handler longer than its lease',
   'settlements are lost': 'what was settled before a kill',
   'a retry is an ack': 'snooze comes back later',
   'a release is an ack': 'a graceful stop lets handlers finish',
@@ -40,7 +40,7 @@ async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): 
   const real = withProcesses ? await createFileFixture() : await createInProcessFixture();
   const child = real.child && {
     module: new URL('../engines/embedded/defective-child.ts', import.meta.url),
-    argument: JSON.stringify({ path: real.child.argument, defect }),
+    argument: JSON.stringify({ ...(JSON.parse(real.child.argument) as object), defect }),
   };
   return { ...real, open: () => plant(defect, real.open()), ...(child ? { child } : {}) };
 }

@@ -202,8 +202,7 @@ export class Subscription {
     if (!lease) return 'lost';
     this.#takeBack(consumer, lease);
     if (settlement.kind === 'ack') this.#settleAck(lease);
-    else if (settlement.kind === 'retry')
-      this.#settleRetry(lease, Math.ceil(settlement.dueAt), settlement.state, 0);
+    else if (settlement.kind === 'retry') this.#settleRetry(lease, settlement.dueAt, settlement.state, 0);
     else if (settlement.kind === 'release') this.#giveBack(lease, 0);
     else this.#settleDead(lease, settlement.letter);
     return 'settled';
@@ -361,7 +360,7 @@ export class Subscription {
 
   #insertDead(row: StoredRow, inLane: boolean, letter: Letter): void {
     this.#turn.sql.insertDead.run(
-      letter.id,
+      this.#freeId(letter.id),
       this.id,
       this.channel,
       this.name,
@@ -380,11 +379,18 @@ export class Subscription {
     );
   }
 
+  /** Ids of dead letters come from outside; one that is taken must neither end the store nor lose the letter. */
+  #freeId(wanted: string): string {
+    let id = wanted;
+    for (let n = 2; this.#turn.sql.deadNumber.get(id) !== undefined; n += 1) id = `${wanted}.${n}`;
+    return id;
+  }
+
   #parkFollower(row: StoredRow): void {
     // After a rewind the log brings again what is parked already.
     if (this.#turn.sql.isParked.get(this.id, row.key, row.origin)) return;
     this.#turn.sql.insertDead.run(
-      `${this.id}-${row.origin}`,
+      this.#freeId(`${this.id}-${row.origin}`),
       this.id,
       this.channel,
       this.name,
