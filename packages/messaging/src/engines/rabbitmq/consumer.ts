@@ -22,7 +22,7 @@ import type {
 } from '../../engine.ts';
 import { Acks } from './acks.ts';
 import { Lanes } from './lanes.ts';
-import { Leases } from './leases.ts';
+import { Leases } from '../../leases.ts';
 import { encodeLetter, type LetterText } from './letters.ts';
 import { unreachable } from './link.ts';
 import { encodeNotes, type Note, Notebook } from './notes.ts';
