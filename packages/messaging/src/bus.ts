@@ -4,6 +4,7 @@
  * and refuses to start where it is not.
  */
 import { describeError, type RetryPolicy } from './attempts.ts';
+import { causedBy, type Publish } from './causation.ts';
 import type {
   BindingsOption,
   Channel,
@@ -15,15 +16,14 @@ import type {
 import { type Clock, steadyClock, systemClock } from './clock.ts';
 import type {
   Capabilities,
-  ChannelSpec,
   ChannelView,
   Engine,
   EngineConnection,
+  EngineView,
   OutgoingMessage,
   PeekedMessage,
   PublishConfirmation,
   ReplayPoint,
-  SubscriptionSpec,
 } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';
@@ -35,13 +35,14 @@ import type { Outcome } from './outcome.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
-import type { Binding } from './routing.ts';
 import {
   type HandlerContext,
   RunningSubscription,
   type SubscriptionCounts,
   type SubscriptionSettings,
 } from './subscription.ts';
+import { bindingsOf, specOf, specOfSubscription } from './specs.ts';
+import type { BusTelemetry, Telemetry } from './telemetry.ts';
 
 export interface BusOptions {
   readonly engine: Engine;
@@ -54,8 +55,10 @@ export interface BusOptions {
   /** For the jitter of retries. Default: the system's. */
   readonly randomness?: Randomness;
   readonly log?: Log;
-  /** W3C trace context for what is published without one. */
+  /** W3C trace context for what is published without one; of no use beside `telemetry`, which gives its own. */
   readonly traceparent?: () => string | undefined;
+  /** Spans and metrics, for instance `openTelemetry()` of `@doorbuster/messaging/telemetry`. Default: none, and nothing spent on it. */
+  readonly telemetry?: Telemetry;
   /** The engine failed for good: nothing works from here on. Default: the error is thrown out of the event loop and ends the process. */
   readonly onFatal?: (error: Error) => void;
 }
@@ -84,7 +87,7 @@ export type SubscribeOptions<C extends Channel> = CommonSubscribeOptions &
   BindingsOption<C> & {
     readonly handler: Handler<C>;
     /** Around each call of the handler, the first one outermost: a rate cap, a bulkhead, a circuit breaker, your own. */
-    readonly middleware?: readonly Middleware<C>[];
+    readonly middleware?: readonly Middleware<NoInfer<C>>[];
     readonly batch?: undefined;
   };
 
@@ -101,6 +104,13 @@ export interface Subscription {
   readonly started: Promise<void>;
   /** Drains and leaves; what is not handled stays for others. */
   stop(options?: { readonly drainMs?: number }): Promise<void>;
+}
+
+export interface RequestOptions {
+  readonly timeoutMs: number;
+  readonly key?: string;
+  readonly correlationId?: string;
+  readonly causationId?: string;
 }
 
 export interface PublishItem<C extends Channel> {
@@ -151,7 +161,7 @@ export interface Bus {
   request<C extends Channel>(
     channel: C,
     data: ChannelData<C>,
-    options: { readonly timeoutMs: number; readonly key?: string; readonly correlationId?: string },
+    options: RequestOptions,
   ): Promise<ReplyData<C>>;
   /** Stops taking messages, waits up to `drainMs` (default 10,000) for handlers, then closes the engine. What is unfinished is handed out again later. */
   stop(options?: { readonly drainMs?: number }): Promise<void>;
@@ -192,9 +202,11 @@ class EngineBus implements Bus {
   readonly #messageParts: MessageParts;
   readonly #traceparent: () => string | undefined;
   readonly #onFatal: (error: Error) => void;
+  readonly #telemetry: BusTelemetry | undefined;
   readonly #channels = new Map<string, Channel>();
   readonly #running: RunningSubscription[] = [];
   readonly #waitingToStart: (() => Promise<void>)[] = [];
+  readonly #publish: Publish = (channel, data, ...options) => this.publish(channel, data, ...options);
   #requester: Requester | undefined;
   #connection: EngineConnection | undefined;
   #state: BusView['state'] = 'new';
@@ -209,6 +221,11 @@ class EngineBus implements Bus {
     this.#log = options.log ?? silentLog;
     this.#traceparent = options.traceparent ?? (() => undefined);
     this.#onFatal = options.onFatal ?? throwLater;
+    this.#telemetry = options.telemetry?.attach({
+      engine: this.#engine.name,
+      source: this.#source,
+      view: () => this.#inspect(),
+    });
     this.#messageParts = { clock: this.#clock, ids: this.#ids, source: this.#source };
     this.deadLetters = new DeadLetterDesk({
       store: () => this.#connected().deadLetters,
@@ -249,9 +266,11 @@ class EngineBus implements Bus {
       });
       this.#connection = connection;
       this.#state = 'running';
+      this.#telemetry?.started();
       await Promise.all(this.#waitingToStart.splice(0).map((start) => start()));
     } catch (error) {
       this.#state = 'stopped';
+      this.#telemetry?.stopped();
       await connection.close();
       throw error;
     }
@@ -263,9 +282,7 @@ class EngineBus implements Bus {
     ...[options]: PublishArguments<C>
   ): Promise<PublishConfirmation> {
     const outgoing = this.#outgoing(channel, data, options ?? {});
-    const [confirmation] = await this.#connected().publish([
-      outgoing instanceof Promise ? await outgoing : outgoing,
-    ]);
+    const [confirmation] = await this.#send([outgoing instanceof Promise ? await outgoing : outgoing]);
     return confirmation as PublishConfirmation;
   }
 
@@ -276,12 +293,12 @@ class EngineBus implements Bus {
     const outgoing = await Promise.all(
       items.map(async (item) => this.#outgoing(channel, item.data, item.options ?? {})),
     );
-    return this.#connected().publish(outgoing);
+    return this.#send(outgoing);
   }
 
   async forward(messages: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
     for (const { channel } of messages) this.#declared(channel);
-    return this.#connected().publish(messages);
+    return this.#send(messages);
   }
 
   subscribe<C extends Channel>(
@@ -294,6 +311,7 @@ class EngineBus implements Bus {
       clock: this.#steady,
       ids: this.#ids,
       log: this.#log,
+      telemetry: this.#telemetry,
     });
     this.#running.push(running);
     const started = this.#startSubscription(running);
@@ -310,9 +328,14 @@ class EngineBus implements Bus {
   async request<C extends Channel>(
     channel: C,
     data: ChannelData<C>,
-    options: { readonly timeoutMs: number; readonly key?: string; readonly correlationId?: string },
+    options: RequestOptions,
   ): Promise<ReplyData<C>> {
-    this.#requester ??= new Requester({ connection: this.#connected(), clock: this.#clock, ids: this.#ids });
+    this.#requester ??= new Requester({
+      connection: this.#connected(),
+      send: (batch) => this.#send(batch),
+      clock: this.#clock,
+      ids: this.#ids,
+    });
     const { timeoutMs, ...publishOptions } = options;
     const outgoing = await this.#outgoing(channel, data, publishOptions);
     return (await this.#requester.ask(channel, outgoing, timeoutMs)) as ReplyData<C>;
@@ -325,6 +348,7 @@ class EngineBus implements Bus {
     if (wasRunning) {
       await Promise.all(this.#running.map((one) => one.stop(options.drainMs ?? DEFAULT_DRAIN_MS)));
       this.#requester?.stop();
+      this.#telemetry?.stopped();
       await this.#connection?.close();
     }
     this.#state = 'stopped';
@@ -341,8 +365,7 @@ class EngineBus implements Bus {
   }
 
   async view(): Promise<BusView> {
-    const engine =
-      this.#state === 'running' || this.#state === 'draining' ? await this.#connection?.inspect() : undefined;
+    const engine = await this.#inspect();
     return {
       engine: this.#engine.name,
       source: this.#source,
@@ -356,6 +379,16 @@ class EngineBus implements Bus {
         ...one.counts(),
       })),
     };
+  }
+
+  async #inspect(): Promise<EngineView | undefined> {
+    return this.#state === 'running' || this.#state === 'draining' ? this.#connection?.inspect() : undefined;
+  }
+
+  #send(batch: readonly OutgoingMessage[], temporary = false): Promise<readonly PublishConfirmation[]> {
+    const connection = this.#connected();
+    if (!this.#telemetry) return connection.publish(batch);
+    return this.#telemetry.publish(batch, temporary, (sent) => connection.publish(sent));
   }
 
   #outgoing(
@@ -380,7 +413,7 @@ class EngineBus implements Bus {
       channel: name,
       message,
     };
-    if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + delayMs;
+    if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + Math.ceil(delayMs);
     if (priority !== undefined) outgoing.priority = priority;
     return outgoing;
   }
@@ -399,12 +432,11 @@ class EngineBus implements Bus {
       source: this.#source,
       time: new Date(this.#clock.now()).toISOString(),
       data,
-      correlationId: request.correlationId ?? request.id,
-      causationId: request.id,
+      ...causedBy(request),
       headers: {},
     };
     try {
-      await this.#connected().publish([{ channel: to, message }]);
+      await this.#send([{ channel: to, message }], true);
     } catch (error) {
       // The asker's process is gone and its reply channel with it: nobody is left to tell.
       if ((error as { code?: unknown }).code !== 'DB_MSG_UNKNOWN_CHANNEL') throw error;
@@ -437,6 +469,7 @@ class EngineBus implements Bus {
       name: options.name,
       concurrency,
       batchMax,
+      batched,
       // Twice what the handlers hold, so that the next is here when one ends.
       prefetch: concurrency * batchMax * 2,
       leaseMs: within('leaseMs', options.leaseMs ?? DEFAULT_LEASE_MS, 30, 86_400_000),
@@ -445,6 +478,7 @@ class EngineBus implements Bus {
       randomness: this.#randomness,
       handle: !batched ? single : (handler as unknown as SubscriptionSettings['handle']),
       sendReply: (request, data) => this.#sendReply(request, data),
+      publish: this.#publish,
     };
   }
 
@@ -503,43 +537,6 @@ class EngineBus implements Bus {
     this.#state = 'stopped';
     this.#onFatal(error);
   }
-}
-
-function specOf(channel: Channel): ChannelSpec {
-  return {
-    name: channel.name,
-    order: channel.order,
-    onFailure: channel.onFailure,
-    priorityLevels: channel.requires.priority?.levels ?? 1,
-    ephemeral: false,
-    routing: channel.requires.routing ?? 'fanout',
-    keepMs: channel.requires.replay?.keepMs,
-  };
-}
-
-function specOfSubscription({ channel, name, bindings }: SubscriptionSettings): SubscriptionSpec {
-  return { channel: channel.name, name, ...(bindings === undefined ? {} : { bindings }) };
-}
-
-/** The types refuse these already; JavaScript and widened types do not. */
-function bindingsOf(
-  channel: Channel,
-  bindings: readonly Binding[] | undefined,
-): readonly Binding[] | undefined {
-  const { routing } = channel.requires;
-  const fits = (one: Binding): boolean => (typeof one === 'string') === (routing !== 'headers');
-  if (
-    routing === undefined
-      ? bindings === undefined
-      : bindings !== undefined && bindings.length > 0 && bindings.every(fits)
-  )
-    return bindings;
-  throw new MessagingError(
-    'DB_MSG_INVALID_OPTIONS',
-    routing === undefined
-      ? `channel "${channel.name}": bindings need requires.routing`
-      : `channel "${channel.name}": a subscription needs bindings for ${routing} routing: ${routing === 'headers' ? '{ match, headers }' : 'texts'}`,
-  );
 }
 
 function within(name: string, value: number, low: number, high: number): number {

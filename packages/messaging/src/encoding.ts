@@ -3,6 +3,7 @@
  * decoded; on the wire the message then carries bytes and their media type.
  */
 import type { Channel } from './channel.ts';
+import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 
 export interface Encoding {
@@ -10,24 +11,43 @@ export interface Encoding {
   readonly contentType: string;
   /** Throws when the data does not fit its schema. */
   encode(data: unknown): Uint8Array;
-  /** Throws when the bytes are not of its schema. */
-  decode(bytes: Uint8Array): unknown;
+  /** Throws when the bytes are not of the schema of the version they were written in. */
+  decode(bytes: Uint8Array, version: WrittenVersion): unknown;
+  /** The schema as other tools take it, for documents: its media type and its text as JSON. Part of the contract. */
+  readonly schema?: { readonly format: string; readonly definition: unknown };
 }
 
-/** What stands in a message for this data. */
+export interface WrittenVersion {
+  /** Version of the contract in which the message was written. */
+  readonly written: number;
+  /** That of the channel here. */
+  readonly current: number;
+}
+
+/** What stands in a message for this data. Throws DB_MSG_INVALID_DATA. */
 export function encodeData(
-  { definition: { encoding } }: Channel,
+  { name, definition: { encoding } }: Channel,
   data: unknown,
 ): Pick<Message, 'data' | 'contentType'> {
-  return encoding ? { data: encoding.encode(data), contentType: encoding.contentType } : { data };
+  if (!encoding) return { data };
+  try {
+    return { data: encoding.encode(data), contentType: encoding.contentType };
+  } catch (cause) {
+    const detail = cause instanceof Error ? cause.message : String(cause);
+    throw new MessagingError(
+      'DB_MSG_INVALID_DATA',
+      `channel "${name}": not ${encoding.contentType}: ${detail}`,
+      { cause },
+    );
+  }
 }
 
 /** The data of a received message. JSON is taken on every channel; throws on bytes of an encoding that the channel does not have. */
-export function decodeData({ name, definition: { encoding } }: Channel, message: Message): unknown {
+export function decodeData({ name, version, definition: { encoding } }: Channel, message: Message): unknown {
   const { data, contentType } = message;
   if (!(data instanceof Uint8Array)) return data;
   if (encoding && (contentType === undefined || contentType === encoding.contentType))
-    return encoding.decode(data);
+    return encoding.decode(data, { written: message.version, current: version });
   throw new TypeError(
     `the data is ${contentType ?? 'bytes'}; channel "${name}" takes ${encoding?.contentType ?? 'JSON only'}`,
   );

@@ -8,6 +8,7 @@ export type {
   BusView,
   Handler,
   PublishItem,
+  RequestOptions,
   SubscribeOptions,
   Subscription,
 } from './bus.ts';
@@ -32,7 +33,9 @@ export type {
   ReplyData,
 } from './channel.ts';
 export type { ContractSchema, DataOf, StandardSchema } from './contract.ts';
-export type { Encoding } from './encoding.ts';
+export type { Encoding, WrittenVersion } from './encoding.ts';
+export { asyncApiOf } from './asyncapi/document.ts';
+export type { AsyncApiDocument, AsyncApiOptions, AsyncApiServer } from './asyncapi/document.ts';
 export type { Middleware } from './middleware.ts';
 export { isBound } from './routing.ts';
 export type { Binding, HeadersBinding, RoutingKind } from './routing.ts';
@@ -46,6 +49,17 @@ export { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from './clo
 export type { Message } from './message.ts';
 export { ack, deadLetter, reply, retry, snooze } from './outcome.ts';
 export type { Outcome } from './outcome.ts';
+export { causedBy } from './causation.ts';
+export type { Causation, Publish } from './causation.ts';
+export type {
+  BusTelemetry,
+  ConsumingPlace,
+  Failure,
+  HandOut,
+  ObservedBus,
+  Settling,
+  Telemetry,
+} from './telemetry.ts';
 export type { RetryPolicy } from './attempts.ts';
 export type { HandlerContext } from './subscription.ts';
 export { silentLog } from './log.ts';

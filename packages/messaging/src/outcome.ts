@@ -1,9 +1,18 @@
+import { MessagingError } from './errors.ts';
+
 /** What a handler says about a message: a closed set of values, never an exception. */
 export type Outcome =
   | { readonly kind: 'ack'; readonly reply?: unknown }
   | { readonly kind: 'retry'; readonly reason: string; readonly delayMs?: number }
   | { readonly kind: 'snooze'; readonly delayMs: number }
   | { readonly kind: 'deadLetter'; readonly reason: string };
+
+/** A whole number of ms, so that no store has to round; throws on what is no length of time. */
+function waitOf(delayMs: number): number {
+  if (!(delayMs >= 0 && delayMs <= Number.MAX_SAFE_INTEGER / 2))
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 or more milliseconds, not ${delayMs}`);
+  return Math.ceil(delayMs);
+}
 
 const ACK: Outcome = Object.freeze({ kind: 'ack' });
 
@@ -22,12 +31,12 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: st
   const reason = options.reason ?? 'the handler asked for a retry';
   return options.delayMs === undefined
     ? { kind: 'retry', reason }
-    : { kind: 'retry', reason, delayMs: options.delayMs };
+    : { kind: 'retry', reason, delayMs: waitOf(options.delayMs) };
 }
 
 /** Not yet: bring it again after `delayMs`. Not a failure and not an attempt. */
 export function snooze(delayMs: number): Outcome {
-  return { kind: 'snooze', delayMs };
+  return { kind: 'snooze', delayMs: waitOf(delayMs) };
 }
 
 /** Will never work: park it for a person at once, with the reason. */

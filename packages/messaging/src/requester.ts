@@ -15,19 +15,29 @@ interface Asked {
   readonly cancelTimeout: CancelTimer;
 }
 
+/** The bus's own way of publishing, which its telemetry sees. */
+type Send = (batch: readonly OutgoingMessage[]) => Promise<unknown>;
+
 const SUBSCRIPTION = 'replies';
 const PREFETCH = 100;
 const LEASE_MS = 30_000;
 
 export class Requester {
   readonly #connection: EngineConnection;
+  readonly #send: Send;
   readonly #clock: Clock;
   readonly #name: string;
   readonly #asked = new Map<string, Asked>();
   readonly #opened: Promise<Consumer>;
 
-  constructor(parts: { readonly connection: EngineConnection; readonly clock: Clock; readonly ids: Ids }) {
+  constructor(parts: {
+    readonly connection: EngineConnection;
+    readonly send: Send;
+    readonly clock: Clock;
+    readonly ids: Ids;
+  }) {
     this.#connection = parts.connection;
+    this.#send = parts.send;
     this.#clock = parts.clock;
     this.#name = `replies.${parts.ids.next()}`;
     this.#opened = this.#open();
@@ -52,7 +62,7 @@ export class Requester {
     });
     // The publish may fail after the time-out did; one of the two is told.
     replied.catch(() => {});
-    await this.#connection.publish([{ ...request, message }]);
+    await this.#send([{ ...request, message }]);
     return replied;
   }
 

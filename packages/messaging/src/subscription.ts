@@ -19,16 +19,25 @@ import {
   retrySettlement,
   type RetryPolicy,
 } from './attempts.ts';
+import { type Publish, publishCausedBy } from './causation.ts';
 import type { Channel } from './channel.ts';
 import type { CancelTimer, Clock } from './clock.ts';
 import { pause } from './clock.ts';
-import type { Consumer, Delivery, DeliveryToken, EngineConnection, Settlement } from './engine.ts';
+import type {
+  Consumer,
+  Delivery,
+  DeliveryToken,
+  EngineConnection,
+  Settlement,
+  SettleResult,
+} from './engine.ts';
 import { drawFraction, type Ids, type Randomness } from './ids.ts';
 import type { Log } from './log.ts';
 import type { Message } from './message.ts';
 import type { Outcome } from './outcome.ts';
 import { readMessage } from './reading.ts';
 import type { Binding } from './routing.ts';
+import type { BusTelemetry, ConsumingPlace } from './telemetry.ts';
 
 /** What a handler may know about the attempt it is part of. */
 export interface HandlerContext {
@@ -38,6 +47,8 @@ export interface HandlerContext {
   readonly signal: AbortSignal;
   /** Set when a person redrove this message. */
   readonly redrive: { readonly deadLetterId: string; readonly count: number } | undefined;
+  /** `bus.publish` for what this message causes: it gets the same correlation id and this message's id as its `causationId`. May be taken out of the context. */
+  readonly publish: Publish;
 }
 
 export interface SubscriptionSettings {
@@ -51,18 +62,21 @@ export interface SubscriptionSettings {
   readonly randomness: Randomness;
   /** Messages per call; 1 without batches. */
   readonly batchMax: number;
+  readonly batched: boolean;
   readonly handle: (
     messages: readonly Message[],
     contexts: readonly HandlerContext[],
   ) => readonly Outcome[] | Promise<readonly Outcome[]>;
   /** Publishes the reply of a request; undefined data means there is none. */
   readonly sendReply: (request: Message, data: unknown) => Promise<void>;
+  readonly publish: Publish;
 }
 
 export interface SubscriptionParts {
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Log;
+  readonly telemetry: BusTelemetry | undefined;
 }
 
 interface Attempt {
@@ -88,6 +102,7 @@ export class RunningSubscription {
   readonly settings: SubscriptionSettings;
   readonly #parts: SubscriptionParts;
   readonly #fields: Readonly<Record<string, unknown>>;
+  readonly #place: ConsumingPlace;
   #consumer: Consumer | undefined;
   readonly #buffer: Delivery[] = [];
   /** Everything received and not known to be settled: what the heartbeat keeps. */
@@ -110,7 +125,8 @@ export class RunningSubscription {
   constructor(settings: SubscriptionSettings, parts: SubscriptionParts) {
     this.settings = settings;
     this.#parts = parts;
-    this.#fields = { channel: settings.channel.name, subscription: settings.name };
+    this.#place = { channel: settings.channel.name, subscription: settings.name };
+    this.#fields = { ...this.#place };
   }
 
   async start(connection: EngineConnection): Promise<void> {
@@ -277,10 +293,7 @@ export class RunningSubscription {
     attempts: readonly Attempt[],
   ): Promise<readonly (Outcome | { kind: 'threw'; reason: string })[]> {
     try {
-      const outcomes = await this.settings.handle(
-        attempts.map((one) => one.message),
-        attempts.map((one) => contextOf(one)),
-      );
+      const outcomes = await this.#handle(attempts);
       if (outcomes.length !== attempts.length || outcomes.some((one) => one?.kind === undefined)) {
         throw new TypeError(
           `the handler returned ${outcomes.filter((one) => one?.kind !== undefined).length} outcomes for ${attempts.length} messages`,
@@ -291,6 +304,23 @@ export class RunningSubscription {
       const reason = describeError(error);
       return attempts.map(() => ({ kind: 'threw', reason }));
     }
+  }
+
+  #handle(attempts: readonly Attempt[]): readonly Outcome[] | Promise<readonly Outcome[]> {
+    const { settings } = this;
+    const messages = attempts.map((one) => one.message);
+    const contexts = attempts.map((one) => new AttemptContext(one, settings.publish));
+    const { telemetry } = this.#parts;
+    if (!telemetry) return settings.handle(messages, contexts);
+    return telemetry.process(
+      {
+        ...this.#place,
+        messages,
+        attempts: contexts.map(({ attempt }) => attempt),
+        batched: settings.batched,
+      },
+      () => settings.handle(messages, contexts),
+    );
   }
 
   /** Turns one outcome into a settlement; true when the message wants another attempt at once. */
@@ -343,6 +373,7 @@ export class RunningSubscription {
     );
     const { retries, randomness } = this.settings;
     const next = nextAttempt(retries, attempt.state, delayMs, () => drawFraction(randomness));
+    if (next !== 'never') this.#tell(attempt.message, 'retry', kind, reason);
     if (next === 'now') {
       if (!this.#stopping && this.#held.has(attempt.delivery.token)) return true;
       this.#settle(retrySettlement(attempt.delivery, attempt.state, now));
@@ -356,9 +387,14 @@ export class RunningSubscription {
       { ...this.#fields, messageId: delivery.message?.id, reason },
       'a message became a dead letter',
     );
+    this.#tell(delivery.message, 'deadLetter', state.history.at(-1)?.kind ?? 'deadLetter', reason);
     this.#settle(
       deadLetterSettlement(delivery, state, this.#parts.ids.next(), reason, this.#parts.clock.now()),
     );
+  }
+
+  #tell(message: Message | undefined, outcome: 'retry' | 'deadLetter', kind: string, reason: string): void {
+    this.#parts.telemetry?.failed({ ...this.#place, message, outcome, kind, reason });
   }
 
   #settle(settlement: Settlement): void {
@@ -389,7 +425,7 @@ export class RunningSubscription {
     const consumer = this.#consumer as Consumer;
     for (;;) {
       try {
-        const results = await consumer.settle(batch);
+        const results = await this.#settleAll(consumer, batch);
         batch.forEach(({ token }, index) => this.#settled(token, results[index] === 'lost'));
         return;
       } catch (error) {
@@ -399,6 +435,13 @@ export class RunningSubscription {
         await pause(this.#parts.clock, SETTLE_RETRY_MS);
       }
     }
+  }
+
+  #settleAll(consumer: Consumer, settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    const { telemetry } = this.#parts;
+    if (!telemetry) return consumer.settle(settlements);
+    const messages = settlements.map(({ token }) => this.#held.get(token)?.message);
+    return telemetry.settle({ ...this.#place, settlements, messages }, () => consumer.settle(settlements));
   }
 
   #settled(token: DeliveryToken, lost: boolean): void {
@@ -446,15 +489,27 @@ export class RunningSubscription {
   }
 }
 
-/** The signal is made when it is asked for: most handlers never look at it. */
-function contextOf(attempt: Attempt): HandlerContext {
-  const { redriveOf, redrives } = attempt.state;
-  return {
-    attempt: attempt.state.attempts + 1,
-    redrive: redriveOf === undefined ? undefined : { deadLetterId: redriveOf, count: redrives },
-    get signal() {
-      attempt.abort ??= new AbortController();
-      return attempt.abort.signal;
-    },
-  };
+/** What is seldom looked at, the signal and the publisher, is made when it is asked for. */
+class AttemptContext implements HandlerContext {
+  readonly attempt: number;
+  readonly redrive: HandlerContext['redrive'];
+  readonly #attempt: Attempt;
+  readonly #publish: Publish;
+
+  constructor(attempt: Attempt, publish: Publish) {
+    const { redriveOf, redrives, attempts } = attempt.state;
+    this.attempt = attempts + 1;
+    this.redrive = redriveOf === undefined ? undefined : { deadLetterId: redriveOf, count: redrives };
+    this.#attempt = attempt;
+    this.#publish = publish;
+  }
+
+  get signal(): AbortSignal {
+    this.#attempt.abort ??= new AbortController();
+    return this.#attempt.abort.signal;
+  }
+
+  get publish(): Publish {
+    return publishCausedBy(this.#attempt.message, this.#publish);
+  }
 }

@@ -1,0 +1,95 @@
+/**
+ * Avro as the encoding of a channel: `encoding: avroEncoding(schema)`. The Avro schema says what the bytes are, the channel's own schema what the
+ * data may be; both are checked.
+ *
+ * Avro bytes do not say which schema wrote them. Three ways to know: the message's contract version (`writers` by version, resolved by Avro's rules
+ * of schema evolution), the number in front of each record where a schema registry of Confluent's kind is used (`registry`), or that there
+ * has only ever been one. Bytes whose schema is not known are refused: decoded by another schema they would be nonsense that fits.
+ */
+import avro from 'avsc';
+import { describeError } from '../attempts.ts';
+import type { Encoding, WrittenVersion } from '../encoding.ts';
+import { MessagingError } from '../errors.ts';
+
+/** An Avro schema as its JSON, for instance `{ type: 'record', name: 'Order', fields: [...] }`. */
+export type AvroSchema = string | Readonly<Record<string, unknown>> | readonly unknown[];
+
+export interface AvroOptions {
+  /** Schemas of earlier versions of the channel's contract, by version. Each has to be resolvable to today's: that is checked here. */
+  readonly writers?: Readonly<Record<number, AvroSchema>>;
+  /**
+   * Records begin with a zero byte and the four bytes of a schema's number, as Confluent's serializers write them. `id` is the number of today's
+   * schema, `writers` are others by number. Nothing is fetched: who asks a registry gives what it said.
+   */
+  readonly registry?: { readonly id: number; readonly writers?: Readonly<Record<number, AvroSchema>> };
+  /** Media type on the wire. Default `application/avro`. */
+  readonly contentType?: string;
+}
+
+type Resolver = NonNullable<Parameters<avro.Type['fromBuffer']>[1]>;
+
+const SCHEMA_FORMAT = 'application/vnd.apache.avro+json;version=1.9.0';
+const FRAME_BYTES = 5;
+
+/** Throws DB_MSG_INVALID_OPTIONS when a schema is none, or an earlier one cannot be resolved to today's. */
+export function avroEncoding(schema: AvroSchema, options: AvroOptions = {}): Encoding {
+  const type = typeOf(schema);
+  const { registry } = options;
+  const byVersion = resolvers(type, options.writers, 'version');
+  const byId = resolvers(type, registry?.writers, 'registry id');
+  const unframe = (bytes: Buffer): { body: Buffer; resolver: Resolver | undefined } => {
+    if (bytes[0] !== 0 || bytes.length < FRAME_BYTES)
+      throw new TypeError('the bytes do not begin with the number of a schema');
+    const id = bytes.readUInt32BE(1);
+    if (id !== registry?.id && !byId.has(id)) throw new TypeError(`schema ${id} is not known here`);
+    return { body: bytes.subarray(FRAME_BYTES), resolver: byId.get(id) };
+  };
+  const unversioned = (bytes: Buffer, { written, current }: WrittenVersion) => {
+    if (written !== current && !byVersion.has(written))
+      throw new TypeError(`the Avro schema of version ${written} is not known: name it in "writers"`);
+    return { body: bytes, resolver: written === current ? undefined : byVersion.get(written) };
+  };
+  return Object.freeze({
+    contentType: options.contentType ?? 'application/avro',
+    schema: { format: SCHEMA_FORMAT, definition: type.schema({ exportAttrs: true }) },
+    encode: (data: unknown) => (registry ? framed(registry.id, type.toBuffer(data)) : type.toBuffer(data)),
+    decode: (bytes: Uint8Array, version: WrittenVersion) => {
+      const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      const { body, resolver } = registry ? unframe(buffer) : unversioned(buffer, version);
+      return type.fromBuffer(body, resolver);
+    },
+  });
+}
+
+function typeOf(schema: AvroSchema): avro.Type {
+  try {
+    return avro.Type.forSchema(structuredClone(schema) as avro.Schema, { omitRecordMethods: true });
+  } catch (error) {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `not an Avro schema: ${describeError(error)}`);
+  }
+}
+
+function resolvers(
+  reader: avro.Type,
+  writers: Readonly<Record<number, AvroSchema>> = {},
+  by: string,
+): Map<number, Resolver> {
+  return new Map(
+    Object.entries(writers).map(([number, schema]) => {
+      try {
+        return [Number(number), reader.createResolver(typeOf(schema)) as Resolver];
+      } catch (error) {
+        throw new MessagingError(
+          'DB_MSG_INVALID_OPTIONS',
+          `what ${by} ${number} wrote cannot be read as today's schema: ${describeError(error)}`,
+        );
+      }
+    }),
+  );
+}
+
+function framed(id: number, body: Buffer): Buffer {
+  const frame = Buffer.alloc(FRAME_BYTES);
+  frame.writeUInt32BE(id, 1);
+  return Buffer.concat([frame, body]);
+}
