@@ -5,6 +5,7 @@
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { says } from './faults.ts';
+import type { LedgerText } from './ledger.ts';
 import type { Link } from './link.ts';
 import type { Identity, Membership } from './membership.ts';
 import type { LogSource } from './partition.ts';
@@ -14,6 +15,8 @@ export interface CommitsParts {
   readonly clock: Clock;
   readonly group: string;
   readonly membership: Membership;
+  /** How many hand-outs of a partition are written down before they happen. */
+  readonly ahead: () => number;
   readonly onTrouble: (error: Error) => void;
 }
 
@@ -86,11 +89,14 @@ export class Commits {
   }
 
   async #send({ memberId, generation }: Identity, sources: readonly LogSource[]): Promise<void> {
+    const { link, group } = this.#parts;
+    const ahead = this.#stopping.signal.aborted ? 0 : this.#parts.ahead();
     const topics = new Map<string, CommitTopic>();
-    for (const { topic, partition, ledger } of sources) {
+    const texts = sources.map(({ ledger }) => ledger.encode(memberId, ahead));
+    for (const [index, { topic, partition }] of sources.entries()) {
       const entry = topics.get(topic) ?? { name: topic, partitions: [] };
       topics.set(topic, entry);
-      const { watermark, text } = ledger.encode(memberId);
+      const { watermark, text } = texts[index] as LedgerText;
       entry.partitions.push({
         partitionIndex: partition,
         committedOffset: BigInt(watermark),
@@ -98,9 +104,9 @@ export class Commits {
         committedMetadata: text,
       });
     }
-    const { link, group } = this.#parts;
     await link.atCoordinator<Arguments, unknown>(group, 'OffsetCommit', group, generation, memberId, null, [
       ...topics.values(),
     ]);
+    for (const [index, { ledger }] of sources.entries()) ledger.confirm((texts[index] as LedgerText).marks);
   }
 }

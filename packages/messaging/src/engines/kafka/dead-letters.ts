@@ -83,10 +83,17 @@ export class KafkaDeadLetters implements DeadLetterStore {
         await book.refresh();
         const letter = book.get(id);
         if (!letter) continue;
-        const { partition, rank, priority } = letter;
-        const parcel = copyOf(encodeMessage(message), { state, rank, priority, redriven: true });
-        await this.#parts.publisher.send(later, [{ partition, parcel }]);
-        await this.#end(book, [letter]);
+        const { rank, priority } = letter;
+        const edited = copyOf(encodeMessage(message), { state, rank, priority, redriven: true });
+        const sequence = sequenceOf(book.letters(), [letter]);
+        await this.#parts.publisher.send(
+          later,
+          sequence.map((one) => ({
+            partition: one.partition,
+            parcel: one === letter ? edited : revived(one),
+          })),
+        );
+        await this.#end(book, sequence);
         this.#parts.onEnded(channel, subscription);
         return true;
       }
@@ -149,7 +156,13 @@ export function wholeSequences(
   filter: DeadLetterFilter,
   limit: number,
 ): readonly StoredLetter[] {
-  const first = letters.filter((letter) => isMeant(letter, filter)).slice(0, limit);
+  return sequenceOf(letters, letters.filter((letter) => isMeant(letter, filter)).slice(0, limit));
+}
+
+function sequenceOf(
+  letters: readonly StoredLetter[],
+  first: readonly StoredLetter[],
+): readonly StoredLetter[] {
   const laneOf = ({ partition, key }: StoredLetter): string => `${partition}/${key}`;
   const lanes = new Set(first.filter(({ inLane }) => inLane).map(laneOf));
   const chosen = new Set(first);

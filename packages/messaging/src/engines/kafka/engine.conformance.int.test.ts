@@ -1,21 +1,22 @@
 /** The Kafka engine against the suite that every engine has to pass. */
 import { describe, expect, it } from 'vitest';
-import { capabilitiesOf, type EngineCase, testEngine } from '../../conformance/suite.ts';
+import { capabilitiesOf, registerCases, testEngine } from '../../conformance/suite.ts';
 import { createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 
-async function casesOnTheServer(): Promise<readonly EngineCase[]> {
-  const { capabilities, traits } = await capabilitiesOf(() => createKafkaFixture());
-  return testEngine('kafka', capabilities, () => createKafkaFixture(), traits);
-}
-
-const cases = kafkaUrl === undefined ? [] : await casesOnTheServer();
+const { capabilities, traits } =
+  kafkaUrl === undefined ? {} : await capabilitiesOf(() => createKafkaFixture());
+const cases = capabilities ? testEngine('kafka', capabilities, () => createKafkaFixture(), traits) : [];
 
 describe.skipIf(kafkaUrl === undefined)('on a real Kafka (needs KAFKA_URL)', { timeout: 60_000 }, () => {
-  it.each(cases)('$name', async ({ run }) => {
-    await expect(run()).resolves.toBeUndefined();
-  });
+  registerCases(it, cases);
 
-  it('has nothing that does not apply', () => {
-    expect(cases.filter(({ notApplicable }) => notApplicable)).toEqual([]);
+  it('names what does not apply', () => {
+    expect(new Set(cases.map(({ notApplicable }) => notApplicable).filter(Boolean))).toEqual(
+      new Set([
+        // Its own server is killed in engine.cluster.int.test.ts.
+        'the fixture has no server of its own that could be killed',
+        'consumers drop what is not theirs, so nobody knows at publishing',
+      ]),
+    );
   });
 });

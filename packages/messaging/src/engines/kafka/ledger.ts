@@ -4,7 +4,7 @@
  * settled is committed, and the rest travels in the text that Kafka keeps beside a committed offset (4,096 bytes):
  *
  *   settled above the watermark: not handed out again after a crash
- *   out: hand-outs under way. When their holder is gone they were in vain, and are counted
+ *   out: hand-outs under way, and a few that are next. When their holder is gone they were in vain, and are counted
  *   counts: hand-outs that ended in vain before
  *   expired: dropped because their time had passed, since the beginning
  *
@@ -13,6 +13,8 @@
 export interface LedgerText {
   readonly watermark: number;
   readonly text: string;
+  /** What the text says is out; to be given to `confirm` when the broker has taken it. */
+  readonly marks: Set<number>;
 }
 
 /** How far above the watermark a partition is read: what fits into the text however it is mixed. */
@@ -30,6 +32,9 @@ export class Ledger {
   readonly #pending = new Set<number>();
   readonly #out = new Set<number>();
   readonly #counts = new Map<number, number>();
+  /** Out by what the broker has; and by what is on its way to it. */
+  #noted = new Set<number>();
+  #marked = new Set<number>();
 
   constructor(watermark = 0) {
     this.#watermark = watermark;
@@ -104,20 +109,32 @@ export class Ledger {
     this.#out.add(offset);
   }
 
+  /** Whether the broker knows already that it is out: then it may be handed out at once. */
+  isNoted(offset: number): boolean {
+    return this.#noted.has(offset);
+  }
+
   giveBack(offset: number): void {
     this.#out.delete(offset);
+    this.#noted.delete(offset);
+    this.#marked.delete(offset);
   }
 
   /** A hand-out ended without a settlement. */
   abandon(offset: number): void {
-    this.#out.delete(offset);
+    this.giveBack(offset);
     this.#counts.set(offset, this.countOf(offset) + 1);
   }
 
-  encode(holder: string): LedgerText {
+  /**
+   * `ahead`: so many that are next are written down as out too, so that they need not wait for a commit of their own. A crash counts them although
+   * they were not out; so none are while a message is about that was out in vain before, and no crash counts a bystander twice.
+   */
+  encode(holder: string, ahead = 0): LedgerText {
     const base = this.#watermark;
     const settled = encodeSet(this.#settled, base);
-    const out = encodeSet(this.#out, base);
+    const marks = this.#markAhead(this.#counts.size === 0 ? ahead : 0);
+    const out = encodeSet(marks, base);
     const parts = [VERSION, this.expired.toString(36), settled, out];
     const tail = `|${holder}`;
     let room = LIMIT - parts.join('|').length - tail.length;
@@ -128,7 +145,11 @@ export class Ledger {
       if (room < 0) break;
       counts.push(text);
     }
-    return { watermark: base, text: [...parts, counts.join(';')].join('|') + tail };
+    return { watermark: base, text: [...parts, counts.join(';')].join('|') + tail, marks };
+  }
+
+  confirm(marks: Set<number>): void {
+    this.#noted = marks;
   }
 
   /** The ledger as it was committed, and who held it. A text of somebody else counts as none. */
@@ -154,6 +175,19 @@ export class Ledger {
     const out = [...this.#out];
     this.#out.clear();
     if (holderIsGone) for (const offset of out) this.abandon(offset);
+  }
+
+  #markAhead(ahead: number): Set<number> {
+    const marks = new Set(this.#out);
+    let left = ahead;
+    for (const offset of this.#pending) {
+      if (left <= 0) break;
+      if (marks.has(offset)) continue;
+      marks.add(offset);
+      left -= 1;
+    }
+    this.#marked = marks;
+    return marks;
   }
 
   #raise(to: number): void {

@@ -53,6 +53,8 @@ export interface ReaderView {
 }
 
 const READ_AHEAD = 2_000;
+/** Hand-outs written down before they happen, of a partition. */
+const MOST_AHEAD = 256;
 const AGAIN_MS = 100;
 const PARKED = {
   reason: 'parked behind the dead letter at the head of its key',
@@ -88,7 +90,7 @@ export class Reader {
       onAssigned: (partitions, kept) => this.#assigned(partitions, kept),
       onTrouble,
     });
-    this.#commits = new Commits({ link, clock, group, membership: this.#membership, onTrouble });
+    this.#commits = new Commits({ link, clock, group, membership: this.#membership, ahead: () => this.#ahead(), onTrouble });
   }
 
   async open(): Promise<void> {
@@ -463,8 +465,19 @@ export class Reader {
       this.#coming += 1;
     }
     this.#fetcher?.wake();
-    if (chosen.size > 0) void this.#handOut(chosen);
-    else this.#noteQuiet();
+    if (chosen.size === 0) return this.#noteQuiet();
+    // What the broker knows already needs no commit; but nothing overtakes what waits for one.
+    let known = this.#coming === countOf(chosen);
+    for (const entries of chosen.values())
+      known &&= entries.every(({ source, offset }) => source.ledger.isNoted(offset));
+    if (known) this.#deliver(chosen);
+    else void this.#commits.flush().then(() => this.#deliver(chosen), () => this.#deliver(chosen));
+  }
+
+  #ahead(): number {
+    let total = 0;
+    for (const { spec } of this.consumers) total += spec.prefetch;
+    return Math.min(MOST_AHEAD, total);
   }
 
   #choose(): Entry | undefined {
@@ -490,9 +503,8 @@ export class Reader {
     return entry;
   }
 
-  /** Written down first: from here on a crash counts as a hand-out in vain. */
-  async #handOut(chosen: ReadonlyMap<KafkaConsumer, readonly Entry[]>): Promise<void> {
-    await this.#commits.flush().catch(() => {});
+  /** Written down before: from here on a crash counts as a hand-out in vain. */
+  #deliver(chosen: ReadonlyMap<KafkaConsumer, readonly Entry[]>): void {
     for (const [consumer, entries] of chosen) {
       consumer.coming -= entries.length;
       this.#coming -= entries.length;
@@ -614,6 +626,12 @@ export class Reader {
     for (const entry of entries) this.#done(entry);
     await this.#commits.flush();
   }
+}
+
+function countOf(chosen: ReadonlyMap<KafkaConsumer, readonly Entry[]>): number {
+  let count = 0;
+  for (const entries of chosen.values()) count += entries.length;
+  return count;
 }
 
 function oldest(partitions: readonly Partition[], level: number): Partition | undefined {
