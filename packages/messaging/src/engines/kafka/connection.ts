@@ -56,7 +56,7 @@ export class KafkaConnection implements EngineConnection {
   #closing: Promise<void> | undefined;
 
   static async open(settings: KafkaSettings, { clock }: EngineContext): Promise<KafkaConnection> {
-    const link = new Link(settings);
+    const link = new Link(settings, clock);
     const admin = new Admin(clientOptions(settings));
     try {
       const probed = await probe(link, admin, settings);

@@ -36,7 +36,7 @@ export class Fetcher<S extends Source> {
 
   constructor(parts: FetcherParts<S>) {
     this.#parts = parts;
-    this.#link = new Link(parts.settings);
+    this.#link = new Link(parts.settings, parts.clock);
   }
 
   start(): void {

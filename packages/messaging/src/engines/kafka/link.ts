@@ -15,6 +15,7 @@ import {
   kGetConnection,
 } from '@platformatic/kafka';
 import type { API, Callback, Connection } from '@platformatic/kafka';
+import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { faultOf, messageOf, says } from './faults.ts';
 import type { KafkaSettings } from './options.ts';
@@ -45,13 +46,18 @@ export function clientOptions(settings: KafkaSettings): {
   };
 }
 
+const COORDINATOR_LOOKS = 30;
+const COORDINATOR_WAIT_MS = 100;
+
 type Call<A extends unknown[], R> = { readonly version: number; readonly run: (...args: A) => Promise<R> };
 
 export class Link {
+  readonly #clock: Clock;
   readonly #base: Base;
   readonly #coordinators = new Map<string, number>();
 
-  constructor(settings: KafkaSettings) {
+  constructor(settings: KafkaSettings, clock: Clock) {
+    this.#clock = clock;
     this.#base = new Base(clientOptions(settings));
   }
 
@@ -108,7 +114,7 @@ export class Link {
     );
   }
 
-  /** Runs a request at the group's coordinator; once more when it has moved. */
+  /** Runs a request at the group's coordinator; again when it has moved or is not there yet, for about three seconds. */
   async atCoordinator<A extends unknown[], R>(group: string, api: string, ...args: A): Promise<R> {
     for (let attempt = 0; ; attempt += 1) {
       try {
@@ -122,7 +128,8 @@ export class Link {
           'COORDINATOR_LOAD_IN_PROGRESS',
         );
         this.#coordinators.delete(group);
-        if (!moved || attempt >= 2) throw error;
+        if (!moved || attempt >= COORDINATOR_LOOKS) throw error;
+        await pause(this.#clock, COORDINATOR_WAIT_MS);
       }
     }
   }
