@@ -113,3 +113,29 @@ export type { OutboxMessageOptions, OutboxRow, OutboxSource } from './outbox.ts'
 export { createRelay } from './relay.ts';
 export type { Relay, RelayOptions } from './relay.ts';
 export { alreadyHandled, inboxSchema, purgeInbox } from './inbox.ts';
+export { createLocks } from './lock.ts';
+export type {
+  AcquireOptions,
+  HeldLock,
+  Lease,
+  LockEngine,
+  LockGrant,
+  LockOptions,
+  Locks,
+} from './lock.ts';
+export { createLeader } from './leader.ts';
+export type { Leader, LeaderOptions } from './leader.ts';
+export { mariadbSql, postgresSql, sqliteSql } from './sql.ts';
+export type {
+  MysqlConnection,
+  MysqlPool,
+  PgClient,
+  PgPool,
+  SqlDialect,
+  SqlResult,
+  SqlRow,
+  SqlRunner,
+  SqlStore,
+  SqlTransaction,
+  SqlValue,
+} from './sql.ts';

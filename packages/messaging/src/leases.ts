@@ -44,13 +44,17 @@ export class Leases<E> {
     return held?.entry;
   }
 
-  /** Ends the leases of those; nobody is told. */
-  takeWhere(isMeant: (entry: E) => boolean): void {
+  entries(): readonly E[] {
+    return [...this.#held.values()].map(({ entry }) => entry);
+  }
+
+  /** Their leases are no more; settlements of them find them lost. */
+  remove(isMeant: (entry: E) => boolean): void {
     for (const [token, { entry }] of this.#held) if (isMeant(entry)) this.#held.delete(token);
   }
 
   clear(): readonly E[] {
-    const all = [...this.#held.values()].map(({ entry }) => entry);
+    const all = this.entries();
     this.#held.clear();
     this.#cancel?.();
     this.#cancel = undefined;

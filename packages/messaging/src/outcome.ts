@@ -14,6 +14,11 @@ function waitOf(delayMs: number): number {
   return Math.ceil(delayMs);
 }
 
+/** Whether a handler answered at once; an async one, or one of a library with promises of its own, did not. */
+export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { readonly then?: unknown } | undefined)?.then === 'function';
+}
+
 const ACK: Outcome = Object.freeze({ kind: 'ack' });
 
 /** Handled: the message is settled for this subscription. */

@@ -13,7 +13,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'ack before handle': 'SIGKILL in the handler',
   'confirm before the commit': 'SIGKILL between confirms',
   'lease without a fence': 'a lost lease is handed out again',
-  'no heartbeat': 'a handler longer than its lease',
+  'no heartbeat': 'a handler longer than its lease keeps the message',
   'settlements are lost': 'what was settled before a kill',
   'a retry is an ack': 'snooze comes back later',
   'a release is an ack': 'a graceful stop lets handlers finish',

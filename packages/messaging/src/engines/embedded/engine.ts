@@ -23,11 +23,14 @@ import type {
   OutgoingMessage,
   PeekedMessage,
   PublishConfirmation,
+  ReplayPoint,
   Settlement,
   SettleResult,
+  SubscriptionName,
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import type { Message } from '../../message.ts';
 import type { HandOut, Operation, OperationValue, PublishRow, TurnReply, Writer } from './turn.ts';
 import { openInProcessWriter, openWriterThread } from './writer.ts';
 
@@ -106,7 +109,8 @@ export class EmbeddedConnection implements EngineConnection {
     this.capabilities = capabilitiesOf(writer, maxMessageBytes);
     this.deadLetters = {
       list: (filter, page) => this.#ask({ op: 'listDead', filter, limit: page.limit, after: page.after }),
-      redriveEdited: async () => false,
+      redriveEdited: async (id, message, state) =>
+        this.#ask({ op: 'redriveEdited', id, state, ...this.#bodyOf(message) }),
       redrive: (filter, limit) => this.#ask({ op: 'redrive', filter, limit }),
       discard: (filter, limit) => this.#ask({ op: 'discard', filter, limit }),
     };
@@ -147,12 +151,13 @@ export class EmbeddedConnection implements EngineConnection {
     );
   }
 
-  async peek(): Promise<readonly PeekedMessage[]> {
-    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+  async peek({ channel, name }: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
+    const rows = await this.#ask({ op: 'peek', channel, subscription: name, limit });
+    return rows.map(({ offset, body }) => ({ offset, message: messageOf(body).message, raw: body }));
   }
 
-  async rewind(): Promise<void> {
-    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine keeps no log to replay');
+  rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
+    return this.#ask({ op: 'rewind', channel, subscription: name, from });
   }
 
   async inspect(): Promise<EngineView> {
@@ -270,6 +275,17 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   #encode({ channel, message, dueAt, priority }: OutgoingMessage): PublishRow {
+    return {
+      channel,
+      level: priority ?? 0,
+      key: message.key ?? null,
+      // The columns of the store are whole milliseconds.
+      dueAt: dueAt === undefined ? null : Math.ceil(dueAt),
+      ...this.#bodyOf(message),
+    };
+  }
+
+  #bodyOf(message: Message): { readonly body: string; readonly expiresAt: number | null } {
     const body = encodeCloudEvent(message);
     if (body.length > this.capabilities.maxMessageBytes) {
       throw new MessagingError(
@@ -277,8 +293,7 @@ export class EmbeddedConnection implements EngineConnection {
         `message ${message.id} takes ${body.length} bytes; ${this.capabilities.maxMessageBytes} are allowed`,
       );
     }
-    const expiresAt = message.expiresAt === undefined ? null : Date.parse(message.expiresAt);
-    return { channel, level: priority ?? 0, key: message.key ?? null, expiresAt, dueAt: dueAt ?? null, body };
+    return { body, expiresAt: message.expiresAt === undefined ? null : Date.parse(message.expiresAt) };
   }
 }
 
@@ -316,16 +331,20 @@ class EmbeddedConsumer implements Consumer {
 }
 
 function deliveryOf(item: HandOut): Delivery {
-  const common = {
+  return {
     token: item.token,
     raw: item.body,
     state: item.state ?? undefined,
     abandoned: item.abandoned,
+    ...messageOf(item.body),
   };
+}
+
+function messageOf(body: string): Pick<Delivery, 'message' | 'malformed'> {
   try {
-    return { ...common, message: decodeCloudEvent(item.body) };
+    return { message: decodeCloudEvent(body) };
   } catch (error) {
-    return { ...common, message: undefined, malformed: (error as Error).message };
+    return { message: undefined, malformed: (error as Error).message };
   }
 }
 
@@ -337,8 +356,8 @@ function capabilitiesOf(writer: Writer, maxMessageBytes: number): Capabilities {
     delay: { support: 'native', maxMs: Number.MAX_SAFE_INTEGER, resolutionMs: 1 },
     priority: { support: 'native', levels: 10 },
     ttl: { support: 'native', granularity: 'message' },
-    replay: 'none',
-    routing: { direct: 'none', fanout: 'native', topic: 'none', headers: 'none' },
+    replay: 'native',
+    routing: { direct: 'native', fanout: 'native', topic: 'native', headers: 'native' },
     broadcast: 'none',
     processes: 'one',
     maxMessageBytes,

@@ -1,10 +1,15 @@
 /** Arithmetic on positions: what a position is stands in `schema.ts`. */
 import { POSITIONS_PER_LOG } from './schema.ts';
-import type { Cursor, Log } from './subscription.ts';
+import type { Cursor, Log } from './state.ts';
 
-export function emptyLog(log: number, level: number): Log {
+export function emptyLog(channel: string, log: number, level: number): Log {
   const base = log * POSITIONS_PER_LOG + 1;
-  return { log, level, base, head: base - 1, floor: base };
+  return { channel, log, level, base, head: base - 1, floor: base, routing: 'fanout', keptUntil: 0 };
+}
+
+/** The last position a message of this log can have. */
+export function endOf({ base }: Log): number {
+  return base + POSITIONS_PER_LOG - 2;
 }
 
 /** The smaller of two times, where undefined means never. */

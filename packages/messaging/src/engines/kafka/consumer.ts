@@ -66,7 +66,7 @@ export class KafkaConsumer implements Consumer {
 
   /** Their partitions belong to somebody else now: late settlements will be told. */
   lose(isLost: (entry: Entry) => boolean): void {
-    this.#leases.takeWhere(isLost);
+    this.#leases.remove(isLost);
   }
 
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
