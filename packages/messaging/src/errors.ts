@@ -48,6 +48,10 @@ export const errorCatalogue = {
     retryable: true,
     meaning: 'The broker takes no messages for now, for instance for want of memory or disk.',
   },
+  DB_MSG_ENGINE_REFUSED: {
+    retryable: false,
+    meaning: 'The server refuses the credentials, or does not allow this; nothing was done.',
+  },
   DB_MSG_UNROUTABLE: {
     retryable: true,
     meaning: 'No queue takes the message; nothing was stored.',

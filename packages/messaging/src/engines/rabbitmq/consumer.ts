@@ -20,7 +20,7 @@ import type {
   Settlement,
   SettleResult,
 } from '../../engine.ts';
-import { Leases } from './leases.ts';
+import { Leases } from '../../leases.ts';
 import { encodeLetter, type LetterText } from './letters.ts';
 import { type MemberHint, Members } from './members.ts';
 import { copyIdOf, encodeNotes, type Note } from './notes.ts';
