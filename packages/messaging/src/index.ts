@@ -139,3 +139,26 @@ export type {
   SqlTransaction,
   SqlValue,
 } from './sql.ts';
+export { createSqlStreamStore } from './streams/sql-stream-store.ts';
+export type { SqlStreamStoreOptions } from './streams/sql-stream-store.ts';
+export { createCommandHandler } from './streams/decider.ts';
+export type {
+  CommandHandler,
+  CommandHandlerOptions,
+  Decider,
+  Handled,
+  HandleOptions,
+  LoadedState,
+  SnapshotPolicy,
+} from './streams/decider.ts';
+export { createProjection, forgetProjection, liveProjection } from './streams/projection.ts';
+export type { Projection, ProjectionOptions, ProjectionView } from './streams/projection.ts';
+export type {
+  Appended,
+  AppendOptions,
+  ReadOptions,
+  RecordedEvent,
+  Snapshot,
+  StreamEvent,
+  StreamStore,
+} from './streams/stream-store.ts';
