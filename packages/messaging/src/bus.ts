@@ -413,7 +413,7 @@ class EngineBus implements Bus {
       channel: name,
       message,
     };
-    if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + delayMs;
+    if (delayMs !== undefined) outgoing.dueAt = Math.ceil(this.#steady.now() + delayMs);
     if (priority !== undefined) outgoing.priority = priority;
     return outgoing;
   }

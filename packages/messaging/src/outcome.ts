@@ -1,9 +1,14 @@
+import { MessagingError } from './errors.ts';
+
 /** What a handler says about a message: a closed set of values, never an exception. */
 export type Outcome =
   | { readonly kind: 'ack'; readonly reply?: unknown }
   | { readonly kind: 'retry'; readonly reason: string; readonly delayMs?: number }
   | { readonly kind: 'snooze'; readonly delayMs: number }
   | { readonly kind: 'deadLetter'; readonly reason: string };
+
+/** A century: more is a mistake in the unit. */
+const LONGEST_DELAY_MS = 100 * 365 * 86_400_000;
 
 const ACK: Outcome = Object.freeze({ kind: 'ack' });
 
@@ -22,12 +27,18 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: st
   const reason = options.reason ?? 'the handler asked for a retry';
   return options.delayMs === undefined
     ? { kind: 'retry', reason }
-    : { kind: 'retry', reason, delayMs: options.delayMs };
+    : { kind: 'retry', reason, delayMs: possible(options.delayMs) };
 }
 
 /** Not yet: bring it again after `delayMs`. Not a failure and not an attempt. */
 export function snooze(delayMs: number): Outcome {
-  return { kind: 'snooze', delayMs };
+  return { kind: 'snooze', delayMs: possible(delayMs) };
+}
+
+/** Thrown inside the handler: the message then fails like any other, instead of asking the store for an impossible time. */
+function possible(delayMs: number): number {
+  if (delayMs >= 0 && delayMs <= LONGEST_DELAY_MS) return delayMs;
+  throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 to ${LONGEST_DELAY_MS}, not ${delayMs}`);
 }
 
 /** Will never work: park it for a person at once, with the reason. */
