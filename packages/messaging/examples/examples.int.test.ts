@@ -68,6 +68,14 @@ describe('each example prints', () => {
     ]);
   });
 
+  it('migrating: a job, a stream, a call', async () => {
+    expect(await output('migrating')).toEqual([
+      'booked ada:5',
+      'resized a.png',
+      'the sum is 6; log.written is routed by topic',
+    ]);
+  });
+
   it('tracing: one trace over two hops', async () => {
     expect(await output('tracing')).toEqual([
       'conversation visit-7, caused by the order: true',
