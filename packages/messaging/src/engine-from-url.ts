@@ -101,8 +101,6 @@ export async function engineLoadedBy(
 
 function isMissing(error: unknown, { peer, module }: Scheme): boolean {
   const { code, message } = error as { code?: unknown; message?: unknown };
-  if (code === 'ERR_PACKAGE_PATH_NOT_EXPORTED')
-    return String(message).includes(module.split('/').at(-1) ?? '');
   return code === 'ERR_MODULE_NOT_FOUND' && String(message).includes(peer ?? module);
 }
 
