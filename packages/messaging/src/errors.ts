@@ -52,6 +52,14 @@ export const errorCatalogue = {
     retryable: true,
     meaning: 'No queue takes the message; nothing was stored.',
   },
+  DB_MSG_STORE_BUSY: {
+    retryable: true,
+    meaning: 'The connection is inside a transaction of somebody else; nothing was written.',
+  },
+  DB_MSG_ROLLED_BACK: {
+    retryable: true,
+    meaning: 'The database gave the transaction up before its commit; nothing of it was stored.',
+  },
   DB_MSG_SUBSCRIPTION_BUSY: {
     retryable: true,
     meaning: 'The subscription has consumers; stop them before it is moved.',
