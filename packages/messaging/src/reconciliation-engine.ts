@@ -3,6 +3,8 @@ import type { SubscriptionView } from './engine.ts';
 import type { EngineSight } from './reconciliation-sources.ts';
 
 const LETTERS_PER_PAGE = 500;
+/** The engine's clock and ours may differ by so much, ms; within it a message counts as perhaps waiting. */
+const CLOCK_SLACK_MS = 5_000;
 
 /** Subscriptions in which each of these messages is a dead letter, as `channel subscription`. */
 export async function deadLettersOf(
@@ -51,6 +53,11 @@ export class EngineBacklog {
     );
   }
 
+  /** There is an engine, and it does not show this subscription: some show only what their own connection declared. */
+  isBlindTo(channel: string, subscription: string): boolean {
+    return this.#engine !== undefined && !this.#subscriptions.has(placeOf(channel, subscription));
+  }
+
   subscriptionsOf(channel: string): readonly string[] {
     return this.#names.get(channel) ?? [];
   }
@@ -64,6 +71,6 @@ export class EngineBacklog {
     if (!view) return false;
     const { ready, delayed, waitingForKey, inFlight, oldestAgeMs } = view;
     if (ready + delayed + waitingForKey + inFlight === 0) return false;
-    return oldestAgeMs === undefined || ageMs <= oldestAgeMs;
+    return oldestAgeMs === undefined || ageMs <= oldestAgeMs + CLOCK_SLACK_MS;
   }
 }

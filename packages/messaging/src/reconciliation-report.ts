@@ -112,6 +112,11 @@ export interface ReconciliationReport {
   readonly keys: readonly KeyFindings[];
   readonly keysLeftOut: number;
   readonly subscriptions: readonly SubscriptionCounts[];
+  /**
+   * Subscriptions that the engine given here does not show (RabbitMQ shows what its own connection declared; or they are gone): what waits in their queues
+   * counts as missing. Ask again through a bus that has them.
+   */
+  readonly blindSpots: readonly { readonly channel: string; readonly subscription: string }[];
   readonly repair: RepairReport;
 }
 
@@ -145,6 +150,7 @@ export class ReportBuilder {
     string,
     { subscription: string; channel: string; standings: Record<Standing, number> }
   >();
+  readonly #blindSpots = new Map<string, { readonly channel: string; readonly subscription: string }>();
   readonly #checked: { recorded: number; settled: number };
   readonly #needsPerson: NeedsPerson[];
   readonly #failures: string[];
@@ -167,6 +173,7 @@ export class ReportBuilder {
         channel,
         standings: { ...standings },
       });
+    for (const one of earlier?.blindSpots ?? []) this.addBlindSpot(one.channel, one.subscription);
     this.#checked = { ...(earlier?.checked ?? { recorded: 0, settled: 0 }) };
     this.#needsPerson = [...(earlier?.repair.needsPerson ?? [])];
     this.#failures = [...(earlier?.repair.failures ?? [])];
@@ -199,6 +206,10 @@ export class ReportBuilder {
     this.#checked.settled += count;
   }
 
+  addBlindSpot(channel: string, subscription: string): void {
+    this.#blindSpots.set(keyOf(channel, subscription), { channel, subscription });
+  }
+
   addNeedsPerson(one: NeedsPerson): void {
     this.#needsPersonCount += 1;
     if (this.#needsPerson.length < this.#limits.samples) this.#needsPerson.push(one);
@@ -228,6 +239,7 @@ export class ReportBuilder {
       keys: [...this.#keys.values()],
       keysLeftOut: this.#keysLeftOut,
       subscriptions: [...this.#standings.values()],
+      blindSpots: [...this.#blindSpots.values()],
       repair: {
         mode,
         republishable: this.#republishable,

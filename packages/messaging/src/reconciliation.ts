@@ -163,6 +163,7 @@ class Reconciliation {
         subscriptions: judged.standings,
         reason: judged.reason,
       });
+      this.#noteBlindSpots(message, judged);
       if (this.#canRepublish(message, judged)) missing.push(message);
     }
     await this.#repair(missing);
@@ -192,6 +193,12 @@ class Reconciliation {
       ),
       backlog: this.#backlog,
     };
+  }
+
+  #noteBlindSpots({ channel }: RecordedMessage, { standings }: Judged): void {
+    for (const [subscription, standing] of Object.entries(standings))
+      if (standing === 'missing' && this.#backlog.isBlindTo(channel, subscription))
+        this.#report.addBlindSpot(channel, subscription);
   }
 
   /** Tells what only a person may do, and answers whether a repair may publish the message. */

@@ -304,10 +304,32 @@ for (const { kind, missing, create } of storeChoices)
       expect(bus.of('a')).toEqual(Array.from({ length: 41 - first }, (_, i) => first + i));
     });
 
-    // SQLite has one writer: two transactions that append cannot overlap.
-    if (kind !== 'sqlite') lateCommits();
+    // SQLite has one writer, so transactions that append cannot overlap, and no connection that could be cut.
+    if (kind !== 'sqlite') withServer();
 
-    function lateCommits(): void {
+    function withServer(): void {
+      it('takes the outbox again after its connection was cut', async () => {
+        const relay = relayOf();
+        await eventually(async () => relay.view().owner, Boolean, 'an owner');
+        const [owner] = await fixture.query(
+          kind === 'postgres'
+            ? `SELECT pid AS id FROM pg_locks WHERE locktype = 'advisory'
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+            : `SELECT IS_USED_LOCK(CONCAT('doorbuster.outbox.', MD5(DATABASE()))) AS id`,
+        );
+        await fixture.query(
+          kind === 'postgres' ? `SELECT pg_terminate_backend(${owner?.id})` : `KILL ${owner?.id}`,
+        );
+        await append([step('a', 1)]);
+        await arrived(1);
+        await eventually(
+          async () => relay.view(),
+          ({ owner: owns, published }) => owns && published === 1,
+          'the mark',
+        );
+        expect(bus.stored).toEqual(['a 1']);
+      });
+
       /** Two transactions append; the one that was first commits last. Every row has to be read, by whatever reads. */
       async function slowTransaction(
         appendRow: (tx: unknown, message: OutgoingMessage) => Promise<void>,

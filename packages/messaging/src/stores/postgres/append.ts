@@ -18,13 +18,19 @@ export async function appendToPostgresOutbox(
   options: { readonly doorbell?: boolean } = {},
 ): Promise<void> {
   await refuseOutsideTransaction(transaction, 'appendToPostgresOutbox');
-  for (let from = 0; from < messages.length; from += ROWS_PER_STATEMENT)
-    await insertRows(transaction, messages.slice(from, from + ROWS_PER_STATEMENT));
-  if (messages.length > 0 && options.doorbell !== false)
-    await queryPostgres(transaction, `SELECT pg_notify('${DOORBELL}', '')`);
+  for (let from = 0; from < messages.length; from += ROWS_PER_STATEMENT) {
+    const isLast = from + ROWS_PER_STATEMENT >= messages.length;
+    const rings = isLast && options.doorbell !== false;
+    await insertRows(transaction, messages.slice(from, from + ROWS_PER_STATEMENT), rings);
+  }
 }
 
-async function insertRows(transaction: PostgresClient, messages: readonly OutgoingMessage[]): Promise<void> {
+/** The doorbell goes with the last rows, in the same round trip. */
+async function insertRows(
+  transaction: PostgresClient,
+  messages: readonly OutgoingMessage[],
+  rings: boolean,
+): Promise<void> {
   const values: SqlValue[] = messages.flatMap(({ channel, message, dueAt, priority }) => [
     message.id,
     channel,
@@ -34,9 +40,7 @@ async function insertRows(transaction: PostgresClient, messages: readonly Outgoi
     encodeCloudEvent(message),
   ]);
   const rows = messages.map(() => '(?, ?, ?, ?, ?, ?)').join(', ');
-  await queryPostgres(
-    transaction,
-    `INSERT INTO outbox (message_id, channel, due_at, priority, recorded_at, body) VALUES ${rows}`,
-    values,
-  );
+  const insert = `INSERT INTO outbox (message_id, channel, due_at, priority, recorded_at, body) VALUES ${rows}`;
+  const sql = rings ? `WITH appended AS (${insert}) SELECT pg_notify('${DOORBELL}', '')` : insert;
+  await queryPostgres(transaction, sql, values);
 }

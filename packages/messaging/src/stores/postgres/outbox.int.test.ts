@@ -1,13 +1,12 @@
-/** What is peculiar to PostgreSQL: the order inside a window, the doorbell, clients that are not `pg`, a restore onto another server, a lost connection. */
+/** What is peculiar to PostgreSQL: the order inside a window, the doorbell, clients that are not `pg`, a restore onto another server. */
 import { Client, Pool } from 'pg';
 import Type from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { defineChannel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
-import { eventually, signal } from '../../conformance/fixture.ts';
+import { signal } from '../../conformance/fixture.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
-import { createKeyedRelay } from '../../keyed-relay.ts';
 import { createOutboxWriter } from '../../outbox.ts';
 import { type StoreFixture, storeChoices } from '../fixture.ts';
 import {
@@ -153,39 +152,6 @@ describe.skipIf(choice?.missing)(
       const adopted = await postgresOutbox(pool).own();
       expect(numbersOf((await adopted?.readFresh(10)) ?? [])).toEqual([2, 3, 4]);
       await adopted?.release();
-    });
-
-    it('takes the outbox again after its connection was cut', async () => {
-      const published: string[] = [];
-      const relay = createKeyedRelay({
-        outbox: postgresOutbox(pool),
-        clock: systemClock,
-        sweepMs: 20,
-        backOffMs: 5,
-        bus: {
-          forward: async (rows) => {
-            published.push(...rows.map(({ message }) => message.id));
-            return [];
-          },
-        },
-      });
-      relay.start();
-      await eventually(async () => relay.view().owner, Boolean, 'an owner');
-      await pool.query(
-        `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
-       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
-      );
-      const client = await connect();
-      await client.query('BEGIN');
-      await appendToPostgresOutbox(client, [step(1)]);
-      await client.query('COMMIT');
-      await eventually(
-        async () => published.length,
-        (count) => count === 1,
-        'the row',
-      );
-      await relay.stop();
-      expect(published).toHaveLength(1);
     });
   },
 );
