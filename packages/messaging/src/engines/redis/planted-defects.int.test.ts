@@ -50,7 +50,7 @@ const defects: readonly Defect[] = [
     name: 'the idle clock, which is the lease, runs while a plain handler works',
     from: `return #redis.call('XCLAIM', streamOf(s.channel, level), s.group, consumer, 0, id, 'IDLE', 0, 'JUSTID') > 0`,
     to: 'return true',
-    seenBy: 'a handler longer than its lease',
+    seenBy: 'a handler longer than its lease keeps the message',
   },
   {
     name: 'a late settlement of a key settles: nobody looks at the lease',
