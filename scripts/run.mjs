@@ -25,6 +25,7 @@ const COMMAND_LINE = 'packages/server/src/cli/main.ts';
 const VERBS = {
   demo: { program: COMMAND_LINE, args: ['demo'], development: false },
   cli: { program: COMMAND_LINE, args: [], development: false },
+  bus: { program: 'packages/messaging/src/cli/main.ts', args: [], development: false },
   test: { program: 'scripts/test.ts', args: [], development: true },
   check: { program: 'scripts/check.ts', args: [], development: true },
   build: { program: 'scripts/build.ts', args: [], development: true },
@@ -36,6 +37,7 @@ const VERBS = {
   abuse: { program: 'scripts/abuse.ts', args: [], development: true },
   fuzz: { program: 'scripts/fuzz.ts', args: [], development: true },
   bench: { program: 'bench/main.ts', args: [], development: true },
+  'bench:messaging': { program: 'bench/messaging/main.ts', args: [], development: true },
   'test-engines': { program: 'scripts/test-engines.ts', args: [], development: true },
   services: { program: 'scripts/services/main.ts', args: [], development: true },
 };

@@ -31,7 +31,7 @@ import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts
 import { type Log, silentLog } from './log.ts';
 import type { Message } from './message.ts';
 import { type Middleware, withMiddleware } from './middleware.ts';
-import type { Outcome } from './outcome.ts';
+import { isPromise, type Outcome } from './outcome.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
@@ -414,6 +414,7 @@ class EngineBus implements Bus {
       message,
     };
     if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + Math.ceil(delayMs);
+    if (delayMs !== undefined) outgoing.dueAt = Math.ceil(this.#steady.now() + delayMs);
     if (priority !== undefined) outgoing.priority = priority;
     return outgoing;
   }
@@ -458,12 +459,10 @@ class EngineBus implements Bus {
       handler as Handler<Channel>,
       (options.middleware ?? []) as Middleware<Channel>[],
     );
-    const single = async (
-      messages: readonly Message[],
-      contexts: readonly HandlerContext[],
-    ): Promise<readonly Outcome[]> => [
-      await one(messages[0] as Message<never>, contexts[0] as HandlerContext),
-    ];
+    const single: SubscriptionSettings['handle'] = (messages, contexts) => {
+      const outcome = one(messages[0] as Message<never>, contexts[0] as HandlerContext);
+      return isPromise(outcome) ? outcome.then((settled) => [settled]) : [outcome];
+    };
     return {
       channel,
       name: options.name,

@@ -14,6 +14,13 @@ function waitOf(delayMs: number): number {
   return Math.ceil(delayMs);
 }
 
+/** Whether a handler answered at once; an async one, or one of a library with promises of its own, did not. */
+export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { readonly then?: unknown } | undefined)?.then === 'function';
+}
+/** A century: more is a mistake in the unit. */
+const LONGEST_DELAY_MS = 100 * 365 * 86_400_000;
+
 const ACK: Outcome = Object.freeze({ kind: 'ack' });
 
 /** Handled: the message is settled for this subscription. */
@@ -32,11 +39,19 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: st
   return options.delayMs === undefined
     ? { kind: 'retry', reason }
     : { kind: 'retry', reason, delayMs: waitOf(options.delayMs) };
+    : { kind: 'retry', reason, delayMs: possible(options.delayMs) };
 }
 
 /** Not yet: bring it again after `delayMs`. Not a failure and not an attempt. */
 export function snooze(delayMs: number): Outcome {
   return { kind: 'snooze', delayMs: waitOf(delayMs) };
+  return { kind: 'snooze', delayMs: possible(delayMs) };
+}
+
+/** Thrown inside the handler: the message then fails like any other, instead of asking the store for an impossible time. */
+function possible(delayMs: number): number {
+  if (delayMs >= 0 && delayMs <= LONGEST_DELAY_MS) return delayMs;
+  throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 to ${LONGEST_DELAY_MS}, not ${delayMs}`);
 }
 
 /** Will never work: park it for a person at once, with the reason. */

@@ -170,6 +170,8 @@ describe('a foreign record in the frame of a schema registry', () => {
     expect(readMessage(channel, foreign(new Uint8Array([1, 2])))).toMatchObject({
       fault: expect.stringContaining('do not begin with'),
     });
-    expect(Array.from(encoding.encode({ ...data, currency: 'KRW' }).slice(0, 5))).toEqual([0, 0, 0, 0, 42]);
+    expect(Array.from(encoding.encode({ ...data, currency: 'KRW' }).subarray(0, 5))).toEqual([
+      0, 0, 0, 0, 42,
+    ]);
   });
 });

@@ -1,0 +1,74 @@
+/**
+ * The module of `--channels`: whatever it exports that is a channel, alone or in a list, and by name
+ *   subscriptions  [{ channel, name }]   what exists on the engine, for those that cannot list it (RabbitMQ, Kafka)
+ *   publishes      [channel, ...]        for `asyncapi`
+ *   service        { title, version, description?, servers? }   for `asyncapi`
+ * Channels are known by their shape, because the module may have another copy of this package.
+ */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { AsyncApiServer } from '../asyncapi/document.ts';
+import type { Channel } from '../channel.ts';
+import { usage } from './failure.ts';
+
+export interface ChannelsModule {
+  readonly channels: readonly Channel[];
+  readonly subscriptions: readonly { readonly channel: Channel; readonly name: string }[];
+  readonly publishes: readonly Channel[];
+  readonly service: {
+    readonly title?: string;
+    readonly version?: string;
+    readonly description?: string;
+    readonly servers?: Readonly<Record<string, AsyncApiServer>>;
+  };
+}
+
+export const noModule: ChannelsModule = { channels: [], subscriptions: [], publishes: [], service: {} };
+
+export async function loadChannels(path: string): Promise<ChannelsModule> {
+  const file = resolve(path);
+  if (!existsSync(file))
+    throw usage(`--channels ${path}: there is no such file`, 'Name the module that exports your channels.');
+  let exported: Readonly<Record<string, unknown>>;
+  try {
+    exported = (await import(pathToFileURL(file).href)) as Readonly<Record<string, unknown>>;
+  } catch (error) {
+    throw usage(
+      `--channels ${path}: it could not be loaded: ${error instanceof Error ? error.message : String(error)}`,
+      'It is imported as Node would: try `node` on it. TypeScript works as long as its types can be stripped.',
+    );
+  }
+  return channelsOf(path, exported);
+}
+
+export function channelsOf(path: string, exported: Readonly<Record<string, unknown>>): ChannelsModule {
+  const subscriptions = listOf(exported['subscriptions']).filter(isSubscription);
+  const publishes = listOf(exported['publishes']).filter(isChannel);
+  const found = [
+    ...Object.values(exported).flatMap((value) => listOf(value).filter(isChannel)),
+    ...subscriptions.map(({ channel }) => channel),
+  ];
+  const channels = [...new Set(found)];
+  if (channels.length === 0)
+    throw usage(`--channels ${path}: it exports no channel`, 'Export what defineChannel(...) returns.');
+  return { channels, subscriptions, publishes, service: serviceOf(exported['service']) };
+}
+
+const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
+
+function isChannel(value: unknown): value is Channel {
+  const one = value as Partial<Channel> | null | undefined;
+  return (
+    typeof one === 'object' && one !== null && typeof one.check === 'function' && typeof one.name === 'string'
+  );
+}
+
+function isSubscription(value: unknown): value is { channel: Channel; name: string } {
+  const one = value as { channel?: unknown; name?: unknown } | null | undefined;
+  return typeof one === 'object' && one !== null && typeof one.name === 'string' && isChannel(one.channel);
+}
+
+function serviceOf(value: unknown): ChannelsModule['service'] {
+  return typeof value === 'object' && value !== null ? (value as ChannelsModule['service']) : {};
+}

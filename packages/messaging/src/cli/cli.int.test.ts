@@ -1,0 +1,307 @@
+/** Every command of `doorbuster-bus`, as a process on an embedded file, and what each says to wrong input: what, why, what to do. */
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { mailWanted, orderPlaced } from '../../examples/channels.ts';
+import { type Bus, createBus } from '../bus.ts';
+import { Collector, eventually } from '../conformance/fixture.ts';
+import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
+import { ack, deadLetter, retry } from '../outcome.ts';
+import { commands } from './commands.ts';
+
+const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+const module = fileURLToPath(new URL('../../examples/channels.ts', import.meta.url));
+let folder: string;
+let url: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'bus-cli-'));
+  url = `sqlite:${join(folder, 'bus.db')}`;
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+interface Result {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function start(args: readonly string[], env: Record<string, string> = {}): ChildProcessWithoutNullStreams {
+  return spawn(process.execPath, [main, ...args], {
+    env: { ...process.env, DOORBUSTER_BUS_URL: '', ...env },
+  });
+}
+
+async function ended(child: ChildProcessWithoutNullStreams, stdin = ''): Promise<Result> {
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (part: Buffer) => {
+    out += part.toString();
+  });
+  child.stderr.on('data', (part: Buffer) => {
+    err += part.toString();
+  });
+  child.stdin.end(stdin);
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { code, out, err };
+}
+
+const cli = (...args: string[]): Promise<Result> => ended(start(args));
+const onFile = (...args: string[]): Promise<Result> => cli('--url', url, ...args);
+const jsonOf = <T>({ out }: Result): T => JSON.parse(out) as T;
+
+/** The application: it owns the file while it runs. */
+async function application(work: (bus: Bus) => Promise<void>): Promise<void> {
+  const bus = createBus({ engine: createEmbeddedEngine({ path: join(folder, 'bus.db') }), source: '/shop' });
+  bus.declare([orderPlaced, mailWanted]);
+  await work(bus);
+  await bus.stop();
+}
+
+/** `count` dead letters of the mailer, and one message that waits. */
+const withLetters = (count: number): Promise<void> =>
+  application(async (bus) => {
+    bus.subscribe(orderPlaced, { name: 'report', handler: () => new Promise<never>(() => {}) });
+    const failing = bus.subscribe(orderPlaced, {
+      name: 'mailer',
+      retries: { immediate: 0, delayed: [] },
+      handler: ({ data }) =>
+        data.total === 1 ? deadLetter('no such address') : retry({ reason: 'the mail server is busy' }),
+    });
+    await bus.start();
+    await bus.publishBatch(
+      orderPlaced,
+      Array.from({ length: count }, (_, total) => ({ data: { orderId: `A-${total}`, total } })),
+    );
+    await eventually(
+      () => bus.deadLetters.groups(),
+      (groups) => groups.reduce((sum, one) => sum + one.count, 0) === count,
+      'the dead letters',
+    );
+    await failing.stop();
+    await bus.stop({ drainMs: 0 });
+  });
+
+describe('looking', () => {
+  it('inspect shows backlog and dead letters as a table and as JSON', async () => {
+    await withLetters(3);
+    const table = await onFile('inspect');
+    expect(table).toMatchObject({ code: 0, err: expect.stringContaining('embedded') });
+    expect(table.out).toMatch(/order\.placed +mailer +0 +0 +0 +0 +- +3/);
+    expect(table.out).toMatch(/order\.placed +report +3/);
+    const json = jsonOf<{ engine: string; capabilities: object }>(await onFile('inspect', '--json'));
+    expect(json).toMatchObject({ engine: 'embedded', capabilities: { confirm: 'disk' } });
+    expect((await onFile('inspect', '--quiet')).err).toBe('');
+  });
+
+  it('inspect --watch looks again until Ctrl-C, one JSON document a line', async () => {
+    await withLetters(1);
+    const child = start(['inspect', '--url', url, '--watch', '--every', '1', '--json']);
+    const looks = new Collector<string>();
+    child.stdout.on('data', (part: Buffer) => {
+      for (const line of part.toString().split('\n')) if (line !== '') looks.add(line);
+    });
+    const result = ended(child);
+    await looks.waitFor(2);
+    child.kill('SIGINT');
+    expect((await result).code).toBe(0);
+    for (const line of looks.values) expect(JSON.parse(line)).toHaveProperty('channels');
+  });
+
+  it('dead-letters groups, list and show tell the causes, the letters and one with its history', async () => {
+    await withLetters(3);
+    const groups = await onFile('dead-letters', 'groups');
+    expect(groups.out).toMatch(/2 +order\.placed +mailer +retry: the mail server is busy/);
+    const list = await onFile('dead-letters', 'list', '--group', 'deadLetter: no such address', '--json');
+    const letters = jsonOf<{ id: string; messageId: string }[]>(list);
+    expect(letters).toHaveLength(1);
+    for (const id of [letters[0]?.id ?? '', letters[0]?.messageId ?? '']) {
+      const shown = await onFile('dead-letters', 'show', id);
+      expect(shown.out).toContain('no such address');
+      expect(shown.out).toMatch(/1 {2}\d{4}-.* deadLetter: no such address/);
+    }
+    expect((await onFile('dead-letters', 'list', '--limit', '1')).err).toContain(
+      'There may be more: --after',
+    );
+  });
+});
+
+describe('mending', () => {
+  it('redrive counts with --dry-run, moves by filter, and says how many are left', async () => {
+    await withLetters(3);
+    const dry = await onFile('redrive', '--group', 'retry: the mail server is busy', '--dry-run');
+    expect(dry).toMatchObject({ code: 0, err: expect.stringContaining('2 would be moved; nothing was.') });
+    expect(dry.out).toContain('the mail server is busy');
+    const limited = await onFile('redrive', '--channel', 'order.placed', '--limit', '1', '--json');
+    expect(jsonOf(limited)).toEqual({ moved: 1, remaining: 2, aborted: false });
+    const rest = await onFile('redrive', '--all');
+    expect(rest).toMatchObject({ code: 0, out: '2 redriven, 0 left\n' });
+    const view = jsonOf<{ channels: { name: string; subscriptions: { name: string; ready: number }[] }[] }>(
+      await onFile('inspect', '--json'),
+    );
+    const placed = view.channels.find(({ name }) => name === 'order.placed');
+    expect(placed?.subscriptions.find(({ name }) => name === 'mailer')?.ready).toBe(3);
+  });
+
+  it('discard needs the name again, and then forgets', async () => {
+    await withLetters(2);
+    const unconfirmed = await onFile('discard', '--channel', 'order.placed');
+    expect(unconfirmed).toMatchObject({ code: 2, err: expect.stringContaining('--confirm order.placed') });
+    expect((await onFile('dead-letters', 'list', '--json')).out).toContain('mail server');
+    const done = await onFile('discard', '--channel', 'order.placed', '--confirm', 'order.placed');
+    expect(done).toMatchObject({ code: 0, out: '2 discarded, 0 left\n' });
+    expect(jsonOf(await onFile('dead-letters', 'list', '--json'))).toEqual([]);
+  });
+
+  it('edit-and-redrive prints the data to be edited, and asks the contract before it publishes', async () => {
+    await withLetters(1);
+    const [letter] = jsonOf<{ messageId: string }[]>(await onFile('dead-letters', 'list', '--json'));
+    const id = letter?.messageId ?? '';
+    const printed = await onFile('edit-and-redrive', id);
+    expect(JSON.parse(printed.out)).toEqual({ orderId: 'A-0', total: 0 });
+    const withData = (data: string, ...more: string[]): Promise<Result> =>
+      ended(start(['edit-and-redrive', id, '--url', url, '--data', '-', ...more]), data);
+    expect(await withData('{"orderId":"A-0","total":5}')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('Give --channels'),
+    });
+    expect(await withData('{"orderId":"A-0","total":-5}', '--channels', module)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('total'),
+    });
+  });
+
+  it('publish checks by the contract of the module, and the application gets the message', async () => {
+    await withLetters(1);
+    const publish = (data: string, ...more: string[]): Promise<Result> =>
+      ended(start(['publish', '--channel', 'order.placed', '--url', url, ...more]), data);
+    const wrong = await publish('{"orderId":"B-0"}', '--channels', module);
+    expect(wrong).toMatchObject({ code: 2, err: expect.stringContaining("'total'") });
+    const dry = await publish('{"orderId":"B-1","total":2}', '--channels', module, '--dry-run');
+    expect(dry).toMatchObject({ code: 0, err: expect.stringContaining('Nothing was published.') });
+    const sent = await publish(
+      '{"orderId":"B-2","total":2}',
+      '--channels',
+      module,
+      '--header',
+      'tenant=acme',
+    );
+    expect(sent).toMatchObject({ code: 0, err: expect.stringContaining('stored: disk') });
+    const unchecked = await publish('{"orderId":"B-3","total":3}', '--id', 'mine');
+    expect(unchecked).toMatchObject({ code: 0, out: 'mine\n' });
+    const got = new Collector<{ id: string; orderId: string; tenant: string | undefined }>();
+    await application(async (bus) => {
+      bus.subscribe(orderPlaced, {
+        name: 'report',
+        handler: ({ id, data, headers }) => {
+          got.add({ id, orderId: data.orderId, tenant: headers['tenant'] });
+          return ack();
+        },
+      });
+      await bus.start();
+      await got.waitFor(3);
+    });
+    expect(got.values.slice(1)).toEqual([
+      { id: sent.out.trim(), orderId: 'B-2', tenant: 'acme' },
+      { id: 'mine', orderId: 'B-3', tenant: undefined },
+    ]);
+  });
+});
+
+describe('asyncapi', () => {
+  it('writes the document of the module without asking an engine', async () => {
+    const written = await cli('asyncapi', '--channels', module, '--service-version', '2.0.0');
+    expect(written.code).toBe(0);
+    expect(JSON.parse(written.out)).toMatchObject({
+      asyncapi: '3.1.0',
+      info: { title: 'Shop', version: '2.0.0' },
+      channels: { 'order.placed': {}, 'price.asked.reply': { address: null } },
+      operations: { 'receive.order.placed.mailer': { action: 'receive' } },
+    });
+  });
+});
+
+describe('wrong input says what, why and what to do', () => {
+  it.each<[string, string[], number, RegExp]>([
+    ['an unknown command', ['inspekt'], 2, /no command "inspekt"[\s\S]*One of: inspect/],
+    ['no command but an option', ['--quiet'], 2, /no command was given/],
+    ['an unknown option', ['inspect', '--wach'], 2, /'--wach'[\s\S]*--help tells more/],
+    ['an option without its value', ['inspect', '--url'], 2, /--url[\s\S]*Usage/],
+    ['a required option left out', ['peek', '--channel', 'x'], 2, /--subscription is missing[\s\S]*Usage/],
+    ['an argument left out', ['dead-letters', 'show'], 2, /0 arguments were given, it takes 1/],
+    ['no engine', ['inspect'], 3, /no engine was named[\s\S]*DOORBUSTER_BUS_URL/],
+    ['a scheme that no engine has', ['inspect', '--url', 'nats://x'], 2, /names no engine[\s\S]*sqlite:/],
+    [
+      'a file that is not there',
+      ['inspect', '--url', 'sqlite:/nowhere/bus.db'],
+      2,
+      /no such file[\s\S]*Name the file/,
+    ],
+    ['a server out of reach', ['inspect', '--url', 'redis://127.0.0.1:1'], 4, /Check the URL/],
+    ['a module that is not there', ['asyncapi', '--channels', './nope.ts'], 2, /no such file/],
+    [
+      'a module without channels',
+      ['asyncapi', '--channels', main.replace('main.ts', 'help.ts')],
+      2,
+      /exports no channel/,
+    ],
+    ['asyncapi without a title', ['asyncapi'], 2, /no title or no version[\s\S]*export service/],
+    ['a time that is none', ['redrive', '--before', 'yesterday'], 2, /--before yesterday: not a time/],
+    ['a number that is none', ['redrive', '--all', '--limit', 'many'], 2, /--limit many/],
+    ['redrive without a filter', ['redrive'], 2, /no filter was given[\s\S]*--all/],
+    ['discard of all, unconfirmed', ['discard', '--all'], 2, /--confirm all/],
+    ['a header without a value', ['publish', '--channel', 'x', '--header', 'y'], 2, /no data|--header/],
+    [
+      'replay, unconfirmed',
+      ['replay', '--channel', 'c', '--subscription', 's', '--from', 'earliest'],
+      2,
+      /--confirm s/,
+    ],
+  ])('%s', async (_name, args, code, text) => {
+    const result = await cli(...args);
+    expect(result).toMatchObject({ code, out: '' });
+    expect(result.err).toMatch(text);
+    expect(result.err).not.toMatch(/\n {4}at /);
+  });
+
+  it('a name that the engine does not know, with the names it does', async () => {
+    await withLetters(1);
+    const publish = await ended(start(['publish', '--channel', 'nope', '--url', url]), '1');
+    expect(publish).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('It knows: mail.wanted, order.placed'),
+    });
+    const place = await onFile('peek', '--channel', 'order.placed', '--subscription', 'nope');
+    expect(place).toMatchObject({ code: 2, err: expect.stringContaining('It has: mailer, report') });
+    const letter = await onFile('dead-letters', 'show', 'nope');
+    expect(letter).toMatchObject({ code: 2, err: expect.stringContaining('no dead letter "nope"') });
+  });
+
+  it('a file that a running application holds', async () => {
+    await application(async (bus) => {
+      await bus.start();
+      const locked = await onFile('inspect');
+      expect(locked).toMatchObject({ code: 3, err: expect.stringContaining('belongs to one process') });
+    });
+  });
+
+  it('with --json a failure is one JSON object on stdout', async () => {
+    const result = await cli('redrive', '--json');
+    expect(result.err).toBe('');
+    expect(jsonOf(result)).toMatchObject({ error: 'no filter was given', code: 'CLI', exitCode: 2 });
+  });
+});
+
+describe('help', () => {
+  it('has every command in its overview, and a text of its own for each', async () => {
+    const overview = await cli('--help');
+    for (const { name, summary } of commands)
+      expect(overview.out).toMatch(new RegExp(`${name} +${summary.slice(0, 20)}`));
+    expect((await cli('redrive', '--help')).out).toContain('Usage: doorbuster-bus redrive [options]');
+    expect((await cli('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(existsSync(join(folder, 'bus.db'))).toBe(false);
+  });
+});

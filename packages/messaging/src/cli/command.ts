@@ -1,0 +1,81 @@
+/** What a command is: the table of them is the parser's input, the help, and the page of the documentation. */
+import type { DeadLetters } from '../dead-letter-desk.ts';
+import type { Channel } from '../channel.ts';
+import type { Clock } from '../clock.ts';
+import type { EngineConnection } from '../engine.ts';
+import type { MessageParts } from '../outgoing.ts';
+import type { ExitCode } from './failure.ts';
+import type { ChannelsModule } from './channels-module.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface OptionSpec {
+  /** Name of the value as help shows it; without one the option is a flag. */
+  readonly value?: string;
+  readonly description: string;
+  readonly isRequired?: boolean;
+  readonly isMultiple?: boolean;
+  /** Shown in help; the command applies it. */
+  readonly standard?: string;
+}
+
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+
+export interface Command {
+  /** `dead-letters list`. */
+  readonly name: string;
+  readonly summary: string;
+  /** Sentences below the summary, where there is more to know. */
+  readonly details?: string;
+  readonly arguments: readonly { readonly name: string; readonly description: string }[];
+  readonly options: OptionSpecs;
+  /** Without `doorbuster-bus`. */
+  readonly examples: readonly string[];
+  run(context: CommandContext): Promise<ExitCode>;
+}
+
+export interface Session {
+  readonly engine: string;
+  readonly connection: EngineConnection;
+  readonly deadLetters: DeadLetters;
+  readonly module: ChannelsModule;
+  readonly messageParts: MessageParts;
+  readonly channel: (name: string) => Channel | undefined;
+}
+
+export interface CommandContext {
+  readonly arguments: readonly string[];
+  readonly values: Values;
+  readonly terminal: Terminal;
+  readonly clock: Clock;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** Connects, at the first call; closed when the command is over. */
+  readonly session: () => Promise<Session>;
+  /** The channels of `--channels`, without connecting. */
+  readonly module: () => Promise<ChannelsModule>;
+  /** A file's text, or of `-` that of stdin. */
+  readonly read: (path: string) => Promise<string>;
+}
+
+/** What was given on the command line. */
+export class Values {
+  readonly #values: Readonly<Record<string, unknown>>;
+
+  constructor(values: Readonly<Record<string, unknown>>) {
+    this.#values = values;
+  }
+
+  text(name: string): string | undefined {
+    const value = this.#values[name];
+    return typeof value === 'string' ? value : undefined;
+  }
+
+  flag(name: string): boolean {
+    return this.#values[name] === true;
+  }
+
+  texts(name: string): readonly string[] {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.map(String) : [];
+  }
+}

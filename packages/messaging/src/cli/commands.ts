@@ -1,0 +1,38 @@
+/** The command table: the parser, the help and docs/messaging/cli.md are made of it. */
+import type { Command, OptionSpecs } from './command.ts';
+import { asyncapi } from './commands/asyncapi.ts';
+import { groups, list, show } from './commands/dead-letters.ts';
+import { inspect, peek } from './commands/inspect.ts';
+import { publish, replay } from './commands/publish.ts';
+import { discard, editAndRedrive, redrive } from './commands/redrive.ts';
+
+export const PROGRAM = 'doorbuster-bus';
+
+export const commands: readonly Command[] = [
+  inspect,
+  peek,
+  groups,
+  list,
+  show,
+  redrive,
+  editAndRedrive,
+  discard,
+  replay,
+  publish,
+  asyncapi,
+];
+
+export const globalOptions: OptionSpecs = {
+  url: {
+    value: '<url>',
+    description:
+      'the engine: sqlite:./bus.db, amqp://..., kafka://..., redis://...; ?prefix= sets its prefix',
+    standard: 'DOORBUSTER_BUS_URL',
+  },
+  channels: { value: '<module>', description: 'module that exports the channels (and "subscriptions")' },
+  json: { description: 'data as JSON; a failure is one JSON object on stdout too' },
+  quiet: { description: 'no messages but errors' },
+  'no-input': { description: 'never read a terminal; for scripts' },
+  help: { description: 'what it does and takes' },
+  version: { description: 'the version of the toolkit' },
+};

@@ -1,0 +1,101 @@
+/** `dead-letters list | groups | show`: what failed and why, before anything is moved. */
+import type { DeadLetterRecord } from '../../engine.ts';
+import type { Command } from '../command.ts';
+import { exitCodes } from '../failure.ts';
+import { filterOf, filterOptions, letterOf, wholeNumber } from '../filters.ts';
+import { printable, type Row } from '../terminal.ts';
+
+export const list: Command = {
+  name: 'dead-letters list',
+  summary: 'lists dead letters, oldest first',
+  arguments: [],
+  options: {
+    ...filterOptions,
+    limit: { value: '<n>', description: 'at most so many, 1 to 1,000', standard: '100' },
+    after: { value: '<id>', description: 'those behind this dead letter: the next page' },
+  },
+  examples: [
+    'dead-letters list --channel order.placed',
+    'dead-letters list --before 2026-11-28T09:00:00Z --json',
+  ],
+  async run({ session, values, terminal }) {
+    const { deadLetters } = await session();
+    const limit = wholeNumber(values, 'limit', 100, 1, 1_000);
+    const after = values.text('after');
+    const letters = await deadLetters.list(filterOf(values), {
+      limit,
+      ...(after === undefined ? {} : { after }),
+    });
+    terminal.table(
+      letters.map(rowOf),
+      ['id', 'channel', 'subscription', 'key', 'parked', 'attempts', 'reason'],
+      letters,
+    );
+    const last = letters.at(-1);
+    if (last && letters.length === limit) terminal.say(`There may be more: --after ${last.id}`);
+    return exitCodes.ok;
+  },
+};
+
+function rowOf({ id, channel, subscription, key, parkedAt, history, reason }: DeadLetterRecord): Row {
+  const attempts = history.at(-1)?.attempt ?? 0;
+  const parked = new Date(parkedAt).toISOString();
+  return {
+    id,
+    channel,
+    subscription,
+    key,
+    parked,
+    attempts,
+    reason: reason.split('\n', 1)[0]?.slice(0, 120),
+  };
+}
+
+export const groups: Command = {
+  name: 'dead-letters groups',
+  summary: 'counts dead letters by cause, the largest first',
+  arguments: [],
+  options: {},
+  examples: ['dead-letters groups'],
+  async run({ session, terminal }) {
+    const found = await (await session()).deadLetters.groups();
+    terminal.table(
+      found.map((one) => ({ ...one })),
+      ['count', 'channel', 'subscription', 'group'],
+    );
+    return exitCodes.ok;
+  },
+};
+
+export const show: Command = {
+  name: 'dead-letters show',
+  summary: 'shows one dead letter: its message and every failure',
+  arguments: [{ name: 'id', description: 'of the dead letter or of its message' }],
+  options: {},
+  examples: ['dead-letters show 01920c1e-...'],
+  async run({ session, terminal, arguments: [id = ''] }) {
+    const letter = await letterOf(await session(), id);
+    terminal.data(letter, () => textOf(letter));
+    return exitCodes.ok;
+  },
+};
+
+function textOf(letter: DeadLetterRecord): string {
+  return [
+    `dead letter   ${letter.id}`,
+    `message       ${letter.messageId}`,
+    `subscription  ${letter.channel} / ${letter.subscription}`,
+    `key           ${letter.key ?? '-'}`,
+    `parked        ${new Date(letter.parkedAt).toISOString()}`,
+    `group         ${letter.group}`,
+    `reason        ${letter.reason}`,
+    'history',
+    ...letter.history.map(
+      ({ attempt, at, kind, reason }) => `  ${attempt}  ${at}  ${kind}: ${reason.split('\n', 1)[0]}`,
+    ),
+    'stored',
+    `  ${letter.raw}`,
+  ]
+    .map(printable)
+    .join('\n');
+}

@@ -1,0 +1,110 @@
+/** `inspect`: what waits, where, how long; `peek`: what it is. */
+import { pause } from '../../clock.ts';
+import type { EngineView, PeekedMessage, SubscriptionView } from '../../engine.ts';
+import type { Command, CommandContext, Session } from '../command.ts';
+import { exitCodes } from '../failure.ts';
+import { placeOf, placeOptions, wholeNumber } from '../filters.ts';
+import type { Row } from '../terminal.ts';
+
+const COLUMNS = [
+  'channel',
+  'subscription',
+  'ready',
+  'delayed',
+  'key wait',
+  'in flight',
+  'oldest',
+  'dead',
+  'expired',
+  'consumers',
+];
+const DEFAULT_WATCH_S = 2;
+
+export const inspect: Command = {
+  name: 'inspect',
+  summary: 'shows channels, subscriptions, backlog and dead letters',
+  details:
+    'On RabbitMQ and Kafka it shows what --channels declares; the embedded engine and Redis list what they store.',
+  arguments: [],
+  options: {
+    watch: { description: 'look again and again until Ctrl-C; with --json one document a line' },
+    every: { value: '<seconds>', description: 'pause between two looks', standard: String(DEFAULT_WATCH_S) },
+  },
+  examples: ['inspect --url sqlite:./bus.db', 'inspect --watch --every 5', 'inspect --json'],
+  async run(context) {
+    const session = await context.session();
+    const everyMs = wholeNumber(context.values, 'every', DEFAULT_WATCH_S, 1, 3_600) * 1_000;
+    do {
+      const view = await session.connection.inspect();
+      if (context.values.flag('watch')) context.terminal.clear();
+      show(context, session, view);
+      if (context.values.flag('watch')) await pause(context.clock, everyMs, context.signal);
+    } while (context.values.flag('watch') && !context.signal.aborted);
+    return exitCodes.ok;
+  },
+};
+
+function show({ terminal }: CommandContext, { connection }: Session, view: EngineView): void {
+  const rows = view.channels.flatMap(({ name, subscriptions }) =>
+    subscriptions.length === 0 ? [{ channel: name }] : subscriptions.map((one) => rowOf(name, one)),
+  );
+  terminal.table(rows, COLUMNS, { ...view, capabilities: connection.capabilities });
+  const scheduled = view.channels.reduce((sum, one) => sum + one.scheduled, 0);
+  const bytes =
+    view.storedBytes === undefined ? '' : `, ${view.storedBytes.toLocaleString('en')} bytes stored`;
+  terminal.say(`${view.engine} ${connection.capabilities.version}, ${scheduled} scheduled${bytes}`);
+}
+
+function rowOf(channel: string, view: SubscriptionView): Row {
+  return {
+    channel,
+    subscription: view.name,
+    ready: view.ready,
+    delayed: view.delayed,
+    'key wait': view.waitingForKey,
+    'in flight': view.inFlight,
+    oldest: view.oldestAgeMs === undefined ? undefined : ageText(view.oldestAgeMs),
+    dead: view.deadLetters.reduce((sum, { count }) => sum + count, 0),
+    expired: view.expired,
+    consumers: view.consumers,
+  };
+}
+
+const STEPS: readonly [unit: string, ms: number][] = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1_000],
+];
+
+export function ageText(ms: number): string {
+  const step = STEPS.find(([, size]) => ms >= size);
+  return step ? `${Math.floor(ms / step[1])}${step[0]}` : `${Math.max(0, Math.round(ms))}ms`;
+}
+
+const PREVIEW = 120;
+
+export const peek: Command = {
+  name: 'peek',
+  summary: 'shows what waits in a subscription, oldest first, without taking it',
+  arguments: [],
+  options: {
+    ...placeOptions,
+    limit: { value: '<n>', description: 'at most so many, 1 to 1,000', standard: '20' },
+  },
+  examples: ['peek --channel order.placed --subscription mailer --limit 5'],
+  async run(context) {
+    const session = await context.session();
+    const place = await placeOf(context, session);
+    const found = await session.connection.peek(place, wholeNumber(context.values, 'limit', 20, 1, 1_000));
+    context.terminal.table(found.map(peekedRow), ['offset', 'id', 'key', 'time', 'data'], found);
+    return exitCodes.ok;
+  },
+};
+
+function peekedRow({ offset, message, raw }: PeekedMessage): Row {
+  if (!message) return { offset, data: `(not a CloudEvent) ${raw.slice(0, PREVIEW)}` };
+  const { id, key, time, data } = message;
+  const text = data instanceof Uint8Array ? `(${data.length} bytes)` : JSON.stringify(data);
+  return { offset, id, key, time, data: text?.slice(0, PREVIEW) };
+}

@@ -1,0 +1,149 @@
+/** `publish`: one message by hand; `replay`: a subscription back to a point in the log. */
+import type { OutgoingMessage } from '../../engine.ts';
+import type { Message } from '../../message.ts';
+import { type LooseOptions, makeMessage } from '../../outgoing.ts';
+import type { Command, Session, Values } from '../command.ts';
+import { exitCodes, usage } from '../failure.ts';
+import { namesOf, placeOf, placeOptions, replayPointOf, wholeNumber } from '../filters.ts';
+
+export const publish: Command = {
+  name: 'publish',
+  summary: 'publishes one message whose data is read from stdin or a file',
+  details:
+    'With --channels the contract of the channel checks it. Without, it goes to a channel that the engine already has, unchecked, and consumers will check it.',
+  arguments: [],
+  options: {
+    channel: { value: '<name>', description: 'the channel', isRequired: true },
+    data: { value: '<file>', description: 'JSON of the data', standard: '- (stdin)' },
+    key: { value: '<text>', description: 'partition key' },
+    'routing-key': { value: '<text>', description: 'on channels with direct or topic routing' },
+    id: { value: '<id>', description: 'of the message', standard: 'a new UUIDv7' },
+    'correlation-id': { value: '<id>', description: 'conversation it belongs to' },
+    header: { value: '<name=value>', description: 'may be given more than once', isMultiple: true },
+    'contract-version': {
+      value: '<n>',
+      description: 'without --channels: version of the contract',
+      standard: '1',
+    },
+    'dry-run': { description: 'check and print the message, publish nothing' },
+  },
+  examples: [
+    `publish --channel order.placed --channels ./channels.ts <<< '{"orderId":"A-1","total":12.5}'`,
+    'publish --channel order.placed --data order.json --dry-run --channels ./channels.ts',
+  ],
+  async run({ session, values, terminal, read }) {
+    const path = values.text('data') ?? '-';
+    const data = parseData(await read(path), path === '-' ? 'stdin' : path);
+    const opened = await session();
+    const name = values.text('channel') ?? '';
+    const channel = opened.channel(name);
+    const message = channel
+      ? await makeMessage(opened.messageParts, channel, data, optionsOf(values))
+      : await uncheckedMessage(opened, name, data, values);
+    if (values.flag('dry-run')) {
+      terminal.data(message, () => JSON.stringify(message, null, 2));
+      terminal.say('Nothing was published.');
+      return exitCodes.ok;
+    }
+    const outgoing: OutgoingMessage = { channel: name, message };
+    const [confirmation] = await opened.connection.publish([outgoing]);
+    terminal.data(confirmation, () => message.id);
+    terminal.say(`stored: ${confirmation?.durability}`);
+    return exitCodes.ok;
+  },
+};
+
+function optionsOf(values: Values): LooseOptions {
+  const given = (option: string, name: string) => {
+    const value = values.text(option);
+    return value === undefined ? {} : { [name]: value };
+  };
+  return {
+    ...given('id', 'id'),
+    ...given('key', 'key'),
+    ...given('routing-key', 'routingKey'),
+    ...given('correlation-id', 'correlationId'),
+    headers: Object.fromEntries(values.texts('header').map(headerOf)),
+  };
+}
+
+function headerOf(text: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw usage(`--header ${text}: not name=value`, 'Write it as --header tenant=acme.');
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** No definition, so no contract: the engine has to know the channel, or a typo would vanish into one that nobody reads. */
+async function uncheckedMessage(
+  session: Session,
+  name: string,
+  data: unknown,
+  values: Values,
+): Promise<Message> {
+  const { channels } = await session.connection.inspect();
+  if (!channels.some((one) => one.name === name))
+    throw usage(
+      `channel "${name}" is not known to the engine`,
+      `It knows: ${namesOf(channels)}. With --channels the module defines it.`,
+    );
+  const { clock, ids, source } = session.messageParts;
+  const { id, key, routingKey, correlationId, headers = {} } = optionsOf(values);
+  return {
+    id: id ?? ids.next(),
+    type: name,
+    version: wholeNumber(values, 'contract-version', 1, 1, 1_000_000),
+    source,
+    time: new Date(clock.now()).toISOString(),
+    data,
+    headers,
+    ...(key === undefined ? {} : { key }),
+    ...(routingKey === undefined ? {} : { routingKey }),
+    ...(correlationId === undefined ? {} : { correlationId }),
+  };
+}
+
+export function parseData(text: string, from: string): unknown {
+  if (text.trim() === '')
+    throw usage(`${from}: no data`, 'Give one JSON value, for instance {"orderId":"A-1"}.');
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw usage(`${from}: not JSON: ${(error as Error).message}`, 'Give one JSON value.');
+  }
+}
+
+export const replay: Command = {
+  name: 'replay',
+  summary: 'moves a subscription to an earlier point: what the channel keeps from there on is handled again',
+  details:
+    'The channel has to keep what was settled (requires.replay). Stop the consumers of the subscription first. Handlers see settled messages again, so the name has to be repeated with --confirm.',
+  arguments: [],
+  options: {
+    ...placeOptions,
+    from: {
+      value: '<point>',
+      description: 'earliest, latest, a time (ISO 8601), or offset:<offset> as peek shows it',
+      isRequired: true,
+    },
+    confirm: { value: '<subscription>', description: 'the name of the subscription' },
+    'dry-run': { description: 'check everything and move nothing' },
+  },
+  examples: [
+    'replay --channel order.placed --subscription report --from 2026-11-28T00:00:00Z --confirm report',
+  ],
+  async run(context) {
+    const { session, values, terminal } = context;
+    const from = replayPointOf(values.text('from') ?? '');
+    const wanted = values.text('subscription') ?? '';
+    if (!values.flag('dry-run') && values.text('confirm') !== wanted)
+      throw usage('handling messages again was not confirmed', `Repeat the name: --confirm ${wanted}`);
+    const opened = await session();
+    const place = await placeOf(context, opened);
+    if (!values.flag('dry-run')) await opened.connection.rewind(place, from);
+    const moved = !values.flag('dry-run');
+    terminal.data({ ...place, from, moved }, () =>
+      moved ? `${place.channel} / ${place.name} goes on from ${values.text('from')}` : 'nothing was moved',
+    );
+    return exitCodes.ok;
+  },
+};

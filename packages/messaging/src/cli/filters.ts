@@ -1,0 +1,128 @@
+/** The options that pick dead letters, and places of a subscription: read once, for every command that takes them. */
+import type { DeadLetterFilter, DeadLetterRecord, ReplayPoint, SubscriptionName } from '../engine.ts';
+import type { CommandContext, OptionSpecs, Session, Values } from './command.ts';
+import { usage } from './failure.ts';
+
+export const filterOptions: OptionSpecs = {
+  channel: { value: '<name>', description: 'of this channel' },
+  subscription: { value: '<name>', description: 'of this subscription' },
+  group: { value: '<text>', description: 'of this cause, as "dead-letters groups" shows it' },
+  key: { value: '<text>', description: 'of this key' },
+  'message-id': {
+    value: '<id>',
+    description: 'of this message; may be given more than once',
+    isMultiple: true,
+  },
+  before: { value: '<time>', description: 'parked before this time, ISO 8601' },
+};
+
+export const placeOptions: OptionSpecs = {
+  channel: { value: '<name>', description: 'the channel', isRequired: true },
+  subscription: { value: '<name>', description: 'the subscription', isRequired: true },
+};
+
+export function filterOf(values: Values): DeadLetterFilter {
+  const before = values.text('before');
+  const messageIds = values.texts('message-id');
+  const pick = (name: 'channel' | 'subscription' | 'group' | 'key') => {
+    const value = values.text(name);
+    return value === undefined ? {} : { [name]: value };
+  };
+  return {
+    ...pick('channel'),
+    ...pick('subscription'),
+    ...pick('group'),
+    ...pick('key'),
+    ...(messageIds.length === 0 ? {} : { messageIds }),
+    ...(before === undefined ? {} : { before: timeOf('--before', before) }),
+  };
+}
+
+export function timeOf(option: string, text: string): number {
+  const time = Date.parse(text);
+  if (Number.isNaN(time))
+    throw usage(`${option} ${text}: not a time`, 'Write it as ISO 8601, for instance 2026-11-28T09:00:00Z.');
+  return time;
+}
+
+export function wholeNumber(
+  values: Values,
+  name: string,
+  standard: number,
+  low: number,
+  high: number,
+): number {
+  const text = values.text(name);
+  if (text === undefined) return standard;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < low || value > high)
+    throw usage(
+      `--${name} ${text}: not a whole number from ${low} to ${high}`,
+      `Leave it out for ${standard}.`,
+    );
+  return value;
+}
+
+/** A subscription that the engine or the module knows: nothing is made by a typo. */
+export async function placeOf({ values }: CommandContext, session: Session): Promise<SubscriptionName> {
+  const channel = values.text('channel') ?? '';
+  const name = values.text('subscription') ?? '';
+  const view = await session.connection.inspect();
+  const found = view.channels.find((one) => one.name === channel);
+  if (!found)
+    throw usage(
+      `channel "${channel}" is not known to the engine`,
+      `It knows: ${namesOf(view.channels)}. RabbitMQ and Kafka know what --channels declares.`,
+    );
+  if (!found.subscriptions.some((one) => one.name === name))
+    throw usage(
+      `channel "${channel}" has no subscription "${name}"`,
+      `It has: ${namesOf(found.subscriptions)}. On RabbitMQ and Kafka the module's "subscriptions" name them.`,
+    );
+  return { channel, name };
+}
+
+export function namesOf(views: readonly { readonly name: string }[]): string {
+  return views.length === 0
+    ? 'none'
+    : views
+        .map(({ name }) => name)
+        .toSorted()
+        .join(', ');
+}
+
+/** `earliest`, `latest`, `offset:<text>`, or a time. */
+export function replayPointOf(text: string): ReplayPoint {
+  if (text === 'earliest' || text === 'latest') return text;
+  if (text.startsWith('offset:')) return { offset: text.slice('offset:'.length) };
+  return { timeMs: timeOf('--from', text) };
+}
+
+const PAGE = 200;
+
+export async function* lettersOf(
+  session: Session,
+  filter: DeadLetterFilter,
+): AsyncGenerator<DeadLetterRecord> {
+  let after: string | undefined;
+  for (;;) {
+    const page = await session.deadLetters.list(filter, {
+      limit: PAGE,
+      ...(after === undefined ? {} : { after }),
+    });
+    yield* page;
+    after = page.at(-1)?.id;
+    if (after === undefined || page.length < PAGE) return;
+  }
+}
+
+/** By the letter's id or its message's. */
+export async function letterOf(session: Session, id: string): Promise<DeadLetterRecord> {
+  const [ofMessage] = await session.deadLetters.list({ messageIds: [id] }, { limit: 1 });
+  if (ofMessage) return ofMessage;
+  for await (const letter of lettersOf(session, {})) if (letter.id === id) return letter;
+  throw usage(
+    `there is no dead letter "${id}"`,
+    'doorbuster-bus dead-letters list shows them; a redriven one is gone.',
+  );
+}

@@ -1,0 +1,38 @@
+/** Entry of `doorbuster-bus`: the process's own streams, environment and signals around one run. */
+import { readFileSync } from 'node:fs';
+import { systemClock } from '../clock.ts';
+import { exitCodes } from './failure.ts';
+import { run } from './run.ts';
+import { openExisting } from './session.ts';
+
+/** A reader that went away (`| head`) is no failure. */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(exitCodes.ok);
+  throw error;
+});
+
+/** The first Ctrl-C ends the work after the step under way; the second ends the process. */
+const stopping = new AbortController();
+process.once('SIGINT', () => stopping.abort());
+process.once('SIGTERM', () => stopping.abort());
+
+async function readStdin(): Promise<string> {
+  const parts: Buffer[] = [];
+  for await (const part of process.stdin) parts.push(part as Buffer);
+  return Buffer.concat(parts).toString('utf8');
+}
+
+const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+process.exitCode = await run(process.argv.slice(2), {
+  env: process.env,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  stdin: { isTTY: process.stdin.isTTY === true, read: readStdin },
+  clock: systemClock,
+  signal: stopping.signal,
+  openEngine: openExisting,
+  version: manifest.version,
+});

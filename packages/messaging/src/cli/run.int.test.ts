@@ -1,0 +1,223 @@
+/** What a process cannot show easily, in this one: Ctrl-C in the middle of a redrive, a terminal, and what an engine answers to peek, replay and edit. */
+import { DatabaseSync } from 'node:sqlite';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { orderPlaced } from '../../examples/channels.ts';
+import { createBus } from '../bus.ts';
+import { systemClock } from '../clock.ts';
+import { eventually } from '../conformance/fixture.ts';
+import type { DeadLetterStore, Engine, EngineConnection } from '../engine.ts';
+import { createInProcessEngine } from '../engines/embedded/engine.ts';
+import { MessagingError } from '../errors.ts';
+import { deadLetter } from '../outcome.ts';
+import { run } from './run.ts';
+
+const module = fileURLToPath(new URL('../../examples/channels.ts', import.meta.url));
+
+/** One database, opened again and again as a file would be. */
+class Store {
+  #bytes: Uint8Array | undefined;
+  readonly calls: unknown[][] = [];
+
+  engine(change: (connection: EngineConnection) => Partial<EngineConnection> = () => ({})): Engine {
+    return {
+      name: 'embedded',
+      connect: async (context) => {
+        const database = new DatabaseSync(':memory:');
+        if (this.#bytes) database.deserialize(this.#bytes);
+        const real = await createInProcessEngine(database).connect(context);
+        const passed: EngineConnection = {
+          capabilities: real.capabilities,
+          deadLetters: real.deadLetters,
+          declare: (topology) => real.declare(topology),
+          publish: (batch) => real.publish(batch),
+          subscribe: (spec, receive) => real.subscribe(spec, receive),
+          inspect: () => real.inspect(),
+          peek: (subscription, limit) => real.peek(subscription, limit),
+          rewind: (subscription, from) => real.rewind(subscription, from),
+          close: async () => {
+            this.#bytes = database.serialize();
+            await real.close();
+          },
+        };
+        return { ...passed, ...change(passed) };
+      },
+    };
+  }
+
+  async withLetters(count: number): Promise<void> {
+    const bus = createBus({ engine: this.engine(), source: '/shop' });
+    bus.declare([orderPlaced]);
+    bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
+    await bus.start();
+    await bus.publishBatch(
+      orderPlaced,
+      Array.from({ length: count }, (_, total) => ({ data: { orderId: `A-${total}`, total } })),
+    );
+    await eventually(
+      () => bus.deadLetters.groups(),
+      ([group]) => group?.count === count,
+      'the dead letters',
+    );
+    await bus.stop();
+  }
+}
+
+interface Said {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function say(
+  engine: Engine,
+  args: readonly string[],
+  more: { stdin?: string; signal?: AbortSignal; isTTY?: boolean; env?: Record<string, string> } = {},
+): Promise<Said> {
+  let out = '';
+  let err = '';
+  const code = await run(args, {
+    env: { DOORBUSTER_BUS_URL: 'sqlite:./bus.db', ...more.env },
+    stdout: { isTTY: more.isTTY ?? false, write: (text) => (out += text) },
+    stderr: { isTTY: more.isTTY ?? false, write: (text) => (err += text) },
+    stdin: { isTTY: false, read: async () => more.stdin ?? '' },
+    clock: systemClock,
+    signal: more.signal ?? new AbortController().signal,
+    openEngine: async () => engine,
+    version: '0.0.0',
+  });
+  return { code, out, err };
+}
+
+/** The store's own methods, with `redrive` on the caller's terms. */
+function redriving(store: DeadLetterStore, redrive: DeadLetterStore['redrive']): DeadLetterStore {
+  return {
+    list: (filter, page) => store.list(filter, page),
+    redriveEdited: (id, message, state) => store.redriveEdited(id, message, state),
+    discard: (filter, limit) => store.discard(filter, limit),
+    redrive,
+  };
+}
+
+describe('redrive', () => {
+  it('stopped by Ctrl-C says so and ends as partly done; the same command goes on', async () => {
+    const store = new Store();
+    await store.withLetters(450);
+    const stopping = new AbortController();
+    const interrupted = store.engine((real) => ({
+      deadLetters: redriving(real.deadLetters, async (filter, limit) => {
+        stopping.abort();
+        return real.deadLetters.redrive(filter, limit);
+      }),
+    }));
+    const first = await say(interrupted, ['redrive', '--all'], { signal: stopping.signal });
+    expect(first).toMatchObject({ code: 5, out: '200 redriven, 250 left\n' });
+    expect(first.err).toContain('The same command goes on from here.');
+    const second = await say(store.engine(), ['redrive', '--all']);
+    expect(second).toMatchObject({ code: 0, out: '250 redriven, 0 left\n' });
+  });
+
+  it('draws progress on a terminal only, and colour only where it is wanted', async () => {
+    const store = new Store();
+    await store.withLetters(3);
+    const shown = await say(store.engine(), ['redrive', '--all'], { isTTY: true });
+    expect(shown.err).toContain('3 redriven, 0 to go');
+    const plain = await say(store.engine(), ['inspect'], { isTTY: true, env: { NO_COLOR: '1' } });
+    expect(plain.out).not.toContain('\u001b');
+    expect((await say(store.engine(), ['inspect'], { isTTY: true })).out).toContain('\u001b[1m');
+  });
+});
+
+it('edit-and-redrive replaces the letter by data that fits its contract', async () => {
+  const store = new Store();
+  await store.withLetters(1);
+  const [letter] = JSON.parse((await say(store.engine(), ['dead-letters', 'list', '--json'])).out) as {
+    id: string;
+  }[];
+  const engine = store.engine((real) => ({
+    deadLetters: {
+      ...redriving(real.deadLetters, (filter, limit) => real.deadLetters.redrive(filter, limit)),
+      redriveEdited: async (...given) => {
+        store.calls.push(given);
+        return true;
+      },
+    },
+  }));
+  const args = ['edit-and-redrive', letter?.id ?? '', '--channels', module, '--data', '-', '--json'];
+  const done = await say(engine, args, { stdin: '{"orderId":"A-0","total":5}' });
+  expect(done.code).toBe(0);
+  expect(store.calls[0]?.[0]).toBe(letter?.id);
+  expect(store.calls[0]?.[1]).toMatchObject({
+    id: (JSON.parse(done.out) as { messageId: string }).messageId,
+    data: { orderId: 'A-0', total: 5 },
+    headers: { redriveof: letter?.id },
+  });
+  const gone = await say(
+    store.engine((real) => ({
+      deadLetters: {
+        ...redriving(real.deadLetters, async () => ({ moved: 0, remaining: 0 })),
+        redriveEdited: async () => false,
+      },
+    })),
+    args.filter((one) => one !== '--json'),
+    { stdin: '{"orderId":"A-0","total":5}' },
+  );
+  expect(gone).toMatchObject({ code: 1, err: expect.stringContaining('It is gone') });
+});
+
+describe('peek and replay', () => {
+  const place = ['--channel', 'order.placed', '--subscription', 'mailer'];
+
+  it('show and move what the engine has', async () => {
+    const store = new Store();
+    await store.withLetters(1);
+    const engine = store.engine(() => ({
+      peek: async () => [
+        {
+          offset: '7',
+          raw: '{}',
+          message: {
+            id: 'm-1',
+            type: 'order.placed',
+            version: 1,
+            source: '/s',
+            time: 't',
+            data: { a: '\u001b[31m' },
+            headers: {},
+          },
+        },
+        { offset: undefined, raw: 'junk', message: undefined },
+      ],
+      rewind: async (...given) => void store.calls.push(given),
+    }));
+    const peeked = await say(engine, ['peek', ...place, '--limit', '2']);
+    expect(peeked.out).toMatch(/7 +m-1/);
+    expect(peeked.out).toContain('(not a CloudEvent) junk');
+    const at = '2026-11-28T00:00:00Z';
+    const replayed = await say(engine, ['replay', ...place, '--from', at, '--confirm', 'mailer']);
+    expect(replayed).toMatchObject({ code: 0, out: `order.placed / mailer goes on from ${at}\n` });
+    await say(engine, ['replay', ...place, '--from', 'offset:7', '--dry-run']);
+    expect(store.calls).toEqual([[{ channel: 'order.placed', name: 'mailer' }, { timeMs: Date.parse(at) }]]);
+  });
+
+  it('say what to do when the engine cannot, or consumers are in the way', async () => {
+    const store = new Store();
+    await store.withLetters(1);
+    const refuse = (code: 'DB_MSG_SUBSCRIPTION_BUSY' | 'DB_MSG_UNSUPPORTED_CAPABILITY') =>
+      store.engine(() => ({ rewind: () => Promise.reject(new MessagingError(code, 'no')) }));
+    const args = ['replay', ...place, '--from', 'earliest', '--confirm', 'mailer'];
+    expect(await say(refuse('DB_MSG_SUBSCRIPTION_BUSY'), args)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('Stop every consumer'),
+    });
+    expect(await say(refuse('DB_MSG_UNSUPPORTED_CAPABILITY'), args)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('what the engine can do'),
+    });
+  });
+});
+
+it('a bug keeps its stack and is not dressed as a failure', async () => {
+  const broken = new Store().engine(() => ({ inspect: () => Promise.reject(new TypeError('a bug')) }));
+  await expect(say(broken, ['inspect'])).rejects.toThrow('a bug');
+});

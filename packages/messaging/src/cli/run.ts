@@ -1,0 +1,186 @@
+/**
+ * One run of the command line: parse, find the command, run it, print one failure, return the exit code. Streams, environment and engine come from
+ * outside, so that a test runs it in its own process; `main.ts` gives the real ones.
+ */
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import type { Clock } from '../clock.ts';
+import { type ChannelsModule, loadChannels, noModule } from './channels-module.ts';
+import { type Command, type CommandContext, type OptionSpecs, Values } from './command.ts';
+import { commands, globalOptions, PROGRAM } from './commands.ts';
+import { type ExitCode, exitCodes, failureOf, usage } from './failure.ts';
+import { helpOf, overview, usageOf } from './help.ts';
+import { type OpenEngine, type OpenSession, openSession } from './session.ts';
+import { type Stream, Terminal } from './terminal.ts';
+
+export interface Surroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdout: Stream;
+  readonly stderr: Stream;
+  readonly stdin: { readonly isTTY: boolean; readonly read: () => Promise<string> };
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly openEngine: OpenEngine;
+  readonly version: string;
+}
+
+export async function run(argv: readonly string[], around: Surroundings): Promise<ExitCode> {
+  const isJson = argv.includes('--json');
+  const terminal = new Terminal(around.stdout, around.stderr, {
+    json: isJson,
+    quiet: argv.includes('--quiet'),
+    colour: around.env['NO_COLOR'] === undefined && around.env['TERM'] !== 'dumb',
+  });
+  try {
+    return await dispatch(argv, around, terminal);
+  } catch (error) {
+    const failure = failureOf(error);
+    if (!failure) throw error;
+    if (isJson) terminal.data(failure, () => '');
+    else {
+      terminal.warn(`${PROGRAM}: ${failure.error}`);
+      terminal.warn(failure.remedy);
+    }
+    return failure.exitCode;
+  }
+}
+
+async function dispatch(
+  argv: readonly string[],
+  around: Surroundings,
+  terminal: Terminal,
+): Promise<ExitCode> {
+  const found = commandOf(argv);
+  if (!found) {
+    if (argv.includes('--version')) return said(around, around.version);
+    const word = argv.find((one) => !one.startsWith('-'));
+    if (argv.includes('--help') || argv.length === 0) return said(around, overview());
+    throw usage(
+      word === undefined ? 'no command was given' : `there is no command "${word}"`,
+      `One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
+    );
+  }
+  const { command, rest } = found;
+  if (rest.includes('--help')) return said(around, helpOf(command));
+  const { values, positionals } = parse(command, rest);
+  return work(command, new Values(values), positionals, around, terminal);
+}
+
+function said({ stdout }: Surroundings, text: string): ExitCode {
+  stdout.write(`${text}\n`);
+  return exitCodes.ok;
+}
+
+/** Options of the program may stand before the command; their values are no words of it. */
+function commandOf(argv: readonly string[]): { command: Command; rest: readonly string[] } | undefined {
+  const words: number[] = [];
+  for (let at = 0; at < argv.length && words.length < 2; at += 1) {
+    const word = argv[at] as string;
+    if (!word.startsWith('-')) words.push(at);
+    else if (globalOptions[word.slice(2)]?.value !== undefined) at += 1;
+    else if (words.length > 0) break;
+  }
+  for (const count of [2, 1]) {
+    const taken = words.slice(0, count);
+    const name = taken.map((at) => argv[at]).join(' ');
+    const command = taken.length === count && commands.find((one) => one.name === name);
+    if (command) return { command, rest: argv.filter((_, at) => !taken.includes(at)) };
+  }
+  return undefined;
+}
+
+function parse(
+  command: Command,
+  args: readonly string[],
+): { readonly values: Record<string, unknown>; readonly positionals: readonly string[] } {
+  const specs: OptionSpecs = { ...globalOptions, ...command.options };
+  const help = `Usage: ${usageOf(command)}. ${PROGRAM} ${command.name} --help tells more.`;
+  let parsed: ReturnType<typeof parseArgs>;
+  try {
+    parsed = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      strict: true,
+      options: Object.fromEntries(
+        Object.entries(specs).map(([name, { value, isMultiple }]) => [
+          name,
+          { type: value === undefined ? 'boolean' : 'string', multiple: isMultiple ?? false } as const,
+        ]),
+      ),
+    });
+  } catch (error) {
+    throw usage(`${command.name}: ${(error as Error).message.split('\n', 1)[0]}`, help);
+  }
+  const missing = Object.entries(command.options).find(
+    ([name, spec]) => spec.isRequired && parsed.values[name] === undefined,
+  );
+  if (missing) throw usage(`${command.name}: --${missing[0]} is missing`, help);
+  if (parsed.positionals.length !== command.arguments.length)
+    throw usage(
+      `${command.name}: ${parsed.positionals.length} arguments were given, it takes ${command.arguments.length}`,
+      help,
+    );
+  return parsed;
+}
+
+async function work(
+  command: Command,
+  values: Values,
+  positionals: readonly string[],
+  around: Surroundings,
+  terminal: Terminal,
+): Promise<ExitCode> {
+  let loaded: Promise<ChannelsModule> | undefined;
+  let opened: Promise<OpenSession> | undefined;
+  const path = values.text('channels');
+  const module = (): Promise<ChannelsModule> =>
+    (loaded ??= path === undefined ? Promise.resolve(noModule) : loadChannels(path));
+  const session = async (): Promise<OpenSession> => {
+    opened ??= openSession({
+      url: values.text('url') ?? around.env['DOORBUSTER_BUS_URL'],
+      module: await module(),
+      clock: around.clock,
+      openEngine: around.openEngine,
+      onFatal: (error) => terminal.warn(`${PROGRAM}: the engine failed: ${error.message}`),
+    });
+    return opened;
+  };
+  const { clock, signal } = around;
+  const context: CommandContext = {
+    arguments: positionals,
+    values,
+    terminal,
+    clock,
+    signal,
+    session,
+    module,
+    read: (file) => readInput(file, around, values.flag('no-input')),
+  };
+  try {
+    return await command.run(context);
+  } finally {
+    await opened?.then(
+      (one) => one.close(),
+      () => {},
+    );
+  }
+}
+
+async function readInput(path: string, { stdin }: Surroundings, noInput: boolean): Promise<string> {
+  if (path === '-') {
+    if (stdin.isTTY && noInput)
+      throw usage(
+        'no data: stdin is a terminal and --no-input was given',
+        'Pipe the data in, or name a file with --data.',
+      );
+    return stdin.read();
+  }
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw usage(
+      `${path} cannot be read: ${(error as Error).message}`,
+      'Name a file that is there, or "-" for stdin.',
+    );
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The engine as a command works on it: connected below the bus, because an operator's command must not start subscriptions, and
+ * must not change the settings of a channel it only knows by name. With `--channels` the module's own definitions are declared, as the application does.
+ */
+import { existsSync } from 'node:fs';
+import { createIds } from '../ids.ts';
+import { steadyClock, type Clock } from '../clock.ts';
+import { DeadLetterDesk } from '../dead-letter-desk.ts';
+import { engineFromUrl } from '../engine-from-url.ts';
+import type { Engine } from '../engine.ts';
+import { specOf } from '../specs.ts';
+import type { ChannelsModule } from './channels-module.ts';
+import type { Session } from './command.ts';
+import { CliFailure, exitCodes, usage } from './failure.ts';
+
+export type OpenEngine = (url: string) => Promise<Engine>;
+
+export interface SessionOptions {
+  readonly url: string | undefined;
+  readonly module: ChannelsModule;
+  readonly clock: Clock;
+  readonly openEngine: OpenEngine;
+  readonly onFatal: (error: Error) => void;
+}
+
+export interface OpenSession extends Session {
+  close(): Promise<void>;
+}
+
+/** A file that is not there is refused: an operator's typo must not leave an empty database behind. */
+export async function openExisting(url: string): Promise<Engine> {
+  const path = /^sqlite:(?:\/\/)?([^?]+)/.exec(url)?.[1];
+  if (path !== undefined && !existsSync(decodeURIComponent(path)))
+    throw usage(
+      `--url ${url}: there is no such file`,
+      'Name the file of the application; it makes the file when it starts.',
+    );
+  return engineFromUrl(url);
+}
+
+export async function openSession(options: SessionOptions): Promise<OpenSession> {
+  const { url, module, clock } = options;
+  if (url === undefined || url === '')
+    throw new CliFailure(
+      exitCodes.configuration,
+      'no engine was named',
+      'Give --url, or set DOORBUSTER_BUS_URL: sqlite:./bus.db, amqp://..., kafka://..., redis://...',
+    );
+  const engine = await options.openEngine(url);
+  const steady = steadyClock(clock);
+  const connection = await engine.connect({ clock: steady, onFatal: options.onFatal });
+  const messageParts = { clock, ids: createIds(clock), source: '/doorbuster-bus' };
+  const channel = (name: string) => module.channels.find((one) => one.name === name);
+  try {
+    if (module.channels.length > 0)
+      await connection.declare({
+        channels: module.channels.map(specOf),
+        subscriptions: module.subscriptions.map((one) => ({ channel: one.channel.name, name: one.name })),
+      });
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+  const deadLetters = new DeadLetterDesk({
+    store: () => connection.deadLetters,
+    view: async () => (await connection.inspect()).channels,
+    channel,
+    message: messageParts,
+    now: () => steady.now(),
+  });
+  return {
+    engine: engine.name,
+    connection,
+    deadLetters,
+    module,
+    messageParts,
+    channel,
+    close: () => connection.close(),
+  };
+}

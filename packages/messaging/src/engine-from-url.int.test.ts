@@ -1,0 +1,63 @@
+/** One URL, one engine; and a clear word where there is none. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { createBus } from './bus.ts';
+import { engineFromUrl, engineLoadedBy, withoutSecret } from './engine-from-url.ts';
+
+it('opens the embedded file that the URL names', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'from-url-'));
+  const path = join(folder, 'the bus.db');
+  const engine = await engineFromUrl(`sqlite:${encodeURI(path)}`);
+  const bus = createBus({ engine, source: '/t' });
+  await bus.start();
+  expect((await bus.view()).engine).toBe('embedded');
+  await bus.stop();
+  expect(existsSync(path)).toBe(true);
+  rmSync(folder, { recursive: true });
+});
+
+it.each([
+  ['amqp://localhost', 'rabbitmq'],
+  ['amqps://user:secret@localhost/vhost', 'rabbitmq'],
+  ['redis://localhost:6379/1?prefix=shop', 'redis'],
+  ['rediss://localhost', 'redis'],
+])('%s is the engine %s', async (url, name) => {
+  expect((await engineFromUrl(url)).name).toBe(name);
+});
+
+it('gives address and prefix to the factory, and every other parameter stays in the address', async () => {
+  const given: unknown[] = [];
+  const load = async (): Promise<unknown> => ({
+    createKafkaEngine: (options: unknown) => given.push(options),
+    createRabbitEngine: (options: unknown) => given.push(options),
+  });
+  await engineLoadedBy(load, 'kafka://one:9092,two:9092');
+  await engineLoadedBy(load, 'amqp://broker/v?heartbeat=5&prefix=shop.');
+  expect(given).toEqual([
+    { url: 'kafka://one:9092,two:9092' },
+    { url: 'amqp://broker/v?heartbeat=5', prefix: 'shop.' },
+  ]);
+});
+
+it('names the package of an engine whose client is not installed, and lets other faults through', async () => {
+  const missing = Object.assign(new Error("Cannot find package 'amqplib' imported from x"), {
+    code: 'ERR_MODULE_NOT_FOUND',
+  });
+  await expect(engineLoadedBy(() => Promise.reject(missing), 'amqp://broker')).rejects.toMatchObject({
+    code: 'DB_MSG_PEER_MISSING',
+    message: expect.stringContaining('npm install amqplib'),
+  });
+  const other = new SyntaxError('broken');
+  await expect(engineLoadedBy(() => Promise.reject(other), 'amqp://broker')).rejects.toBe(other);
+});
+
+it('refuses what names no engine, without showing its password', async () => {
+  await expect(engineFromUrl('nats://user:secret@host')).rejects.toMatchObject({
+    code: 'DB_MSG_INVALID_OPTIONS',
+    message: expect.not.stringContaining('secret'),
+  });
+  await expect(engineFromUrl('sqlite:')).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
+  expect(withoutSecret('redis://:pw@h:1')).toBe('redis://h:1');
+});

@@ -1,0 +1,127 @@
+/**
+ * One URL chooses the engine: what an application, the quickstart and `doorbuster-bus` start from. Engines are loaded when they are asked for, so
+ * that nobody installs the client of a broker they do not use.
+ *
+ *   sqlite:./bus.db                     embedded, a file of this process
+ *   amqp://user:secret@host:5672/vhost  RabbitMQ (amqps:// with TLS)      peer: amqplib
+ *   kafka://one:9092,two:9092           Kafka                             peer: @platformatic/kafka
+ *   redis://host:6379/0                 Redis Streams (rediss:// with TLS) peer: redis
+ *
+ * `?prefix=shop.` sets the engine's prefix. What else an engine can be told belongs into its own factory.
+ */
+import type { Engine } from './engine.ts';
+import { MessagingError } from './errors.ts';
+
+interface Scheme {
+  readonly module: string;
+  /** What has to be installed; undefined when nothing has. */
+  readonly peer: string | undefined;
+  readonly make: (module: never, url: string, prefix: string | undefined) => Engine;
+}
+
+type Factory<Options> = (options: Options) => Engine;
+interface Addressed {
+  readonly url: string;
+  readonly prefix?: string;
+}
+
+const addressed = (url: string, prefix: string | undefined): Addressed => ({
+  url,
+  ...(prefix === undefined ? {} : { prefix }),
+});
+
+const EMBEDDED: Scheme = {
+  module: '@doorbuster/messaging/engines/embedded',
+  peer: undefined,
+  make: (module: { createEmbeddedEngine: Factory<{ path: string }> }, url) =>
+    module.createEmbeddedEngine({ path: pathOf(url) }),
+};
+const RABBITMQ: Scheme = {
+  module: '@doorbuster/messaging/engines/rabbitmq',
+  peer: 'amqplib',
+  make: (module: { createRabbitEngine: Factory<Addressed> }, url, prefix) =>
+    module.createRabbitEngine(addressed(url, prefix)),
+};
+const KAFKA: Scheme = {
+  module: '@doorbuster/messaging/engines/kafka',
+  peer: '@platformatic/kafka',
+  make: (module: { createKafkaEngine: Factory<Addressed> }, url, prefix) =>
+    module.createKafkaEngine(addressed(url, prefix)),
+};
+const REDIS: Scheme = {
+  module: '@doorbuster/messaging/engines/redis',
+  peer: 'redis',
+  make: (module: { createRedisEngine: Factory<Addressed> }, url, prefix) =>
+    module.createRedisEngine(addressed(url, prefix)),
+};
+
+const SCHEMES: Readonly<Record<string, Scheme>> = {
+  sqlite: EMBEDDED,
+  amqp: RABBITMQ,
+  amqps: RABBITMQ,
+  kafka: KAFKA,
+  redis: REDIS,
+  rediss: REDIS,
+};
+
+/**
+ * The engine of this URL, not connected yet. Rejects with DB_MSG_INVALID_OPTIONS for a scheme that no engine has, and with
+ * DB_MSG_PEER_MISSING, naming the package to install, when the engine's client is not there.
+ */
+export function engineFromUrl(url: string): Promise<Engine> {
+  return engineLoadedBy((specifier) => import(specifier), url);
+}
+
+/** The same with the caller's way of loading a module: for tests. */
+export async function engineLoadedBy(
+  load: (specifier: string) => Promise<unknown>,
+  url: string,
+): Promise<Engine> {
+  const name = /^([a-z]+):/.exec(url)?.[1] ?? '';
+  const scheme = Object.hasOwn(SCHEMES, name) ? SCHEMES[name] : undefined;
+  if (!scheme)
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `"${withoutSecret(url)}" names no engine: use one of ${Object.keys(SCHEMES)
+        .map((one) => `${one}:`)
+        .join(', ')}`,
+    );
+  const { address, prefix } = takePrefix(url);
+  const module = await load(scheme.module).catch((cause: unknown) => {
+    throw isMissing(cause, scheme)
+      ? new MessagingError(
+          'DB_MSG_PEER_MISSING',
+          `${name}: needs the package "${scheme.peer ?? scheme.module}": npm install ${scheme.peer ?? '@doorbuster/messaging'}`,
+          { cause },
+        )
+      : cause;
+  });
+  return scheme.make(module as never, address, prefix);
+}
+
+function isMissing(error: unknown, { peer, module }: Scheme): boolean {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  return code === 'ERR_MODULE_NOT_FOUND' && String(message).includes(peer ?? module);
+}
+
+/** `sqlite:./bus.db`, `sqlite:///var/bus.db`. */
+function pathOf(url: string): string {
+  const path = decodeURIComponent(url.replace(/^sqlite:(\/\/)?/, ''));
+  if (path === '') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'name the file: sqlite:./bus.db');
+  return path;
+}
+
+function takePrefix(url: string): { readonly address: string; readonly prefix: string | undefined } {
+  const at = url.indexOf('?');
+  if (at < 0) return { address: url, prefix: undefined };
+  const query = new URLSearchParams(url.slice(at + 1));
+  const prefix = query.get('prefix') ?? undefined;
+  query.delete('prefix');
+  const rest = query.toString();
+  return { address: rest === '' ? url.slice(0, at) : `${url.slice(0, at)}?${rest}`, prefix };
+}
+
+/** For messages and screens: the address without what opens it. */
+export function withoutSecret(url: string): string {
+  return url.replace(/\/\/[^@/]*@/, '//');
+}

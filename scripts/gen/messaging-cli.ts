@@ -1,0 +1,92 @@
+// docs/messaging/cli.md: every command, option and exit code of doorbuster-bus, from its command table.
+
+import type { Command, OptionSpecs } from '../../packages/messaging/src/cli/command.ts';
+import { commands, globalOptions, PROGRAM } from '../../packages/messaging/src/cli/commands.ts';
+import { exitCodes } from '../../packages/messaging/src/cli/failure.ts';
+import { flagOf, usageOf } from '../../packages/messaging/src/cli/help.ts';
+import { type Generator, notice } from './generated.ts';
+
+/** When a command ends so; by the name of the exit code in the source. */
+const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
+  ok: 'It did what was asked. `--help` too.',
+  failed: 'It did not: the message says what, why and what to do next.',
+  usage:
+    'Wrong command line, or a file, channel or dead letter that is not there, or data that does not fit. Nothing was done.',
+  configuration: 'No engine was named, its client is not installed, or another process holds the file.',
+  unreachable: 'The server does not answer or takes nothing for now.',
+  partlyFailed: 'Stopped by Ctrl-C with work left; the same command goes on from there.',
+};
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
+function optionTable(options: OptionSpecs): string[] {
+  const rows = Object.entries(options).map(([name, spec]) => {
+    const standard = spec.isRequired ? 'required' : spec.standard === undefined ? '' : `\`${spec.standard}\``;
+    return `| \`${cell(flagOf(name, spec))}\` | ${standard} | ${cell(spec.description)} |`;
+  });
+  return rows.length === 0 ? [] : ['| option | default | what it does |', '|---|---|---|', ...rows, ''];
+}
+
+function section(command: Command): string[] {
+  return [
+    `## ${command.name}`,
+    '',
+    sentence(command.summary),
+    ...(command.details === undefined ? [] : ['', command.details]),
+    '',
+    '```sh',
+    usageOf(command),
+    ...command.examples.map((example) => `${PROGRAM} ${example}`),
+    '```',
+    '',
+    ...optionTable(command.options),
+  ];
+}
+
+function commandPage(): string {
+  const exits = Object.entries(exitCodes).map(
+    ([name, code]) => `| ${code} | ${exitMeanings[name as keyof typeof exitCodes]} |`,
+  );
+  return [
+    notice,
+    '# doorbuster-bus',
+    '',
+    'Looks at a message bus and mends it: on the embedded file, RabbitMQ, Kafka or Redis, without the application. It comes with `@doorbuster/messaging`;',
+    'in a clone it is `npm run -s bus -- <command>`.',
+    '',
+    '- Data goes to stdout, messages and progress to stderr; progress is drawn on a terminal only, `NO_COLOR` is honoured.',
+    '- `--json` prints one JSON document. A failure is then one JSON object on stdout too: `error`, `code`, `remedy`, `exitCode`.',
+    '- Nothing is ever asked. What cannot be undone needs the name again, with `--confirm`.',
+    '- It connects below the bus: it starts no subscription and changes no channel that it knows by name only.',
+    '- What is [in a view](view.md), field by field and engine by engine.',
+    '',
+    '## Which engine, which channels',
+    '',
+    '`--url`, or `DOORBUSTER_BUS_URL`:',
+    '',
+    '| URL | engine | notes |',
+    '|---|---|---|',
+    '| `sqlite:./bus.db` | embedded | The file belongs to one process. While the application runs, the command ends with code 3 and `DB_MSG_ENGINE_LOCKED`: stop the application, or let it answer itself (`bus.view()`, `bus.deadLetters`). A file that is not there is not made. |',
+    '| `amqp://user:secret@host:5672/vhost`, `amqps://` | RabbitMQ | AMQP cannot list queues: give `--channels` with a module that exports `subscriptions`. |',
+    '| `kafka://one:9092,two:9092` | Kafka | The same. |',
+    '| `redis://host:6379/0`, `rediss://` | Redis Streams | Lists what is stored under the prefix. |',
+    '',
+    '`?prefix=shop.` names the prefix when the application sets one. `--channels ./channels.ts` names a module: every channel it exports is known with its contract and is',
+    'declared as the application would, and so is what it exports as `subscriptions` (`[{ channel, name }]`). `publishes` and `service` are for `asyncapi`. An example is',
+    '[`examples/channels.ts`](../../packages/messaging/examples/channels.ts).',
+    '',
+    '| exit code | when |',
+    '|---|---|',
+    ...exits,
+    '',
+    '## Options of every command',
+    '',
+    ...optionTable(globalOptions),
+    ...commands.flatMap(section),
+  ].join('\n');
+}
+
+export const generate: Generator = () => [
+  { path: 'docs/messaging/cli.md', text: `${commandPage().trimEnd()}\n` },
+];
