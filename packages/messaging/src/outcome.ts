@@ -7,10 +7,15 @@ export type Outcome =
   | { readonly kind: 'snooze'; readonly delayMs: number }
   | { readonly kind: 'deadLetter'; readonly reason: string };
 
-/** A whole number of ms, so that no store has to round; throws on what is no length of time. */
+/** A century: more is a mistake in the unit. */
+const LONGEST_DELAY_MS = 100 * 365 * 86_400_000;
+
+/**
+ * A whole number of ms, so that no store has to round. Throws on what is no length of time, inside the handler: the message then fails like any other.
+ */
 function waitOf(delayMs: number): number {
-  if (!(delayMs >= 0 && delayMs <= Number.MAX_SAFE_INTEGER / 2))
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 or more milliseconds, not ${delayMs}`);
+  if (!(delayMs >= 0 && delayMs <= LONGEST_DELAY_MS))
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 to ${LONGEST_DELAY_MS}, not ${delayMs}`);
   return Math.ceil(delayMs);
 }
 
@@ -18,8 +23,6 @@ function waitOf(delayMs: number): number {
 export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof (value as { readonly then?: unknown } | undefined)?.then === 'function';
 }
-/** A century: more is a mistake in the unit. */
-const LONGEST_DELAY_MS = 100 * 365 * 86_400_000;
 
 const ACK: Outcome = Object.freeze({ kind: 'ack' });
 
@@ -39,19 +42,11 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: st
   return options.delayMs === undefined
     ? { kind: 'retry', reason }
     : { kind: 'retry', reason, delayMs: waitOf(options.delayMs) };
-    : { kind: 'retry', reason, delayMs: possible(options.delayMs) };
 }
 
 /** Not yet: bring it again after `delayMs`. Not a failure and not an attempt. */
 export function snooze(delayMs: number): Outcome {
   return { kind: 'snooze', delayMs: waitOf(delayMs) };
-  return { kind: 'snooze', delayMs: possible(delayMs) };
-}
-
-/** Thrown inside the handler: the message then fails like any other, instead of asking the store for an impossible time. */
-function possible(delayMs: number): number {
-  if (delayMs >= 0 && delayMs <= LONGEST_DELAY_MS) return delayMs;
-  throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 to ${LONGEST_DELAY_MS}, not ${delayMs}`);
 }
 
 /** Will never work: park it for a person at once, with the reason. */
