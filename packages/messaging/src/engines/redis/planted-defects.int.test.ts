@@ -108,6 +108,18 @@ const defects: readonly Defect[] = [
     seenBy: 'a keyed message keeps its lease',
   },
   {
+    name: 'trimming does not know how long a channel keeps',
+    from: `if keepMs then lowest = int(NOW - keepMs) .. '-0' end`,
+    to: '',
+    seenBy: 'settled messages stay as long',
+  },
+  {
+    name: 'tokens of before a rewind are good after it',
+    from: `redis.call('HINCRBY', s.meta, 'generation', 1)`,
+    to: '',
+    seenBy: 'an acknowledgement from before a rewind',
+  },
+  {
     name: 'two of a key are out at once',
     from: 'local before = seen[key]',
     to: 'if true then return false end local before = seen[key]',
