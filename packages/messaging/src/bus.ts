@@ -414,7 +414,6 @@ class EngineBus implements Bus {
       message,
     };
     if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + Math.ceil(delayMs);
-    if (delayMs !== undefined) outgoing.dueAt = Math.ceil(this.#steady.now() + delayMs);
     if (priority !== undefined) outgoing.priority = priority;
     return outgoing;
   }

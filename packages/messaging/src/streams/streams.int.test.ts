@@ -54,25 +54,24 @@ for (const [dialect, variable] of sqlServers) {
       await expect(run(fixture)).resolves.toBeUndefined();
     });
 
-    // Only there a transaction commits after one with higher numbers.
+    // MariaDB shares its code with the others; only on PostgreSQL a transaction commits after one with higher numbers.
     const defects = (Object.keys(streamDefects) as StreamDefect[]).filter(
-      (defect) => dialect === 'postgres' || defect !== 'a late commit is skipped',
+      (defect) => dialect === 'postgres' || (dialect === 'sqlite' && defect !== 'a late commit is skipped'),
     );
-    if (dialect !== 'mariadb')
-      it.each(defects)('the contract catches: %s', async (defect) => {
-        limitPatience(1_500);
-        const found = streamCases.filter(({ name }) => name.includes(seenBy[defect]));
-        expect(found).toHaveLength(1);
-        const broken: StreamFixture = {
-          sql: database.sql,
-          streams: plantInStreams(defect, fixture.streams, database.sql),
-          reader: plantInStreams(defect, fixture.reader, second.sql),
-        };
-        await expect(found[0]?.run(broken)).rejects.toBeInstanceOf(Error);
-        limitPatience(10_000);
-      });
+    it.each(defects)('the contract catches: %s', async (defect) => {
+      limitPatience(1_500);
+      const found = streamCases.filter(({ name }) => name.includes(seenBy[defect]));
+      expect(found).toHaveLength(1);
+      const broken: StreamFixture = {
+        sql: database.sql,
+        streams: plantInStreams(defect, fixture.streams, database.sql),
+        reader: plantInStreams(defect, fixture.reader, second.sql),
+      };
+      await expect(found[0]?.run(broken)).rejects.toBeInstanceOf(Error);
+      limitPatience(10_000);
+    });
 
-    if (dialect === 'postgres') {
+    describe.runIf(dialect === 'postgres')('where a later number may commit first', () => {
       it('control: a reader by number alone loses the event that commits late', async () => {
         limitPatience(500);
         const seen = await lateCommit(fixture, readByNumber(second.sql));
@@ -105,6 +104,6 @@ for (const [dialect, variable] of sqlServers) {
       it('control: without the refusal readers get the stream in the wrong order', async () => {
         expect((await overtake(false)).map(({ version }) => version)).toEqual([2, 1]);
       });
-    }
+    });
   });
 }
