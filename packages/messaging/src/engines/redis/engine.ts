@@ -2,7 +2,7 @@
  * The engine on Redis Streams: a stream per channel and priority level, a consumer group per subscription, and every move of a message one Lua
  * script. Several processes may use one server, told apart from other users of it by the prefix.
  *
- * How each sentence of the port is kept, and what was rejected, is in docs/internals/redis.md; the keys are listed in lua/prelude.ts.
+ * How each sentence of the port is kept, and what was rejected, is in docs/messaging/engines/redis.md; the keys are listed in lua/prelude.ts.
  */
 import type { Clock } from '../../clock.ts';
 import type { Durability } from '../../channel.ts';

@@ -50,7 +50,7 @@ const defects: readonly Defect[] = [
     name: 'the idle clock, which is the lease, runs while a plain handler works',
     from: `return #redis.call('XCLAIM', streamOf(s.channel, level), s.group, consumer, 0, id, 'IDLE', 0, 'JUSTID') > 0`,
     to: 'return true',
-    seenBy: 'a handler longer than its lease',
+    seenBy: 'a handler longer than its lease keeps the message',
   },
   {
     name: 'a late settlement of a key settles: nobody looks at the lease',
@@ -106,6 +106,18 @@ const defects: readonly Defect[] = [
     from: `redis.call('ZADD', s.lease, int(NOW + tonumber(ARGV[5])), token)`,
     to: '',
     seenBy: 'a keyed message keeps its lease',
+  },
+  {
+    name: 'trimming does not know how long a channel keeps',
+    from: `if keepMs then lowest = int(NOW - keepMs) .. '-0' end`,
+    to: '',
+    seenBy: 'settled messages stay as long',
+  },
+  {
+    name: 'tokens of before a rewind are good after it',
+    from: `redis.call('HINCRBY', s.meta, 'generation', 1)`,
+    to: '',
+    seenBy: 'an acknowledgement from before a rewind',
   },
   {
     name: 'two of a key are out at once',

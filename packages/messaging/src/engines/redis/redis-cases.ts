@@ -9,6 +9,7 @@ import { plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually, signal, withBus } from '../../conformance/fixture.ts';
 import type { ChannelSpec, Consumer, Delivery, EngineConnection } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import type { Message } from '../../message.ts';
 import { ack, retry } from '../../outcome.ts';
 import type { RedisClient } from './client.ts';
 import { deleteAll, killConnections, type RedisFixture } from './conformance-fixture.ts';
@@ -109,8 +110,7 @@ async function keyedConsumer(connection: EngineConnection, leaseMs: number): Pro
     channels: [specOf(channel, 'key')],
     subscriptions: [{ channel, name: 'one' }],
   });
-  const message = { id: 'm', type: channel, version: 1, source: '/s', time: '', data: { n: 1 }, headers: {} };
-  await connection.publish([{ channel, message: { ...message, key: 'a' } }]);
+  await connection.publish([{ channel, message: { ...bare(channel), key: 'a' } }]);
   const got = new Collector<Delivery>();
   const consumer = await connection.subscribe(
     { channel, subscription: 'one', prefetch: 10, leaseMs },
@@ -124,6 +124,16 @@ async function keyedConsumer(connection: EngineConnection, leaseMs: number): Pro
     close: () => consumer.close(),
   };
 }
+
+const bare = (channel: string): Message => ({
+  id: 'm',
+  type: channel,
+  version: 1,
+  source: '/s',
+  time: '',
+  data: { n: 1 },
+  headers: {},
+});
 
 const specOf = (name: string, order: 'none' | 'key'): ChannelSpec => ({
   name,
@@ -235,7 +245,8 @@ export const redisCases: readonly RedisCase[] = [
           )) as readonly (readonly [string, string, number, number])[];
           return pending?.[2] ?? -1;
         };
-        await eventually(idle, (ms) => ms >= 50, 'an idle time of 50 ms');
+        // Long against the time an answer takes on a busy machine.
+        await eventually(idle, (ms) => ms >= 500, 'an idle time of 500 ms');
         const began = systemClock.monotonic();
         assert.deepEqual(await consumer.extend([delivery?.token ?? '']), ['settled']);
         const ms = await idle();
@@ -501,6 +512,82 @@ export const redisCases: readonly RedisCase[] = [
         assert.equal(second.abandoned, 1);
         assert.deepEqual(await consumer.settle([{ kind: 'ack', token: first.token }]), ['lost']);
         assert.deepEqual(await consumer.settle([{ kind: 'ack', token: second.token }]), ['settled']);
+      } finally {
+        await connection.close();
+      }
+    },
+  },
+
+  {
+    name: 'settled messages stay as long as their channel says, and are trimmed after that',
+    async run(fixture) {
+      const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        const { name: channel } = plain;
+        await connection.declare({
+          channels: [{ ...specOf(channel, 'none'), keepMs: 2_500 }, specOf('other', 'none')],
+          subscriptions: [
+            { channel, name: 'one' },
+            { channel: 'other', name: 'one' },
+          ],
+        });
+        const length = (name: string): Promise<number> =>
+          fixture.raw('XLEN', streamOf(fixture, name)) as Promise<number>;
+        const began = systemClock.monotonic();
+        for (const name of [channel, 'other']) {
+          const got = new Collector<Delivery>();
+          const consumer = await connection.subscribe(
+            { channel: name, subscription: 'one', prefetch: 10, leaseMs: 60_000 },
+            (deliveries) => deliveries.forEach((one) => got.add(one)),
+          );
+          await connection.publish([{ channel: name, message: bare(name) }]);
+          const [{ token }] = (await got.waitFor(1)) as [Delivery];
+          await consumer.settle([{ kind: 'ack', token }]);
+        }
+        await eventually(
+          () => length('other'),
+          (count) => count === 0,
+          'the other channel trimmed',
+        );
+        if (systemClock.monotonic() - began < 2_000) assert.equal(await length(channel), 1, 'kept');
+        await eventually(
+          () => length(channel),
+          (count) => count === 0,
+          'what is old enough trimmed',
+        );
+        assert.ok(systemClock.monotonic() - began >= 2_400, 'trimmed before its time');
+      } finally {
+        await connection.close();
+      }
+    },
+  },
+
+  {
+    name: 'an acknowledgement from before a rewind settles nothing after it',
+    async run(fixture) {
+      const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        const { name: channel } = plain;
+        await connection.declare({
+          channels: [{ ...specOf(channel, 'none'), keepMs: 60_000 }],
+          subscriptions: [{ channel, name: 'one' }],
+        });
+        await connection.publish([{ channel, message: bare(channel) }]);
+        const take = async (): Promise<readonly [Consumer, Delivery]> => {
+          const got = new Collector<Delivery>();
+          const spec = { channel, subscription: 'one', prefetch: 10, leaseMs: 60_000 };
+          const consumer = await connection.subscribe(spec, (all) => all.forEach((one) => got.add(one)));
+          return [consumer, (await got.waitFor(1))[0] as Delivery];
+        };
+        const [zombie, before] = await take();
+        await zombie.pause();
+        // As one that stood still so long that the engine sees it no more.
+        await fixture.raw('DEL', `${fixture.prefix}:sub:${channel}:one:consumers`);
+        await connection.rewind({ channel, name: 'one' }, 'earliest');
+        const [consumer, again] = await take();
+        assert.deepEqual(await zombie.settle([{ kind: 'ack', token: before.token }]), ['lost']);
+        assert.deepEqual(await zombie.extend([before.token]), ['lost']);
+        assert.deepEqual(await consumer.settle([{ kind: 'ack', token: again.token }]), ['settled']);
       } finally {
         await connection.close();
       }
