@@ -201,3 +201,20 @@ export type {
   SettledSource,
   TimeWindow,
 } from './reconciliation-sources.ts';
+export { defineSaga, reactsTo, startsWith, stepDone, stepFailed, stepUnknown, stepWaits } from './saga.ts';
+export type {
+  Saga,
+  SagaDefinition,
+  SagaReaction,
+  SagaRetries,
+  SagaStart,
+  SagaStep,
+  StepContext,
+  StepOutcome,
+} from './saga.ts';
+export { createSagaRunner } from './sagas/saga-runner.ts';
+export type { SagaRunner, SagaRunnerOptions } from './sagas/saga-runner.ts';
+export { createSqlSagaStore } from './sagas/sql-saga-store.ts';
+export type { SqlSagaStoreOptions } from './sagas/sql-saga-store.ts';
+export type { SagaMail, SagaRecord, SagaStore } from './sagas/saga-store.ts';
+export type { SagaNote, SagaState, SagaStatus, StepState, StepStatus } from './sagas/saga-state.ts';

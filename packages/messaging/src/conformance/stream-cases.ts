@@ -172,8 +172,8 @@ const crowd: StreamCase = {
       }),
     );
     const reading = follow(reader, from, (stream) => own.includes(stream), 240);
-    await writing;
-    assertOnceInOrder(await reading, 240);
+    const [events] = await Promise.all([reading, writing]);
+    assertOnceInOrder(events, 240);
   },
 };
 

@@ -1,6 +1,6 @@
 /** Streams on the three databases against their contract, and what only PostgreSQL can get wrong. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { limitPatience } from '../conformance/fixture.ts';
+import { eventually, limitPatience } from '../conformance/fixture.ts';
 import { lateCommit, readOn, type StreamFixture, streamCases } from '../conformance/stream-cases.ts';
 import {
   plantInStreams,
@@ -78,6 +78,27 @@ for (const [dialect, variable] of sqlServers) {
         limitPatience(10_000);
         expect(seen.map(({ version }) => version)).toEqual([1, 2]);
         expect(new Set(seen.map(({ stream }) => stream)).size).toBe(1);
+      });
+
+      it('rows restored into another cluster, whose transaction numbers are lower, are seen after the remedy of the docs', async () => {
+        const { sql, streams } = fixture;
+        const versions = async (): Promise<number[]> => {
+          const all = await readOn(streams, undefined, 1_000);
+          return all.filter(({ stream }) => stream === 'restored').map(({ version }) => version);
+        };
+        for (let n = 0; n < 3; n += 1) await streams.append('restored', some);
+        const future = '(pg_current_xact_id()::text::bigint + 1000000000)::text::xid8';
+        await sql.run(`UPDATE stream_events SET xid = ${future} WHERE stream = 'restored'`);
+        await sql.run(`UPDATE stream_heads SET xid = ${future} WHERE stream = 'restored'`);
+        expect(await versions()).toEqual([]);
+        await expect(sql.transaction((tx) => streams.appendIn(tx, 'restored', some))).rejects.toMatchObject({
+          code: 'DB_MSG_STREAM_OVERTAKEN',
+        });
+        await sql.run("UPDATE stream_events SET xid = '1'");
+        await sql.run("UPDATE stream_heads SET xid = '0'");
+        await streams.append('restored', some, { expectedVersion: 3 });
+        await eventually(versions, (seen) => seen.length === 4, 'all four');
+        expect(await versions()).toEqual([1, 2, 3, 4]);
       });
 
       /** A begins first (it has its number), B appends and commits, then A appends to the same stream. */
