@@ -8,6 +8,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mailWanted, orderPlaced } from '../../examples/channels.ts';
 import { type Bus, createBus } from '../bus.ts';
 import { Collector, eventually } from '../conformance/fixture.ts';
+import { openClient } from '../engines/redis/client.ts';
+import { deleteAll } from '../engines/redis/conformance-fixture.ts';
+import { createRedisEngine } from '../engines/redis/engine.ts';
 import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
 import { ack, deadLetter, retry } from '../outcome.ts';
 import { commands } from './commands.ts';
@@ -208,6 +211,48 @@ describe('mending', () => {
       { id: sent.out.trim(), orderId: 'B-2', tenant: 'acme' },
       { id: 'mine', orderId: 'B-3', tenant: undefined },
     ]);
+  });
+});
+
+const redisUrl = process.env['REDIS_URL'] ?? '';
+
+describe.skipIf(redisUrl === '')('on Redis (needs REDIS_URL)', () => {
+  const prefix = `cli-${process.pid}`;
+  const here = ['--url', `${redisUrl}?prefix=${prefix}`];
+  afterEach(async () => {
+    const client = await openClient({ url: redisUrl, name: prefix, connectTimeoutMs: 5_000 });
+    await deleteAll(client, prefix);
+    client.end();
+  });
+
+  it('looks and mends while the application runs, and knows channels without a module', async () => {
+    const bus = createBus({ engine: createRedisEngine({ url: redisUrl, prefix }), source: '/shop' });
+    bus.declare([orderPlaced]);
+    let isMended = false;
+    const handled = new Collector<string>();
+    bus.subscribe(orderPlaced, {
+      name: 'mailer',
+      handler: ({ id }) => {
+        if (!isMended) return deadLetter('no such address');
+        handled.add(id);
+        return ack();
+      },
+    });
+    await bus.start();
+    const { id } = await bus.publish(orderPlaced, { orderId: 'A-1', total: 1 });
+    await eventually(
+      () => bus.deadLetters.list(),
+      (letters) => letters.length === 1,
+      'the dead letter',
+    );
+    expect((await cli('inspect', ...here)).out).toMatch(/order\.placed +mailer +0 +0 +0 +0 +\S+ +1/);
+    isMended = true;
+    expect(await cli('redrive', '--channel', 'order.placed', ...here)).toMatchObject({
+      code: 0,
+      out: '1 redriven, 0 left\n',
+    });
+    expect(await handled.waitFor(1)).toEqual([id]);
+    await bus.stop();
   });
 });
 
