@@ -18,6 +18,7 @@ export const harnesses: Readonly<Record<string, readonly string[]>> = {
   controls: ['simulate', '--controls'],
   chaos: ['chaos'],
   bench: ['bench'],
+  'messaging-bench': ['bench:messaging'],
   demo: ['demo'],
 };
 

@@ -37,6 +37,7 @@ const VERBS = {
   abuse: { program: 'scripts/abuse.ts', args: [], development: true },
   fuzz: { program: 'scripts/fuzz.ts', args: [], development: true },
   bench: { program: 'bench/main.ts', args: [], development: true },
+  'bench:messaging': { program: 'bench/messaging/main.ts', args: [], development: true },
   'test-engines': { program: 'scripts/test-engines.ts', args: [], development: true },
   services: { program: 'scripts/services/main.ts', args: [], development: true },
 };

@@ -7,7 +7,13 @@
 import { posix } from 'node:path';
 
 /** Folders that hold the engines of a port: one file or folder per engine, none knowing of the others. */
-export const enginesFolders: readonly string[] = ['engines', 'ledgers', 'voucher-sources', 'messengers'];
+export const enginesFolders: readonly string[] = [
+  'engines',
+  'locks',
+  'ledgers',
+  'voucher-sources',
+  'messengers',
+];
 
 /** The one file that names engines. */
 const compositionRoot = 'packages/server/src/main.ts';

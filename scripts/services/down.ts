@@ -50,4 +50,5 @@ export const dataFolders: Readonly<Record<ServerName, readonly string[]>> = {
   redis: ['redis'],
   rabbitmq: ['rabbitmq', 'rabbitmq-1', 'rabbitmq-2', 'rabbitmq-3', 'rabbitmq-home', 'epmd'],
   kafka: ['kafka', 'kafka-1', 'kafka-2', 'kafka-3'],
+  zookeeper: ['zookeeper'],
 };

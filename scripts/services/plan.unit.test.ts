@@ -25,8 +25,8 @@ const urlsOf = (layout: Layout): Record<string, string> =>
   Object.assign({}, ...serverNames.map((name) => serversByName[name].urls(layout)));
 
 describe.each([
-  ['alone', single, 6],
-  ['as a cluster', cluster, 10],
+  ['alone', single, 7],
+  ['as a cluster', cluster, 11],
 ] as const)('the plan of all servers %s', (_, layout, count) => {
   const plans = plansOf(layout);
   const ports = plans.flatMap((plan) => plan.ports);
@@ -86,6 +86,7 @@ MARIADB_URL=mysql://root@127.0.0.1:21306/
 REDIS_URL=redis://127.0.0.1:21379
 RABBITMQ_URL=amqp://guest:guest@127.0.0.1:21672
 KAFKA_URL=kafka://127.0.0.1:21092
+ZOOKEEPER_URL=zookeeper://127.0.0.1:21181
 `);
   });
 
@@ -147,6 +148,7 @@ describe('readiness', () => {
     ['rabbitmq-1', '\x01\0\0\0\0\x01', 'AMQP\0\0\x09\x01'],
     ['kafka-1', '\0\0\0\x40\0\0\0\x01\0\0\0\x03', '\0\0\0\x40\0\0\0\x01\0\0\0\x02'],
     ['epmd', '\0\0\x53\x79', '\0\0\x11\x11'],
+    ['zookeeper', 'imok', 'This ZooKeeper instance is not currently serving requests\n'],
   ])('of %s is told from its answer', (name, ready, notYet) => {
     expect(isReady(name, ready)).toBe(true);
     expect(isReady(name, notYet)).toBe(false);

@@ -13,6 +13,7 @@ const distances = {
   rabbitmqDistribution: 692,
   kafka: 92,
   kafkaController: 112,
+  zookeeper: 181,
 } as const;
 
 export const host = '127.0.0.1';

@@ -4,7 +4,7 @@
 import type { Buffer } from 'node:buffer';
 import type { Programs } from './programs.ts';
 
-export const serverNames = ['postgres', 'mariadb', 'redis', 'rabbitmq', 'kafka'] as const;
+export const serverNames = ['postgres', 'mariadb', 'redis', 'rabbitmq', 'kafka', 'zookeeper'] as const;
 export type ServerName = (typeof serverNames)[number];
 
 export const isServerName = (name: string): name is ServerName =>

@@ -6,6 +6,7 @@ import { postgres } from './postgres.ts';
 import { rabbitmq } from './rabbitmq.ts';
 import { redis } from './redis.ts';
 import type { Server, ServerName } from './server.ts';
+import { zookeeper } from './zookeeper.ts';
 
 export const serversByName: Readonly<Record<ServerName, Server>> = {
   postgres,
@@ -13,4 +14,5 @@ export const serversByName: Readonly<Record<ServerName, Server>> = {
   redis,
   rabbitmq,
   kafka,
+  zookeeper,
 };

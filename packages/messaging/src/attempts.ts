@@ -38,7 +38,12 @@ const HISTORY_LAST = 15;
 const REASON_LENGTH = 2_000;
 /** Two, because the first crash meets everything that was on hand. */
 const SUSPECT_FROM = 2;
-const NEVER_TRIED: AttemptState = Object.freeze({ attempts: 0, abandoned: 0, redrives: 0, history: [] });
+export const NEVER_TRIED: AttemptState = Object.freeze({
+  attempts: 0,
+  abandoned: 0,
+  redrives: 0,
+  history: [],
+});
 
 /** True when the message must not be handled again. */
 export function isExhausted(policy: Required<RetryPolicy>, state: AttemptState): boolean {
@@ -49,6 +54,11 @@ export function isExhausted(policy: Required<RetryPolicy>, state: AttemptState):
 /** Handed out in vain so often that it may be what kills its process: handled alone, so that it takes no others with it. */
 export function isSuspect(delivery: Delivery): boolean {
   return (delivery.abandoned ?? 0) >= SUSPECT_FROM;
+}
+
+/** The usual case, which needs neither a clock nor its text read. */
+export function isUntried({ state, abandoned }: Delivery): boolean {
+  return state === undefined && !abandoned;
 }
 
 /** The state of a delivery; hand-outs that ended in a crash are added as failed attempts. */

@@ -31,7 +31,7 @@ import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts
 import { type Log, silentLog } from './log.ts';
 import type { Message } from './message.ts';
 import { type Middleware, withMiddleware } from './middleware.ts';
-import type { Outcome } from './outcome.ts';
+import { isPromise, type Outcome } from './outcome.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
@@ -87,7 +87,7 @@ export type SubscribeOptions<C extends Channel> = CommonSubscribeOptions &
   BindingsOption<C> & {
     readonly handler: Handler<C>;
     /** Around each call of the handler, the first one outermost: a rate cap, a bulkhead, a circuit breaker, your own. */
-    readonly middleware?: readonly Middleware<C>[];
+    readonly middleware?: readonly Middleware<NoInfer<C>>[];
     readonly batch?: undefined;
   };
 
@@ -413,7 +413,7 @@ class EngineBus implements Bus {
       channel: name,
       message,
     };
-    if (delayMs !== undefined) outgoing.dueAt = Math.ceil(this.#steady.now() + delayMs);
+    if (delayMs !== undefined) outgoing.dueAt = this.#steady.now() + Math.ceil(delayMs);
     if (priority !== undefined) outgoing.priority = priority;
     return outgoing;
   }
@@ -458,12 +458,10 @@ class EngineBus implements Bus {
       handler as Handler<Channel>,
       (options.middleware ?? []) as Middleware<Channel>[],
     );
-    const single = async (
-      messages: readonly Message[],
-      contexts: readonly HandlerContext[],
-    ): Promise<readonly Outcome[]> => [
-      await one(messages[0] as Message<never>, contexts[0] as HandlerContext),
-    ];
+    const single: SubscriptionSettings['handle'] = (messages, contexts) => {
+      const outcome = one(messages[0] as Message<never>, contexts[0] as HandlerContext);
+      return isPromise(outcome) ? outcome.then((settled) => [settled]) : [outcome];
+    };
     return {
       channel,
       name: options.name,

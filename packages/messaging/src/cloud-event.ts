@@ -125,9 +125,16 @@ function copyText(
   if (value !== undefined) message[to] = value;
 }
 
+/** Messages of one channel come together, so the last answer is nearly always the next one too. */
+let lastSchema: unknown;
+let lastVersion = 1;
+
 function versionOf(schema: unknown): number {
+  if (schema === lastSchema) return lastVersion;
   const found = typeof schema === 'string' ? SCHEMA_VERSION.exec(schema) : null;
-  return found ? Number(found[1]) : 1;
+  lastSchema = schema;
+  lastVersion = found ? Number(found[1]) : 1;
+  return lastVersion;
 }
 
 function dataOf(event: Record<string, unknown>): unknown {

@@ -48,6 +48,10 @@ export const errorCatalogue = {
     retryable: true,
     meaning: 'The broker takes no messages for now, for instance for want of memory or disk.',
   },
+  DB_MSG_ENGINE_REFUSED: {
+    retryable: false,
+    meaning: 'The server refuses the credentials, or does not allow this; nothing was done.',
+  },
   DB_MSG_UNROUTABLE: {
     retryable: true,
     meaning: 'No queue takes the message; nothing was stored.',
@@ -67,6 +71,29 @@ export const errorCatalogue = {
   DB_MSG_RATE_CAP_FULL: { retryable: true, meaning: 'Too many callers already wait for the rate cap.' },
   DB_MSG_BULKHEAD_FULL: { retryable: true, meaning: 'All places and the queue behind them are taken.' },
   DB_MSG_BREAKER_OPEN: { retryable: true, meaning: 'The circuit breaker is open; the call was not made.' },
+  DB_MSG_STORE_BUSY: {
+    retryable: true,
+    meaning: 'The database gave way to another transaction; nothing was stored. Do it again.',
+  },
+  DB_MSG_LOCK_LOST: {
+    retryable: true,
+    meaning: 'The lock is held no longer; another may hold it with a higher fence. Stop what it protected.',
+  },
+  DB_MSG_SAGA_NOT_FOUND: { retryable: true, meaning: 'No instance of this saga has this key (yet).' },
+  DB_MSG_SAGA_CHANGED: {
+    retryable: true,
+    meaning: 'The saga moved on meanwhile, or is not in a state that this can be done in; look again.',
+  },
+  DB_MSG_STREAM_CONFLICT: {
+    retryable: true,
+    meaning:
+      'The stream is not at the expected version; nothing was appended. Read it again and decide anew.',
+  },
+  DB_MSG_STREAM_OVERTAKEN: {
+    retryable: true,
+    meaning:
+      'A transaction that began later appended to the stream first; nothing was appended. Do the whole transaction again.',
+  },
 } as const satisfies Record<string, { readonly retryable: boolean; readonly meaning: string }>;
 
 export type MessagingErrorCode = keyof typeof errorCatalogue;

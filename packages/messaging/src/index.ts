@@ -113,3 +113,52 @@ export type { OutboxMessageOptions, OutboxRow, OutboxSource } from './outbox.ts'
 export { createRelay } from './relay.ts';
 export type { Relay, RelayOptions } from './relay.ts';
 export { alreadyHandled, inboxSchema, purgeInbox } from './inbox.ts';
+export { createLocks } from './lock.ts';
+export type {
+  AcquireOptions,
+  HeldLock,
+  Lease,
+  LockEngine,
+  LockGrant,
+  LockOptions,
+  Locks,
+} from './lock.ts';
+export { createLeader } from './leader.ts';
+export type { Leader, LeaderOptions } from './leader.ts';
+export { mariadbSql, postgresSql, sqliteSql } from './sql.ts';
+export type {
+  MysqlConnection,
+  MysqlPool,
+  PgClient,
+  PgPool,
+  SqlDialect,
+  SqlResult,
+  SqlRow,
+  SqlRunner,
+  SqlStore,
+  SqlTransaction,
+  SqlValue,
+} from './sql.ts';
+export { createSqlStreamStore } from './streams/sql-stream-store.ts';
+export type { SqlStreamStoreOptions } from './streams/sql-stream-store.ts';
+export { createCommandHandler } from './streams/decider.ts';
+export type {
+  CommandHandler,
+  CommandHandlerOptions,
+  Decider,
+  Handled,
+  HandleOptions,
+  LoadedState,
+  SnapshotPolicy,
+} from './streams/decider.ts';
+export { createProjection, forgetProjection, liveProjection } from './streams/projection.ts';
+export type { Projection, ProjectionOptions, ProjectionView } from './streams/projection.ts';
+export type {
+  Appended,
+  AppendOptions,
+  ReadOptions,
+  RecordedEvent,
+  Snapshot,
+  StreamEvent,
+  StreamStore,
+} from './streams/stream-store.ts';

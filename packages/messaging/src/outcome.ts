@@ -7,8 +7,19 @@ export type Outcome =
   | { readonly kind: 'snooze'; readonly delayMs: number }
   | { readonly kind: 'deadLetter'; readonly reason: string };
 
+/** Whether a handler answered at once; an async one, or one of a library with promises of its own, did not. */
+export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { readonly then?: unknown } | undefined)?.then === 'function';
+}
+
 /** A century: more is a mistake in the unit. */
 const LONGEST_DELAY_MS = 100 * 365 * 86_400_000;
+
+/** A whole number of ms, so that no store has to round. It throws inside the handler, so the message then fails like any other. */
+function waitOf(delayMs: number): number {
+  if (delayMs >= 0 && delayMs <= LONGEST_DELAY_MS) return Math.ceil(delayMs);
+  throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 to ${LONGEST_DELAY_MS}, not ${delayMs}`);
+}
 
 const ACK: Outcome = Object.freeze({ kind: 'ack' });
 
@@ -27,18 +38,12 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: st
   const reason = options.reason ?? 'the handler asked for a retry';
   return options.delayMs === undefined
     ? { kind: 'retry', reason }
-    : { kind: 'retry', reason, delayMs: possible(options.delayMs) };
+    : { kind: 'retry', reason, delayMs: waitOf(options.delayMs) };
 }
 
 /** Not yet: bring it again after `delayMs`. Not a failure and not an attempt. */
 export function snooze(delayMs: number): Outcome {
-  return { kind: 'snooze', delayMs: possible(delayMs) };
-}
-
-/** Thrown inside the handler: the message then fails like any other, instead of asking the store for an impossible time. */
-function possible(delayMs: number): number {
-  if (delayMs >= 0 && delayMs <= LONGEST_DELAY_MS) return delayMs;
-  throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 to ${LONGEST_DELAY_MS}, not ${delayMs}`);
+  return { kind: 'snooze', delayMs: waitOf(delayMs) };
 }
 
 /** Will never work: park it for a person at once, with the reason. */

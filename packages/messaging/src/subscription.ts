@@ -13,6 +13,8 @@ import {
   describeError,
   isExhausted,
   isSuspect,
+  isUntried,
+  NEVER_TRIED,
   nextAttempt,
   readAttempts,
   recordFailure,
@@ -34,8 +36,8 @@ import type {
 import { drawFraction, type Ids, type Randomness } from './ids.ts';
 import type { Log } from './log.ts';
 import type { Message } from './message.ts';
-import type { Outcome } from './outcome.ts';
-import { readMessage } from './reading.ts';
+import { isPromise, type Outcome } from './outcome.ts';
+import { readMessage, type Reading } from './reading.ts';
 import type { Binding } from './routing.ts';
 import type { BusTelemetry, ConsumingPlace } from './telemetry.ts';
 
@@ -92,6 +94,9 @@ export interface SubscriptionCounts {
   readonly failed: number;
   readonly lost: number;
 }
+
+/** What became of one attempt. */
+type Concluded = Outcome | { readonly kind: 'threw'; readonly reason: string };
 
 const SETTLE_RETRY_MS = 500;
 /** Settlements get so long when handlers used up the drain time. */
@@ -213,6 +218,7 @@ export class RunningSubscription {
     });
   }
 
+  /** Nothing here waits for a promise that nobody made: with a synchronous contract and handler a message passes within one call. */
   #pump(): void {
     while (
       !this.#stopping &&
@@ -220,56 +226,85 @@ export class RunningSubscription {
       this.#buffer.length > 0 &&
       this.#handling < this.settings.concurrency
     ) {
-      const taken = this.#buffer.splice(0, this.settings.batchMax);
       this.#handling += 1;
-      void this.#work(taken).finally(() => {
-        this.#handling -= 1;
-        if (this.#handling === 0) this.#idle?.();
-        this.#pump();
-      });
+      const working = this.#work(this.#buffer.splice(0, this.settings.batchMax));
+      if (working)
+        void working.finally(() => {
+          this.#worked();
+          this.#pump();
+        });
+      else this.#worked();
     }
   }
 
-  async #work(deliveries: readonly Delivery[]): Promise<void> {
+  #worked(): void {
+    this.#handling -= 1;
+    if (this.#handling === 0) this.#idle?.();
+  }
+
+  #work(deliveries: readonly Delivery[]): Promise<void> | undefined {
     const attempts: Attempt[] = [];
+    let waiting: Promise<void> | undefined;
     for (const delivery of deliveries) {
-      const attempt = await this.#prepare(delivery);
-      if (attempt) attempts.push(attempt);
+      const prepared: Attempt | Promise<Attempt | undefined> | undefined = waiting
+        ? waiting.then(() => this.#prepare(delivery))
+        : this.#prepare(delivery);
+      if (prepared instanceof Promise)
+        waiting = prepared.then((attempt) => void (attempt && attempts.push(attempt)));
+      else if (prepared) attempts.push(prepared);
     }
-    if (attempts.length === 0) return;
-    const again = await this.#attempt(attempts);
-    // Immediate attempts of a batch go one by one, so that a good message is not tied to a bad one.
-    for (const attempt of again) {
-      let left = [attempt];
+    return waiting ? waiting.then(() => this.#attemptAll(attempts)) : this.#attemptAll(attempts);
+  }
+
+  /** Immediate attempts of a batch go one by one, so that a good message is not tied to a bad one. */
+  #attemptAll(attempts: readonly Attempt[]): Promise<void> | undefined {
+    if (attempts.length === 0) return undefined;
+    const again = this.#attempt(attempts);
+    if (again instanceof Promise) return again.then((some) => this.#oneByOne(some));
+    return again.length === 0 ? undefined : this.#oneByOne(again);
+  }
+
+  async #oneByOne(attempts: readonly Attempt[]): Promise<void> {
+    for (const attempt of attempts) {
+      let left: readonly Attempt[] = [attempt];
       while (left.length > 0) left = await this.#attempt(left);
     }
   }
 
   /** The message of a delivery that is worth handling; the others are settled here as dead letters. */
-  async #prepare(delivery: Delivery): Promise<Attempt | undefined> {
-    const now = this.#parts.clock.now();
-    const state = readAttempts(delivery, now);
+  #prepare(delivery: Delivery): Attempt | undefined | Promise<Attempt | undefined> {
+    const state = isUntried(delivery) ? NEVER_TRIED : readAttempts(delivery, this.#parts.clock.now());
     const received = delivery.message;
-    if (!received)
-      return this.#refuse(
-        delivery,
-        recordFailure(state, 'malformed', delivery.malformed ?? 'malformed', now),
-        delivery.malformed ?? 'malformed',
-      );
-    if (isExhausted(this.settings.retries, state)) {
+    if (!received) return this.#refuseUnread(delivery, state, 'malformed', delivery.malformed ?? 'malformed');
+    if (isExhausted(this.settings.retries, state))
       return this.#refuse(delivery, state, state.history.at(-1)?.reason ?? 'no attempts left');
-    }
     const reading = readMessage(this.settings.channel, received);
-    const read = reading instanceof Promise ? await reading : reading;
+    if (reading instanceof Promise) return reading.then((read) => this.#taken(delivery, state, read));
+    return this.#taken(delivery, state, reading);
+  }
+
+  #taken(delivery: Delivery, state: AttemptState, read: Reading): Attempt | undefined {
     if ('fault' in read)
-      return this.#refuse(
+      return this.#refuseUnread(
         delivery,
-        recordFailure(state, 'invalid', read.fault, now),
+        state,
+        'invalid',
+        read.fault,
         `does not fit its contract: ${read.fault}`,
       );
     const attempt = { delivery, message: read.message, state, abort: undefined };
     this.#held.set(delivery.token, attempt);
     return attempt;
+  }
+
+  #refuseUnread(
+    delivery: Delivery,
+    state: AttemptState,
+    kind: 'malformed' | 'invalid',
+    fault: string,
+    reason = fault,
+  ): undefined {
+    return this.#refuse(delivery, recordFailure(state, kind, fault, this.#parts.clock.now()), reason);
   }
 
   #refuse(delivery: Delivery, state: AttemptState, reason: string): undefined {
@@ -279,30 +314,42 @@ export class RunningSubscription {
   }
 
   /** Calls the handler once and settles; returns what wants another attempt at once. */
-  async #attempt(attempts: readonly Attempt[]): Promise<Attempt[]> {
-    const outcomes = await this.#call(attempts);
-    const again: Attempt[] = [];
-    for (const [index, attempt] of attempts.entries()) {
-      const outcome = outcomes[index] as Outcome | { readonly kind: 'threw'; readonly reason: string };
-      if (await this.#conclude(attempt, outcome)) again.push(attempt);
-    }
-    return again;
+  #attempt(attempts: readonly Attempt[]): readonly Attempt[] | Promise<readonly Attempt[]> {
+    const outcomes = this.#call(attempts);
+    if (outcomes instanceof Promise) return outcomes.then((some) => this.#concludeAll(attempts, some));
+    return this.#concludeAll(attempts, outcomes);
   }
 
-  async #call(
+  #concludeAll(
     attempts: readonly Attempt[],
-  ): Promise<readonly (Outcome | { kind: 'threw'; reason: string })[]> {
-    try {
-      const outcomes = await this.#handle(attempts);
-      if (outcomes.length !== attempts.length || outcomes.some((one) => one?.kind === undefined)) {
-        throw new TypeError(
-          `the handler returned ${outcomes.filter((one) => one?.kind !== undefined).length} outcomes for ${attempts.length} messages`,
-        );
+    outcomes: readonly Concluded[],
+  ): readonly Attempt[] | Promise<readonly Attempt[]> {
+    const again: Attempt[] = [];
+    let waiting: Promise<void> | undefined;
+    attempts.forEach((attempt, index) => {
+      const wantsMore = this.#conclude(attempt, outcomes[index] as Concluded);
+      if (wantsMore === true) again.push(attempt);
+      else if (wantsMore instanceof Promise) {
+        const concluded = wantsMore.then((more) => void (more && again.push(attempt)));
+        waiting = waiting ? Promise.all([waiting, concluded]).then(() => {}) : concluded;
       }
-      return outcomes;
-    } catch (error) {
+    });
+    return waiting ? waiting.then(() => again) : again;
+  }
+
+  #call(attempts: readonly Attempt[]): readonly Concluded[] | Promise<readonly Concluded[]> {
+    const failed = (error: unknown): readonly Concluded[] => {
       const reason = describeError(error);
       return attempts.map(() => ({ kind: 'threw', reason }));
+    };
+    try {
+      const outcomes = this.#handle(attempts);
+      if (!isPromise(outcomes)) return checkedOutcomes(outcomes, attempts.length);
+      return Promise.resolve(outcomes)
+        .then((some) => checkedOutcomes(some, attempts.length))
+        .catch(failed);
+    } catch (error) {
+      return failed(error);
     }
   }
 
@@ -324,27 +371,21 @@ export class RunningSubscription {
   }
 
   /** Turns one outcome into a settlement; true when the message wants another attempt at once. */
-  async #conclude(
-    attempt: Attempt,
-    outcome: Outcome | { readonly kind: 'threw'; readonly reason: string },
-  ): Promise<boolean> {
+  #conclude(attempt: Attempt, outcome: Concluded): boolean | Promise<boolean> {
     const { delivery } = attempt;
-    const now = this.#parts.clock.now();
+    const { clock } = this.#parts;
     switch (outcome.kind) {
-      case 'ack': {
-        const failure =
-          outcome.reply === undefined ? undefined : await this.#reply(attempt.message, outcome.reply);
-        if (failure !== undefined) return this.#fail(attempt, 'threw', failure, undefined);
-        this.#handled += 1;
-        this.#settle({ kind: 'ack', token: delivery.token });
-        return false;
-      }
+      case 'ack':
+        if (outcome.reply === undefined) return this.#acked(delivery);
+        return this.#reply(attempt.message, outcome.reply).then((failure) =>
+          failure === undefined ? this.#acked(delivery) : this.#fail(attempt, 'threw', failure, undefined),
+        );
       case 'snooze':
-        this.#settle(retrySettlement(delivery, attempt.state, now + outcome.delayMs));
+        this.#settle(retrySettlement(delivery, attempt.state, clock.now() + outcome.delayMs));
         return false;
       case 'deadLetter':
         this.#failed += 1;
-        attempt.state = recordFailure(attempt.state, 'deadLetter', outcome.reason, now);
+        attempt.state = recordFailure(attempt.state, 'deadLetter', outcome.reason, clock.now());
         this.#park(delivery, attempt.state, outcome.reason);
         return false;
       case 'retry':
@@ -352,6 +393,12 @@ export class RunningSubscription {
       case 'threw':
         return this.#fail(attempt, 'threw', outcome.reason, undefined);
     }
+  }
+
+  #acked({ token }: Delivery): false {
+    this.#handled += 1;
+    this.#settle({ kind: 'ack', token });
+    return false;
   }
 
   async #reply(request: Message, data: unknown): Promise<string | undefined> {
@@ -512,4 +559,13 @@ class AttemptContext implements HandlerContext {
   get publish(): Publish {
     return publishCausedBy(this.#attempt.message, this.#publish);
   }
+}
+
+/** One outcome for each message, or a TypeError: a handler that forgot some would lose them. */
+function checkedOutcomes(outcomes: readonly Outcome[], expected: number): readonly Outcome[] {
+  const list: readonly (Outcome | undefined)[] = Array.isArray(outcomes) ? outcomes : [];
+  const given = list.filter((one) => one?.kind !== undefined).length;
+  if (given !== expected || list.length !== expected)
+    throw new TypeError(`the handler returned ${given} outcomes for ${expected} messages`);
+  return outcomes;
 }

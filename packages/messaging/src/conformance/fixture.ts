@@ -1,5 +1,5 @@
 /** What a conformance case works with: a store of its own, a bus on it, and a collector that turns deliveries into signals. */
-import type { Bus } from '../bus.ts';
+import type { Bus, Subscription } from '../bus.ts';
 import { createBus } from '../bus.ts';
 import type { Channel } from '../channel.ts';
 import { pause, systemClock } from '../clock.ts';
@@ -12,7 +12,34 @@ export interface EngineFixture {
   readonly child?: { readonly module: URL; readonly argument: string };
   /** Stores a payload that is no CloudEvent on a channel, as a broken publisher might; the bus is stopped meanwhile. */
   readonly injectRaw?: (channel: string, payload: string) => Promise<void>;
+  /**
+   * Ends every connection that engines of this fixture have now, without a word, as a network does. They may connect again at once; resolves when
+   * the old ones are gone.
+   */
+  readonly breakConnections?: () => Promise<void>;
+  /**
+   * Ends the server without a word (SIGKILL) while engines of this fixture are connected, and starts it on what it had stored; resolves when it
+   * takes connections again. For servers of the fixture's own only.
+   */
+  readonly restartServer?: () => Promise<void>;
   readonly destroy: () => Promise<void>;
+}
+
+/** What a fixture can do beyond opening engines: decides which cases apply. */
+export type FixtureTraits = Pick<EngineFixture, 'child' | 'injectRaw' | 'breakConnections' | 'restartServer'>;
+
+export function traitsOf({
+  child,
+  injectRaw,
+  breakConnections,
+  restartServer,
+}: EngineFixture): FixtureTraits {
+  return {
+    ...(child && { child }),
+    ...(injectRaw && { injectRaw }),
+    ...(breakConnections && { breakConnections }),
+    ...(restartServer && { restartServer }),
+  };
 }
 
 /** Upper bound of any wait, ms: reached only when the engine is wrong. */
@@ -93,4 +120,15 @@ export async function eventually<T>(
 export function signal(): { readonly fired: Promise<void>; readonly fire: () => void } {
   const { promise, resolve } = Promise.withResolvers<void>();
   return { fired: promise, fire: resolve };
+}
+
+/** The numbers from one to another, both included. */
+export function numbers(from: number, to: number): readonly number[] {
+  return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+}
+
+/** Makes the subscription exist and leaves: what is published from now on waits for it. */
+export async function settleIn(subscription: Subscription): Promise<void> {
+  await subscription.started;
+  await subscription.stop({ drainMs: 0 });
 }

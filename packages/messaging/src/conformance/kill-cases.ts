@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { ack, deadLetter } from '../outcome.ts';
 import { plain } from './channels.ts';
-import { Collector, type EngineFixture, eventually, withBus } from './fixture.ts';
+import { Collector, type EngineFixture, eventually, type FixtureTraits, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
 
 type Scenario = 'receive' | 'handle' | 'ack' | 'settled' | 'confirm';
@@ -105,7 +105,7 @@ async function consumeRest(fixture: EngineFixture, expected: number): Promise<Re
   return new Map(got.values);
 }
 
-const needsChild = (_: unknown, fixture: EngineFixture): string | undefined =>
+const needsChild = (_: unknown, fixture: FixtureTraits): string | undefined =>
   fixture.child ? undefined : 'the fixture has no store that outlives a process';
 
 export const killCases: readonly ConformanceCase[] = [

@@ -40,7 +40,7 @@ async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): 
   const real = withProcesses ? await createFileFixture() : await createInProcessFixture();
   const child = real.child && {
     module: new URL('../engines/embedded/defective-child.ts', import.meta.url),
-    argument: JSON.stringify({ path: real.child.argument, defect }),
+    argument: JSON.stringify({ ...(JSON.parse(real.child.argument) as object), defect }),
   };
   return { ...real, open: () => plant(defect, real.open()), ...(child ? { child } : {}) };
 }

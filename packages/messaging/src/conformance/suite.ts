@@ -9,16 +9,21 @@ import type { Capabilities } from '../engine.ts';
 import { capabilityCases } from './capability-cases.ts';
 import { deliveryCases } from './delivery-cases.ts';
 import { failureCases } from './failure-cases.ts';
-import type { EngineFixture } from './fixture.ts';
+import { type EngineFixture, type FixtureTraits, traitsOf } from './fixture.ts';
+import { groupCases } from './group-cases.ts';
 import { killCases } from './kill-cases.ts';
+import { messageCases } from './message-cases.ts';
+import { redriveCases } from './redrive-cases.ts';
+import { replayCases } from './replay-cases.ts';
+import { routingCases } from './routing-cases.ts';
 
-export type { EngineFixture } from './fixture.ts';
+export type { EngineFixture, FixtureTraits } from './fixture.ts';
 export { type CaseMeta, registerCases } from './register.ts';
 
 /** A case as it is written; `unless` gives the reason why it does not apply to an engine. */
 export interface ConformanceCase {
   readonly name: string;
-  readonly unless?: (capabilities: Capabilities, fixture: EngineFixture) => string | undefined;
+  readonly unless?: (capabilities: Capabilities, fixture: FixtureTraits) => string | undefined;
   readonly run: (fixture: EngineFixture) => Promise<void>;
 }
 
@@ -35,6 +40,11 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...deliveryCases,
   ...failureCases,
   ...capabilityCases,
+  ...messageCases,
+  ...routingCases,
+  ...replayCases,
+  ...redriveCases,
+  ...groupCases,
   ...killCases,
 ];
 
@@ -43,11 +53,11 @@ export function testEngine(
   name: string,
   capabilities: Capabilities,
   create: () => Promise<EngineFixture>,
-  traits: Pick<EngineFixture, 'child'> = {},
+  traits: FixtureTraits = {},
 ): readonly EngineCase[] {
   return conformanceCases.map((one) => ({
     name: `${name}: ${one.name}`,
-    notApplicable: one.unless?.(capabilities, traits as EngineFixture),
+    notApplicable: one.unless?.(capabilities, traits),
     async run() {
       const fixture = await create();
       try {
@@ -62,14 +72,14 @@ export function testEngine(
 /** Connects once, to learn what the engine states. */
 export async function capabilitiesOf(
   create: () => Promise<EngineFixture>,
-): Promise<{ readonly capabilities: Capabilities; readonly traits: Pick<EngineFixture, 'child'> }> {
+): Promise<{ readonly capabilities: Capabilities; readonly traits: FixtureTraits }> {
   const { systemClock } = await import('../clock.ts');
   const fixture = await create();
   try {
     const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
     const { capabilities } = connection;
     await connection.close();
-    return { capabilities, traits: fixture.child ? { child: fixture.child } : {} };
+    return { capabilities, traits: traitsOf(fixture) };
   } finally {
     await fixture.destroy();
   }

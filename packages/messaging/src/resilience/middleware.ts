@@ -14,35 +14,40 @@ const REFUSALS: ReadonlySet<string> = new Set([
   'DB_MSG_BULKHEAD_FULL',
   'DB_MSG_BREAKER_OPEN',
 ]);
-/** Where the part cannot say when there will be room. */
-const PUT_OFF_MS = 1_000;
+export interface PutOffOptions {
+  /** How long a message is put off where the part cannot say when there will be room, ms. Default 1,000. */
+  readonly putOffMs?: number;
+}
 
 /** Handlers start no faster than the cap allows; when too many wait already, the message is put off. */
 export const rateCapped =
-  (cap: RateCap): Middleware =>
+  (cap: RateCap, options: PutOffOptions = {}): Middleware =>
   (_message, { signal }, next) =>
-    unlessRefused(async () => {
+    unlessRefused(options, async () => {
       await cap.take(signal);
       return next();
     });
 
 /** At most as many handlers at once as the bulkhead has places, over all subscriptions that share it. */
 export const bulkheaded =
-  (bulkhead: Bulkhead): Middleware =>
+  (bulkhead: Bulkhead, options: PutOffOptions = {}): Middleware =>
   (_message, _context, next) =>
-    unlessRefused(() => bulkhead.run(next));
+    unlessRefused(options, () => bulkhead.run(next));
 
 /** While the breaker is open messages are put off until it lets a probe through. What counts as a failure is the breaker's `isFailure`; outcomes are its values. */
 export const breakered =
-  (breaker: CircuitBreaker): Middleware =>
+  (breaker: CircuitBreaker, options: PutOffOptions = {}): Middleware =>
   (_message, _context, next) =>
-    unlessRefused(() => breaker.run(next));
+    unlessRefused(options, () => breaker.run(next));
 
-async function unlessRefused(call: () => Promise<Outcome>): Promise<Outcome> {
+async function unlessRefused(
+  { putOffMs = 1_000 }: PutOffOptions,
+  call: () => Promise<Outcome>,
+): Promise<Outcome> {
   try {
     return await call();
   } catch (error) {
     if (!(error instanceof MessagingError) || !REFUSALS.has(error.code)) throw error;
-    return snooze(Math.max(1, error.retryAfterMs ?? PUT_OFF_MS));
+    return snooze(Math.max(1, error.retryAfterMs ?? putOffMs));
   }
 }

@@ -1,6 +1,7 @@
 /** Listing, redriving and discarding dead letters inside the writer's transaction. The filter is the only dynamic SQL of the engine. */
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import type { DeadLetterFilter, DeadLetterRecord, FailureRecord } from '../../engine.ts';
+import { MessagingError } from '../../errors.ts';
 import type { Statements } from './statements.ts';
 import type { DeadRow, Subscription } from './subscription.ts';
 import type { MovedCount } from './turn.ts';
@@ -40,6 +41,36 @@ export function redriveDead(
     for (const one of sequence) moved.add(one.number);
   }
   return { moved: moved.size, remaining: Math.max(0, count(db, query.filter) - stuck) };
+}
+
+/** What takes the place of a dead letter. */
+export interface Replacement {
+  readonly id: string;
+  readonly body: string;
+  /** ms since the epoch. */
+  readonly expiresAt: number | null;
+  readonly state: string;
+}
+
+/** Puts the replacement where the letter was, the parked sequence of its key around it. False when there is no such letter. */
+export function redriveEditedDead(
+  sql: Statements,
+  { id, body, expiresAt, state }: Replacement,
+  find: FindSubscription,
+): boolean {
+  const row = sql.deadById.get(id) as unknown as DeadRow | undefined;
+  if (!row) return false;
+  const subscription = find(row);
+  if (!subscription)
+    throw new MessagingError(
+      'DB_MSG_UNKNOWN_CHANNEL',
+      `subscription "${row.subscription_name}" of "${row.channel}" is gone: nobody could get the message`,
+    );
+  const edited: DeadRow = { ...row, body, expires_at: expiresAt, state };
+  const sequence =
+    row.in_lane === 1 ? (sql.deadOfKey.all(row.subscription, row.key) as unknown as DeadRow[]) : [row];
+  subscription.revive(sequence.map((one) => (one.number === row.number ? edited : one)));
+  return true;
 }
 
 export function discardDead(

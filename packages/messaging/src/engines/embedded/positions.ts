@@ -1,10 +1,15 @@
 /** Arithmetic on positions: what a position is stands in `schema.ts`. */
 import { POSITIONS_PER_LOG } from './schema.ts';
-import type { Cursor, Log } from './subscription.ts';
+import type { Cursor, Log } from './state.ts';
 
-export function emptyLog(log: number, level: number): Log {
+export function emptyLog(channel: string, log: number, level: number): Log {
   const base = log * POSITIONS_PER_LOG + 1;
-  return { log, level, base, head: base - 1, floor: base };
+  return { channel, log, level, base, head: base - 1, floor: base, routing: 'fanout', keptUntil: 0 };
+}
+
+/** The last position a message of this log can have. */
+export function endOf({ base }: Log): number {
+  return base + POSITIONS_PER_LOG - 2;
 }
 
 /** The smaller of two times, where undefined means never. */
@@ -35,4 +40,9 @@ export function encodeRanges(positions: ReadonlySet<number>): string {
 
 export function decodeRanges(text: string): readonly (readonly [number, number])[] {
   return text === '' ? [] : (JSON.parse(text) as [number, number][]);
+}
+
+/** The columns of the store are whole numbers and refuse others: rounded up, and what is no number at all means now. */
+export function wholeMs(ms: number): number {
+  return Math.min(Math.ceil(ms) || 0, Number.MAX_SAFE_INTEGER);
 }

@@ -11,9 +11,9 @@ import type { DatabaseSync } from 'node:sqlite';
 import { MessagingError } from '../../errors.ts';
 
 export const POSITIONS_PER_LOG = 2 ** 40;
-const SCHEMA_VERSION = 1;
-
-const DDL = `
+/** Each step takes a file one version further; a new file takes them all. Additive, so that an older file opens as it is. */
+const STEPS: readonly string[] = [
+  `
 CREATE TABLE channels (
   name TEXT PRIMARY KEY,
   ordered INTEGER NOT NULL CHECK (ordered IN (0, 1)),
@@ -94,7 +94,23 @@ CREATE TABLE dead_letters (
 ) STRICT;
 CREATE INDEX dead_letters_by_group ON dead_letters (subscription, failure_group);
 CREATE INDEX dead_letters_by_key ON dead_letters (subscription, key, origin) WHERE in_lane = 1;
-`;
+`,
+  // A route is what bindings look at, as JSON: a routing key, or headers. NULL was published while its channel was fanout: everybody's.
+  // A binding holds for positions from `since` on: what waits keeps the bindings under which it was published.
+  `
+ALTER TABLE channels ADD COLUMN routing TEXT NOT NULL DEFAULT 'fanout';
+ALTER TABLE channels ADD COLUMN keep_ms INTEGER;
+ALTER TABLE messages ADD COLUMN route TEXT;
+CREATE TABLE bindings (
+  subscription INTEGER NOT NULL,
+  log INTEGER NOT NULL,
+  since INTEGER NOT NULL,
+  bindings TEXT NOT NULL,
+  PRIMARY KEY (subscription, log, since)
+) STRICT, WITHOUT ROWID;
+`,
+];
+const SCHEMA_VERSION = STEPS.length;
 
 /**
  * Takes the file for this connection alone and refuses a store that cannot keep its promise. Exclusive locking is
@@ -131,13 +147,13 @@ function makeDurable(db: DatabaseSync): void {
 function migrate(db: DatabaseSync): void {
   const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number };
   if (version === SCHEMA_VERSION) return;
-  if (version !== 0) {
+  if (version > SCHEMA_VERSION) {
     throw new MessagingError(
       'DB_MSG_ENGINE_UNSAFE',
       `the file has schema ${version}, this version knows ${SCHEMA_VERSION}`,
     );
   }
-  db.exec(DDL);
+  for (const step of STEPS.slice(version)) db.exec(step);
   db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
 }
 

@@ -3,8 +3,13 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 const SQL = {
   insertMessage: 'INSERT INTO messages (position, stored_at, expires_at, key, body) VALUES (?, ?, ?, ?, ?)',
+  insertRouted:
+    'INSERT INTO messages (position, stored_at, expires_at, key, body, route) VALUES (?, ?, ?, ?, ?, ?)',
   readMessages:
     'SELECT position, expires_at, key, body FROM messages WHERE position >= ? AND position <= ? ORDER BY position LIMIT ?',
+  readRouted:
+    'SELECT position, expires_at, key, body, route FROM messages WHERE position >= ? AND position <= ? ORDER BY position LIMIT ?',
+  readRoutes: 'SELECT position, route FROM messages WHERE position >= ? AND position <= ? ORDER BY position',
   readMessage:
     'SELECT position AS origin, stored_at, expires_at, key, body, NULL AS state, 0 AS abandoned FROM messages WHERE position = ?',
   oldestMessage:
@@ -20,9 +25,10 @@ const SQL = {
   nextScheduled: 'SELECT min(due_at) AS due_at FROM scheduled',
   countScheduled: 'SELECT count(*) AS count FROM scheduled WHERE log = ?',
 
-  channels: 'SELECT name, ordered, on_failure, ephemeral FROM channels',
-  upsertChannel: `INSERT INTO channels (name, ordered, on_failure, ephemeral) VALUES (?, ?, ?, ?)
-    ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered, on_failure = excluded.on_failure, ephemeral = excluded.ephemeral`,
+  channels: 'SELECT name, ordered, on_failure, ephemeral, routing, keep_ms FROM channels',
+  upsertChannel: `INSERT INTO channels (name, ordered, on_failure, ephemeral, routing, keep_ms) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered, on_failure = excluded.on_failure, ephemeral = excluded.ephemeral,
+    routing = excluded.routing, keep_ms = excluded.keep_ms`,
   deleteChannel: 'DELETE FROM channels WHERE name = ?',
   logs: 'SELECT log, channel, level FROM logs',
   insertLog: 'INSERT INTO logs (channel, level) VALUES (?, ?) RETURNING log',
@@ -34,6 +40,11 @@ const SQL = {
   deleteSubscription: 'DELETE FROM subscriptions WHERE subscription = ?',
   deleteSubscriptionCursors: 'DELETE FROM cursors WHERE subscription = ?',
   deleteSubscriptionDeferred: 'DELETE FROM deferred WHERE subscription = ?',
+  bindings: 'SELECT subscription, log, since, bindings FROM bindings ORDER BY since',
+  setBindings: `INSERT INTO bindings (subscription, log, since, bindings) VALUES (?, ?, ?, ?)
+    ON CONFLICT (subscription, log, since) DO UPDATE SET bindings = excluded.bindings`,
+  deleteBindingsBefore: 'DELETE FROM bindings WHERE subscription = ? AND log = ? AND since < ?',
+  deleteSubscriptionBindings: 'DELETE FROM bindings WHERE subscription = ?',
   setExpired: 'UPDATE subscriptions SET expired = ? WHERE subscription = ?',
 
   cursors: 'SELECT subscription, log, next, flying FROM cursors',
@@ -56,6 +67,13 @@ const SQL = {
     (SELECT number FROM deferred WHERE subscription = ? AND key = ? AND in_lane = 1 ORDER BY origin, number LIMIT 1) RETURNING number`,
   lane: 'SELECT number, origin, stored_at, expires_at, key, body, state FROM deferred WHERE subscription = ? AND key = ? AND in_lane = 1 ORDER BY origin, number',
   lanes: 'SELECT key, count(*) AS count FROM deferred WHERE subscription = ? AND in_lane = 1 GROUP BY key',
+  waitingDeferred: `SELECT origin, body FROM deferred WHERE subscription = ? AND flying = 0 AND (due_at IS NULL OR due_at <= ?)
+    AND (expires_at IS NULL OR expires_at > ?) ORDER BY origin, number LIMIT ?`,
+  deleteDeferredBefore: 'DELETE FROM deferred WHERE subscription = ? AND origin >= ? AND origin < ?',
+  deleteDeferredOlder:
+    'DELETE FROM deferred WHERE subscription = ? AND origin >= ? AND origin <= ? AND stored_at < ?',
+  deleteDeferredOfLog: `DELETE FROM deferred WHERE subscription = ? AND origin >= ? AND origin <= ?
+    AND body = (SELECT body FROM messages WHERE position = origin)`,
   landDeferred: 'UPDATE deferred SET due_at = 0, flying = 0, abandoned = abandoned + 1 WHERE flying = 1',
   countDeferred: `SELECT count(*) FILTER (WHERE due_at <= ?) AS ready, count(*) FILTER (WHERE due_at > ?) AS delayed,
     count(*) FILTER (WHERE due_at IS NULL AND flying = 0) AS waiting, min(stored_at) AS oldest FROM deferred WHERE subscription = ?`,
@@ -67,6 +85,9 @@ const SQL = {
     'SELECT count(*) AS count FROM dead_letters WHERE subscription = ? AND key = ? AND in_lane = 1',
   deadOfKey:
     'SELECT * FROM dead_letters WHERE subscription = ? AND key = ? AND in_lane = 1 ORDER BY origin, number',
+  isParked:
+    'SELECT 1 AS parked FROM dead_letters WHERE subscription = ? AND key = ? AND origin = ? AND in_lane = 1',
+  deadById: 'SELECT * FROM dead_letters WHERE id = ?',
   deleteDead: 'DELETE FROM dead_letters WHERE number = ?',
   deadGroups:
     'SELECT failure_group, count(*) AS count FROM dead_letters WHERE subscription = ? GROUP BY failure_group ORDER BY count DESC, failure_group LIMIT 100',

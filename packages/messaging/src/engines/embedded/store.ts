@@ -7,23 +7,18 @@
  */
 import type { DatabaseSync } from 'node:sqlite';
 import { MessagingError } from '../../errors.ts';
-import { discardDead, listDead, redriveDead } from './dead-letters.ts';
-import { decodeRanges, earlier, emptyLog, encodeRanges, lowestOf } from './positions.ts';
+import { passOver, routeOf, takesNow } from './bindings.ts';
+import { discardDead, listDead, redriveDead, redriveEditedDead } from './dead-letters.ts';
+import { decodeRanges, earlier, encodeRanges } from './positions.ts';
 import { purgeSettled, purgeUnsubscribed } from './purge.ts';
-import { openDatabase, POSITIONS_PER_LOG, primaryCode } from './schema.ts';
+import { peekWaiting, rewind } from './replay.ts';
+import { openDatabase, primaryCode } from './schema.ts';
+import type { Consumer, Cursor, Log, Turnstile } from './state.ts';
 import { prepareStatements, type Statements } from './statements.ts';
-import { type Consumer, type Cursor, type Log, Subscription, type Turnstile } from './subscription.ts';
-import type { Operation, OperationResult, OperationValue, Turn, TurnReply } from './turn.ts';
-
-interface ChannelState {
-  readonly name: string;
-  ordered: boolean;
-  onFailure: 'skip' | 'blockKey' | 'sequencedDlq';
-  ephemeral: boolean;
-  /** By level, the default level 0 first. */
-  readonly logs: Log[];
-  readonly subscriptions: Subscription[];
-}
+import type { DeadRow, Subscription } from './subscription.ts';
+import { StoredTopology } from './topology.ts';
+import type { Operation, OperationResult, OperationValue, PublishRow, Turn, TurnReply } from './turn.ts';
+import { viewOf } from './view.ts';
 
 export interface StoreOptions {
   /** WAL and FULL are set and checked; without it the database is taken as it is (in memory). */
@@ -41,7 +36,7 @@ export class Store {
   readonly #sql: Statements;
   readonly #options: StoreOptions;
   readonly #turn: Turnstile;
-  readonly #channels = new Map<string, ChannelState>();
+  readonly #topology: StoredTopology;
   readonly #consumers = new Map<
     number,
     { readonly consumer: Consumer; readonly subscription: Subscription }
@@ -56,6 +51,7 @@ export class Store {
     openDatabase(db, options);
     this.#sql = prepareStatements(db);
     this.#turn = { sql: this.#sql, now: 0, monotonic: 0, nextToken: 1, ended: [], begun: [] };
+    this.#topology = new StoredTopology(this.#turn, (subscription) => this.#forgetConsumers(subscription));
     this.#recover();
   }
 
@@ -81,7 +77,7 @@ export class Store {
 
   close(): void {
     this.#db.exec('BEGIN IMMEDIATE');
-    for (const channel of this.#channels.values()) if (channel.ephemeral) this.#dropChannel(channel);
+    this.#topology.dropEphemeral();
     this.#db.exec('COMMIT');
   }
 
@@ -98,63 +94,48 @@ export class Store {
   #apply(operation: Operation): OperationValue[keyof OperationValue] {
     switch (operation.op) {
       case 'declare':
-        return this.#declare(operation);
+        return this.#topology.declare(operation.topology);
       case 'publish':
         return this.#publish(operation);
       case 'subscribe':
         return this.#subscribe(operation);
       case 'settle':
-        return this.#withConsumer(
-          operation.consumer,
-          (one) => operation.settlements.map((it) => one.subscription.settle(one.consumer, it)),
-          () => operation.settlements.map(() => 'lost' as const),
-        );
+        return this.#settle(operation);
       case 'extend':
-        return this.#withConsumer(
-          operation.consumer,
-          (one) => operation.tokens.map((it) => one.subscription.extend(one.consumer, it)),
-          () => operation.tokens.map(() => 'lost' as const),
-        );
+        return this.#extend(operation);
       case 'pause':
-        return this.#withConsumer(
-          operation.consumer,
-          (one) => void (one.consumer.paused = true),
-          () => undefined,
-        );
+        return this.#pause(operation.consumer);
       case 'leave':
-        return this.#leave(operation.consumer);
+        return this.#leave(operation.consumer, 0);
+      case 'lose':
+        return this.#leave(operation.consumer, 1);
+      case 'drop':
+        return this.#drop(operation.channels);
       case 'inspect':
-        return this.#inspect();
+        return viewOf(this.#db, this.#sql, this.#topology.channels());
+      case 'peek':
+        return this.#peek(operation);
+      case 'rewind':
+        return this.#rewind(operation);
       case 'listDead':
         return listDead(this.#db, this.#sql, operation);
       case 'redrive':
-        return redriveDead(this.#db, this.#sql, operation, (row) =>
-          this.#find(row.channel, row.subscription_name),
-        );
+        return redriveDead(this.#db, this.#sql, operation, this.#subscriptionOf);
+      case 'redriveEdited':
+        return redriveEditedDead(this.#sql, operation, this.#subscriptionOf);
       case 'discard':
-        return discardDead(
-          this.#db,
-          operation,
-          (row) => this.#find(row.channel, row.subscription_name),
-          this.#sql,
-        );
+        return discardDead(this.#db, operation, this.#subscriptionOf, this.#sql);
     }
   }
 
-  #withConsumer<T>(
-    id: number,
-    use: (one: { consumer: Consumer; subscription: Subscription }) => T,
-    without: () => T,
-  ): T {
-    const one = this.#consumers.get(id);
-    return one ? use(one) : without();
-  }
+  readonly #subscriptionOf = (row: DeadRow): Subscription | undefined =>
+    this.#topology.find(row.channel, row.subscription_name);
 
   /** What happens by itself: due messages enter their logs, ended leases come back, and everyone with room is served. */
   #advance(): TurnReply['handOuts'] {
     if (this.#nextScheduled !== undefined && this.#nextScheduled <= this.#turn.now) this.#enterDue();
     const handOuts: TurnReply['handOuts'][number][] = [];
-    for (const channel of this.#channels.values()) {
+    for (const channel of this.#topology.channels()) {
       for (const subscription of channel.subscriptions) {
         if (subscription.consumers.length === 0) continue;
         subscription.endLeases();
@@ -185,7 +166,7 @@ export class Store {
   #nextWake(): Pick<TurnReply, 'nextDueAt' | 'nextLeaseEnd'> {
     let due = this.#nextScheduled;
     let leaseEnd: number | undefined;
-    for (const { subscriptions } of this.#channels.values()) {
+    for (const { subscriptions } of this.#topology.channels()) {
       for (const subscription of subscriptions) {
         if (subscription.consumers.length === 0) continue;
         const wantsMore = subscription.consumers.some((one) => !one.paused && one.leases.size < one.prefetch);
@@ -201,7 +182,10 @@ export class Store {
   }
 
   #publish({ rows }: Extract<Operation, { op: 'publish' }>): undefined {
-    const logs = rows.map((row) => this.#logOf(row.channel, row.level));
+    const logs = rows.map((row) => this.#topology.logOf(row.channel, row.level));
+    logs.forEach((log, index) => {
+      if (log.routing !== 'fanout') this.#refuseUnroutable(log, rows[index] as PublishRow);
+    });
     rows.forEach((row, index) => {
       const log = logs[index] as Log;
       if (row.dueAt !== null && row.dueAt > this.#turn.now) {
@@ -214,15 +198,24 @@ export class Store {
     return undefined;
   }
 
-  #append(log: Log, expiresAt: number | null, key: string | null, body: string): void {
-    log.head += 1;
-    this.#sql.insertMessage.run(log.head, this.#turn.now, expiresAt, key, body);
+  #refuseUnroutable(log: Log, { channel, body }: PublishRow): void {
+    const route = routeOf(log.routing, body);
+    if (this.#topology.cursorsOf(log).some((cursor) => takesNow(log.routing, cursor, route))) return;
+    throw new MessagingError(
+      'DB_MSG_UNROUTABLE',
+      `channel "${channel}": no binding takes ${route}; nothing of this publish was stored`,
+    );
   }
 
-  #logOf(channel: string, level: number): Log {
-    const logs = this.#channels.get(channel)?.logs;
-    if (!logs) throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `channel "${channel}" was never declared`);
-    return logs[Math.max(0, Math.min(level, logs.length - 1))] as Log;
+  #append(log: Log, expiresAt: number | null, key: string | null, body: string): void {
+    log.head += 1;
+    if (log.routing === 'fanout') {
+      this.#sql.insertMessage.run(log.head, this.#turn.now, expiresAt, key, body);
+      return;
+    }
+    const route = routeOf(log.routing, body);
+    this.#sql.insertRouted.run(log.head, this.#turn.now, expiresAt, key, body, route);
+    passOver(log, this.#topology.cursorsOf(log), route);
   }
 
   #enterDue(): void {
@@ -235,18 +228,10 @@ export class Store {
     }[];
     for (const row of rows) {
       this.#sql.deleteScheduled.run(row.number);
-      const log = this.#logByNumber(row.log);
+      const log = this.#topology.logByNumber(row.log);
       if (log) this.#append(log, row.expires_at, row.key, row.body);
     }
     this.#readNextScheduled();
-  }
-
-  #logByNumber(number: number): Log | undefined {
-    for (const { logs } of this.#channels.values()) {
-      const found = logs.find((log) => log.log === number);
-      if (found) return found;
-    }
-    return undefined;
   }
 
   #readNextScheduled(): void {
@@ -254,104 +239,8 @@ export class Store {
     this.#nextScheduled = dueAt ?? undefined;
   }
 
-  #declare({ topology }: Extract<Operation, { op: 'declare' }>): undefined {
-    for (const one of topology.removed ?? []) this.#removeSubscription(one.channel, one.name);
-    for (const spec of topology.channels) {
-      this.#sql.upsertChannel.run(
-        spec.name,
-        spec.order === 'key' ? 1 : 0,
-        spec.onFailure,
-        spec.ephemeral ? 1 : 0,
-      );
-      let channel = this.#channels.get(spec.name);
-      if (!channel) {
-        channel = {
-          name: spec.name,
-          ordered: false,
-          onFailure: 'skip',
-          ephemeral: false,
-          logs: [],
-          subscriptions: [],
-        };
-        this.#channels.set(spec.name, channel);
-      }
-      channel.ordered = spec.order === 'key';
-      channel.onFailure = spec.onFailure;
-      channel.ephemeral = spec.ephemeral;
-      for (let level = channel.logs.length; level < spec.priorityLevels; level += 1) {
-        const { log } = this.#sql.insertLog.get(spec.name, level) as { log: number };
-        channel.logs.push(emptyLog(log, level));
-      }
-      for (const subscription of channel.subscriptions) this.#equip(channel, subscription);
-    }
-    for (const { channel, name } of topology.subscriptions) this.#addSubscription(channel, name);
-    return undefined;
-  }
-
-  #addSubscription(channelName: string, name: string): void {
-    const channel = this.#channels.get(channelName);
-    if (!channel)
-      throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `channel "${channelName}" was never declared`);
-    if (channel.subscriptions.some((one) => one.name === name)) return;
-    const { subscription: id } = this.#sql.insertSubscription.get(channelName, name) as {
-      subscription: number;
-    };
-    const subscription = new Subscription(this.#turn, {
-      subscription: id,
-      channel: channelName,
-      name,
-      expired: 0,
-    });
-    channel.subscriptions.push(subscription);
-    this.#equip(channel, subscription);
-  }
-
-  /** Gives a subscription the channel's settings and a cursor on each of its logs, the highest priority first. */
-  #equip(channel: ChannelState, subscription: Subscription): void {
-    subscription.ordered = channel.ordered;
-    subscription.onFailure = channel.onFailure;
-    for (const log of channel.logs) {
-      if (subscription.cursors.some((cursor) => cursor.log === log)) continue;
-      subscription.cursors.push({ log, next: log.floor, flying: new Set(), dirty: true });
-    }
-    subscription.cursors.sort((a, b) => b.log.level - a.log.level);
-  }
-
-  #removeSubscription(channelName: string, name: string): void {
-    const channel = this.#channels.get(channelName);
-    const index = channel?.subscriptions.findIndex((one) => one.name === name) ?? -1;
-    if (!channel || index < 0) return;
-    const [subscription] = channel.subscriptions.splice(index, 1);
-    if (!subscription) return;
-    for (const [id, one] of this.#consumers)
-      if (one.subscription === subscription) this.#consumers.delete(id);
-    this.#sql.deleteSubscriptionCursors.run(subscription.id);
-    this.#sql.deleteSubscriptionDeferred.run(subscription.id);
-    this.#sql.deleteSubscription.run(subscription.id);
-  }
-
-  #dropChannel(channel: ChannelState): void {
-    for (const { name } of channel.subscriptions.slice()) this.#removeSubscription(channel.name, name);
-    for (const log of channel.logs) {
-      this.#sql.deleteMessages.run(log.base, log.head + 1);
-      this.#sql.deleteLogScheduled.run(log.log);
-      this.#sql.deleteLog.run(log.log);
-    }
-    this.#sql.deleteChannel.run(channel.name);
-    this.#channels.delete(channel.name);
-  }
-
-  #find(channel: string, name: string): Subscription | undefined {
-    return this.#channels.get(channel)?.subscriptions.find((one) => one.name === name);
-  }
-
   #subscribe(operation: Extract<Operation, { op: 'subscribe' }>): undefined {
-    const subscription = this.#find(operation.channel, operation.subscription);
-    if (!subscription)
-      throw new MessagingError(
-        'DB_MSG_UNKNOWN_CHANNEL',
-        `subscription "${operation.subscription}" of "${operation.channel}" was never declared`,
-      );
+    const subscription = this.#topology.subscription(operation.channel, operation.subscription);
     const consumer: Consumer = {
       id: operation.consumer,
       prefetch: operation.prefetch,
@@ -364,17 +253,63 @@ export class Store {
     return undefined;
   }
 
-  #leave(id: number): undefined {
+  #settle({ consumer, settlements }: Extract<Operation, { op: 'settle' }>): OperationValue['settle'] {
+    const one = this.#consumers.get(consumer);
+    return settlements.map((it) => one?.subscription.settle(one.consumer, it) ?? 'lost');
+  }
+
+  #extend({ consumer, tokens }: Extract<Operation, { op: 'extend' }>): OperationValue['extend'] {
+    const one = this.#consumers.get(consumer);
+    return tokens.map((it) => one?.subscription.extend(one.consumer, it) ?? 'lost');
+  }
+
+  #pause(id: number): undefined {
     const one = this.#consumers.get(id);
-    if (!one) return undefined;
-    one.subscription.releaseAll(one.consumer);
+    if (one) one.consumer.paused = true;
+  }
+
+  #leave(id: number, abandoned: 0 | 1): undefined {
+    const one = this.#consumers.get(id);
+    if (!one) return;
+    one.subscription.releaseAll(one.consumer, abandoned);
     one.subscription.consumers.splice(one.subscription.consumers.indexOf(one.consumer), 1);
     this.#consumers.delete(id);
-    return undefined;
+  }
+
+  #forgetConsumers(subscription: Subscription): void {
+    for (const [id, one] of this.#consumers)
+      if (one.subscription === subscription) this.#consumers.delete(id);
+  }
+
+  #drop(names: readonly string[]): undefined {
+    for (const name of names) {
+      const channel = this.#topology.channel(name);
+      if (channel?.ephemeral) this.#topology.drop(channel);
+    }
+  }
+
+  #peek({ channel, subscription, limit }: Extract<Operation, { op: 'peek' }>): OperationValue['peek'] {
+    const found = this.#topology.subscription(channel, subscription);
+    return peekWaiting(this.#sql, found, limit, this.#turn.now);
+  }
+
+  #rewind({ channel, subscription, from }: Extract<Operation, { op: 'rewind' }>): undefined {
+    const found = this.#topology.subscription(channel, subscription);
+    if (this.#topology.channel(channel)?.keepMs === undefined)
+      throw new MessagingError(
+        'DB_MSG_UNSUPPORTED_CAPABILITY',
+        `channel "${channel}" keeps nothing that was settled: give it requires.replay.keepMs`,
+      );
+    if (found.consumers.length > 0)
+      throw new MessagingError(
+        'DB_MSG_SUBSCRIPTION_BUSY',
+        `subscription "${subscription}" of "${channel}" has ${found.consumers.length} consumers; stop them first`,
+      );
+    rewind(this.#sql, found, from);
   }
 
   #writeCursors(): void {
-    for (const { subscriptions } of this.#channels.values()) {
+    for (const { subscriptions } of this.#topology.channels()) {
       for (const subscription of subscriptions) {
         for (const cursor of subscription.cursors) {
           if (!cursor.dirty) continue;
@@ -398,10 +333,12 @@ export class Store {
     const { now } = this.#turn;
     const checkUnsubscribed = Math.abs(now - this.#unsubscribedCheckedAt) >= UNSUBSCRIBED_CHECK_MS;
     if (checkUnsubscribed) this.#unsubscribedCheckedAt = now;
-    for (const { logs, subscriptions } of this.#channels.values()) {
+    const { keepUnsubscribedMs } = this.#options;
+    for (const { logs, subscriptions, keepMs } of this.#topology.channels()) {
       for (const log of logs) {
-        if (subscriptions.length > 0) purgeSettled(this.#sql, log, subscriptions);
-        else if (checkUnsubscribed) purgeUnsubscribed(this.#sql, log, now - this.#options.keepUnsubscribedMs);
+        if (subscriptions.length > 0) purgeSettled(this.#sql, log, subscriptions, { keepMs, now });
+        else if (checkUnsubscribed)
+          purgeUnsubscribed(this.#sql, log, now - Math.max(keepUnsubscribedMs, keepMs ?? 0));
       }
     }
   }
@@ -409,24 +346,17 @@ export class Store {
   /** What was handed out when the last process ended becomes due again, counted as abandoned. */
   #recover(): void {
     this.#db.exec('BEGIN IMMEDIATE');
-    for (const row of this.#sql.channels.all() as unknown as { name: string; ephemeral: number }[]) {
-      if (row.ephemeral === 1) this.#dropChannelRows(row.name);
-    }
+    this.#topology.load();
+    this.#topology.dropEphemeral();
     this.#sql.landDeferred.run();
     this.#load();
-    for (const { subscriptions } of this.#channels.values()) {
+    for (const { subscriptions } of this.#topology.channels()) {
       for (const subscription of subscriptions)
         for (const cursor of subscription.cursors) this.#recoverFlying(subscription, cursor);
     }
     this.#writeCursors();
     this.#db.exec('COMMIT');
     this.#load();
-  }
-
-  #dropChannelRows(name: string): void {
-    this.#load();
-    const channel = this.#channels.get(name);
-    if (channel) this.#dropChannel(channel);
   }
 
   #recoverFlying(subscription: Subscription, cursor: Cursor): void {
@@ -445,83 +375,19 @@ export class Store {
   /** Reads the tables into memory; leases, which are only in memory, are kept. */
   #load(): void {
     const consumers = new Map<string, Consumer[]>();
-    for (const { subscriptions } of this.#channels.values()) {
+    for (const { subscriptions } of this.#topology.channels()) {
       for (const one of subscriptions) consumers.set(`${one.channel} ${one.name}`, one.consumers);
     }
-    this.#loadTopology();
-    const cursors = this.#sql.cursors.all() as unknown as {
-      subscription: number;
-      log: number;
-      next: number;
-    }[];
-    for (const channel of this.#channels.values()) {
-      for (const subscription of channel.subscriptions) {
-        const kept = consumers.get(`${channel.name} ${subscription.name}`) ?? [];
+    this.#topology.load();
+    for (const { name, subscriptions } of this.#topology.channels()) {
+      for (const subscription of subscriptions) {
+        const kept = consumers.get(`${name} ${subscription.name}`) ?? [];
         subscription.consumers.splice(0, subscription.consumers.length, ...kept);
-        this.#loadCursors(
-          channel,
-          subscription,
-          cursors.filter((row) => row.subscription === subscription.id),
-        );
         for (const consumer of subscription.consumers) this.#rebind(consumer, subscription);
         subscription.load();
       }
     }
     this.#readNextScheduled();
-  }
-
-  #loadTopology(): void {
-    this.#channels.clear();
-    for (const row of this.#sql.channels.all() as unknown as {
-      name: string;
-      ordered: number;
-      on_failure: ChannelState['onFailure'];
-      ephemeral: number;
-    }[]) {
-      this.#channels.set(row.name, {
-        name: row.name,
-        ordered: row.ordered === 1,
-        onFailure: row.on_failure,
-        ephemeral: row.ephemeral === 1,
-        logs: [],
-        subscriptions: [],
-      });
-    }
-    const logs = this.#sql.logs.all() as unknown as { log: number; channel: string; level: number }[];
-    for (const row of logs.sort((a, b) => a.level - b.level))
-      this.#channels.get(row.channel)?.logs.push(this.#readLog(row.log, row.level));
-    for (const row of this.#sql.subscriptions.all() as unknown as {
-      subscription: number;
-      channel: string;
-      name: string;
-      expired: number;
-    }[]) {
-      this.#channels.get(row.channel)?.subscriptions.push(new Subscription(this.#turn, row));
-    }
-  }
-
-  #readLog(number: number, level: number): Log {
-    const log = emptyLog(number, level);
-    const end = log.base + POSITIONS_PER_LOG - 2;
-    const newest = this.#sql.newestMessage.get(log.base, end) as { position: number } | undefined;
-    const oldest = this.#sql.oldestMessage.get(log.base, end) as { position: number } | undefined;
-    if (newest) log.head = newest.position;
-    if (oldest) log.floor = oldest.position;
-    return log;
-  }
-
-  #loadCursors(
-    channel: ChannelState,
-    subscription: Subscription,
-    rows: readonly { log: number; next: number }[],
-  ): void {
-    this.#equip(channel, subscription);
-    for (const cursor of subscription.cursors) {
-      const row = rows.find((one) => one.log === cursor.log.log);
-      if (!row) continue;
-      cursor.next = row.next;
-      cursor.dirty = false;
-    }
   }
 
   /** Leases name cursors; after a reload they have to name the new ones. */
@@ -532,31 +398,5 @@ export class Store {
       consumer.leases.set(token, { ...lease, cursor });
     }
     this.#consumers.set(consumer.id, { consumer, subscription });
-  }
-
-  #inspect(): OperationValue['inspect'] {
-    const pages = this.#db.prepare('PRAGMA page_count').get() as { page_count: number };
-    const size = this.#db.prepare('PRAGMA page_size').get() as { page_size: number };
-    const channels = [...this.#channels.values()]
-      .filter((channel) => !channel.ephemeral)
-      .map((channel) => ({
-        name: channel.name,
-        scheduled: channel.logs.reduce(
-          (sum, log) => sum + (this.#sql.countScheduled.get(log.log) as { count: number }).count,
-          0,
-        ),
-        subscriptions: channel.subscriptions.map((one) => one.view(this.#oldestStored(one))),
-      }));
-    return { channels, storedBytes: pages.page_count * size.page_size };
-  }
-
-  #oldestStored(subscription: Subscription): number | undefined {
-    let oldest: number | undefined;
-    for (const cursor of subscription.cursors) {
-      const from = lowestOf(cursor);
-      const row = this.#sql.oldestMessage.get(from, cursor.log.head) as { stored_at: number } | undefined;
-      oldest = earlier(oldest, row?.stored_at);
-    }
-    return oldest;
   }
 }

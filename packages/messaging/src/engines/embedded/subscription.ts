@@ -12,72 +12,23 @@
  */
 import type { FailureOrder } from '../../channel.ts';
 import type { Letter, Settlement, SettleResult, SubscriptionView } from '../../engine.ts';
-import type { Statements } from './statements.ts';
+import type { RoutingKind } from '../../routing.ts';
+import { takes } from './bindings.ts';
+import type { Consumer, Cursor, Lease, StoredRow, Turnstile } from './state.ts';
 import type { HandOut } from './turn.ts';
-
-export interface Log {
-  readonly log: number;
-  readonly level: number;
-  /** First position a message of this log can have. */
-  readonly base: number;
-  /** Last position given out; `base - 1` while the log is empty. */
-  head: number;
-  /** Everything below is purged. */
-  floor: number;
-}
-
-export interface Cursor {
-  readonly log: Log;
-  next: number;
-  readonly flying: Set<number>;
-  dirty: boolean;
-}
-
-export interface Lease {
-  readonly token: number;
-  /** Set when the message is in its log; else `number` is its deferred row. */
-  readonly cursor: Cursor | undefined;
-  readonly position: number;
-  readonly number: number;
-  readonly key: string | null;
-  readonly inLane: boolean;
-  until: number;
-}
-
-export interface Consumer {
-  readonly id: number;
-  readonly prefetch: number;
-  readonly leaseMs: number;
-  /** In the order of their ends, because an extended lease moves to the back. */
-  readonly leases: Map<number, Lease>;
-  paused: boolean;
-}
-
-/** What the store lends to its subscriptions. */
-export interface Turnstile {
-  readonly sql: Statements;
-  /** Wall clock, for due times and expiry. */
-  now: number;
-  /** Monotonic clock, for leases: a step of the wall clock must not end them. */
-  monotonic: number;
-  nextToken: number;
-  /** Leases ended and begun in this turn, for its undoing. */
-  readonly ended: { readonly consumer: Consumer; readonly lease: Lease }[];
-  readonly begun: { readonly consumer: Consumer; readonly lease: Lease }[];
-}
-
-interface StoredRow {
-  readonly origin: number;
-  readonly stored_at: number;
-  readonly expires_at: number | null;
-  readonly key: string | null;
-  readonly body: string;
-  readonly state: string | null;
-  readonly abandoned: number;
-}
 
 /** Rows looked at in one turn while searching for messages whose key is free: bounds the length of a turn. */
 const SCAN_LIMIT = 1_000;
+const ROUTED_RUN = 64;
+
+interface LogRow {
+  readonly position: number;
+  readonly expires_at: number | null;
+  readonly key: string | null;
+  readonly body: string;
+  /** Read on channels with routing only. */
+  readonly route?: string | null;
+}
 
 export class Subscription {
   readonly id: number;
@@ -87,6 +38,7 @@ export class Subscription {
   cursors: Cursor[] = [];
   ordered = false;
   onFailure: FailureOrder = 'skip';
+  routing: RoutingKind = 'fanout';
   expired: number;
   expiredDirty = false;
   /** Earliest due time among the deferred. */
@@ -179,37 +131,40 @@ export class Subscription {
   }
 
   #claimLog(consumer: Consumer, cursor: Cursor, items: HandOut[]): void {
-    const { sql, now } = this.#turn;
+    const { sql } = this.#turn;
+    const room = (): number => consumer.prefetch - consumer.leases.size;
+    const read = this.routing === 'fanout' ? sql.readMessages : sql.readRouted;
+    // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
+    const least = this.routing === 'fanout' ? 0 : ROUTED_RUN;
     let scanned = 0;
-    while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT) {
-      const room = consumer.prefetch - consumer.leases.size;
-      if (room <= 0) return;
-      const rows = sql.readMessages.all(cursor.next, cursor.log.head, room) as unknown as {
-        position: number;
-        expires_at: number | null;
-        key: string | null;
-        body: string;
-      }[];
+    while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT && room() > 0) {
+      const rows = read.all(cursor.next, cursor.log.head, Math.max(room(), least)) as unknown as LogRow[];
       if (rows.length === 0) cursor.next = cursor.log.head + 1;
-      for (const row of rows) {
-        cursor.next = row.position + 1;
-        if (row.expires_at !== null && row.expires_at <= now) this.#countExpired();
-        else if (this.ordered && row.key !== null && this.#held(row.key))
-          this.#holdBack(row.position, row.key);
-        else {
-          const lease = this.#lend(consumer, {
-            cursor,
-            position: row.position,
-            number: 0,
-            key: this.ordered ? row.key : null,
-            inLane: false,
-          });
-          cursor.flying.add(row.position);
-          items.push({ token: lease.token, body: row.body, state: null, abandoned: 0 });
-        }
-      }
-      scanned += rows.length;
       cursor.dirty = true;
+      scanned += rows.length;
+      for (const row of rows) {
+        if (room() <= 0) return;
+        cursor.next = row.position + 1;
+        this.#claim(consumer, cursor, row, items);
+      }
+    }
+  }
+
+  #claim(consumer: Consumer, cursor: Cursor, row: LogRow, items: HandOut[]): void {
+    if (this.routing !== 'fanout' && !takes(this.routing, cursor.bindings, row.position, row.route ?? null)) {
+      cursor.unbound -= 1;
+    } else if (row.expires_at !== null && row.expires_at <= this.#turn.now) this.#countExpired();
+    else if (this.ordered && row.key !== null && this.#held(row.key)) this.#holdBack(row.position, row.key);
+    else {
+      const lease = this.#lend(consumer, {
+        cursor,
+        position: row.position,
+        number: 0,
+        key: this.ordered ? row.key : null,
+        inLane: false,
+      });
+      cursor.flying.add(row.position);
+      items.push({ token: lease.token, body: row.body, state: null, abandoned: 0 });
     }
   }
 
@@ -273,10 +228,11 @@ export class Subscription {
     }
   }
 
-  releaseAll(consumer: Consumer): void {
+  /** Gives everything back: uncounted when the consumer left, as abandoned (1) when it was lost. */
+  releaseAll(consumer: Consumer, abandoned: 0 | 1): void {
     for (const lease of consumer.leases.values()) {
       this.#takeBack(consumer, lease);
-      this.#giveBack(lease, 0);
+      this.#giveBack(lease, abandoned);
     }
   }
 
@@ -404,7 +360,7 @@ export class Subscription {
 
   #insertDead(row: StoredRow, inLane: boolean, letter: Letter): void {
     this.#turn.sql.insertDead.run(
-      letter.id,
+      this.#freeId(letter.id),
       this.id,
       this.channel,
       this.name,
@@ -423,9 +379,18 @@ export class Subscription {
     );
   }
 
+  /** Ids of dead letters come from outside; one that is taken must neither end the store nor lose the letter. */
+  #freeId(wanted: string): string {
+    let id = wanted;
+    for (let n = 2; this.#turn.sql.deadNumber.get(id) !== undefined; n += 1) id = `${wanted}.${n}`;
+    return id;
+  }
+
   #parkFollower(row: StoredRow): void {
+    // After a rewind the log brings again what is parked already.
+    if (this.#turn.sql.isParked.get(this.id, row.key, row.origin)) return;
     this.#turn.sql.insertDead.run(
-      `${this.id}-${row.origin}`,
+      this.#freeId(`${this.id}-${row.origin}`),
       this.id,
       this.channel,
       this.name,
@@ -489,7 +454,7 @@ export class Subscription {
       counts.oldest ?? Number.POSITIVE_INFINITY,
     );
     let ready = counts.ready;
-    for (const cursor of this.cursors) ready += cursor.log.head - cursor.next + 1;
+    for (const cursor of this.cursors) ready += cursor.log.head - cursor.next + 1 - cursor.unbound;
     let inFlight = 0;
     for (const { leases } of this.consumers) inFlight += leases.size;
     return {

@@ -6,6 +6,7 @@ import type {
   DeadLetterFilter,
   DeadLetterRecord,
   EngineView,
+  ReplayPoint,
   Settlement,
   SettleResult,
   Topology,
@@ -37,15 +38,38 @@ export type Operation =
   | { readonly op: 'extend'; readonly consumer: number; readonly tokens: readonly number[] }
   | { readonly op: 'pause'; readonly consumer: number }
   | { readonly op: 'leave'; readonly consumer: number }
+  /** The consumer is gone without a word: what it held counts as abandoned. */
+  | { readonly op: 'lose'; readonly consumer: number }
+  /** Ephemeral channels whose connection ended, with what is in them. */
+  | { readonly op: 'drop'; readonly channels: readonly string[] }
   | { readonly op: 'inspect' }
+  | { readonly op: 'peek'; readonly channel: string; readonly subscription: string; readonly limit: number }
+  | {
+      readonly op: 'rewind';
+      readonly channel: string;
+      readonly subscription: string;
+      readonly from: ReplayPoint;
+    }
   | {
       readonly op: 'listDead';
       readonly filter: DeadLetterFilter;
       readonly limit: number;
       readonly after: string | undefined;
     }
+  | {
+      readonly op: 'redriveEdited';
+      readonly id: string;
+      readonly body: string;
+      readonly expiresAt: number | null;
+      readonly state: string;
+    }
   | { readonly op: 'redrive'; readonly filter: DeadLetterFilter; readonly limit: number }
   | { readonly op: 'discard'; readonly filter: DeadLetterFilter; readonly limit: number };
+
+export interface PeekedRow {
+  readonly offset: string;
+  readonly body: string;
+}
 
 export interface MovedCount {
   readonly moved: number;
@@ -61,6 +85,11 @@ export interface OperationValue {
   extend: readonly SettleResult[];
   pause: undefined;
   leave: undefined;
+  lose: undefined;
+  drop: undefined;
+  peek: readonly PeekedRow[];
+  rewind: undefined;
+  redriveEdited: boolean;
   inspect: Omit<EngineView, 'engine'>;
   listDead: readonly DeadLetterRecord[];
   redrive: MovedCount;
@@ -103,6 +132,10 @@ export interface TurnReply {
 export interface Writer {
   /** What a commit of this writer means. */
   readonly durability: Durability;
+  /** Set when other processes use the writer too: what its host allows. */
+  readonly shared?: { readonly maxMessageBytes: number };
   run(turn: Turn): Promise<TurnReply>;
+  /** Where hand-outs also come without a turn of this caller's, for instance from a writer that others use too. Called once, before any turn. */
+  listen?(receive: (handOuts: TurnReply['handOuts']) => void): void;
   close(): Promise<void>;
 }

@@ -12,23 +12,30 @@ import type {
   OutgoingMessage,
   PeekedMessage,
   PublishConfirmation,
+  SubscriptionName,
+  SubscriptionSpec,
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import { applyBindings } from './bindings.ts';
 import { browse, Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
-import { createLadder, type Ladder } from './delay-ladder.ts';
+import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
 import { inspectTopology } from './inspect.ts';
 import { Link, unreachable } from './link.ts';
+import type { MemberHint } from './members.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
 import type { RabbitSettings } from './options.ts';
+import { peekQueues } from './peek.ts';
 import { Publisher } from './publisher.ts';
 import { TopologyBook } from './topology.ts';
-import { decodeMessage, encodeMessage, type Parcel } from './wire.ts';
+import { decodeMessage, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
 const REOPEN_MS = 50;
+/** What AMQP allows. */
+const ROUTING_KEY_BYTES = 255;
 
 export class RabbitConnection implements EngineConnection {
   readonly deadLetters: RabbitDeadLetters;
@@ -44,13 +51,16 @@ export class RabbitConnection implements EngineConnection {
   readonly #consumers = new Set<RabbitConsumer>();
   #capabilities: Capabilities | undefined;
   #nextToken = 1;
+  #nextConsumer = 1;
+  /** Of this connection alone, and gone with it: others tell by it that we are gone. */
+  #hintQueue = '';
   #restoring: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(settings: RabbitSettings, { clock }: EngineContext) {
     this.#settings = settings;
     this.#clock = clock;
-    this.#names = namesOf(settings.prefix, settings.partitions);
+    this.#names = namesOf(settings.prefix, settings.partitions, settings.existing);
     this.#ladder = createLadder(settings.ladderPrefix);
     this.#book = new TopologyBook({
       ...settings,
@@ -140,7 +150,10 @@ export class RabbitConnection implements EngineConnection {
             browse(this.#consumeLink.model(), this.#clock, queue, async ({ messages }) => read(messages)),
           ),
         heldKeys: () => this.deadLetters.heldKeys(channelSpec, spec.subscription),
+        number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
+        tellMembers: (hint, to) =>
+          this.#tellMembers({ channel: spec.channel, subscription: spec.subscription, ...hint }, to),
         onGone: () => {
           this.#settings.onNotice({
             kind: 'consumerLost',
@@ -155,7 +168,7 @@ export class RabbitConnection implements EngineConnection {
     );
     this.#consumers.add(consumer);
     try {
-      await consumer.open(this.#consumeLink.model());
+      await consumer.open(this.#consumeLink.model(), this.#hintQueue);
     } catch (error) {
       this.#consumers.delete(consumer);
       throw asMessagingError(error);
@@ -163,8 +176,33 @@ export class RabbitConnection implements EngineConnection {
     return consumer;
   }
 
-  async peek(): Promise<readonly PeekedMessage[]> {
-    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+  /** What this process's consumers hold ready or waiting for its key comes first: it is older than what is still in the queue. */
+  async peek({ channel, name }: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
+    this.#refuseClosed();
+    const { spec, subscriptions } = this.#book.known(channel);
+    if (!subscriptions.has(name) && !spec.ephemeral)
+      await this.declare({ channels: [], subscriptions: [{ channel, name }] });
+    const queues = this.#names.queues(spec, name);
+    const held = [...this.#consumers]
+      .filter((one) => one.spec.channel === channel && one.spec.subscription === name)
+      .flatMap((one) => one.waiting());
+    const stored = await peekQueues(
+      this.#consumeLink.model(),
+      {
+        clock: this.#clock,
+        queues,
+        isSingleConsumer: spec.order === 'key',
+        notesQueue: this.#book.isQuorum(spec) ? this.#names.notes(channel, name) : undefined,
+        publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
+      },
+      limit,
+    );
+    // Each partition is in order by itself; between them only the time tells.
+    const timeOf = ({ message }: Received): string => message?.time ?? '';
+    const found = queues.length === 1 ? stored : stored.toSorted((a, b) => (timeOf(a) < timeOf(b) ? -1 : 1));
+    return [...held, ...found]
+      .slice(0, limit)
+      .map((received) => ({ offset: undefined, message: received.message, raw: rawOf(received) }));
   }
 
   async rewind(): Promise<void> {
@@ -203,7 +241,7 @@ export class RabbitConnection implements EngineConnection {
     on: { readonly onUp: (model: ChannelModel) => Promise<void>; readonly onDown: () => void },
   ): Link {
     return new Link({
-      url: this.#settings.url,
+      urls: this.#settings.urls,
       clock: this.#clock,
       name: `doorbuster ${connection}`,
       onUp: async (model) => {
@@ -224,7 +262,7 @@ export class RabbitConnection implements EngineConnection {
     });
     await this.#declareOn(model, this.#book.all());
     await this.#listenForHints(model);
-    for (const consumer of this.#consumers) await consumer.open(model);
+    for (const consumer of this.#consumers) await consumer.open(model, this.#hintQueue);
   }
 
   async #declareOn(model: ChannelModel, { channels, subscriptions, removed = [] }: Topology): Promise<void> {
@@ -234,8 +272,7 @@ export class RabbitConnection implements EngineConnection {
       for (const { channel: name, name: subscription } of subscriptions)
         await this.#book.declareQueues(channel, this.#book.known(name).spec, subscription);
       await this.#claim(model, channel, subscriptions);
-      for (const { channel: name, name: subscription } of subscriptions)
-        await this.#book.bindQueues(channel, this.#book.known(name).spec, subscription);
+      for (const one of subscriptions) await this.#bind(model, channel, one);
       // What came between the last look and the binding; it is a moment, and only there order may suffer.
       await this.#claim(model, channel, subscriptions);
       for (const { channel: name, name: subscription } of removed) {
@@ -245,16 +282,34 @@ export class RabbitConnection implements EngineConnection {
     });
   }
 
+  async #bind(
+    model: ChannelModel,
+    channel: Channel,
+    { channel: name, name: subscription }: SubscriptionSpec,
+  ): Promise<void> {
+    const { spec, subscriptions } = this.#book.known(name);
+    if (spec.routing === 'fanout') return this.#book.bindQueues(channel, spec, subscription);
+    await applyBindings(
+      {
+        names: this.#names,
+        ladder: this.#ladder,
+        publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
+        browse: (queue, look) => this.#turns.run(queue, () => browse(model, this.#clock, queue, look)),
+      },
+      channel,
+      { spec, subscription, wanted: subscriptions.get(subscription) },
+    );
+  }
+
   /** Moves what was published while nobody had subscribed into the queues of those that subscribe now. */
   async #claim(
     model: ChannelModel,
     channel: Channel,
     subscriptions: Topology['subscriptions'],
   ): Promise<void> {
-    if (this.#settings.keepUnsubscribedMs === 0) return;
     for (const name of new Set(subscriptions.map((one) => one.channel))) {
       const { spec } = this.#book.known(name);
-      if (spec.ephemeral) continue;
+      if (!this.#book.keepsUnclaimed(spec)) continue;
       const queue = this.#names.unclaimed(name);
       const { messageCount } = await channel.checkQueue(queue);
       if (messageCount === 0) continue;
@@ -278,6 +333,11 @@ export class RabbitConnection implements EngineConnection {
 
   #encode({ channel, message, priority }: OutgoingMessage): Parcel {
     const parcel = encodeMessage(message);
+    if (this.#book.channels.get(channel)?.spec.routing === 'headers' && parcel.options.headers === undefined)
+      throw new MessagingError(
+        'DB_MSG_MESSAGE_TOO_LARGE',
+        `the headers of message ${message.id} do not fit into an AMQP header table, where "${channel}" is routed by them`,
+      );
     const { maxMessageBytes } = this.#settings;
     if (parcel.content.length > maxMessageBytes)
       throw new MessagingError(
@@ -300,12 +360,26 @@ export class RabbitConnection implements EngineConnection {
   async #send({ channel, message, dueAt }: OutgoingMessage, parcel: Parcel): Promise<void> {
     const spec = this.#book.channels.get(channel)?.spec;
     if (!spec || spec.ephemeral) return this.#sendToEphemeral(channel, parcel);
+    const { queue } = this.#names.existing(channel);
     const exchange = this.#names.exchange(channel);
     const delayMs = dueAt === undefined ? 0 : dueAt - this.#clock.now();
-    if (delayMs > 0) return this.#publishLater(exchange, delayMs, parcel);
+    const { routing } = spec;
     const routingKey =
-      spec.order === 'key' ? String(partitionOf(message.key ?? '', this.#settings.partitions)) : '';
-    return this.#publisher.publish(exchange, routingKey, parcel);
+      spec.order === 'key'
+        ? String(partitionOf(message.key ?? '', this.#settings.partitions))
+        : (message.routingKey ?? '');
+    if (delayMs > 0) {
+      const byKey = routing === 'direct' || routing === 'topic';
+      return this.#publishLater(
+        queue ?? exchange,
+        delayMs,
+        parcel,
+        byKey ? { routing, text: routingKey } : undefined,
+      );
+    }
+    return queue === undefined
+      ? this.#publisher.publish(exchange, routingKey, parcel)
+      : this.#publisher.publish('', queue, parcel);
   }
 
   async #sendToEphemeral(channel: string, parcel: Parcel): Promise<void> {
@@ -319,13 +393,17 @@ export class RabbitConnection implements EngineConnection {
     }
   }
 
-  #publishLater(target: string, delayMs: number, parcel: Parcel): Promise<void> {
+  #publishLater(target: string, delayMs: number, parcel: Parcel, key?: LateKey): Promise<void> {
     const { maxMs, entry, routeFor } = this.#ladder;
-    if (delayMs > maxMs)
-      return Promise.reject(
-        new MessagingError('DB_MSG_INVALID_OPTIONS', `a delay of ${delayMs} ms is longer than ${maxMs} ms`),
+    const refuse = (detail: string): Promise<never> =>
+      Promise.reject(new MessagingError('DB_MSG_INVALID_OPTIONS', detail));
+    if (delayMs > maxMs) return refuse(`a delay of ${delayMs} ms is longer than ${maxMs} ms`);
+    const route = routeFor(delayMs, target, key);
+    if (Buffer.byteLength(route) > ROUTING_KEY_BYTES)
+      return refuse(
+        `"${target}" and the routing key take ${Buffer.byteLength(route)} bytes on the delay ladder; ${ROUTING_KEY_BYTES} are allowed`,
       );
-    return this.#publisher.publish(entry, routeFor(delayMs, target), parcel);
+    return this.#publisher.publish(entry, route, parcel);
   }
 
   /** After the broker closed a channel or lost a queue while the connection lives. */
@@ -348,7 +426,7 @@ export class RabbitConnection implements EngineConnection {
         this.#book.doubtLadder();
         const model = this.#consumeLink.model();
         await this.#declareOn(model, this.#book.all());
-        for (const consumer of this.#consumers) await consumer.open(model);
+        for (const consumer of this.#consumers) await consumer.open(model, this.#hintQueue);
         return;
       } catch {
         // The link brings all back when the connection is what failed.
@@ -363,16 +441,18 @@ export class RabbitConnection implements EngineConnection {
     await channel.assertExchange(this.#names.hints, 'fanout', { durable: true });
     this.#settings.onNotice({ kind: 'declared', what: 'exchange', name: this.#names.hints });
     const { queue } = await channel.assertQueue('', { exclusive: true, durable: false });
+    this.#hintQueue = queue;
     await channel.bindQueue(queue, this.#names.hints, '');
     await channel.consume(
       queue,
       (message) => {
         if (!message) return;
-        const hint = JSON.parse(message.content.toString()) as { channel: string; subscription: string };
+        const hint = JSON.parse(message.content.toString()) as Hint;
         for (const consumer of this.#consumers) {
           const { channel: name, subscription } = consumer.spec;
-          if (name === hint.channel && subscription === hint.subscription)
-            void consumer.recheck().catch(() => {});
+          if (name !== hint.channel || subscription !== hint.subscription) continue;
+          if (hint.kind === 'discarded') void consumer.recheck().catch(() => {});
+          else consumer.hear(hint);
         }
       },
       { noAck: true },
@@ -380,13 +460,30 @@ export class RabbitConnection implements EngineConnection {
   }
 
   async #tellDiscarded(channel: string, subscription: string): Promise<void> {
-    await this.#publisher
-      .publish(this.#names.hints, '', {
-        content: Buffer.from(JSON.stringify({ channel, subscription })),
-        options: { contentType: 'application/json' },
-      })
-      .catch(() => {});
+    const hint: Hint = { kind: 'discarded', channel, subscription };
+    await this.#publisher.publish(this.#names.hints, '', hintParcel(hint)).catch(() => {});
   }
+
+  async #tellMembers(hint: Hint & MemberHint, to: string | undefined): Promise<boolean> {
+    const [exchange, routingKey] = to === undefined ? [this.#names.hints, ''] : ['', to.split('#')[0] ?? ''];
+    try {
+      await this.#publisher.publish(exchange, routingKey, hintParcel(hint));
+      return true;
+    } catch (error) {
+      if (error instanceof MessagingError && error.code === 'DB_MSG_UNROUTABLE') return false;
+      throw error;
+    }
+  }
+}
+
+/** What connections of one prefix tell each other. Nothing is lost with a hint: it only makes others look sooner. */
+type Hint = { readonly channel: string; readonly subscription: string } & (
+  | { readonly kind: 'discarded' }
+  | MemberHint
+);
+
+function hintParcel(hint: Hint): Parcel {
+  return { content: Buffer.from(JSON.stringify(hint)), options: { contentType: 'application/json' } };
 }
 
 async function onChannel(model: ChannelModel, work: (channel: Channel) => Promise<void>): Promise<void> {
@@ -402,6 +499,7 @@ async function onChannel(model: ChannelModel, work: (channel: Channel) => Promis
   }
 }
 
+const NOT_FOUND = 404;
 const PRECONDITION_FAILED = 406;
 
 function asMessagingError(error: unknown): Error {
@@ -413,5 +511,9 @@ function asMessagingError(error: unknown): Error {
       `the broker has it with other settings: ${message}. Use the same settings or delete it there`,
       { cause: error },
     );
+  if (code === NOT_FOUND)
+    return new MessagingError('DB_MSG_INVALID_OPTIONS', `what was to be there is not: ${message}`, {
+      cause: error,
+    });
   return unreachable(`the broker refused or is gone: ${message}`, error);
 }

@@ -1,15 +1,15 @@
 /**
- * One consumer of a subscription: takes deliveries of its queue or its partitions, hands them out with leases and settles them.
+ * One consumer of a subscription: takes what its sources (one per queue) have ready, hands it out with leases and settles it. With order per key it
+ * reads the partitions that fall to it (`members.ts`), and gives one up only when nothing of it is out any more.
  *
- *   arrived --(noted, parked keys known)--> ready or waiting for its key --> out --ack--> gone
- *                                                                           |--retry--> a copy on the delay ladder, or put off in its lane
- *                                                                           |--dead letter--> a letter in the dead queue
- *                                                                           '--release, lost lease--> back to the broker (keyed: back to its lane)
+ *   ready in a source --> out --ack--> gone
+ *                          |--retry--> a copy on the delay ladder, or put off in its lane
+ *                          |--dead letter--> a letter in the dead queue
+ *                          '--release, lost lease--> back to the broker (keyed: back to its lane)
  *
  * A settlement that moves a message publishes first, waits for the confirm and acknowledges then: a crash between the two repeats, never loses.
- * Acknowledgements have no answer in AMQP; a `basic.qos` behind them has, and the broker works a channel off in order.
  */
-import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import type {
   ChannelSpec,
@@ -20,13 +20,12 @@ import type {
   Settlement,
   SettleResult,
 } from '../../engine.ts';
-import { Acks } from './acks.ts';
-import { Lanes } from './lanes.ts';
-import { Leases } from './leases.ts';
+import { Leases } from '../../leases.ts';
 import { encodeLetter, type LetterText } from './letters.ts';
-import { unreachable } from './link.ts';
-import { encodeNotes, type Note, Notebook } from './notes.ts';
-import { copyOf, decodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
+import { type MemberHint, Members } from './members.ts';
+import { copyIdOf, encodeNotes, type Note } from './notes.ts';
+import { type Entry, Source } from './source.ts';
+import { copyOf, type Parcel, rawOf, type Received } from './wire.ts';
 
 export interface ConsumerParts {
   readonly clock: Clock;
@@ -34,128 +33,114 @@ export interface ConsumerParts {
   readonly channelSpec: ChannelSpec;
   readonly queues: readonly string[];
   readonly deadQueue: string;
-  /** Undefined where the queue cannot count hand-outs (classic, ephemeral). */
+  /** Undefined where the queue cannot count hand-outs (classic, ephemeral, somebody else's). */
   readonly notesQueue: string | undefined;
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
   /** Publishes so that the queue gets it after the delay. */
   readonly publishLater: (queue: string, delayMs: number, parcel: Parcel) => Promise<void>;
   readonly readNotes: (queue: string, read: (messages: readonly ConsumeMessage[]) => void) => Promise<void>;
   readonly heldKeys: () => Promise<ReadonlySet<string>>;
+  /** Among the consumers of this connection. */
+  readonly number: number;
   readonly nextToken: () => DeliveryToken;
+  /** Tells the other consumers of the subscription; see `members.ts`. */
+  readonly tellMembers: (hint: MemberHint, to: string | undefined) => Promise<boolean>;
   /** The channel or the queue is gone while the connection may live: declare and open again. */
   readonly onGone: () => void;
   readonly onClosed: () => void;
 }
 
-interface Entry {
-  readonly received: Received;
-  readonly amqp: ConsumeMessage;
-  readonly queue: string;
-  /** The channel it came on: only there it can be acknowledged. */
-  readonly via: Channel;
-  readonly acks: Acks;
-  readonly key: string | undefined;
-  /** `x-delivery-count`; undefined where the queue does not count. */
-  readonly count: number | undefined;
-  readonly copyId: string;
-  readonly expiresAt: number;
-  state: string | undefined;
-  abandoned: number | undefined;
-}
-
-interface Fence {
-  readonly via: Channel;
-  readonly done: Promise<void>;
-  next?: Promise<void>;
-}
-
 /** Unsettled messages the broker lends to a keyed consumer from each partition: what waits for its key is among them. */
 const KEY_WINDOW = 250;
-const PERSIST_RETRY_MS = 100;
+/** Others answer a newcomer within it, as a rule; opening what is theirs before does no harm. */
+const ANSWERS_MS = 25;
+const OPEN_AGAIN_MS = 100;
 
 export class RabbitConsumer implements Consumer {
   readonly #parts: ConsumerParts;
   readonly #receive: (deliveries: readonly Delivery[]) => void;
   readonly #keyed: boolean;
-  /** Keeps the lane of a failing message: blockKey and sequencedDlq. */
   readonly #holds: boolean;
-  #channel: Channel | undefined;
-  #window = 0;
-  #tags: string[] = [];
-  readonly #arrived: Entry[] = [];
-  #taking = false;
-  readonly #lanes = new Lanes<Entry>();
+  readonly #members: Members | undefined;
+  #model: ChannelModel | undefined;
+  readonly #sources = new Map<string, Source>();
+  /** Being given up: nothing is handed out of them, and what is out may still be settled. */
+  readonly #leaving = new Set<Source>();
   readonly #leases: Leases<Entry>;
-  /** Tokens whose message is being moved: neither out nor settled yet. */
-  readonly #moving = new Set<DeliveryToken>();
-  readonly #putOff = new Map<Entry, () => void>();
-  /** Keys whose dead letter holds what follows, with the order in which they came to be known. */
-  readonly #parked = new Map<string, number>();
-  #parkOrder = 0;
-  readonly #loaded = new Set<string>();
-  readonly #notebook = new Notebook();
-  /** Those whose notes have been read. */
-  readonly #looked = new WeakSet<Entry>();
-  /** Acknowledged or given back: not to be lent again. */
-  readonly #gone = new WeakSet<Entry>();
+  /** What is being moved: neither out nor settled yet. */
+  readonly #moving = new Map<DeliveryToken, Entry>();
+  #turn = 0;
   #pumpPlanned = false;
+  #sharing: Promise<void> | undefined;
+  #shareAgain = false;
   #paused = false;
   #closed = false;
-  #fence: Fence | undefined;
   expired = 0;
 
   constructor(parts: ConsumerParts, receive: (deliveries: readonly Delivery[]) => void) {
+    const { clock, spec, channelSpec } = parts;
     this.#parts = parts;
     this.#receive = receive;
-    this.#keyed = parts.channelSpec.order === 'key';
-    this.#holds = this.#keyed && parts.channelSpec.onFailure !== 'skip';
-    this.#leases = new Leases(parts.clock, parts.spec.leaseMs, (entry) => this.#endLease(entry));
+    this.#keyed = channelSpec.order === 'key';
+    this.#holds = this.#keyed && channelSpec.onFailure !== 'skip';
+    this.#leases = new Leases(clock, spec.leaseMs, (entry) => this.#endLease(entry));
+    if (this.#keyed)
+      this.#members = new Members({ clock, tell: parts.tellMembers, onChange: () => void this.#share() });
   }
 
   get spec(): ConsumerSpec {
     return this.#parts.spec;
   }
 
-  /** Opens its channel on a new connection; what was out on the former one is lost to this consumer. */
-  async open(model: ChannelModel): Promise<void> {
-    if (this.#closed || this.#channel) return;
-    const { queues, spec } = this.#parts;
-    const channel = await model.createChannel();
-    channel.on('error', () => {});
-    channel.on('close', () => this.#lost(channel));
-    this.#channel = channel;
-    this.#window = this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch;
-    await channel.prefetch(this.#window);
-    if (this.#paused) return;
-    this.#tags = [];
-    const acks = new Acks(channel);
-    for (const queue of queues) {
-      const { consumerTag } = await channel.consume(queue, (message) => {
-        if (message) this.#arrive(message, queue, channel, acks);
-        // The broker cancelled it: the queue was deleted or its node is gone.
-        else void channel.close().catch(() => {});
-      });
-      this.#tags.push(consumerTag);
+  /** Consumers of the subscription that this one knows of, itself included. */
+  get memberCount(): number {
+    return this.#members?.count ?? 1;
+  }
+
+  /** Opens what is not open, on a new connection or after a loss; what was out on the former one is lost to this consumer. */
+  async open(model: ChannelModel, hintQueue: string): Promise<void> {
+    if (this.#closed || this.#paused) return;
+    const isNew = this.#model !== model;
+    this.#model = model;
+    if (!this.#members) {
+      for (const queue of this.#parts.queues) await this.#openSource(model, queue);
+      return;
     }
+    if (isNew) {
+      await this.#members.join(`${hintQueue}#${this.#parts.number}`);
+      await pause(this.#parts.clock, ANSWERS_MS);
+    }
+    await this.#share();
+  }
+
+  hear(hint: MemberHint): void {
+    this.#members?.hear(hint);
   }
 
   view(): { ready: number; inFlight: number; waiting: number; delayed: number } {
-    return {
-      ready: this.#arrived.length + this.#lanes.readyCount,
-      inFlight: this.#leases.size + this.#moving.size,
-      waiting: this.#lanes.waitingCount,
-      delayed: this.#putOff.size,
-    };
+    const view = { ready: 0, inFlight: this.#leases.size + this.#moving.size, waiting: 0, delayed: 0 };
+    for (const source of this.#sources.values()) {
+      const { ready, waiting, delayed } = source.view();
+      view.ready += ready;
+      view.waiting += waiting;
+      view.delayed += delayed;
+    }
+    return view;
+  }
+
+  /** What it holds and has not handed out. */
+  waiting(): readonly Received[] {
+    return [...this.#sources.values()].flatMap((source) => source.waiting()).map(({ received }) => received);
   }
 
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const entries = settlements.map(({ token }) => this.#leases.take(token));
-    settlements.forEach(({ token }, index) => entries[index] && this.#moving.add(token));
     try {
       return await this.#settleTaken(settlements, entries);
     } finally {
-      for (const { token } of settlements) this.#moving.delete(token);
+      if (this.#moving.size > 0) for (const { token } of settlements) this.#moving.delete(token);
       this.#planPump();
+      this.#leaveQuiet();
     }
   }
 
@@ -165,32 +150,37 @@ export class RabbitConsumer implements Consumer {
   ): Promise<readonly SettleResult[]> {
     const moving: Promise<void>[] = [];
     const released: Entry[] = [];
-    settlements.forEach((settlement, index) => {
+    for (const [index, settlement] of settlements.entries()) {
       const entry = entries[index];
-      if (!entry) return;
+      if (!entry) continue;
       if (settlement.kind === 'ack') {
-        this.#moving.delete(settlement.token);
-        this.#ack(entry);
-      } else if (settlement.kind === 'release') released.push(entry);
+        entry.source.ack(entry);
+        continue;
+      }
+      this.#moving.set(settlement.token, entry);
+      if (settlement.kind === 'release') released.push(entry);
       else moving.push(this.#move(entry, settlement));
-    });
+    }
     if (released.length > 0) moving.push(this.#release(released));
     try {
-      const done = await Promise.allSettled(moving);
-      const failed = done.find((one) => one.status === 'rejected');
-      if (failed) throw failed.reason;
-      const first = entries.find((entry) => entry);
-      first?.acks.flush();
-      if (first) await this.#settledOn(first.via);
+      if (moving.length > 0) await allDone(moving);
+      await this.#allSeen(entries);
     } catch (error) {
       // Those that did not move are still lent, or trying again would find them lost.
-      settlements.forEach(({ token }, index) => {
-        const entry = entries[index];
-        if (entry && !this.#gone.has(entry) && entry.via === this.#channel) this.#leases.lend(token, entry);
-      });
+      for (const [index, entry] of entries.entries())
+        if (entry && !entry.gone && entry.source.live)
+          this.#leases.lend((settlements[index] as Settlement).token, entry);
       throw error;
     }
     return entries.map((entry) => (entry ? 'settled' : 'lost'));
+  }
+
+  /** The broker has seen all acknowledgements. */
+  async #allSeen(entries: readonly (Entry | undefined)[]): Promise<void> {
+    const sources = new Set<Source>();
+    for (const entry of entries) if (entry) sources.add(entry.source);
+    for (const source of sources) if (sources.size === 1) return source.settled();
+    await allDone([...sources].map((source) => source.settled()));
   }
 
   async extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
@@ -203,151 +193,109 @@ export class RabbitConsumer implements Consumer {
     if (this.#paused) return;
     this.#paused = true;
     // A keyed consumer keeps its place: another would get what follows a message that is still out here.
-    if (this.#keyed || !this.#channel) return;
-    const back = [...this.#arrived.splice(0), ...this.#lanes.clear()];
-    await this.#cancelAll(this.#channel);
-    back.push(...this.#arrived.splice(0), ...this.#lanes.clear());
-    await this.#release(back).catch(() => {});
+    if (this.#keyed) return;
+    for (const source of this.#sources.values()) {
+      const back = await source.stop();
+      await this.#release(back).catch(() => {});
+    }
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#paused = true;
     this.#closed = true;
-    const channel = this.#channel;
-    this.#channel = undefined;
-    const back = this.#everything();
+    await this.#sharing;
+    const sources = [...this.#sources.values()];
+    const back = [...this.#leases.clear(), ...sources.flatMap((source) => source.drain())];
+    this.#sources.clear();
     this.#parts.onClosed();
-    if (!channel) return;
     await this.#note(back).catch(() => {});
-    // A cancel is answered only when the queue has applied the acknowledgements before it.
-    await this.#cancelAll(channel);
-    // With the channel the broker takes everything back, each to its old place.
-    await channel.close().catch(() => {});
+    await Promise.all(sources.map((source) => source.close()));
+    await this.#members?.leave();
   }
 
   /** Letters were taken away: looks which keys are still held. */
   async recheck(): Promise<void> {
     if (!this.#holds) return;
-    const before = this.#parkOrder;
-    const held = await this.#parts.heldKeys();
-    for (const [key, order] of this.#parked) if (order <= before && !held.has(key)) this.#parked.delete(key);
-    for (const key of this.#lanes.blockedKeys()) if (!this.#parked.has(key)) this.#lanes.unblock(key);
-    this.#planPump();
+    for (const source of this.#sources.values()) await source.recheck();
   }
 
-  async #cancelAll(channel: Channel): Promise<void> {
-    for (const tag of this.#tags.splice(0)) await channel.cancel(tag).catch(() => {});
-  }
-
-  /** Forgets all that came on the former channel and tells what it was. */
-  #everything(): readonly Entry[] {
-    const out = this.#leases.clear();
-    const putOff = [...this.#putOff].map(([entry, cancel]) => {
-      cancel();
-      return entry;
+  /** Opens the partitions that fall to this consumer and gives up the others; one run at a time. */
+  #share(): Promise<void> {
+    this.#shareAgain = true;
+    this.#sharing ??= this.#shareAll().finally(() => {
+      this.#sharing = undefined;
     });
-    this.#putOff.clear();
-    this.#loaded.clear();
-    return [...out, ...putOff, ...this.#lanes.clear(), ...this.#arrived.splice(0)];
+    return this.#sharing;
   }
 
-  #lost(channel: Channel): void {
-    if (this.#channel !== channel) return;
-    this.#channel = undefined;
-    this.#fence = undefined;
-    this.#everything();
-    this.#parts.onGone();
+  async #shareAll(): Promise<void> {
+    while (this.#shareAgain && !this.#paused) {
+      this.#shareAgain = false;
+      const { queues, clock } = this.#parts;
+      const share = this.#members?.share(queues.length);
+      const mine = queues.filter((_, index) => share?.has(index));
+      for (const [queue, source] of this.#sources) if (!mine.includes(queue)) this.#leaving.add(source);
+      this.#leaveQuiet();
+      const model = this.#model;
+      if (!model) return;
+      try {
+        await Promise.all(mine.map((queue) => this.#openSource(model, queue)));
+      } catch {
+        // A lost connection opens all again; what else there is (a queue that is gone) is declared again first.
+        await pause(clock, OPEN_AGAIN_MS);
+        if (this.#model === model) this.#parts.onGone();
+      }
+    }
   }
 
-  #arrive(amqp: ConsumeMessage, queue: string, via: Channel, acks: Acks): void {
-    const received = decodeMessage(amqp);
-    const { message, note } = received;
-    const counted = amqp.properties.headers?.['x-delivery-count'] as number | undefined;
-    const count = this.#parts.notesQueue === undefined ? undefined : (counted ?? 0);
-    this.#arrived.push({
-      received,
-      amqp,
+  /** Closes those of the sources to be given up of which nothing is out. */
+  #leaveQuiet(): void {
+    if (this.#leaving.size === 0 || this.#closed) return;
+    const busy = new Set([...this.#leases.entries(), ...this.#moving.values()].map(({ source }) => source));
+    for (const source of this.#leaving) {
+      if (busy.has(source) || source.parking > 0) continue;
+      this.#leaving.delete(source);
+      void this.#leave(source);
+    }
+  }
+
+  async #leave(source: Source): Promise<void> {
+    this.#sources.delete(source.queue);
+    await this.#note(source.drain()).catch(() => {});
+    await source.close();
+    // It may fall to this consumer again by now.
+    void this.#share();
+  }
+
+  async #openSource(model: ChannelModel, queue: string): Promise<void> {
+    const open = this.#sources.get(queue);
+    if (open) return void this.#leaving.delete(open);
+    const { clock, spec, channelSpec, notesQueue, readNotes, heldKeys } = this.#parts;
+    const source = await Source.open(model, {
+      clock,
       queue,
-      via,
-      acks,
-      key: this.#keyed ? message?.key : undefined,
-      count,
-      copyId: `${message?.id ?? (amqp.properties.messageId as string | undefined) ?? ''}#${note.turn ?? 0}`,
-      expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
-      state: note.state,
-      abandoned: count === undefined ? undefined : (note.abandoned ?? 0) + count,
+      channelSpec,
+      notesQueue,
+      readNotes,
+      heldKeys,
+      window: this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch,
+      onReady: () => this.#planPump(),
+      onFollower: (entry) => void this.#parkFollower(entry),
+      onLost: (lost) => this.#lost(lost),
     });
-    if (!this.#taking) this.#take();
-  }
-
-  /** In the order of arrival; pauses only for what needs a look at another queue first. */
-  #take(): void {
-    for (let entry = this.#arrived[0]; entry; entry = this.#arrived[0]) {
-      if (this.#needsLook(entry)) {
-        this.#taking = true;
-        void this.#lookFor(entry).finally(() => {
-          this.#taking = false;
-          this.#take();
-        });
-        return;
-      }
-      this.#arrived.shift();
-      this.#accept(entry);
-    }
+    if (this.#closed || this.#model !== model || !source.live) return source.abandon();
+    this.#sources.set(queue, source);
     this.#planPump();
   }
 
-  #needsLook(entry: Entry): boolean {
-    if (this.#looked.has(entry)) return false;
-    return (entry.count ?? 0) > 0 || (this.#holds && !this.#loaded.has(entry.queue)) || this.#mayFree(entry);
-  }
-
-  /** A redriven message frees its key, unless something of the key was parked after the redrive had begun: that has to be redriven first. */
-  #mayFree({ key, received }: Entry): boolean {
-    return key !== undefined && received.note.redriven === true && this.#parked.has(key);
-  }
-
-  async #lookFor(entry: Entry): Promise<void> {
-    const { notesQueue, heldKeys, readNotes, clock } = this.#parts;
-    try {
-      if (this.#holds && !this.#loaded.has(entry.queue)) {
-        for (const key of await heldKeys())
-          if (!this.#parked.has(key)) this.#parked.set(key, ++this.#parkOrder);
-        this.#loaded.add(entry.queue);
-      }
-      if (entry.key !== undefined && this.#mayFree(entry) && !(await heldKeys()).has(entry.key))
-        this.#parked.delete(entry.key);
-      if (notesQueue !== undefined && (entry.count ?? 0) > 0) {
-        await readNotes(notesQueue, (messages) => this.#notebook.read(messages));
-        // What arrived before this reading is covered by it.
-        for (const one of this.#arrived) this.#looked.add(one);
-      }
-      this.#looked.add(entry);
-    } catch {
-      await pause(clock, PERSIST_RETRY_MS);
-    }
-  }
-
-  #accept(entry: Entry): void {
-    if (entry.via !== this.#channel) return;
-    if (entry.count !== undefined && entry.count > 0) {
-      const { released, waits } = this.#notebook.about(entry.copyId, entry.count);
-      entry.abandoned = Math.max(0, (entry.abandoned ?? 0) - released);
-      if (waits) entry.state = waits.state;
-      if (waits && waits.dueAt > this.#parts.clock.now()) return this.#acceptPutOff(entry, waits.dueAt);
-    }
-    const { key } = entry;
-    if (key !== undefined && this.#holds && entry.received.note.redriven)
-      return this.#lanes.resume(key, entry);
-    if (key === undefined || !this.#holds || !this.#parked.has(key)) return this.#lanes.add(entry);
-    if (this.#parts.channelSpec.onFailure === 'sequencedDlq') return void this.#parkFollower(entry);
-    this.#lanes.block(key);
-    this.#lanes.add(entry);
-  }
-
-  #acceptPutOff(entry: Entry, dueAt: number): void {
-    if (this.#lanes.hold(entry)) this.#waitInLane(entry, dueAt);
+  #lost(source: Source): void {
+    source.drain();
+    this.#leases.remove((entry) => entry.source === source);
+    this.#leaving.delete(source);
+    if (this.#sources.get(source.queue) !== source) return;
+    this.#sources.delete(source.queue);
+    this.#parts.onGone();
   }
 
   #planPump(): void {
@@ -361,12 +309,8 @@ export class RabbitConsumer implements Consumer {
 
   #pump(): void {
     const deliveries: Delivery[] = [];
-    while (
-      !this.#paused &&
-      this.#channel &&
-      this.#leases.size + this.#moving.size < this.#parts.spec.prefetch
-    ) {
-      const entry = this.#lanes.next();
+    while (!this.#paused && this.#leases.size + this.#moving.size < this.#parts.spec.prefetch) {
+      const entry = this.#next();
       if (!entry) break;
       if (entry.expiresAt <= this.#parts.clock.now()) this.#drop(entry);
       else deliveries.push(this.#handOut(entry));
@@ -374,59 +318,54 @@ export class RabbitConsumer implements Consumer {
     if (deliveries.length > 0) this.#receive(deliveries);
   }
 
+  /** From the sources in turn, so that a full partition does not keep the others waiting. */
+  #next(): Entry | undefined {
+    const sources = [...this.#sources.values()];
+    for (let tried = 0; tried < sources.length; tried += 1) {
+      const source = sources[this.#turn++ % sources.length] as Source;
+      const entry = this.#leaving.has(source) ? undefined : source.lanes.next();
+      if (entry) return entry;
+    }
+    return undefined;
+  }
+
   #drop(entry: Entry): void {
     this.expired += 1;
-    this.#ack(entry);
+    entry.source.ack(entry);
   }
 
   #handOut(entry: Entry): Delivery {
     const token = this.#parts.nextToken();
     this.#leases.lend(token, entry);
-    const { message, malformed } = entry.received;
-    return {
-      token,
-      message,
-      ...(malformed === undefined ? {} : { malformed }),
-      // Made when asked for: only dead letters and people look at it.
-      get raw() {
-        return rawOf(entry.received);
-      },
-      state: entry.state,
-      abandoned: entry.abandoned,
-    };
-  }
-
-  #ack(entry: Entry): void {
-    this.#gone.add(entry);
-    if (entry.via === this.#channel) entry.acks.ack(entry.amqp);
-    this.#lanes.advance(entry.key);
+    return new HandOut(token, entry);
   }
 
   #endLease(entry: Entry): void {
     if (entry.abandoned !== undefined) entry.abandoned += 1;
-    if (this.#keyed) this.#lanes.again(entry);
-    else if (entry.via === this.#channel) entry.acks.giveBack(entry.amqp);
+    if (this.#keyed) entry.source.lanes.again(entry);
+    else entry.source.giveBack(entry);
     this.#planPump();
+    this.#leaveQuiet();
   }
 
   async #release(entries: readonly Entry[]): Promise<void> {
     if (entries.length === 0) return;
     if (this.#keyed) {
-      for (const entry of [...entries].reverse()) this.#lanes.again(entry);
+      for (const entry of [...entries].reverse()) entry.source.lanes.again(entry);
       return;
     }
     await this.#note(entries);
-    for (const entry of entries) {
-      this.#gone.add(entry);
-      if (entry.via === this.#channel) entry.acks.giveBack(entry.amqp);
-    }
+    for (const entry of entries) entry.source.giveBack(entry);
   }
 
   /** Tells whoever gets them next that the broker's count grew without a crash. */
   async #note(entries: readonly Entry[]): Promise<void> {
     const { notesQueue, publish } = this.#parts;
     if (notesQueue === undefined || entries.length === 0) return;
-    const notes: Note[] = entries.map(({ copyId, count }) => ({ copy: copyId, count: count ?? 0 }));
+    const notes: Note[] = entries.map(({ amqp, received, count }) => ({
+      copy: copyIdOf(amqp, received),
+      count: count ?? 0,
+    }));
     await publish('', notesQueue, encodeNotes(notes));
   }
 
@@ -437,59 +376,54 @@ export class RabbitConsumer implements Consumer {
 
   async #retry(entry: Entry, dueAt: number, state: string): Promise<void> {
     const { clock, publish, publishLater, notesQueue } = this.#parts;
-    if (this.#holds && entry.key !== undefined) {
-      const note = { copy: entry.copyId, count: entry.count ?? 0, waits: { state, dueAt } };
-      if (notesQueue !== undefined) await publish('', notesQueue, encodeNotes([note]));
-      entry.state = state;
-      return this.#waitInLane(entry, dueAt);
-    }
     const { parcel, note } = entry.received;
+    if (this.#holds && entry.key !== undefined) {
+      const copy = copyIdOf(entry.amqp, entry.received);
+      if (notesQueue !== undefined)
+        await publish(
+          '',
+          notesQueue,
+          encodeNotes([{ copy, count: entry.count ?? 0, waits: { state, dueAt } }]),
+        );
+      entry.state = state;
+      return entry.source.putOff(entry, dueAt);
+    }
     const copy = copyOf(parcel, { state, abandoned: entry.abandoned ?? 0, turn: (note.turn ?? 0) + 1 });
     const delayMs = dueAt - clock.now();
-    if (delayMs > 0) await publishLater(entry.queue, delayMs, copy);
-    else await publish('', entry.queue, copy);
-    this.#ack(entry);
-  }
-
-  #waitInLane(entry: Entry, dueAt: number): void {
-    const { clock } = this.#parts;
-    const cancel = clock.setTimer(Math.max(0, dueAt - clock.now()), () => {
-      this.#putOff.delete(entry);
-      if (entry.via !== this.#channel) return;
-      this.#lanes.again(entry);
-      this.#planPump();
-    });
-    this.#putOff.set(entry, cancel);
+    if (delayMs > 0) await publishLater(entry.source.queue, delayMs, copy);
+    else await publish('', entry.source.queue, copy);
+    entry.source.ack(entry);
   }
 
   async #park(entry: Entry, letter: LetterText): Promise<void> {
     const { key } = entry;
     const inLane = this.#holds && key !== undefined;
     await this.#publishLetter(entry, letter, inLane);
-    if (inLane && key !== undefined && entry.via === this.#channel) {
-      this.#parked.set(key, ++this.#parkOrder);
-      if (this.#parts.channelSpec.onFailure === 'blockKey') this.#lanes.block(key);
-      else for (const follower of this.#lanes.takeLane(key)) void this.#parkFollower(follower);
-    }
-    this.#ack(entry);
+    if (inLane && key !== undefined && entry.source.live) entry.source.park(key);
+    entry.source.ack(entry);
   }
 
   /** Publishing in the order of the calls keeps the sequence; each is acknowledged when its letter is confirmed. */
   async #parkFollower(entry: Entry): Promise<void> {
+    const { source } = entry;
     const letter: LetterText = {
-      id: `${this.#parts.spec.subscription}-${entry.copyId}`,
+      id: `${this.#parts.spec.subscription}-${copyIdOf(entry.amqp, entry.received)}`,
       reason: 'parked behind the dead letter at the head of its key',
       group: 'parked behind its key',
       at: this.#parts.clock.now(),
       history: [],
       stateOnRedrive: entry.state,
     };
+    source.parking += 1;
     try {
       await this.#publishLetter(entry, letter, true);
-      this.#ack(entry);
+      source.ack(entry);
     } catch {
       // Not known to be parked: the broker gives it out again in its old place when the channel is opened anew.
-      void entry.via.close().catch(() => {});
+      source.abandon();
+    } finally {
+      source.parking -= 1;
+      this.#leaveQuiet();
     }
   }
 
@@ -501,30 +435,33 @@ export class RabbitConsumer implements Consumer {
       encodeLetter(entry.received, letter, { channel, subscription, key: entry.key, inLane }),
     );
   }
+}
 
-  /** Shared by all settlements of a moment: one runs, and one more for those that came meanwhile. */
-  #settledOn(via: Channel): Promise<void> {
-    if (via !== this.#channel) return Promise.reject(unreachable('the channel closed before it was settled'));
-    const running = this.#fence;
-    if (running && running.via === via) {
-      running.next ??= running.done.then(() => {
-        this.#fence = undefined;
-        return this.#settledOn(via);
-      });
-      return running.next;
-    }
-    const done = via.prefetch(this.#window).then(
-      () => {},
-      (error: unknown) => {
-        throw unreachable('the channel closed before it was settled', error);
-      },
-    );
-    const fence: Fence = { via, done };
-    this.#fence = fence;
-    const end = (): void => {
-      if (this.#fence === fence && !fence.next) this.#fence = undefined;
-    };
-    done.then(end, end);
-    return done;
+/** `raw` is made when asked for: only people and malformed messages need it. */
+class HandOut implements Delivery {
+  readonly token: DeliveryToken;
+  readonly message: Delivery['message'];
+  readonly malformed?: string;
+  readonly state: string | undefined;
+  readonly abandoned: number | undefined;
+  readonly #received: Received;
+
+  constructor(token: DeliveryToken, { received, state, abandoned }: Entry) {
+    this.token = token;
+    this.message = received.message;
+    if (received.malformed !== undefined) this.malformed = received.malformed;
+    this.state = state;
+    this.abandoned = abandoned;
+    this.#received = received;
   }
+
+  get raw(): string {
+    return rawOf(this.#received);
+  }
+}
+
+/** Waits for all, also when one fails: what is under way must not be settled twice. */
+async function allDone(running: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(running)).find((one) => one.status === 'rejected');
+  if (failed) throw failed.reason;
 }

@@ -6,12 +6,13 @@
 import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import type { ChannelSpec, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from '../../engine.ts';
+import type { Message } from '../../message.ts';
 import { browse, type Browsed, type Turns } from './browse.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import { decodeLetter, recordOf, type StoredLetter } from './letters.ts';
 import { type Names, partitionOf } from './names.ts';
 import type { TopologyBook } from './topology.ts';
-import { copyOf, type Parcel, unpackParcel } from './wire.ts';
+import { copyOf, encodeMessage, type Parcel, unpackParcel } from './wire.ts';
 
 export interface DeadLetterParts {
   readonly clock: Clock;
@@ -60,7 +61,22 @@ export class RabbitDeadLetters implements DeadLetterStore {
     return found.slice(start, start + page.limit).map(recordOf);
   }
 
-  async redriveEdited(): Promise<boolean> {
+  /** What is parked behind the letter goes back with it, in order, as a redrive would send it. */
+  async redriveEdited(id: string, message: Message, state: string): Promise<boolean> {
+    for (const place of this.#places({})) {
+      if (!place.alive) continue;
+      const isThere = await this.#look(place, async (held, take) => {
+        const edited = held.find(([letter]) => letter.id === id)?.[0];
+        if (!edited) return false;
+        for (const [letter, amqp] of withSequences(held, [edited])) {
+          const parcel = letter === edited ? replacement(edited, message, state) : revived(letter);
+          await this.#parts.publish('', this.#queueOf(place, letter), parcel);
+          take(amqp);
+        }
+        return true;
+      });
+      if (isThere) return true;
+    }
     return false;
   }
 
@@ -167,7 +183,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
     const places: Place[] = [];
     for (const { spec, subscriptions, removed } of this.#parts.book.channels.values()) {
       if (spec.ephemeral || (filter.channel !== undefined && filter.channel !== spec.name)) continue;
-      for (const subscription of subscriptions) places.push({ spec, subscription, alive: true });
+      for (const subscription of subscriptions.keys()) places.push({ spec, subscription, alive: true });
       for (const subscription of removed) places.push({ spec, subscription, alive: false });
     }
     return places.filter(
@@ -184,10 +200,19 @@ export class RabbitDeadLetters implements DeadLetterStore {
 
 /** At most `limit` that match, and with each the rest of its parked sequence; in the order of the queue. */
 function wholeSequences(held: Held, filter: DeadLetterFilter, limit: number): Held {
-  const first = held.filter(([letter]) => isMeant(letter, filter)).slice(0, limit);
-  const keys = new Set(first.filter(([{ inLane }]) => inLane).map(([{ key }]) => key));
-  const chosen = new Set(first.map(([, message]) => message));
-  return held.filter(([{ inLane, key }, message]) => chosen.has(message) || (inLane && keys.has(key)));
+  const matching = held.map(([letter]) => letter).filter((letter) => isMeant(letter, filter));
+  return withSequences(held, matching.slice(0, limit));
+}
+
+function withSequences(held: Held, first: readonly StoredLetter[]): Held {
+  const chosen = new Set(first);
+  const keys = new Set(first.filter(({ inLane }) => inLane).map(({ key }) => key));
+  return held.filter(([letter]) => chosen.has(letter) || (letter.inLane && keys.has(letter.key)));
+}
+
+/** The new message begins a life of its own, so its copies count from the start. */
+function replacement({ inLane }: StoredLetter, message: Message, state: string): Parcel {
+  return copyOf(encodeMessage(message), { state, turn: 1, redriven: inLane });
 }
 
 function revived(letter: StoredLetter): Parcel {

@@ -9,6 +9,9 @@
  * The routing key holds the bits and the target, so the broker alone moves the message and no process has to run. Rungs are quorum queues
  * that dead-letter at least once: the message is on a disk at every step. What has no target any more lands in `lost`
  * instead of holding its rung up.
+ *
+ * A message of a channel routed by keys has its own routing key behind the target, and the subscriptions' queues are bound to `out` with
+ * their own patterns there: the broker cannot give a message back the routing key it had before the ladder.
  */
 import type { Channel } from 'amqplib';
 
@@ -17,12 +20,19 @@ export interface Ladder {
   readonly maxMs: number;
   readonly entry: string;
   readonly out: string;
-  /** Routing key for a wait of at least `ms`. */
-  readonly routeFor: (ms: number, target: string) => string;
+  /** Routing key for a wait of at least `ms`. `key` is given on channels routed by keys. */
+  readonly routeFor: (ms: number, target: string, key?: LateKey) => string;
   /** Binding of a target on `out`. */
   readonly pattern: (target: string) => string;
+  /** Binding of a queue on `out`, for what a target would have routed to it by this key or pattern. */
+  readonly latePattern: (target: string, key: LateKey) => string;
   readonly declare: (channel: Channel) => Promise<void>;
   readonly remove: (channel: Channel) => Promise<void>;
+}
+
+export interface LateKey {
+  readonly routing: 'direct' | 'topic';
+  readonly text: string;
 }
 
 const UNIT_MS = 10;
@@ -34,17 +44,22 @@ export function createLadder(prefix: string): Ladder {
   const lost = `${prefix}delay/lost`;
   const below = (index: number): string => (index === 0 ? out : rung(index - 1));
   const word = (target: string): string => encodeURIComponent(target).replaceAll('.', '%2E');
+  // The slash at the end is no word of any target, so that `#.<target>` never takes what belongs behind another target.
+  const tail = ({ routing, text }: LateKey): string =>
+    `.${routing === 'topic' ? text : word(text).replaceAll('*', '%2A')}./`;
   const match = (index: number, bit: 0 | 1): string => `${'*.'.repeat(RUNGS - 1 - index)}${bit}.#`;
   return {
     resolutionMs: UNIT_MS,
     maxMs: UNIT_MS * (2 ** RUNGS - 1),
     entry: rung(RUNGS - 1),
     out,
-    routeFor(ms, target) {
+    routeFor(ms, target, key) {
       const units = Math.min(2 ** RUNGS - 1, Math.max(1, Math.ceil(ms / UNIT_MS)));
-      return `${units.toString(2).padStart(RUNGS, '0').split('').join('.')}.${word(target)}`;
+      const bits = units.toString(2).padStart(RUNGS, '0').split('').join('.');
+      return `${bits}.${word(target)}${key ? tail(key) : ''}`;
     },
     pattern: (target) => `#.${word(target)}`,
+    latePattern: (target, key) => `${'*.'.repeat(RUNGS)}${word(target)}${tail(key)}`,
     async declare(channel) {
       const quorum = { 'x-queue-type': 'quorum' };
       await channel.assertExchange(lost, 'fanout', { durable: true });

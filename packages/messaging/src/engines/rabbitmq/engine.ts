@@ -1,6 +1,6 @@
 /**
  * The RabbitMQ engine: quorum queues, confirmed publishes, one queue per subscription. What each sentence of the port becomes on AMQP 0-9-1, and
- * what RabbitMQ cannot do, is written down in docs/internals/rabbitmq.md.
+ * what RabbitMQ cannot do, is written down in docs/messaging/engines/rabbitmq.md.
  *
  * Two connections, because an alarm of the broker (memory, disk) stops reading the whole connection of whoever publishes: acknowledgements and
  * heartbeats of consumers would stop with it.

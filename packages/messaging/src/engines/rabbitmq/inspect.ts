@@ -27,7 +27,8 @@ export async function inspectTopology(parts: InspectParts): Promise<EngineView> 
     for (const known of parts.book.channels.values()) {
       if (known.spec.ephemeral) continue;
       const subscriptions: SubscriptionView[] = [];
-      for (const name of known.subscriptions) subscriptions.push(await viewOf(parts, channel, known, name));
+      for (const name of known.subscriptions.keys())
+        subscriptions.push(await viewOf(parts, channel, known, name));
       channels.push({ name: known.spec.name, subscriptions, scheduled: 0 });
     }
     return { engine: 'rabbitmq', channels, storedBytes: undefined };
@@ -72,6 +73,7 @@ async function viewOf(
     oldestAgeMs: undefined,
     deadLetters: await deadLetters.groups(spec, name, dead),
     expired,
-    consumers: consuming,
+    // The partitions of a keyed subscription are shared out, so each queue sees one of its consumers.
+    consumers: Math.max(consuming, ...own.map(({ memberCount }) => (consuming > 0 ? memberCount : 0))),
   };
 }

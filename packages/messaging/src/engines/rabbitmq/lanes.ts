@@ -84,9 +84,15 @@ export class Lanes<E extends Keyed> {
     return waiting;
   }
 
+  /** Everything that is not out. */
+  all(): readonly E[] {
+    return [...this.#ready, ...[...this.#lanes.values()].flatMap(({ waiting }) => waiting)];
+  }
+
   /** Everything that is not out, and forgets it. */
   clear(): readonly E[] {
-    const all = [...this.#ready.splice(0), ...[...this.#lanes.values()].flatMap(({ waiting }) => waiting)];
+    const all = this.all();
+    this.#ready.length = 0;
     this.#lanes.clear();
     return all;
   }

@@ -10,7 +10,8 @@ import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 
 export interface LinkParts {
-  readonly url: string;
+  /** Of one broker: the nodes of a cluster. */
+  readonly urls: readonly string[];
   readonly clock: Clock;
   /** Shown in the broker's list of connections. */
   readonly name: string;
@@ -27,14 +28,21 @@ export class Link {
   readonly #parts: LinkParts;
   #model: ChannelModel | undefined;
   #closing = new AbortController();
+  /** The node to try next. A failed one is left behind, so that a connection stays where it worked. */
+  #next = 0;
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
   }
 
-  /** The first connection; unlike later ones it is tried once. */
+  /** The first connection; unlike later ones each node is tried once. */
   async open(): Promise<void> {
-    await this.#connect();
+    for (let left = this.#parts.urls.length; ; left -= 1)
+      try {
+        return await this.#connect();
+      } catch (error) {
+        if (left <= 1) throw error;
+      }
   }
 
   get up(): boolean {
@@ -57,7 +65,9 @@ export class Link {
   }
 
   async #connect(): Promise<void> {
-    const { url, name, onUp } = this.#parts;
+    const { urls, name, onUp } = this.#parts;
+    const url = urls[this.#next % urls.length] as string;
+    this.#next += 1;
     const model = await connect(withHeartbeat(url), {
       clientProperties: { connection_name: name },
       noDelay: true,
@@ -81,6 +91,7 @@ export class Link {
       throw unreachable('the connection closed while it was being set up');
     }
     this.#model = model;
+    this.#next -= 1;
   }
 
   #lost(): void {
@@ -90,7 +101,9 @@ export class Link {
   }
 
   async #comeBack(): Promise<void> {
-    for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2)) {
+    // All nodes in turn before the wait grows.
+    for (let tried = 1, waitMs = FIRST_WAIT_MS; ; tried += 1) {
+      if (tried % this.#parts.urls.length === 0) waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2);
       await pause(this.#parts.clock, waitMs, this.#closing.signal);
       if (this.#closing.signal.aborted) return;
       try {

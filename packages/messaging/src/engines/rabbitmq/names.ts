@@ -7,7 +7,12 @@ import type { ChannelSpec } from '../../engine.ts';
 /** What the engine asks of a queue; `quorum` unless a channel needs what quorum queues of this broker refuse. */
 export type QueueType = 'quorum' | 'classic';
 
+/** What somebody else has on the broker: used as it is, never declared, changed or deleted. */
+export type ExistingPlace = { readonly queue: string } | { readonly exchange: string };
+
 export interface Names {
+  /** Set where a channel stands for a queue or an exchange of somebody else. */
+  readonly existing: (channel: string) => { readonly queue?: string; readonly exchange?: string };
   readonly exchange: (channel: string) => string;
   /** Keeps what is published while nobody has subscribed yet: the alternate exchange and its queue have this name. */
   readonly unclaimed: (channel: string) => string;
@@ -15,6 +20,8 @@ export interface Names {
   readonly queues: (spec: ChannelSpec, subscription: string) => readonly string[];
   readonly dead: (channel: string, subscription: string) => string;
   readonly notes: (channel: string, subscription: string) => string;
+  /** Which bindings a subscription has: the broker does not tell over AMQP. */
+  readonly bindings: (channel: string, subscription: string) => string;
   /** Never used as a queue: its length limit records the number of partitions, so that two processes cannot disagree. */
   readonly partitionMark: (channel: string) => string;
   /** Queue of an ephemeral channel; whoever replies knows nothing but the channel's name. */
@@ -23,13 +30,21 @@ export interface Names {
   readonly hints: string;
 }
 
-export function namesOf(prefix: string, partitions: number): Names {
+export function namesOf(
+  prefix: string,
+  partitions: number,
+  places: Readonly<Record<string, ExistingPlace>> = {},
+): Names {
+  const existing: Names['existing'] = (channel) => places[channel] ?? {};
   const subscriptionOf = (channel: string, name: string): string =>
     `${prefix}${channel}/s/${encodeURIComponent(name)}`;
   return {
-    exchange: (channel) => `${prefix}${channel}`,
+    existing,
+    exchange: (channel) => existing(channel).exchange ?? `${prefix}${channel}`,
     unclaimed: (channel) => `${prefix}${channel}/unclaimed`,
     queues: (spec, subscription) => {
+      const { queue } = existing(spec.name);
+      if (queue !== undefined) return [queue];
       const base = subscriptionOf(spec.name, subscription);
       if (spec.ephemeral) return [`${prefix}${spec.name}/reply`];
       if (spec.order === 'none') return [base];
@@ -37,6 +52,7 @@ export function namesOf(prefix: string, partitions: number): Names {
     },
     dead: (channel, subscription) => `${subscriptionOf(channel, subscription)}/dead`,
     notes: (channel, subscription) => `${subscriptionOf(channel, subscription)}/notes`,
+    bindings: (channel, subscription) => `${subscriptionOf(channel, subscription)}/bindings`,
     partitionMark: (channel) => `${prefix}${channel}/partitions`,
     ephemeral: (channel) => `${prefix}${channel}/reply`,
     hints: `${prefix}/hints`,
@@ -48,7 +64,11 @@ const FNV_PRIME = 0x01000193;
 
 /** FNV-1a over the key's UTF-8: small, the same in every process and in every language. */
 export function partitionOf(key: string, partitions: number): number {
+  return hashOf(key) % partitions;
+}
+
+export function hashOf(text: string): number {
   let hash = FNV_OFFSET;
-  for (const byte of Buffer.from(key)) hash = Math.imul(hash ^ byte, FNV_PRIME) >>> 0;
-  return hash % partitions;
+  for (const byte of Buffer.from(text)) hash = Math.imul(hash ^ byte, FNV_PRIME) >>> 0;
+  return hash;
 }

@@ -6,8 +6,8 @@
  *   released  this return is no crash, do not count it
  *   waits     a retry that keeps its place in its key: the state, and the time before which it is not handed out
  */
-import type { ConsumeMessage } from 'amqplib';
-import type { Parcel } from './wire.ts';
+import type { ConsumeMessage, GetMessage } from 'amqplib';
+import type { Parcel, Received } from './wire.ts';
 
 export interface Note {
   /** Id and turn of the copy it belongs to. */
@@ -15,6 +15,16 @@ export interface Note {
   /** `x-delivery-count` of the hand-out it ends. */
   readonly count: number;
   readonly waits?: { readonly state: string; readonly dueAt: number };
+}
+
+/** Names one copy of a message: each retry and redrive makes another, and the broker counts anew. */
+export function copyIdOf(amqp: ConsumeMessage | GetMessage, { message, note }: Received): string {
+  return `${message?.id ?? (amqp.properties.messageId as string | undefined) ?? ''}#${note.turn ?? 0}`;
+}
+
+/** Earlier hand-outs of this copy, as quorum queues count them. */
+export function deliveryCountOf({ properties }: ConsumeMessage | GetMessage): number {
+  return (properties.headers?.['x-delivery-count'] as number | undefined) ?? 0;
 }
 
 /** A note nobody asked for within it belongs to a message that is long settled. */

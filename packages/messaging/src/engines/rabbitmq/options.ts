@@ -1,11 +1,11 @@
 /** What a team may set about RabbitMQ. Everything has a default but the address. */
 import { MessagingError } from '../../errors.ts';
-import type { QueueType } from './names.ts';
+import type { ExistingPlace, QueueType } from './names.ts';
 import type { Route } from './topology.ts';
 
 export interface RabbitEngineOptions {
-  /** `amqp://user:password@host:port/vhost`, or `amqps://`. */
-  readonly url: string;
+  /** `amqp://user:password@host:port/vhost`, or `amqps://`. Of a cluster name every node: a lost connection goes on at the next one. */
+  readonly url: string | readonly string[];
   /** In front of every exchange and queue. Default `doorbuster.`; empty to give channels their bare names. */
   readonly prefix?: string;
   /** In front of the delay ladder's exchanges and queues; engines with different prefixes may share one. Default: `prefix`. */
@@ -28,6 +28,12 @@ export interface RabbitEngineOptions {
   readonly maxMessageBytes?: number;
   /** Exchanges of others whose messages are led into a channel: topic, headers, direct or fanout. */
   readonly routes?: readonly Route[];
+  /**
+   * Channels that stand for what a team already has, by channel. `{ queue }`: published to by the default exchange and consumed by ONE
+   * subscription, without order per key, priorities or bindings. `{ exchange }`: published to, and subscriptions get queues of their own that are
+   * bound to it; its type is what the channel's routing says. Both have to be there: DB_MSG_INVALID_OPTIONS otherwise.
+   */
+  readonly existing?: Readonly<Record<string, ExistingPlace>>;
   /** Tells what happens to the connection and the topology; for logs and tests. */
   readonly onNotice?: (notice: RabbitNotice) => void;
 }
@@ -41,7 +47,8 @@ export type RabbitNotice =
   | { readonly kind: 'consumerLost'; readonly channel: string; readonly subscription: string }
   | { readonly kind: 'declared'; readonly what: 'queue' | 'exchange'; readonly name: string };
 
-export type RabbitSettings = Required<Omit<RabbitEngineOptions, 'queueType'>> & {
+export type RabbitSettings = Required<Omit<RabbitEngineOptions, 'queueType' | 'url'>> & {
+  readonly urls: readonly string[];
   readonly queueTypeOf: (channel: string) => QueueType;
 };
 
@@ -51,9 +58,11 @@ const BROKER_LIMIT = 128 * MIB;
 
 /** Throws DB_MSG_INVALID_OPTIONS with the first value that is out of its bounds. */
 export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
-  const { url, queueType = 'quorum', prefix = 'doorbuster.' } = options;
+  const { queueType = 'quorum', prefix = 'doorbuster.' } = options;
+  const urls = typeof options.url === 'string' ? [options.url] : options.url;
+  if (urls.length === 0) throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'url names no server');
   return {
-    url,
+    urls,
     prefix,
     ladderPrefix: options.ladderPrefix ?? prefix,
     queueTypeOf: (channel) => (typeof queueType === 'string' ? queueType : (queueType[channel] ?? 'quorum')),
@@ -62,6 +71,7 @@ export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
     confirmTimeoutMs: within('confirmTimeoutMs', options.confirmTimeoutMs ?? 30_000, 100, 600_000),
     maxMessageBytes: within('maxMessageBytes', options.maxMessageBytes ?? MIB, 1, BROKER_LIMIT),
     routes: options.routes ?? [],
+    existing: options.existing ?? {},
     onNotice: options.onNotice ?? (() => {}),
   };
 }

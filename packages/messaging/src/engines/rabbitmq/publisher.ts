@@ -20,7 +20,9 @@ export interface PublisherParts {
 }
 
 interface Flight {
-  readonly mark: string;
+  readonly exchange: string;
+  readonly routingKey: string;
+  readonly messageId: string | undefined;
   readonly since: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -64,13 +66,15 @@ export class Publisher {
         new MessagingError('DB_MSG_ENGINE_BLOCKED', `the broker takes no messages now: ${this.#blocked}`),
       );
     if (!channel) return Promise.reject(unreachable('the connection to the broker is down'));
-    const mark = `${exchange}\n${routingKey}\n${options.messageId ?? ''}`;
     return new Promise((resolve, reject) => {
-      const flight = { mark, since: this.#parts.clock.monotonic(), resolve, reject };
+      const { messageId } = options;
+      const since = this.#parts.clock.monotonic();
+      const flight: Flight = { exchange, routingKey, messageId, since, resolve, reject };
       this.#flying.add(flight);
       this.#watch();
       try {
-        channel.publish(exchange, routingKey, content, { ...options, mandatory: true }, (error: unknown) =>
+        const sent = options.mandatory ? options : { ...options, mandatory: true };
+        channel.publish(exchange, routingKey, content, sent, (error: unknown) =>
           this.#confirmed(flight, error),
         );
       } catch (error) {
@@ -82,9 +86,9 @@ export class Publisher {
 
   #confirmed(flight: Flight, error: unknown): void {
     if (!this.#flying.delete(flight)) return;
-    const reason = this.#returned.size === 0 ? undefined : this.#returned.get(flight.mark);
+    const reason = this.#returned.size === 0 ? undefined : this.#returned.get(markOf(flight));
     if (reason !== undefined) {
-      this.#returned.delete(flight.mark);
+      this.#returned.delete(markOf(flight));
       flight.reject(
         new MessagingError('DB_MSG_UNROUTABLE', `no queue takes the message (${reason}); nothing was stored`),
       );
@@ -100,10 +104,8 @@ export class Publisher {
         routingKey: string;
         replyText?: string;
       };
-      this.#returned.set(
-        `${exchange}\n${routingKey}\n${(properties.messageId as string | undefined) ?? ''}`,
-        replyText ?? 'NO_ROUTE',
-      );
+      const messageId = properties.messageId as string | undefined;
+      this.#returned.set(markOf({ exchange, routingKey, messageId }), replyText ?? 'NO_ROUTE');
     });
     channel.on('error', () => this.#parts.onMissing());
     channel.on('close', () => {
@@ -151,4 +153,9 @@ export class Publisher {
     this.#cancelWatch?.();
     this.#cancelWatch = undefined;
   }
+}
+
+/** By what a returned message is known again. */
+function markOf({ exchange, routingKey, messageId }: Omit<Flight, 'since' | 'resolve' | 'reject'>): string {
+  return `${exchange}\n${routingKey}\n${messageId ?? ''}`;
 }

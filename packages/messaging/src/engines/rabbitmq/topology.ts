@@ -3,7 +3,7 @@
  * lost connection or when somebody deleted a queue by mistake (what was in it is lost; reconciliation finds it).
  */
 import type { Channel, Options } from 'amqplib';
-import type { ChannelSpec, Topology } from '../../engine.ts';
+import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Ladder } from './delay-ladder.ts';
 import type { Names, QueueType } from './names.ts';
@@ -32,7 +32,8 @@ export interface TopologySettings {
 
 export interface KnownChannel {
   readonly spec: ChannelSpec;
-  readonly subscriptions: Set<string>;
+  /** With the bindings that were given here last; undefined where none were, then those on record count. */
+  readonly subscriptions: Map<string, SubscriptionSpec['bindings']>;
   /** Gone, but with dead letters that stay. */
   readonly removed: Set<string>;
 }
@@ -55,14 +56,38 @@ export class TopologyBook {
 
   remember({ channels, subscriptions }: Topology): void {
     for (const spec of channels) {
+      this.#refuseImpossible(spec);
       const known = this.channels.get(spec.name);
       this.channels.set(spec.name, {
         spec,
-        subscriptions: known?.subscriptions ?? new Set(),
+        subscriptions: known?.subscriptions ?? new Map(),
         removed: known?.removed ?? new Set(),
       });
     }
-    for (const { channel, name } of subscriptions) this.known(channel).subscriptions.add(name);
+    for (const { channel, name, bindings } of subscriptions) {
+      const known = this.known(channel).subscriptions;
+      if (this.#settings.names.existing(channel).queue !== undefined && known.size > 0 && !known.has(name))
+        throw new MessagingError(
+          'DB_MSG_INVALID_OPTIONS',
+          `channel "${channel}" stands for one existing queue, and that is one subscription; "${name}" would be a second`,
+        );
+      known.set(name, bindings ?? known.get(name));
+    }
+  }
+
+  /** An existing queue has no exchange in front of it, and its arguments are not ours. */
+  #refuseImpossible({ name, order, priorityLevels, routing }: ChannelSpec): void {
+    const { queue, exchange } = this.#settings.names.existing(name);
+    const asked = [
+      order === 'key' && 'order per key',
+      queue !== undefined && priorityLevels > 1 && 'priorities',
+      queue !== undefined && routing !== 'fanout' && 'bindings',
+    ].find((one) => one !== false);
+    if ((queue ?? exchange) !== undefined && asked !== undefined)
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `channel "${name}" stands for "${queue ?? exchange}" of somebody else and cannot have ${asked}`,
+      );
   }
 
   forget({ removed = [] }: Topology): void {
@@ -77,13 +102,28 @@ export class TopologyBook {
     return {
       channels: [...this.channels.values()].map(({ spec }) => spec),
       subscriptions: [...this.channels.values()].flatMap(({ spec, subscriptions }) =>
-        [...subscriptions].map((name) => ({ channel: spec.name, name })),
+        [...subscriptions].map(([name, bindings]) => ({
+          channel: spec.name,
+          name,
+          ...(bindings === undefined ? {} : { bindings }),
+        })),
       ),
     };
   }
 
+  /** Whether its queues are ours and count hand-outs. */
   isQuorum(spec: ChannelSpec): boolean {
-    return !spec.ephemeral && spec.priorityLevels <= 1 && this.#settings.queueTypeOf(spec.name) === 'quorum';
+    const { names, queueTypeOf } = this.#settings;
+    if (spec.ephemeral || spec.priorityLevels > 1 || names.existing(spec.name).queue !== undefined)
+      return false;
+    return queueTypeOf(spec.name) === 'quorum';
+  }
+
+  /** Keeps what nobody has subscribed to yet. With routing it would hide that a message is unroutable, and an exchange of others has its own. */
+  keepsUnclaimed({ name, ephemeral, routing }: ChannelSpec): boolean {
+    const { queue, exchange } = this.#settings.names.existing(name);
+    const isOurs = queue === undefined && exchange === undefined;
+    return this.#settings.keepUnsubscribedMs > 0 && !ephemeral && routing === 'fanout' && isOurs;
   }
 
   async declareLadder(channel: Channel): Promise<void> {
@@ -99,33 +139,42 @@ export class TopologyBook {
 
   async declareChannel(channel: Channel, spec: ChannelSpec): Promise<void> {
     if (spec.ephemeral) return;
-    const { names, ladder, partitions, keepUnsubscribedMs, routes, onDeclared } = this.#settings;
+    const { names, ladder, partitions, routes, onDeclared } = this.#settings;
+    const existing = names.existing(spec.name);
+    if (existing.queue !== undefined) return void (await channel.checkQueue(existing.queue));
     const exchange = names.exchange(spec.name);
-    const unclaimed = names.unclaimed(spec.name);
-    if (keepUnsubscribedMs > 0) {
-      await channel.assertExchange(unclaimed, 'fanout', { durable: true });
-      await this.#queue(channel, unclaimed, {
-        arguments: { ...QUORUM, 'x-message-ttl': keepUnsubscribedMs, ...ONE_READER },
-      });
-      await channel.bindQueue(unclaimed, unclaimed, '');
-      onDeclared('exchange', unclaimed);
-    }
-    const keyed = spec.order === 'key';
-    if (keyed)
+    if (this.keepsUnclaimed(spec)) await this.#declareUnclaimed(channel, spec);
+    if (spec.order === 'key')
       await this.#queue(channel, names.partitionMark(spec.name), {
         arguments: { 'x-max-length': partitions },
       });
-    await channel.assertExchange(exchange, keyed ? 'direct' : 'fanout', {
-      durable: true,
-      ...(keepUnsubscribedMs > 0 ? { alternateExchange: unclaimed } : {}),
-    });
-    onDeclared('exchange', exchange);
-    await channel.bindExchange(exchange, ladder.out, ladder.pattern(exchange));
+    if (existing.exchange !== undefined) await channel.checkExchange(exchange);
+    else {
+      await channel.assertExchange(exchange, spec.order === 'key' ? 'direct' : spec.routing, {
+        durable: true,
+        ...(this.keepsUnclaimed(spec) ? { alternateExchange: names.unclaimed(spec.name) } : {}),
+      });
+      onDeclared('exchange', exchange);
+    }
+    // By keys the queues are bound to the end of the ladder themselves.
+    if (spec.routing === 'fanout' || spec.routing === 'headers')
+      await channel.bindExchange(exchange, ladder.out, ladder.pattern(exchange));
     for (const route of routes.filter((one) => one.channel === spec.name)) {
       await channel.assertExchange(route.exchange, route.type, { durable: true });
       await channel.bindExchange(exchange, route.exchange, route.pattern ?? '', route.arguments ?? {});
       onDeclared('exchange', route.exchange);
     }
+  }
+
+  async #declareUnclaimed(channel: Channel, { name }: ChannelSpec): Promise<void> {
+    const { names, keepUnsubscribedMs, onDeclared } = this.#settings;
+    const unclaimed = names.unclaimed(name);
+    await channel.assertExchange(unclaimed, 'fanout', { durable: true });
+    await this.#queue(channel, unclaimed, {
+      arguments: { ...QUORUM, 'x-message-ttl': keepUnsubscribedMs, ...ONE_READER },
+    });
+    await channel.bindQueue(unclaimed, unclaimed, '');
+    onDeclared('exchange', unclaimed);
   }
 
   async declareQueues(channel: Channel, spec: ChannelSpec, subscription: string): Promise<void> {
@@ -135,7 +184,8 @@ export class TopologyBook {
         await this.#queue(channel, queue, { durable: false, exclusive: true, autoDelete: false });
         continue;
       }
-      await this.#queue(channel, queue, { arguments: this.#argumentsOf(spec) });
+      if (names.existing(spec.name).queue === undefined)
+        await this.#queue(channel, queue, { arguments: this.#argumentsOf(spec) });
       await channel.bindQueue(queue, ladder.out, ladder.pattern(queue));
     }
     if (spec.ephemeral) return;
@@ -145,12 +195,14 @@ export class TopologyBook {
       await this.#queue(channel, names.notes(spec.name, subscription), {
         arguments: { ...quorum, 'x-message-ttl': NOTE_TTL_MS },
       });
+    if (spec.routing !== 'fanout')
+      await this.#queue(channel, names.bindings(spec.name, subscription), { arguments: quorum });
   }
 
-  /** The step after which new messages reach the subscription. */
+  /** The step after which new messages reach the subscription; `bindings.ts` takes it on channels with routing. */
   async bindQueues(channel: Channel, spec: ChannelSpec, subscription: string): Promise<void> {
-    if (spec.ephemeral) return;
     const { names } = this.#settings;
+    if (spec.ephemeral || names.existing(spec.name).queue !== undefined) return;
     const exchange = names.exchange(spec.name);
     for (const [index, queue] of names.queues(spec, subscription).entries())
       await channel.bindQueue(queue, exchange, spec.order === 'key' ? String(index) : '');
@@ -158,9 +210,13 @@ export class TopologyBook {
 
   /** Its backlog goes with it; its dead letters stay. */
   async removeQueues(channel: Channel, spec: ChannelSpec, subscription: string): Promise<void> {
-    const { names } = this.#settings;
+    const { names, ladder } = this.#settings;
+    const existing = names.existing(spec.name).queue;
+    if (existing !== undefined)
+      return void (await channel.unbindQueue(existing, ladder.out, ladder.pattern(existing)));
     for (const queue of names.queues(spec, subscription)) await channel.deleteQueue(queue);
     await channel.deleteQueue(names.notes(spec.name, subscription));
+    await channel.deleteQueue(names.bindings(spec.name, subscription));
   }
 
   #argumentsOf(spec: ChannelSpec): Record<string, unknown> {

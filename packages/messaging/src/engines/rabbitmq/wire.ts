@@ -5,7 +5,7 @@
  * The toolkit's own headers begin with `x-db-`. They travel only on copies the engine makes of a message (retry, redrive), and a text that is
  * too long for a header makes the copy an envelope: a header table has to fit into one frame and amqplib's buffer of 64 KiB.
  */
-import type { ConsumeMessage, MessagePropertyHeaders, Options } from 'amqplib';
+import type { ConsumeMessage, GetMessage, MessagePropertyHeaders, Options } from 'amqplib';
 import { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
@@ -27,6 +27,8 @@ export interface CopyNote {
 }
 
 const UNDERSCORE = 'cloudEvents_';
+/** In front of the attributes of what we publish. */
+export const HEADER_PREFIX = UNDERSCORE;
 const COLON = 'cloudEvents:';
 const ENVELOPE = 'application/vnd.doorbuster.envelope+json';
 const HEADER_BUDGET = 40_000;
@@ -44,40 +46,58 @@ const RESERVED = new Set([
   'traceparent',
   'data',
   'datacontenttype',
+  'data_base64',
   'subject',
+  'routingkey',
 ]);
 /** Attributes with a place of their own in a message. */
 const FIELDS: Readonly<Record<string, string>> = {
+  id: 'id',
+  type: 'type',
+  source: 'source',
+  time: 'time',
   partitionkey: 'key',
   correlationid: 'correlationId',
   causationid: 'causationId',
   expirytime: 'expiresAt',
   traceparent: 'traceparent',
+  routingkey: 'routingKey',
 };
+const REQUIRED = ['id', 'type', 'source'] as const;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 
+let schemaType = '';
+let schemaVersion = 0;
+let schemaText = '';
+
+/** Remembers one, as `versionOf` does. */
+function schemaOf({ type, version }: Message): string {
+  if (type !== schemaType || version !== schemaVersion) {
+    schemaText = `urn:channel:${type}:v${version}`;
+    schemaType = type;
+    schemaVersion = version;
+  }
+  return schemaText;
+}
+
 /** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. */
 export function encodeMessage(message: Message): Parcel {
+  // Names are written out: to put them together for each message would cost more than the rest of it.
   const headers: Record<string, string> = {
-    [`${UNDERSCORE}specversion`]: '1.0',
-    [`${UNDERSCORE}id`]: message.id,
-    [`${UNDERSCORE}type`]: message.type,
-    [`${UNDERSCORE}source`]: message.source,
-    [`${UNDERSCORE}dataschema`]: `urn:channel:${message.type}:v${message.version}`,
+    cloudEvents_specversion: '1.0',
+    cloudEvents_id: message.id,
+    cloudEvents_type: message.type,
+    cloudEvents_source: message.source,
+    cloudEvents_dataschema: schemaOf(message),
   };
-  let size = 200 + message.source.length + message.type.length * 2;
-  const put = (name: string, value: string | undefined): void => {
-    if (value === undefined || value === '') return;
-    headers[UNDERSCORE + name] = value;
-    size += value.length * 3 + 40;
-  };
-  put('time', message.time);
-  put('partitionkey', message.key);
-  put('correlationid', message.correlationId);
-  put('causationid', message.causationId);
-  put('expirytime', message.expiresAt);
-  put('traceparent', message.traceparent);
+  if (message.time !== '') headers.cloudEvents_time = message.time;
+  if (message.key) headers.cloudEvents_partitionkey = message.key;
+  if (message.correlationId) headers.cloudEvents_correlationid = message.correlationId;
+  if (message.causationId) headers.cloudEvents_causationid = message.causationId;
+  if (message.expiresAt) headers.cloudEvents_expirytime = message.expiresAt;
+  if (message.traceparent) headers.cloudEvents_traceparent = message.traceparent;
+  if (message.routingKey) headers.cloudEvents_routingkey = message.routingKey;
   for (const name in message.headers) {
     if (!EXTENSION_NAME.test(name) || RESERVED.has(name)) {
       throw new MessagingError(
@@ -85,10 +105,11 @@ export function encodeMessage(message: Message): Parcel {
         `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`,
       );
     }
-    put(name, message.headers[name]);
+    const value = message.headers[name];
+    if (value) headers[UNDERSCORE + name] = value;
   }
   const common = { persistent: true, mandatory: true, messageId: message.id };
-  if (size > HEADER_BUDGET) {
+  if (sizeOf(headers) > HEADER_BUDGET) {
     const content = Buffer.from(encodeCloudEvent(message));
     return { content, options: { ...common, contentType: cloudEventContentType } };
   }
@@ -96,25 +117,71 @@ export function encodeMessage(message: Message): Parcel {
   const content = binary
     ? Buffer.from(message.data as Uint8Array)
     : Buffer.from(JSON.stringify(message.data ?? null));
-  const contentType = binary ? 'application/octet-stream' : 'application/json';
+  const contentType = binary ? (message.contentType ?? 'application/octet-stream') : 'application/json';
   return { content, options: { ...common, contentType, headers } };
 }
 
-/** The message, and what a copy carries beside it; `parcel` is the message alone, ready for another copy. */
+/** The message, and what a copy carries beside it. */
 export interface Received {
-  readonly parcel: Parcel;
   readonly message: Message | undefined;
   readonly malformed: string | undefined;
   readonly note: CopyNote;
+  /** The message alone, ready for another copy. Made when asked for: most messages are handled and never copied. */
+  readonly parcel: Parcel;
 }
 
-export function decodeMessage(received: ConsumeMessage): Received {
-  const { parcel, note } = open(received);
-  try {
-    return { parcel, note, message: messageOf(parcel), malformed: undefined };
-  } catch (error) {
-    return { parcel, note, message: undefined, malformed: (error as Error).message };
+type Incoming = ConsumeMessage | GetMessage;
+
+class Decoded implements Received {
+  readonly message: Message | undefined;
+  readonly malformed: string | undefined;
+  readonly note: CopyNote;
+  readonly #incoming: Incoming;
+  #parcel: Parcel | undefined;
+
+  constructor(incoming: Incoming) {
+    this.#incoming = incoming;
+    const { headers, contentType } = incoming.properties as Options.Publish;
+    this.note = headers !== undefined && hasOwn(headers) ? noteOn(headers) : NO_NOTE;
+    let message: Message | undefined;
+    let malformed: string | undefined;
+    try {
+      if (contentType === ENVELOPE) {
+        const { state, parcel } = JSON.parse(incoming.content.toString()) as Envelope;
+        this.note = { ...this.note, state };
+        this.#parcel = unpackParcel(parcel);
+      }
+      const { content, options } = this.#parcel ?? {
+        content: incoming.content,
+        options: incoming.properties,
+      };
+      message = messageIn(
+        content,
+        (options as Options.Publish).headers,
+        (options as Options.Publish).contentType,
+      );
+    } catch (error) {
+      malformed = (error as Error).message;
+    }
+    this.message = message;
+    this.malformed = malformed;
   }
+
+  get parcel(): Parcel {
+    this.#parcel ??= parcelOf(this.#incoming);
+    return this.#parcel;
+  }
+}
+
+interface Envelope {
+  readonly state: string;
+  readonly parcel: PackedParcel;
+}
+
+const NO_NOTE: CopyNote = { abandoned: 0, turn: 0, redriven: false };
+
+export function decodeMessage(incoming: Incoming): Received {
+  return new Decoded(incoming);
 }
 
 /** What people and the port see of a stored message: a CloudEvent, or what came instead of one. */
@@ -156,54 +223,73 @@ export function unpackParcel({ body, options }: PackedParcel): Parcel {
   return { content: Buffer.from(body, 'base64'), options };
 }
 
-export function messageOf({ content, options }: Parcel): Message {
-  const headers: MessagePropertyHeaders = options.headers ?? {};
-  const prefix =
-    headers[`${UNDERSCORE}id`] !== undefined ? UNDERSCORE : headers[`${COLON}id`] !== undefined ? COLON : '';
-  if (prefix === '') return decodeCloudEvent(content.toString());
-  return binaryMessage(headers, prefix, content, options.contentType);
+function messageIn(
+  content: Buffer,
+  headers: MessagePropertyHeaders | undefined,
+  contentType: string | undefined,
+): Message {
+  if (headers !== undefined) {
+    if (headers[`${UNDERSCORE}id`] !== undefined)
+      return binaryMessage(headers, UNDERSCORE, content, contentType);
+    if (headers[`${COLON}id`] !== undefined) return binaryMessage(headers, COLON, content, contentType);
+  }
+  return decodeCloudEvent(content.toString());
 }
 
-/** Built in one pass: this is the way of every message that is handled. */
+/** Built in one pass over the headers: this is the way of every message that is handled. */
 function binaryMessage(
   headers: MessagePropertyHeaders,
   prefix: string,
   content: Buffer,
   contentType: string | undefined,
 ): Message {
-  const required = (name: string): string => {
-    const value: unknown = headers[prefix + name];
-    if (typeof value === 'string' && value !== '') return value;
-    throw new MessagingError('DB_MSG_MALFORMED', `not a CloudEvent: ${name} is missing or no text`);
-  };
-  const specversion = required('specversion');
-  if (specversion !== '1.0')
-    throw new MessagingError(
-      'DB_MSG_MALFORMED',
-      `not a CloudEvent: specversion is "${specversion}", not "1.0"`,
-    );
   const extensions: Record<string, string> = {};
   const message: Record<string, unknown> = {
-    id: required('id'),
-    type: required('type'),
-    version: Number(SCHEMA_VERSION.exec(String(headers[`${prefix}dataschema`] ?? ''))?.[1] ?? 1),
-    source: required('source'),
-    time: String(headers[`${prefix}time`] ?? ''),
-    data: dataOf(content, contentType),
+    id: undefined,
+    type: undefined,
+    version: 1,
+    source: undefined,
+    time: '',
+    data: undefined,
     headers: extensions,
   };
+  let specversion: unknown;
   for (const header in headers) {
     if (!header.startsWith(prefix)) continue;
     const name = header.slice(prefix.length);
+    const value: unknown = headers[header];
     const field = FIELDS[name];
-    if (field !== undefined) message[field] = String(headers[header]);
-    else if (!RESERVED.has(name)) extensions[name] = String(headers[header]);
+    if (field !== undefined) message[field] = typeof value === 'string' ? value : String(value);
+    else if (name === 'dataschema') message.version = versionOf(String(value));
+    else if (name === 'specversion') specversion = value;
+    else if (!RESERVED.has(name)) extensions[name] = String(value);
   }
+  if (specversion !== '1.0') throw notCloudEvent(`specversion is ${JSON.stringify(specversion)}, not "1.0"`);
+  for (const name of REQUIRED) if (!message[name]) throw notCloudEvent(`${name} is missing or empty`);
+  message.data = dataOf(content, contentType);
+  if (contentType !== undefined && message.data instanceof Uint8Array) message.contentType = contentType;
   return message as unknown as Message;
 }
 
+function notCloudEvent(detail: string): MessagingError {
+  return new MessagingError('DB_MSG_MALFORMED', `not a CloudEvent: ${detail}`);
+}
+
+let lastSchema = '';
+let lastVersion = 1;
+
+/** Remembers one: the messages of a channel name the same schema, time and again. */
+function versionOf(schema: string): number {
+  if (schema !== lastSchema) {
+    lastSchema = schema;
+    lastVersion = Number(SCHEMA_VERSION.exec(schema)?.[1] ?? 1);
+  }
+  return lastVersion;
+}
+
 function dataOf(content: Buffer, contentType: string | undefined): unknown {
-  if (contentType !== undefined && !/json/i.test(contentType)) return content;
+  if (contentType !== undefined && contentType !== 'application/json' && !/json/i.test(contentType))
+    return content;
   try {
     return JSON.parse(content.toString());
   } catch (cause) {
@@ -211,26 +297,28 @@ function dataOf(content: Buffer, contentType: string | undefined): unknown {
   }
 }
 
-function open(received: ConsumeMessage): { readonly parcel: Parcel; readonly note: CopyNote } {
-  const { headers = {}, contentType, messageId, priority } = received.properties as Options.Publish;
-  const note: { -readonly [K in keyof CopyNote]: CopyNote[K] } = {
+function noteOn(headers: MessagePropertyHeaders): CopyNote {
+  const note = {
     abandoned: Number(headers['x-db-abandoned'] ?? 0),
     turn: Number(headers['x-db-turn'] ?? 0),
     redriven: headers['x-db-redriven'] === true,
   };
-  if (headers['x-db-state'] !== undefined) note.state = String(headers['x-db-state']);
-  if (contentType === ENVELOPE) {
-    const { state, parcel } = JSON.parse(received.content.toString()) as {
-      state: string;
-      parcel: PackedParcel;
-    };
-    return { parcel: unpackParcel(parcel), note: { ...note, state } };
-  }
+  return headers['x-db-state'] === undefined ? note : { ...note, state: String(headers['x-db-state']) };
+}
+
+function parcelOf({ content, properties }: Incoming): Parcel {
+  const { headers = {}, contentType, messageId, priority } = properties as Options.Publish;
   const options: Options.Publish = { persistent: true, headers: withoutOwn(headers) };
   if (contentType !== undefined) options.contentType = contentType;
   if (messageId !== undefined) options.messageId = messageId;
   if (priority !== undefined) options.priority = priority;
-  return { parcel: { content: received.content, options }, note };
+  return { content, options };
+}
+
+/** The toolkit's and the broker's begin with `x-`. */
+function hasOwn(headers: MessagePropertyHeaders): boolean {
+  for (const name in headers) if (name.startsWith('x-')) return true;
+  return false;
 }
 
 /**
@@ -238,9 +326,7 @@ function open(received: ConsumeMessage): { readonly parcel: Parcel; readonly not
  * a message may wait on the same rung of the ladder many times.
  */
 function withoutOwn(headers: MessagePropertyHeaders): Record<string, unknown> {
-  let own = false;
-  for (const name in headers) own ||= name.startsWith('x-');
-  if (!own) return headers;
+  if (!hasOwn(headers)) return headers;
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith('x-')));
 }
 
@@ -248,8 +334,12 @@ function onlyOwn(headers: MessagePropertyHeaders): Record<string, unknown> {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith('x-db-')));
 }
 
+/** At most; UTF-8 takes up to three bytes for a UTF-16 unit. */
 function sizeOf(headers: MessagePropertyHeaders): number {
   let size = 0;
-  for (const name in headers) size += name.length + String(headers[name]).length * 3 + 10;
+  for (const name in headers) {
+    const value: unknown = headers[name];
+    size += name.length + (typeof value === 'string' ? value : String(value)).length * 3 + 10;
+  }
   return size;
 }

@@ -2,12 +2,14 @@
 import { createHash } from 'node:crypto';
 import type { RedisClient } from './client.ts';
 import { claim } from './lua/claim.ts';
-import { discard, redrive } from './lua/dead-letters.ts';
+import { discard, redrive, redriveEdited } from './lua/dead-letters.ts';
 import { extend } from './lua/extend.ts';
 import { inspect } from './lua/inspect.ts';
+import { acknowledge, append } from './lua/plain.ts';
 import { prelude } from './lua/prelude.ts';
 import { beat, forget, forsake } from './lua/presence.ts';
 import { publish } from './lua/publish.ts';
+import { peekDue, rewind } from './lua/replay.ts';
 import { settle } from './lua/settle.ts';
 import { declareChannel, declareSubscription, removeChannel, removeSubscription } from './lua/topology.ts';
 import { trim } from './lua/trim.ts';
@@ -22,28 +24,36 @@ const withoutMemory = {
   forsake,
   trim,
   redrive,
+  redriveEdited,
   discard,
+  peekDue,
+  rewind,
   inspect,
   removeChannel,
   removeSubscription,
 };
 const withMemory = { publish, declareChannel, declareSubscription };
+/** These have no prelude and name their own keys. */
+const plain = { append, acknowledge };
 
 export type ScriptName = keyof typeof withoutMemory | keyof typeof withMemory;
+export type PlainScriptName = keyof typeof plain;
 
 interface Script {
   readonly text: string;
   readonly digest: string;
 }
 
-function scriptOf(text: string, flags: string): Script {
-  const whole = `#!lua${flags}\n${prelude}\n${text}`;
+function scriptOf(text: string, flags: string, before = prelude): Script {
+  const whole = `#!lua${flags}\n${before}\n${text}`;
   return { text: whole, digest: createHash('sha1').update(whole).digest('hex') };
 }
 
 const scripts = new Map<string, Script>([
   ...Object.entries(withoutMemory).map(([name, text]) => [name, scriptOf(text, ' flags=allow-oom')] as const),
   ...Object.entries(withMemory).map(([name, text]) => [name, scriptOf(text, '')] as const),
+  ['append', scriptOf(append, '', '')],
+  ['acknowledge', scriptOf(acknowledge, ' flags=allow-oom', '')],
 ]);
 
 /** The texts as the server gets them. */
@@ -59,9 +69,17 @@ export class ScriptRunner {
   }
 
   /** The reply as the server gave it; each caller knows its script's. */
-  async run(name: ScriptName, args: readonly (string | number)[]): Promise<unknown> {
+  run(name: ScriptName, args: readonly (string | number)[]): Promise<unknown> {
+    return this.#evaluate(name, ['1', this.prefix, ...args.map(String)]);
+  }
+
+  /** With the number of keys first, then keys and arguments, all of them texts: nothing is copied. */
+  runPlain(name: PlainScriptName, args: readonly string[]): Promise<unknown> {
+    return this.#evaluate(name, args);
+  }
+
+  async #evaluate(name: string, tail: readonly string[]): Promise<unknown> {
     const { text, digest } = scripts.get(name) as Script;
-    const tail = ['1', this.prefix, ...args.map(String)];
     try {
       return await this.#client.send(['EVALSHA', digest, ...tail]);
     } catch (error) {

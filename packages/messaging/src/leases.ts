@@ -1,10 +1,10 @@
 /**
- * What is handed out, and until when. RabbitMQ has no leases: it keeps a delivery for its consumer as long as the channel lives (and closes the
- * channel after `consumer_timeout`, 30 minutes by default, whatever is extended here). So the lease is kept by the consumer itself: when it ends,
- * the message is given back. A process that hangs as a whole cannot do that; its heartbeat ends, and the broker drops its connection.
+ * What is handed out, and until when, for engines whose server has no leases (RabbitMQ, Kafka): it keeps a delivery for its consumer as long as
+ * the connection or the group's session lives. So the lease is kept by the consumer itself: when it ends, the message is given back. A
+ * process that hangs as a whole cannot do that; its heartbeat ends, and the server takes what it had.
  */
-import type { CancelTimer, Clock } from '../../clock.ts';
-import type { DeliveryToken } from '../../engine.ts';
+import type { CancelTimer, Clock } from './clock.ts';
+import type { DeliveryToken } from './engine.ts';
 
 export class Leases<E> {
   readonly #clock: Clock;
@@ -44,8 +44,17 @@ export class Leases<E> {
     return held?.entry;
   }
 
+  entries(): readonly E[] {
+    return [...this.#held.values()].map(({ entry }) => entry);
+  }
+
+  /** Their leases are no more; settlements of them find them lost. */
+  remove(isMeant: (entry: E) => boolean): void {
+    for (const [token, { entry }] of this.#held) if (isMeant(entry)) this.#held.delete(token);
+  }
+
   clear(): readonly E[] {
-    const all = [...this.#held.values()].map(({ entry }) => entry);
+    const all = this.entries();
     this.#held.clear();
     this.#cancel?.();
     this.#cancel = undefined;

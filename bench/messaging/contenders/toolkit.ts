@@ -1,0 +1,92 @@
+/** The toolkit on one of its engines, used as its README says: a channel with a contract, `publish`, a handler that returns `ack()`. */
+import { join } from 'node:path';
+import { ack, createBus, defineChannel, type Engine } from '@doorbuster/messaging';
+import { Type } from 'typebox';
+import {
+  channelName,
+  type Contender,
+  type ContenderSetting,
+  type OpenContender,
+  orderOf,
+  subscriptionName,
+} from '../contender.ts';
+
+const orderPlaced = defineChannel({
+  name: channelName,
+  version: 1,
+  schema: Type.Object({
+    n: Type.Integer(),
+    orderId: Type.String(),
+    customer: Type.String(),
+    lines: Type.Array(Type.Object({ sku: Type.String(), quantity: Type.Integer(), price: Type.Number() })),
+    note: Type.String(),
+  }),
+});
+
+const rowsPerFill = 500;
+
+type EngineOf = (setting: ContenderSetting) => Promise<Engine>;
+
+const engines: Readonly<Record<string, EngineOf>> = {
+  async embedded({ folder }) {
+    const { createEmbeddedEngine } = await import('@doorbuster/messaging/engines/embedded');
+    return createEmbeddedEngine({ path: join(folder, 'bus.sqlite') });
+  },
+  async rabbitmq({ url, prefix }) {
+    const { createRabbitEngine } = await import('@doorbuster/messaging/engines/rabbitmq');
+    // The rungs of the delay ladder are made once for the whole run, not for each process.
+    return createRabbitEngine({ url, prefix, ladderPrefix: ladderPrefixOf(prefix) });
+  },
+  async redis({ url, prefix }) {
+    const { createRedisEngine } = await import('@doorbuster/messaging/engines/redis');
+    return createRedisEngine({ url, prefix });
+  },
+  async kafka({ url, prefix }) {
+    // By a name that the compiler does not follow: the bench also runs where this engine is not part of the package yet.
+    const path: string = '@doorbuster/messaging/engines/kafka';
+    const { createKafkaEngine } = (await import(path)) as {
+      createKafkaEngine: (options: { url: string; prefix: string }) => Engine;
+    };
+    return createKafkaEngine({ url, prefix });
+  },
+};
+
+/** Prefixes are `<run>-<number>.`; the ladder belongs to the run. */
+export const ladderPrefixOf = (prefix: string): string => `${prefix.split('-')[0] ?? prefix}.`;
+
+export const openToolkit =
+  (engineName: string): OpenContender =>
+  async (setting) => {
+    const engineOf = engines[engineName];
+    if (!engineOf) throw new Error(`no engine "${engineName}"`);
+    const bus = createBus({ engine: await engineOf(setting), source: '/bench' });
+    bus.declare([orderPlaced]);
+    // The subscription has to exist before there are messages for it; nobody consumes yet.
+    const first = bus.subscribe(orderPlaced, { name: subscriptionName, handler: () => ack() });
+    await bus.start();
+    await first.stop();
+    const contender: Contender = {
+      publish: async (n) => void (await bus.publish(orderPlaced, orderOf(n))),
+      async fill(count) {
+        for (let from = 0; from < count; from += rowsPerFill) {
+          const length = Math.min(rowsPerFill, count - from);
+          await bus.publishBatch(
+            orderPlaced,
+            Array.from({ length }, (_, index) => ({ data: orderOf(from + index) })),
+          );
+        }
+      },
+      async consume(handled) {
+        await bus.subscribe(orderPlaced, {
+          name: subscriptionName,
+          concurrency: setting.concurrency,
+          handler: ({ data }) => {
+            handled(data.n);
+            return ack();
+          },
+        }).started;
+      },
+      close: () => bus.stop({ drainMs: 2_000 }),
+    };
+    return contender;
+  };

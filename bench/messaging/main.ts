@@ -1,0 +1,268 @@
+/**
+ * `npm run -s bench:messaging -- [--json] [--quick] [--rounds N] [--seconds N] [--profile DIR] [ENGINE...]`
+ *
+ * What the toolkit costs: publish with confirm, and consume with acknowledgement, through the bus against the bare client of the same server, and the embedded engine
+ * against BullMQ and graphile-worker too. Each side is a process of its own; the sides of one comparison follow each other within a round, and the order turns round
+ * from round to round, so that a slow minute of the machine meets all of them. What counts are the ratios: medians over the rounds, each taken within its round.
+ *
+ * With --json one object as the last line on stdout, else a table; progress on stderr. Exit codes: 0; 1 when an engine that was named could not be run, or a side
+ * failed; 2 usage. Without names an engine whose server is not there is told under `notRun`.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { readCheckout } from '../../scripts/evidence.ts';
+import { BenchProcess } from '../child-process.ts';
+import { channelName, subscriptionName } from './contender.ts';
+import { type Report, reportOf, type RoundRuns, tableOf } from './report.ts';
+import {
+  hasRedisProgram,
+  type OwnRedis,
+  removeKafkaTopics,
+  removeRabbitLadder,
+  removeRabbitNames,
+  removeRedisKeys,
+  serverUrls,
+  startRedis,
+} from './servers.ts';
+import type { Measured, SideOptions } from './side.ts';
+import {
+  comparisons,
+  concurrency,
+  type EngineName,
+  engineNames,
+  inFlight,
+  type Phase,
+  phases,
+  prefetch,
+  type SystemName,
+  systems,
+  systemsOf,
+} from './systems.ts';
+
+interface Asked {
+  readonly json: boolean;
+  readonly quick: boolean;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly profile: string | null;
+  readonly engines: readonly EngineName[];
+  /** True when they were named, so that each has to run. */
+  readonly named: boolean;
+}
+
+const sizes = {
+  full: { warmUpMs: 1_500, warmUpMessages: 10_000, storedShare: 1 },
+  quick: { warmUpMs: 200, warmUpMessages: 300, storedShare: 0.03 },
+} as const;
+
+const longestSideMs = 60_000;
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const progress = (text: string): void => void process.stderr.write(`${text}\n`);
+
+function read(argv: readonly string[]): Asked | null {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        json: { type: 'boolean', default: false },
+        quick: { type: 'boolean', default: false },
+        rounds: { type: 'string' },
+        seconds: { type: 'string' },
+        profile: { type: 'string' },
+      },
+    });
+    const { quick, json } = values;
+    const number = (name: string, given: string | undefined, otherwise: number): number => {
+      const value = Number(given ?? otherwise);
+      if (!(value > 0)) throw new Error(`--${name} is a number above 0`);
+      return value;
+    };
+    const unknown = positionals.find((name) => !engineNames.includes(name as EngineName));
+    if (unknown !== undefined) throw new Error(`no engine "${unknown}": ${engineNames.join(', ')}`);
+    return {
+      json,
+      quick,
+      rounds: number('rounds', values.rounds, quick ? 1 : 5),
+      seconds: number('seconds', values.seconds, quick ? 0.4 : 4),
+      profile: values.profile ?? null,
+      engines: positionals.length > 0 ? (positionals as EngineName[]) : engineNames,
+      named: positionals.length > 0,
+    };
+  } catch (error) {
+    progress((error as Error).message);
+    return null;
+  }
+}
+
+class Bench {
+  readonly notRun: Record<string, string> = {};
+  /** Sides that began and did not end well. */
+  failures = 0;
+  readonly #asked: Asked;
+  readonly #folder: string;
+  readonly #urls: Record<string, string | undefined>;
+  readonly #run = `bench${process.pid.toString(36)}${Date.now().toString(36)}`;
+  readonly #redis: OwnRedis[] = [];
+  #sides = 0;
+
+  constructor(asked: Asked, folder: string) {
+    this.#asked = asked;
+    this.#folder = folder;
+    this.#urls = { ...serverUrls() };
+  }
+
+  async all(): Promise<Report> {
+    const engines: EngineName[] = [];
+    for (const engine of this.#asked.engines) if (await this.#canRun(engine)) engines.push(engine);
+    const rounds: RoundRuns[] = [];
+    for (let round = 0; round < this.#asked.rounds; round += 1)
+      rounds.push(await this.#round(round, engines));
+    const commit = readCheckout(here).head ?? 'unknown';
+    return reportOf(engines, rounds, { notRun: this.notRun, setting: this.#asked, commit });
+  }
+
+  async close(): Promise<void> {
+    for (const redis of this.#redis) await redis.stop();
+    const url = this.#urls['RABBITMQ_URL'];
+    if (url !== undefined && this.#asked.engines.includes('rabbitmq'))
+      await removeRabbitLadder(url, `${this.#run}.`);
+  }
+
+  /** Starts what the engine's comparison needs; says what cannot be had. */
+  async #canRun(engine: EngineName): Promise<boolean> {
+    for (const system of systemsOf(engine)) {
+      const { needs } = systems[system];
+      if (needs === 'own-redis') await this.#ownRedis(system);
+      else if (needs !== null && this.#urls[needs] === undefined)
+        this.notRun[system] = `${needs} is not set and no such server runs (npm run services:up)`;
+    }
+    const toolkit = comparisons[engine].toolkit;
+    if (engine === 'kafka' && !(await exists('@doorbuster/messaging/engines/kafka')))
+      this.notRun[toolkit] = 'the package has no such engine yet';
+    const reason = this.notRun[toolkit];
+    if (reason === undefined) return true;
+    for (const system of systemsOf(engine)) delete this.notRun[system];
+    this.notRun[engine] = reason;
+    return false;
+  }
+
+  async #ownRedis(system: SystemName): Promise<void> {
+    if (!hasRedisProgram()) {
+      this.notRun[system] = 'redis-server is not installed';
+      return;
+    }
+    const sync = system === 'bullmq-always' ? 'always' : 'everysec';
+    const redis = await startRedis(join(this.#folder, system), sync);
+    this.#redis.push(redis);
+    this.#urls[system] = redis.url;
+  }
+
+  async #round(round: number, engines: readonly EngineName[]): Promise<RoundRuns> {
+    const runs = new Map<SystemName, Partial<Record<Phase, Measured>>>();
+    for (const engine of engines)
+      for (const phase of phases) {
+        const order = systemsOf(engine).filter((system) => this.notRun[system] === undefined);
+        for (const system of round % 2 === 0 ? order : order.toReversed()) {
+          const measured = await this.#measure(system, phase);
+          if (!measured) continue;
+          runs.set(system, { ...runs.get(system), [phase]: measured });
+          progress(
+            `round ${round + 1} ${system.padEnd(17)} ${phase} ${measured.perSecond}/s, ${measured.cpuMicros.toFixed(1)} us of processor`,
+          );
+        }
+      }
+    return runs;
+  }
+
+  async #measure(system: SystemName, phase: Phase): Promise<Measured | undefined> {
+    const options = this.#options(system, phase);
+    const { profile } = this.#asked;
+    const flags =
+      profile === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(profile, `${system}-${phase}`)}`];
+    mkdirSync(options.setting.folder, { recursive: true });
+    const side = new BenchProcess('messaging/side.ts', options, flags);
+    // One that hangs is a failure, not a bench without an end.
+    const late = setTimeout(() => void side.kill(), longestSideMs);
+    try {
+      return await side.said<Measured>();
+    } catch (error) {
+      this.failures += 1;
+      progress(`${system} ${phase}: ${(error as Error).message}`);
+      return undefined;
+    } finally {
+      clearTimeout(late);
+      await side.stop(10_000);
+      rmSync(options.setting.folder, { recursive: true, force: true });
+      await this.#tidy(system, options.setting.prefix);
+    }
+  }
+
+  #options(system: SystemName, phase: Phase): SideOptions {
+    const { quick, seconds } = this.#asked;
+    const { warmUpMs, warmUpMessages, storedShare } = sizes[quick ? 'quick' : 'full'];
+    const { needs, stored } = systems[system];
+    this.#sides += 1;
+    const setting = {
+      url: (needs === null ? '' : this.#urls[needs === 'own-redis' ? system : needs]) ?? '',
+      prefix: `${this.#run}-${this.#sides}.`,
+      folder: join(this.#folder, `side-${this.#sides}`),
+      concurrency,
+      prefetch,
+    };
+    const messages = Math.round(stored * storedShare);
+    return {
+      system,
+      phase,
+      setting,
+      inFlight,
+      warmUpMs,
+      warmUpMessages,
+      runMs: seconds * 1000,
+      stored: messages,
+    };
+  }
+
+  /** What the toolkit's engines leave on a server on purpose. */
+  async #tidy(system: SystemName, prefix: string): Promise<void> {
+    const url = (name: string): string => this.#urls[name] as string;
+    if (system === 'toolkit-redis') await removeRedisKeys(url('REDIS_URL'), prefix);
+    if (system === 'toolkit-kafka') await removeKafkaTopics(url('KAFKA_URL'), prefix);
+    if (system === 'toolkit-rabbitmq')
+      await removeRabbitNames(url('RABBITMQ_URL'), {
+        prefix,
+        channel: channelName,
+        subscription: subscriptionName,
+      });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await import(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const asked = read(argv);
+  if (asked === null) return 2;
+  const folder = mkdtempSync(join(here, '.run-'));
+  const bench = new Bench(asked, folder);
+  try {
+    const report = await bench.all();
+    process.stdout.write(asked.json ? `${JSON.stringify(report)}\n` : tableOf(report));
+    const missing = asked.named && Object.keys(bench.notRun).length > 0;
+    return bench.failures > 0 || missing ? 1 : 0;
+  } finally {
+    await bench.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,190 @@
+/** Consumers that come and go, and what carries them breaking: nothing is lost, and the order of a key holds through all of it. */
+import assert from 'node:assert/strict';
+import type { Bus, Subscription } from '../bus.ts';
+import { pause, systemClock } from '../clock.ts';
+import type { Capabilities } from '../engine.ts';
+import { ack, deadLetter } from '../outcome.ts';
+import { plain, sequenced } from './channels.ts';
+import { Collector, eventually, type FixtureTraits, numbers, settleIn, withBus } from './fixture.ts';
+import type { ConformanceCase } from './suite.ts';
+
+const noOrder = ({ orderPerKey }: Capabilities): string | undefined =>
+  orderPerKey === 'none' ? 'the engine has no order per key' : undefined;
+const cannotBreak = (_: unknown, { breakConnections }: FixtureTraits): string | undefined =>
+  breakConnections ? undefined : 'the fixture has no connection that could break';
+const cannotRestart = (_: unknown, { restartServer }: FixtureTraits): string | undefined =>
+  restartServer ? undefined : 'the fixture has no server of its own that could be killed';
+
+const KEYS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+
+/** The first time each number of a key came: repeats are allowed by "at least once", another order is not. */
+function firstOfKey(values: readonly (readonly [string, number])[], key: string): readonly number[] {
+  return [...new Set(values.filter(([one]) => one === key).map(([, n]) => n))];
+}
+
+/** Publishes again with the same id as long as the engine says that it may; that is what an outbox does. */
+async function publishSurely(bus: Bus, n: number, tries = 60): Promise<void> {
+  const id = `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
+  for (let left = tries; ; left -= 1) {
+    try {
+      await bus.publish(plain, { n }, { id });
+      return;
+    } catch (error) {
+      if ((error as { retryable?: boolean }).retryable !== true || left === 0) throw error;
+      await pause(systemClock, 100);
+    }
+  }
+}
+
+/** A subscription that collects while something breaks, and what it got. */
+async function collecting(bus: Bus): Promise<Collector<number>> {
+  const got = new Collector<number>();
+  await bus.subscribe(plain, {
+    name: 'one',
+    concurrency: 4,
+    leaseMs: 2_000,
+    handler: async ({ data }) => {
+      await pause(systemClock, 1);
+      got.add(data.n);
+      return ack();
+    },
+  }).started;
+  return got;
+}
+
+/** Publishes 1 to `count` one after the other, with `breaking` called at each third of the way. */
+async function publishThrough(bus: Bus, count: number, breaking: () => Promise<void>): Promise<void> {
+  for (const n of numbers(1, count)) {
+    await publishSurely(bus, n);
+    if (n === Math.floor(count / 3) || n === Math.floor((2 * count) / 3)) await breaking();
+  }
+}
+
+const allOf = (got: Collector<number>, count: number): Promise<unknown> =>
+  eventually(
+    async () => new Set(got.values).size,
+    (seen) => seen === count,
+    `${count} different messages`,
+  );
+
+export const groupCases: readonly ConformanceCase[] = [
+  {
+    name: 'consumers join and leave while messages flow: nothing is lost, and every key keeps its order',
+    unless: noOrder,
+    async run(fixture) {
+      const got = new Collector<readonly [string, number]>();
+      await withBus({
+        fixture,
+        channels: [sequenced],
+        async use(bus) {
+          const join = async (): Promise<Subscription> => {
+            const subscription = bus.subscribe(sequenced, {
+              name: 'one',
+              concurrency: 3,
+              handler: async ({ key, data }) => {
+                await pause(systemClock, 2);
+                got.add([key ?? '', data.n]);
+                return ack();
+              },
+            });
+            await subscription.started;
+            return subscription;
+          };
+          const members = [await join()];
+          for (let round = 0; round < 10; round += 1) {
+            await bus.publishBatch(
+              sequenced,
+              KEYS.flatMap((key) =>
+                numbers(1, 5).map((n) => ({ data: { n: round * 5 + n }, options: { key } })),
+              ),
+            );
+            if (round % 2 === 0) members.push(await join());
+            else await members.shift()?.stop({ drainMs: 2_000 });
+          }
+          await eventually(
+            async () => new Set(got.values.map(([key, n]) => `${key} ${n}`)).size,
+            (seen) => seen === KEYS.length * 50,
+            'every message of every key',
+          );
+        },
+      });
+      for (const key of KEYS) assert.deepEqual(firstOfKey(got.values, key), numbers(1, 50), `key ${key}`);
+    },
+  },
+  {
+    name: 'order per key holds against other consumers while a handler outlasts its lease',
+    unless: noOrder,
+    async run(fixture) {
+      const told = new Collector<string>();
+      await withBus({
+        fixture,
+        channels: [sequenced],
+        async use(bus) {
+          for (const _ of [1, 2])
+            await bus.subscribe(sequenced, {
+              name: 'one',
+              concurrency: 2,
+              leaseMs: 200,
+              handler: async ({ data }) => {
+                told.add(`begin ${data.n}`);
+                if (data.n === 1) await pause(systemClock, 900);
+                told.add(`end ${data.n}`);
+                return ack();
+              },
+            }).started;
+          await bus.publishBatch(
+            sequenced,
+            numbers(1, 3).map((n) => ({ data: { n }, options: { key: 'a' } })),
+          );
+          await told.waitFor(6);
+        },
+      });
+      assert.deepEqual(told.values, ['begin 1', 'end 1', 'begin 2', 'end 2', 'begin 3', 'end 3']);
+    },
+  },
+  {
+    name: 'connections that break under load lose nothing: publishers and consumers come back by themselves',
+    unless: cannotBreak,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [plain],
+        async use(bus) {
+          const got = await collecting(bus);
+          await publishThrough(bus, 150, async () => fixture.breakConnections?.());
+          await allOf(got, 150);
+        },
+      }),
+  },
+  {
+    name: 'a server that is killed under load loses nothing it confirmed, and everybody comes back by himself',
+    unless: cannotRestart,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [plain],
+        async use(bus) {
+          await settleIn(bus.subscribe(plain, { name: 'waiting', handler: () => ack() }));
+          const got = await collecting(bus);
+          const parking = bus.subscribe(plain, {
+            name: 'parking',
+            handler: ({ data }) => (data.n === 0 ? deadLetter('zero') : ack()),
+          });
+          await parking.started;
+          await publishSurely(bus, 0);
+          await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 1,
+            'the dead letter',
+          );
+          await publishThrough(bus, 120, async () => fixture.restartServer?.());
+          await allOf(got, 121);
+          assert.equal((await bus.deadLetters.list()).length, 1, 'dead letters survive');
+          const waiting = new Set(
+            (await bus.peek(plain, 'waiting', 1_000)).map(({ message }) => message?.id),
+          );
+          assert.equal(waiting.size, 121, 'a backlog survives');
+        },
+      }),
+  },
+];

@@ -1,0 +1,275 @@
+/** Looking without taking (`peek`) and going back (`rewind`). What a case compares are numbers of messages, never the engine's own offsets. */
+import assert from 'node:assert/strict';
+import type { Bus } from '../bus.ts';
+import { pause, systemClock } from '../clock.ts';
+import type { Capabilities, ReplayPoint } from '../engine.ts';
+import { ack, deadLetter } from '../outcome.ts';
+import { kept, plain } from './channels.ts';
+import { Collector, type EngineFixture, eventually, numbers, settleIn, withBus } from './fixture.ts';
+import type { ConformanceCase } from './suite.ts';
+
+const noReplay = ({ replay }: Capabilities): string | undefined =>
+  replay === 'native' ? undefined : 'the engine keeps nothing that was settled';
+
+type Numbered = typeof plain | typeof kept;
+
+const publish = async (bus: Bus, channel: Numbered, from: number, to: number): Promise<void> =>
+  void (await bus.publishBatch(
+    channel as typeof plain,
+    numbers(from, to).map((n) => ({ data: { n } })),
+  ));
+
+const leave = (bus: Bus, channel: Numbered): Promise<void> =>
+  settleIn(bus.subscribe(channel as typeof plain, { name: 'one', handler: () => ack() }));
+
+/** Handles what is there until `count` messages came, then leaves. */
+async function consume(bus: Bus, channel: Numbered, count: number): Promise<readonly [number, number][]> {
+  const got = new Collector<[number, number]>();
+  const subscription = bus.subscribe(channel as typeof plain, {
+    name: 'one',
+    handler: ({ data }, { attempt }) => {
+      got.add([data.n, attempt]);
+      return ack();
+    },
+  });
+  await subscription.started;
+  await got.waitFor(count);
+  await subscription.stop();
+  return got.values;
+}
+
+const firstAttempts = (from: number, to: number): readonly [number, number][] =>
+  numbers(from, to).map((n) => [n, 1]);
+
+/** Publishes 1 to 5, settles them all, goes back to `from` and publishes 6; what then comes is returned. */
+async function afterRewind(
+  fixture: EngineFixture,
+  from: ReplayPoint,
+  count: number,
+): Promise<readonly [number, number][]> {
+  let got: readonly [number, number][] = [];
+  await withBus({
+    fixture,
+    channels: [kept],
+    async use(bus) {
+      await leave(bus, kept);
+      await publish(bus, kept, 1, 5);
+      assert.deepEqual(await consume(bus, kept, 5), firstAttempts(1, 5));
+      await bus.rewind(kept, 'one', from);
+      await publish(bus, kept, 6, 6);
+      got = await consume(bus, kept, count);
+    },
+  });
+  return got;
+}
+
+export const replayCases: readonly ConformanceCase[] = [
+  {
+    name: 'peek shows what waits, oldest first, without taking it or counting a hand-out',
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [plain],
+        async use(bus) {
+          await leave(bus, plain);
+          assert.deepEqual(await bus.peek(plain, 'one'), []);
+          await publish(bus, plain, 1, 5);
+          for (const _ of [1, 2]) {
+            const seen = await bus.peek(plain, 'one', 3);
+            assert.deepEqual(
+              seen.map(({ message }) => message?.data),
+              [{ n: 1 }, { n: 2 }, { n: 3 }],
+            );
+            assert.match(seen[0]?.message?.id ?? '', /^[0-9a-f-]{36}$/);
+          }
+          assert.equal((await bus.peek(plain, 'one')).length, 5);
+          assert.deepEqual(await consume(bus, plain, 5), firstAttempts(1, 5));
+          assert.deepEqual(await bus.peek(plain, 'one'), []);
+        },
+      }),
+  },
+  {
+    name: 'peek shows a payload that is no CloudEvent as it is',
+    unless: (_, { injectRaw }) =>
+      injectRaw ? undefined : 'the fixture cannot store a payload that no publisher of the toolkit made',
+    async run(fixture) {
+      await withBus({ fixture, channels: [plain], use: (bus) => leave(bus, plain) });
+      await fixture.injectRaw?.(plain.name, '{"half": ');
+      await withBus({
+        fixture,
+        channels: [plain],
+        async use(bus) {
+          const [seen] = await bus.peek(plain, 'one');
+          assert.equal(seen?.message, undefined);
+          assert.equal(seen?.raw, '{"half": ');
+        },
+      });
+    },
+  },
+  {
+    name: 'rewind to the earliest hands out again what was settled, in order and as a first attempt',
+    unless: noReplay,
+    run: async (fixture) => assert.deepEqual(await afterRewind(fixture, 'earliest', 6), firstAttempts(1, 6)),
+  },
+  {
+    name: 'rewind to a time before everything hands out all that is kept',
+    unless: noReplay,
+    run: async (fixture) =>
+      assert.deepEqual(await afterRewind(fixture, { timeMs: 0 }, 6), firstAttempts(1, 6)),
+  },
+  {
+    name: 'rewind to a time hands out what was published since',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await leave(bus, kept);
+          await publish(bus, kept, 1, 3);
+          // Times have a grain of one millisecond, on a server whose clock is this machine's.
+          await pause(systemClock, 20);
+          const mark = systemClock.now();
+          await pause(systemClock, 20);
+          await publish(bus, kept, 4, 6);
+          await consume(bus, kept, 6);
+          await bus.rewind(kept, 'one', { timeMs: mark });
+          assert.deepEqual(await consume(bus, kept, 3), firstAttempts(4, 6));
+        },
+      }),
+  },
+  {
+    name: 'rewind to an offset that peek showed begins with that message',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await leave(bus, kept);
+          await publish(bus, kept, 1, 5);
+          const third = (await bus.peek(kept, 'one'))[2];
+          assert.deepEqual(third?.message?.data, { n: 3 });
+          assert.ok(third.offset, 'an engine with replay shows offsets');
+          await consume(bus, kept, 5);
+          await bus.rewind(kept, 'one', { offset: third.offset });
+          assert.deepEqual(await consume(bus, kept, 3), firstAttempts(3, 5));
+        },
+      }),
+  },
+  {
+    name: 'rewind to the latest leaves what waits behind, and a rewind survives a restart',
+    unless: noReplay,
+    async run(fixture) {
+      await withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await leave(bus, kept);
+          await publish(bus, kept, 1, 3);
+          await bus.rewind(kept, 'one', 'latest');
+        },
+      });
+      await withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await publish(bus, kept, 4, 5);
+          assert.deepEqual(await consume(bus, kept, 2), firstAttempts(4, 5));
+        },
+      });
+    },
+  },
+  {
+    name: 'what was settled stays for its time, also behind a long run of messages',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await leave(bus, kept);
+          for (let from = 1; from <= 3_000; from += 500) await publish(bus, kept, from, from + 499);
+          const first = await consume(bus, kept, 3_000);
+          await bus.rewind(kept, 'one', 'earliest');
+          const again = await consume(bus, kept, 3_000);
+          assert.deepEqual(
+            again.map(([n]) => n),
+            first.map(([n]) => n),
+          );
+        },
+      }),
+  },
+  {
+    name: 'another subscription does not notice a rewind, and dead letters stay',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          const other = new Collector<number>();
+          await bus.subscribe(kept, {
+            name: 'other',
+            handler: ({ data }) => {
+              other.add(data.n);
+              return ack();
+            },
+          }).started;
+          const handled = new Collector<number>();
+          const failing = bus.subscribe(kept, {
+            name: 'one',
+            handler: ({ data }) => {
+              handled.add(data.n);
+              return data.n === 2 ? deadLetter('two is broken') : ack();
+            },
+          });
+          await failing.started;
+          await publish(bus, kept, 1, 3);
+          await handled.waitFor(3);
+          await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 1,
+            'the dead letter',
+          );
+          await failing.stop();
+          await bus.rewind(kept, 'one', 'earliest');
+          assert.equal((await bus.deadLetters.list()).length, 1);
+          await consume(bus, kept, 3);
+          await publish(bus, kept, 4, 4);
+          await other.waitFor(4);
+          assert.deepEqual(other.values, [1, 2, 3, 4]);
+        },
+      }),
+  },
+  {
+    name: 'rewind is refused while the subscription has consumers',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          const subscription = bus.subscribe(kept, { name: 'one', handler: () => ack() });
+          await subscription.started;
+          await assert.rejects(bus.rewind(kept, 'one', 'earliest'), { code: 'DB_MSG_SUBSCRIPTION_BUSY' });
+          await subscription.stop();
+          await bus.rewind(kept, 'one', 'earliest');
+        },
+      }),
+  },
+  {
+    name: 'rewind is refused by name where nothing is kept for it, and changes nothing',
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [plain],
+        async use(bus) {
+          await leave(bus, plain);
+          await publish(bus, plain, 1, 3);
+          await assert.rejects(bus.rewind(plain, 'one', 'latest'), { code: 'DB_MSG_UNSUPPORTED_CAPABILITY' });
+          assert.deepEqual(await consume(bus, plain, 3), firstAttempts(1, 3));
+        },
+      }),
+  },
+];

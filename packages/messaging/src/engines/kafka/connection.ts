@@ -1,0 +1,270 @@
+/** One engine connection: joins the topology, the publisher and the readers, one reader for each subscription that has consumers here. */
+import { Admin } from '@platformatic/kafka';
+import type { Clock } from '../../clock.ts';
+import type {
+  Capabilities,
+  Consumer,
+  ConsumerSpec,
+  Delivery,
+  EngineConnection,
+  EngineContext,
+  EngineView,
+  OutgoingMessage,
+  PeekedMessage,
+  PublishConfirmation,
+  ReplayPoint,
+  SubscriptionName,
+  Topology,
+} from '../../engine.ts';
+import { MessagingError } from '../../errors.ts';
+import { type Probe, probe } from './capabilities.ts';
+import { KafkaConsumer } from './consumer.ts';
+import { DeadBook } from './dead-book.ts';
+import { type DeadLetterPlace, KafkaDeadLetters } from './dead-letters.ts';
+import { clientOptions, Link } from './link.ts';
+import { Logs } from './logs.ts';
+import { Look } from './look.ts';
+import { type Names, namesOf, partitionOf } from './names.ts';
+import type { KafkaSettings } from './options.ts';
+import { type Item, Publisher } from './publisher.ts';
+import { Reader } from './reader.ts';
+import { Registry } from './registry.ts';
+import { Takeover } from './takeover.ts';
+import { type KnownChannel, TopologyBook } from './topology.ts';
+import { Trimmer } from './trim.ts';
+import { copyOf, encodeMessage, sizeOf } from './wire.ts';
+
+export class KafkaConnection implements EngineConnection {
+  readonly capabilities: Capabilities;
+  readonly deadLetters: KafkaDeadLetters;
+  readonly #settings: KafkaSettings;
+  readonly #clock: Clock;
+  readonly #names: Names;
+  readonly #link: Link;
+  readonly #admin: Admin;
+  readonly #logs: Logs;
+  readonly #publisher: Publisher;
+  readonly #registry: Registry;
+  readonly #book: TopologyBook;
+  readonly #look: Look;
+  readonly #trimmer: Trimmer;
+  readonly #books = new Map<string, DeadBook>();
+  readonly #readers = new Map<string, Promise<Reader>>();
+  readonly #opened = new Map<string, Reader>();
+  readonly #turns = new Map<string, number>();
+  #nextToken = 1;
+  #closing: Promise<void> | undefined;
+
+  static async open(settings: KafkaSettings, { clock }: EngineContext): Promise<KafkaConnection> {
+    const link = new Link(settings, clock);
+    const admin = new Admin(clientOptions(settings));
+    try {
+      const probed = await probe(link, admin, settings);
+      return new KafkaConnection(settings, clock, link, admin, probed);
+    } catch (error) {
+      await Promise.all([link.close(), admin.close().catch(() => {})]);
+      throw error;
+    }
+  }
+
+  private constructor(settings: KafkaSettings, clock: Clock, link: Link, admin: Admin, probed: Probe) {
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#link = link;
+    this.#admin = admin;
+    this.capabilities = probed.capabilities;
+    this.#names = namesOf(settings.prefix);
+    this.#logs = new Logs(admin, link);
+    this.#publisher = new Publisher(settings, clock);
+    this.#registry = new Registry(this.#names.registry, this.#logs, this.#publisher);
+    const parts = { settings, clock, link, admin, logs: this.#logs, names: this.#names };
+    this.#book = new TopologyBook({ ...parts, registry: this.#registry, probe: probed });
+    this.#trimmer = new Trimmer({ ...parts, book: this.#book });
+    this.#look = new Look({
+      ...parts,
+      registry: this.#registry,
+      readerOf: (channel, name) => this.#opened.get(this.#names.group(channel, name)),
+      bookOf: (channel, name) => this.#deadBook(channel, name),
+    });
+    this.deadLetters = new KafkaDeadLetters({
+      publisher: this.#publisher,
+      places: () => this.#deadLetterPlaces(),
+      onEnded: (channel, name) => this.#opened.get(this.#names.group(channel, name))?.recheck(),
+    });
+    this.#trimmer.start();
+  }
+
+  async declare(topology: Topology): Promise<void> {
+    this.#refuseClosed();
+    await this.#book.declare(topology);
+    // A reply channel of a process that was killed is nobody's: whoever makes one looks for such.
+    if (topology.channels.some(({ ephemeral }) => ephemeral)) void this.#book.sweep().catch(() => {});
+  }
+
+  async publish(batch: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
+    this.#refuseClosed();
+    const channels = new Map<string, KnownChannel>();
+    for (const { channel } of batch)
+      if (!channels.has(channel))
+        channels.set(channel, this.#book.channels.get(channel) ?? (await this.#book.foreign(channel)));
+    const byTopic = new Map<string, Item[]>();
+    for (const one of batch) {
+      const known = channels.get(one.channel) as KnownChannel;
+      const topic = known.topics[Math.min(one.priority ?? 0, known.topics.length - 1)] ?? '';
+      const items = byTopic.get(topic) ?? [];
+      byTopic.set(topic, items);
+      items.push(this.#item(known, one));
+    }
+    await Promise.all([...byTopic].map(([topic, items]) => this.#publisher.send(topic, items)));
+    const confirmedAt = this.#clock.now();
+    return batch.map(({ channel, message }) => ({
+      id: message.id,
+      durability: channels.get(channel)?.durability ?? 'memory',
+      confirmedAt,
+    }));
+  }
+
+  async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
+    this.#refuseClosed();
+    const reader = await this.#readerFor(spec);
+    const consumer = new KafkaConsumer(
+      {
+        clock: this.#clock,
+        spec,
+        nextToken: () => this.#nextToken++,
+        settle: (pairs) => reader.settle(pairs),
+        onLeaseEnd: (entry) => reader.endLease(entry),
+        onCapacity: () => reader.capacityChanged(),
+        onClose: async (closed, held) => {
+          reader.consumers.delete(closed);
+          reader.giveBack(held);
+          if (reader.isEmpty) await this.#closeReader(spec, reader);
+          else await reader.flush();
+        },
+      },
+      receive,
+    );
+    reader.consumers.add(consumer);
+    reader.capacityChanged();
+    return consumer;
+  }
+
+  async inspect(): Promise<EngineView> {
+    this.#refuseClosed();
+    const known = [...this.#book.channels.values()].filter(({ spec }) => !spec.ephemeral);
+    const channels = await Promise.all(known.map((one) => this.#look.channel(one)));
+    return { engine: 'kafka', channels, storedBytes: undefined };
+  }
+
+  async peek({ channel, name }: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
+    this.#refuseClosed();
+    return this.#look.peek(this.#book.known(channel), name, limit);
+  }
+
+  async rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
+    this.#refuseClosed();
+    return this.#look.rewind(this.#book.known(channel), name, from);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#trimmer.stop();
+    const readers = await Promise.allSettled(this.#readers.values());
+    await Promise.all(
+      readers.flatMap((one) =>
+        one.status === 'fulfilled' ? [...one.value.consumers].map((consumer) => consumer.close()) : [],
+      ),
+    );
+    await this.#book.dropEphemeral().catch(() => {});
+    await Promise.all([this.#publisher.close(), this.#link.close(), this.#admin.close().catch(() => {})]);
+  }
+
+  #refuseClosed(): void {
+    if (this.#closing) throw new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
+  }
+
+  #item({ spec, topics, partitions }: KnownChannel, { message, dueAt }: OutgoingMessage): Item {
+    const plain = encodeMessage(message, this.#settings.isCompacted(spec.name));
+    const parcel = dueAt === undefined || dueAt <= this.#clock.now() ? plain : copyOf(plain, { dueAt });
+    const bytes = sizeOf(parcel);
+    const { maxMessageBytes } = this.capabilities;
+    if (bytes > maxMessageBytes)
+      throw new MessagingError(
+        'DB_MSG_MESSAGE_TOO_LARGE',
+        `message ${message.id} takes ${bytes} bytes; ${maxMessageBytes} are allowed`,
+      );
+    if (message.key !== undefined) return { partition: partitionOf(message.key, partitions), parcel };
+    const turn = this.#turns.get(topics[0] ?? '') ?? 0;
+    this.#turns.set(topics[0] ?? '', turn + 1);
+    return { partition: turn % partitions, parcel };
+  }
+
+  /** Consumers of one subscription share a reader; the first one opens it. */
+  async #readerFor({ channel, subscription }: ConsumerSpec): Promise<Reader> {
+    const group = this.#names.group(channel, subscription);
+    let opening = this.#readers.get(group);
+    if (!opening) {
+      opening = this.#openReader(this.#book.known(channel), subscription, group);
+      this.#readers.set(group, opening);
+      opening.catch(() => this.#readers.delete(group));
+    }
+    return opening;
+  }
+
+  async #openReader(known: KnownChannel, subscription: string, group: string): Promise<Reader> {
+    const { spec, topics } = known;
+    const later = spec.ephemeral ? undefined : this.#names.later(spec.name, subscription);
+    const book = spec.ephemeral ? undefined : this.#deadBook(spec.name, subscription);
+    const shared = { link: this.#link, spec, group, topics, later, book };
+    const reader = new Reader({
+      ...shared,
+      settings: this.#settings,
+      clock: this.#clock,
+      publisher: this.#publisher,
+      subscription,
+      bindings: () => this.#registry.bindingsOf({ channel: spec.name, name: subscription }),
+      takeover: new Takeover({ ...shared, logs: this.#logs, admin: this.#admin }),
+    });
+    this.#opened.set(group, reader);
+    try {
+      await reader.open();
+      return reader;
+    } catch (error) {
+      this.#opened.delete(group);
+      await reader.close();
+      throw error;
+    }
+  }
+
+  async #closeReader({ channel, subscription }: ConsumerSpec, reader: Reader): Promise<void> {
+    const group = this.#names.group(channel, subscription);
+    this.#readers.delete(group);
+    await reader.close();
+    if (this.#opened.get(group) === reader) this.#opened.delete(group);
+  }
+
+  #deadBook(channel: string, subscription: string): DeadBook {
+    const topic = this.#names.dead(channel, subscription);
+    let book = this.#books.get(topic);
+    if (!book) this.#books.set(topic, (book = new DeadBook(topic, this.#logs, this.#clock)));
+    return book;
+  }
+
+  #deadLetterPlaces(): readonly DeadLetterPlace[] {
+    const places: DeadLetterPlace[] = [];
+    for (const { spec, subscriptions, removed } of this.#book.channels.values()) {
+      if (spec.ephemeral) continue;
+      const { name: channel } = spec;
+      const place = (subscription: string, later: string | undefined): void => {
+        places.push({ channel, subscription, later, book: this.#deadBook(channel, subscription) });
+      };
+      for (const name of subscriptions) place(name, this.#names.later(channel, name));
+      for (const name of removed) place(name, undefined);
+    }
+    return places;
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * One consumer of a subscription: what it holds, and until when. Consumers of one subscription in the same process share its reader, and so one
+ * membership of the group: they compete for messages. Consumers of different processes compete for partitions.
+ */
+import type { Clock } from '../../clock.ts';
+import type {
+  Consumer,
+  ConsumerSpec,
+  Delivery,
+  DeliveryToken,
+  Settlement,
+  SettleResult,
+} from '../../engine.ts';
+import { Leases } from '../../leases.ts';
+import type { Entry } from './partition.ts';
+import { rawOf } from './wire.ts';
+
+export interface ConsumerParts {
+  readonly clock: Clock;
+  readonly spec: ConsumerSpec;
+  readonly nextToken: () => DeliveryToken;
+  readonly settle: (pairs: readonly (readonly [Settlement, Entry])[]) => Promise<void>;
+  readonly onLeaseEnd: (entry: Entry) => void;
+  readonly onCapacity: () => void;
+  /** Takes back what the consumer had, in the order of the hand-outs. */
+  readonly onClose: (consumer: KafkaConsumer, held: readonly Entry[]) => Promise<void>;
+}
+
+export class KafkaConsumer implements Consumer {
+  readonly #parts: ConsumerParts;
+  readonly #receive: (deliveries: readonly Delivery[]) => void;
+  readonly #leases: Leases<Entry>;
+  /** Under settlement: neither out nor settled yet. */
+  readonly #moving = new Map<DeliveryToken, Entry>();
+  #paused = false;
+  #closing: Promise<void> | undefined;
+  /** Chosen and not handed out yet: the hand-out is being written down. */
+  coming = 0;
+
+  constructor(parts: ConsumerParts, receive: (deliveries: readonly Delivery[]) => void) {
+    this.#parts = parts;
+    this.#receive = receive;
+    this.#leases = new Leases(parts.clock, parts.spec.leaseMs, (entry) => parts.onLeaseEnd(entry));
+  }
+
+  get spec(): ConsumerSpec {
+    return this.#parts.spec;
+  }
+
+  get held(): number {
+    return this.#leases.size + this.#moving.size;
+  }
+
+  get capacity(): number {
+    return this.#paused ? 0 : this.#parts.spec.prefetch - this.held - this.coming;
+  }
+
+  get isPaused(): boolean {
+    return this.#paused;
+  }
+
+  deliver(entries: readonly Entry[]): void {
+    const deliveries = entries.map((entry) => this.#lend(entry));
+    if (deliveries.length > 0) this.#receive(deliveries);
+  }
+
+  /** Their partitions belong to somebody else now: late settlements will be told. */
+  lose(isLost: (entry: Entry) => boolean): void {
+    this.#leases.remove(isLost);
+  }
+
+  async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    const entries = settlements.map(({ token }) => this.#leases.take(token));
+    const pairs: (readonly [Settlement, Entry])[] = [];
+    settlements.forEach((settlement, index) => {
+      const entry = entries[index];
+      if (!entry) return;
+      this.#moving.set(settlement.token, entry);
+      pairs.push([settlement, entry]);
+    });
+    try {
+      await this.#parts.settle(pairs);
+    } catch (error) {
+      // Those that did not move are still lent, or trying again would find them lost.
+      for (const [{ token }, entry] of pairs)
+        if (entry.stage === 'out' && entry.source.owner.alive) this.#leases.lend(token, entry);
+      throw error;
+    } finally {
+      for (const { token } of settlements) this.#moving.delete(token);
+      this.#parts.onCapacity();
+    }
+    return entries.map((entry) => (entry?.source.owner.alive ? 'settled' : 'lost'));
+  }
+
+  async extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
+    return tokens.map((token) =>
+      this.#leases.extend(token) || this.#moving.has(token) ? 'settled' : 'lost',
+    );
+  }
+
+  async pause(): Promise<void> {
+    this.#paused = true;
+  }
+
+  close(): Promise<void> {
+    this.#paused = true;
+    this.#closing ??= this.#parts.onClose(this, this.#leases.clear());
+    return this.#closing;
+  }
+
+  #lend(entry: Entry): Delivery {
+    const token = this.#parts.nextToken();
+    this.#leases.lend(token, entry);
+    const { received, source, offset, state, abandonedBefore } = entry;
+    return {
+      token,
+      message: received.message,
+      ...(received.malformed === undefined ? {} : { malformed: received.malformed }),
+      // Made when asked for: only dead letters and people look at it.
+      get raw() {
+        return rawOf(received);
+      },
+      state,
+      abandoned: abandonedBefore + source.ledger.countOf(offset),
+    };
+  }
+}

@@ -1,0 +1,97 @@
+/** A dead letter on the wire: the record as it came, to be redriven unchanged, with one more header that holds everything `DeadLetterRecord` shows. */
+import type { DeadLetterRecord, Letter } from '../../engine.ts';
+import type { LogRecord } from './fetch.ts';
+import { copyOf, decodeRecord, headerOf, type Parcel, rawOf, type Received } from './wire.ts';
+
+export interface LetterPlace {
+  readonly channel: string;
+  readonly subscription: string;
+  /** Of the channel's topic; the letter lies in the same one. */
+  readonly partition: number;
+  readonly rank: number;
+  readonly priority: number;
+  /** Its key is held until the letter is redriven or discarded. */
+  readonly inLane: boolean;
+}
+
+export type LetterText = Pick<Letter, 'id' | 'reason' | 'group' | 'at' | 'history'> & {
+  readonly stateOnRedrive: string | undefined;
+};
+
+interface Label extends LetterText, LetterPlace {
+  readonly messageId: string;
+  readonly key: string | undefined;
+  /** The record's key, base64: the letter's own key is its id. */
+  readonly recordKey: string | undefined;
+  /** A record without a value would be the end of the letter. */
+  readonly hasValue: boolean;
+}
+
+export interface StoredLetter extends DeadLetterRecord, LetterPlace {
+  readonly offset: number;
+  readonly stateOnRedrive: string | undefined;
+  readonly parcel: Parcel;
+}
+
+const LABEL = 'db-letter';
+
+export function encodeLetter(
+  { parcel, message }: Pick<Received, 'parcel' | 'message'>,
+  letter: LetterText,
+  place: LetterPlace,
+): Parcel {
+  const label: Label = {
+    ...place,
+    id: letter.id,
+    reason: letter.reason,
+    group: letter.group,
+    at: letter.at,
+    history: letter.history,
+    stateOnRedrive: letter.stateOnRedrive,
+    messageId: message?.id ?? '',
+    key: message?.key,
+    recordKey: parcel.key?.toString('base64'),
+    hasValue: parcel.value !== undefined,
+  };
+  return {
+    key: Buffer.from(letter.id),
+    value: parcel.value ?? Buffer.alloc(0),
+    headers: [...parcel.headers, [LABEL, Buffer.from(JSON.stringify(label))]],
+  };
+}
+
+/** Undefined for a record that is no letter. */
+export function decodeLetter(record: LogRecord): StoredLetter | undefined {
+  const text = headerOf(record, LABEL);
+  if (text === undefined) return undefined;
+  const label = JSON.parse(text) as Label;
+  const received = decodeRecord(
+    {
+      key: label.recordKey === undefined ? null : Buffer.from(label.recordKey, 'base64'),
+      value: label.hasValue ? record.value : null,
+      headers: record.headers,
+    },
+    { channel: label.channel, text: label.messageId },
+  );
+  return {
+    ...label,
+    parkedAt: label.at,
+    raw: rawOf(received),
+    offset: record.offset,
+    parcel: received.parcel,
+  };
+}
+
+export function recordOf(stored: StoredLetter): DeadLetterRecord {
+  const { id, channel, subscription, messageId, key, reason, group, parkedAt, history, raw } = stored;
+  return { id, channel, subscription, messageId, key, reason, group, parkedAt, history, raw };
+}
+
+/** The letter's message, on its way back to its subscription and its place. */
+export function revived({ parcel, stateOnRedrive, rank, priority }: StoredLetter): Parcel {
+  return copyOf(parcel, { state: stateOnRedrive, rank, priority, redriven: true });
+}
+
+export function tombstoneOf(letterId: string): Parcel {
+  return { key: Buffer.from(letterId), value: undefined, headers: [] };
+}

@@ -1,0 +1,140 @@
+/** What a team may set about Kafka. Everything has a default but the address. */
+import { MessagingError } from '../../errors.ts';
+
+export interface KafkaEngineOptions {
+  /** `kafka://host:port`, several joined by commas. Either this or `brokers`. */
+  readonly url?: string;
+  /** `host:port` of some brokers; the others are found through them. */
+  readonly brokers?: readonly string[];
+  /** In front of every topic and group. Default `doorbuster.`; empty to give channels their bare names. */
+  readonly prefix?: string;
+  /**
+   * Partitions of a channel's topic when it is made, 1 to 1,000. Default 6. One process owns a partition at a time, so this is how many can
+   * share a subscription. A topic that exists keeps what it has.
+   */
+  readonly partitions?: number | ((channel: string) => number);
+  /** Copies of each topic when it is made. Default: the brokers' own (`default.replication.factor`). */
+  readonly replicationFactor?: number;
+  /** Copies that have to have a message before it is confirmed. Default: the brokers' own (`min.insync.replicas`). */
+  readonly minInsyncReplicas?: number;
+  /** Makes the broker sync each batch to its disk before the confirm (`flush.messages=1`). Default false: Kafka trusts copies, not syncs. */
+  readonly flushEachMessage?: boolean;
+  /**
+   * Channels whose topic keeps the latest message of each key for ever (`cleanup.policy=compact`). A record without a value is then
+   * handed out as data null; elsewhere it is dropped and counted.
+   */
+  readonly compacted?: readonly string[];
+  /** How long a silent member keeps its partitions, ms. Default 10,000; the broker bounds it (`group.min.session.timeout.ms`). */
+  readonly sessionTimeoutMs?: number;
+  /** Pause between a member's heartbeats, ms. Default: a third of the session. */
+  readonly heartbeatMs?: number;
+  /** How long a rebalance waits for messages that are out to be settled, ms, below the session. Default: a third of the session. */
+  readonly revokeGraceMs?: number;
+  /** Longest life of one request, ms. Default 10,000. */
+  readonly requestTimeoutMs?: number;
+  /** How often what every subscription has settled is deleted from the brokers, ms. Default 30,000; 0: never. */
+  readonly trimEveryMs?: number;
+  /** Credentials, when the brokers ask for them. */
+  readonly sasl?: {
+    readonly mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512';
+    readonly username: string;
+    readonly password: string;
+  };
+  /** Encrypts the connections; values as `tls.connect` takes them. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
+  /** Tells what happens to groups and topics; for logs and tests. */
+  readonly onNotice?: (notice: KafkaNotice) => void;
+}
+
+export type KafkaNotice =
+  | { readonly kind: 'declared'; readonly topic: string }
+  | {
+      readonly kind: 'assigned';
+      readonly channel: string;
+      readonly subscription: string;
+      readonly partitions: readonly number[];
+    }
+  | {
+      readonly kind: 'revoked';
+      readonly channel: string;
+      readonly subscription: string;
+      readonly partitions: readonly number[];
+    }
+  | { readonly kind: 'tombstone'; readonly channel: string; readonly subscription: string }
+  | { readonly kind: 'trimmed'; readonly topic: string; readonly partition: number; readonly before: number }
+  | { readonly kind: 'trouble'; readonly during: string; readonly error: Error };
+
+export interface KafkaSettings {
+  readonly brokers: readonly string[];
+  readonly prefix: string;
+  readonly partitionsOf: (channel: string) => number;
+  readonly replicationFactor: number | undefined;
+  readonly minInsyncReplicas: number | undefined;
+  readonly flushEachMessage: boolean;
+  readonly isCompacted: (channel: string) => boolean;
+  readonly sessionTimeoutMs: number;
+  readonly heartbeatMs: number;
+  readonly revokeGraceMs: number;
+  readonly requestTimeoutMs: number;
+  readonly trimEveryMs: number;
+  readonly sasl: KafkaEngineOptions['sasl'];
+  readonly tls: KafkaEngineOptions['tls'];
+  readonly onNotice: (notice: KafkaNotice) => void;
+}
+
+const DEFAULT_PARTITIONS = 6;
+const PREFIX = /^[a-zA-Z0-9._-]{0,60}$/;
+
+/** Throws DB_MSG_INVALID_OPTIONS with the first value that is out of its bounds. */
+export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
+  const { partitions = DEFAULT_PARTITIONS, prefix = 'doorbuster.' } = options;
+  if (!PREFIX.test(prefix))
+    throw invalid('prefix has at most 60 letters, digits, dots, dashes and underscores');
+  const sessionTimeoutMs = within('sessionTimeoutMs', options.sessionTimeoutMs ?? 10_000, 100, 1_800_000);
+  const third = Math.floor(sessionTimeoutMs / 3);
+  return {
+    brokers: brokersOf(options),
+    prefix,
+    partitionsOf: (channel) =>
+      within('partitions', typeof partitions === 'number' ? partitions : partitions(channel), 1, 1_000),
+    replicationFactor: optional('replicationFactor', options.replicationFactor, 1, 100),
+    minInsyncReplicas: optional('minInsyncReplicas', options.minInsyncReplicas, 1, 100),
+    flushEachMessage: options.flushEachMessage ?? false,
+    isCompacted: (channel) => options.compacted?.includes(channel) ?? false,
+    sessionTimeoutMs,
+    heartbeatMs: within('heartbeatMs', options.heartbeatMs ?? third, 10, sessionTimeoutMs),
+    revokeGraceMs: within('revokeGraceMs', options.revokeGraceMs ?? third, 0, sessionTimeoutMs),
+    requestTimeoutMs: within('requestTimeoutMs', options.requestTimeoutMs ?? 10_000, 500, 600_000),
+    trimEveryMs: within('trimEveryMs', options.trimEveryMs ?? 30_000, 0, 86_400_000),
+    sasl: options.sasl,
+    tls: options.tls,
+    onNotice: options.onNotice ?? (() => {}),
+  };
+}
+
+function brokersOf({ url, brokers }: KafkaEngineOptions): readonly string[] {
+  const all = brokers ?? url?.split(',') ?? [];
+  const found = all
+    .map((one) =>
+      one
+        .trim()
+        .replace(/^kafka:\/\//, '')
+        .replace(/\/$/, ''),
+    )
+    .filter(Boolean);
+  if (found.length === 0) throw invalid('url or brokers is needed');
+  return found;
+}
+
+function optional(name: string, value: number | undefined, low: number, high: number): number | undefined {
+  return value === undefined ? undefined : within(name, value, low, high);
+}
+
+function within(name: string, value: number, low: number, high: number): number {
+  if (Number.isInteger(value) && value >= low && value <= high) return value;
+  throw invalid(`${name} is ${low} to ${high}, not ${value}`);
+}
+
+function invalid(detail: string): MessagingError {
+  return new MessagingError('DB_MSG_INVALID_OPTIONS', detail);
+}

@@ -1,0 +1,217 @@
+/**
+ * One partition of a subscription while this process owns it: the logs it is read from, what was read and is not settled, and in which order it may
+ * be handed out. Nothing here waits or sends; `reader.ts` does.
+ *
+ *   channel's log(s) --+                         +-- no order: oldest first, by priority --+
+ *                      +--> entry --> its place --+                                         +--> next()
+ *   `later` log -------+                         +-- by key: a lane, lowest rank first ----+
+ */
+import type { CancelTimer } from '../../clock.ts';
+import type { ChannelSpec } from '../../engine.ts';
+import type { DeadBook } from './dead-book.ts';
+import type { Source } from './fetcher.ts';
+import { KeyLanes, type Ranked } from './key-lanes.ts';
+import type { Ledger } from './ledger.ts';
+import { WINDOW } from './ledger.ts';
+import type { Received } from './wire.ts';
+
+export type SourceKind = 'main' | 'later' | 'dead';
+
+export interface GivenLog {
+  readonly kind: SourceKind;
+  /** Priority of what is in it. */
+  readonly level: number;
+  readonly topic: string;
+  readonly ledger: Ledger;
+  /** To be read up to here before anything of the partition is handed out. */
+  readonly gate: number;
+}
+
+/** One log of a partition, as the fetcher sees it. */
+export class LogSource implements Source {
+  readonly kind: SourceKind;
+  readonly level: number;
+  readonly topic: string;
+  readonly ledger: Ledger;
+  readonly gate: number;
+  readonly owner: Partition;
+  /** What was read and is not settled. */
+  readonly entries = new Set<Entry>();
+  readonly #window: number;
+
+  constructor(owner: Partition, given: GivenLog) {
+    this.owner = owner;
+    this.kind = given.kind;
+    this.level = given.level;
+    this.topic = given.topic;
+    this.ledger = given.ledger;
+    this.gate = given.gate;
+    // On keyed channels all copies have to be known: one that is not might come before its followers.
+    this.#window = given.kind === 'later' && owner.holds ? Number.POSITIVE_INFINITY : WINDOW;
+  }
+
+  get partition(): number {
+    return this.owner.index;
+  }
+
+  get offset(): number {
+    return this.ledger.position;
+  }
+
+  get wantsMore(): boolean {
+    const { owner, ledger, kind } = this;
+    if (!owner.alive) return false;
+    if (kind !== 'main' && ledger.position < this.gate) return true;
+    if (ledger.position - ledger.watermark >= this.#window) return false;
+    return kind !== 'main' || owner.wantsAhead;
+  }
+}
+
+export interface Entry extends Ranked {
+  readonly source: LogSource;
+  readonly offset: number;
+  readonly received: Received;
+  readonly level: number;
+  readonly timestamp: number;
+  readonly expiresAt: number;
+  /** Retried and redriven ones go before what was never tried. */
+  readonly urgent: boolean;
+  state: string | undefined;
+  /** Hand-outs in vain before this copy was made; those of this copy are in the ledger. */
+  readonly abandonedBefore: number;
+  queued: boolean;
+  cancelTimer: CancelTimer | undefined;
+}
+
+export interface PartitionParts {
+  readonly index: number;
+  readonly spec: ChannelSpec;
+  /** Undefined on channels without dead letters. */
+  readonly book: DeadBook | undefined;
+  /** How much is read ahead of the handlers. */
+  readonly readAhead: number;
+}
+
+/** Ranks of messages that have lost their place in their key. */
+const BEHIND_ALL = 2 ** 50;
+
+export class Partition {
+  readonly index: number;
+  readonly keyed: boolean;
+  /** Keeps the lane of a failing message: blockKey and sequencedDlq. */
+  readonly holds: boolean;
+  readonly lanes: KeyLanes<Entry>;
+  readonly sources: LogSource[] = [];
+  /** False once it belongs to somebody else. */
+  alive = true;
+  readonly #parts: PartitionParts;
+  readonly #urgent: Entry[][];
+  readonly #ready: Entry[][];
+  #readyCount = 0;
+  #behind = BEHIND_ALL;
+
+  constructor(parts: PartitionParts) {
+    const { spec, index, book } = parts;
+    this.#parts = parts;
+    this.index = index;
+    this.keyed = spec.order === 'key';
+    this.holds = this.keyed && spec.onFailure !== 'skip' && !spec.ephemeral;
+    this.lanes = new KeyLanes((key) => (this.holds ? book?.heldFrom(index, key) : undefined));
+    this.#urgent = Array.from({ length: spec.priorityLevels }, () => []);
+    this.#ready = Array.from({ length: spec.priorityLevels }, () => []);
+  }
+
+  addSource(given: GivenLog): void {
+    this.sources.push(new LogSource(this, given));
+  }
+
+  /** Whether less is ready than is to be read ahead. */
+  get wantsAhead(): boolean {
+    return this.#readyCount < this.#parts.readAhead;
+  }
+
+  /** Whether all that has to be known first has been read. */
+  get isLoaded(): boolean {
+    return this.sources.every((source) => source.offset >= source.gate || !source.wantsMore);
+  }
+
+  get readyCount(): number {
+    return this.#readyCount;
+  }
+
+  /** Timestamp of what `next` would give at this level; undefined when there is nothing. */
+  peekAt(level: number): number | undefined {
+    return (this.#urgent[level]?.[0] ?? this.#ready[level]?.[0])?.timestamp;
+  }
+
+  next(level: number): Entry | undefined {
+    const entry = this.#urgent[level]?.shift() ?? this.#ready[level]?.shift();
+    if (!entry) return undefined;
+    this.#readyCount -= 1;
+    entry.queued = false;
+    return entry;
+  }
+
+  /** A place behind everything else of its key. */
+  lastRank(): number {
+    return (this.#behind += 1);
+  }
+
+  queue(entry: Entry, first = false): void {
+    if (entry.queued) return;
+    entry.queued = true;
+    this.#readyCount += 1;
+    const level = Math.min(entry.level, this.#ready.length - 1);
+    const queue = (entry.urgent ? this.#urgent : this.#ready)[level] as Entry[];
+    if (first) queue.unshift(entry);
+    else queue.push(entry);
+  }
+
+  /** Is ready from now on: at its place. */
+  admit(entry: Entry): readonly Entry[] {
+    entry.stage = 'ready';
+    if (entry.key === undefined) {
+      this.queue(entry);
+      return [];
+    }
+    this.lanes.add(entry.key, entry);
+    return this.consider(entry.key);
+  }
+
+  /** Looks at a key: its first may be handed out now, or some are to be parked behind its dead letter, which are returned. */
+  consider(key: string | undefined): readonly Entry[] {
+    if (key === undefined) return [];
+    const head = this.lanes.head(key);
+    if (head) this.queue(head);
+    else if (this.#parts.spec.onFailure === 'sequencedDlq') return this.lanes.takeHeld(key);
+    return [];
+  }
+
+  /** Whether it may still be handed out: a lower rank may have come meanwhile, or its key may be held. */
+  mayLeave(entry: Entry): boolean {
+    if (entry.stage !== 'ready') return false;
+    return entry.key === undefined || this.lanes.head(entry.key) === entry;
+  }
+
+  /** Settled: its place is free. Returns what has to be parked now. */
+  settle(entry: Entry): readonly Entry[] {
+    this.#leave(entry);
+    if (entry.key === undefined) return [];
+    this.lanes.remove(entry.key, entry);
+    return this.consider(entry.key);
+  }
+
+  /** Its copy takes over: the log has done with it, its key still waits for the copy. */
+  moved(entry: Entry): void {
+    this.#leave(entry);
+    entry.stage = 'moved';
+  }
+
+  #leave(entry: Entry): void {
+    entry.cancelTimer?.();
+    entry.cancelTimer = undefined;
+    entry.stage = 'gone';
+    entry.source.entries.delete(entry);
+    entry.source.ledger.settle(entry.offset);
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * Sends records and waits until all copies that have to have them do (`acks=all`), with an idempotent producer: what the client itself
+ * sends again after a broken connection is stored once.
+ *
+ * One request per topic is under way at a time, and what comes meanwhile goes with the next one. That is the batching and the linger, without a
+ * timer; and it keeps the order when a request has to be repeated, which several requests under way would not.
+ */
+import { Producer } from '@platformatic/kafka';
+import type { Clock } from '../../clock.ts';
+import { faultOf } from './faults.ts';
+import { clientOptions } from './link.ts';
+import type { KafkaSettings } from './options.ts';
+import { type Parcel, sizeOf } from './wire.ts';
+
+export interface Item {
+  readonly partition: number;
+  readonly parcel: Parcel;
+}
+
+interface Call {
+  readonly items: readonly Item[];
+  readonly bytes: number;
+  readonly resolve: (offsets: readonly number[]) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** The broker's limit (1 MiB by default) is for all records that go to a partition in one request. */
+const REQUEST_BYTES = 900_000;
+const ACKS_ALL = -1;
+const NAMES_KEPT = 1_000;
+
+export class Publisher {
+  readonly #clock: Clock;
+  readonly #producer: Producer<Buffer, Buffer, Buffer, Buffer>;
+  readonly #lanes = new Map<string, { readonly queue: Call[]; sending: boolean }>();
+  readonly #names = new Map<string, Buffer>();
+
+  constructor(settings: KafkaSettings, clock: Clock) {
+    this.#clock = clock;
+    this.#producer = new Producer({
+      ...clientOptions(settings),
+      idempotent: true,
+      acks: ACKS_ALL,
+      repeatOnStaleMetadata: true,
+    });
+  }
+
+  /** Resolves with the offset of each when all are stored. Rejects as one; then what was stored is unknown. */
+  send(topic: string, items: readonly Item[]): Promise<readonly number[]> {
+    if (items.length === 0) return Promise.resolve([]);
+    let lane = this.#lanes.get(topic);
+    if (!lane) this.#lanes.set(topic, (lane = { queue: [], sending: false }));
+    let bytes = 0;
+    for (const { parcel } of items) bytes += sizeOf(parcel);
+    const { queue } = lane;
+    const sent = new Promise<readonly number[]>((resolve, reject) =>
+      queue.push({ items, bytes, resolve, reject }),
+    );
+    if (!lane.sending) {
+      lane.sending = true;
+      queueMicrotask(() => void this.#drain(topic));
+    }
+    return sent;
+  }
+
+  async close(): Promise<void> {
+    await this.#producer.close().catch(() => {});
+  }
+
+  async #drain(topic: string): Promise<void> {
+    const lane = this.#lanes.get(topic);
+    while (lane && lane.queue.length > 0) {
+      const calls = takeSome(lane.queue);
+      try {
+        await this.#deliver(topic, calls);
+      } catch (error) {
+        for (const { reject } of calls) reject(faultOf(error, `publishing to ${topic}`));
+      }
+    }
+    // Reply topics come and go; a lane is cheap to make again.
+    this.#lanes.delete(topic);
+  }
+
+  async #deliver(topic: string, calls: readonly Call[]): Promise<void> {
+    const items = calls.length === 1 ? (calls[0] as Call).items : calls.flatMap((call) => call.items);
+    const offsets: number[] = [];
+    for (let from = 0; from < items.length; ) {
+      const chunk = takeChunk(items, from);
+      const bases = await this.#produce(topic, chunk);
+      for (const { partition } of chunk) {
+        const offset = bases.get(partition) ?? 0;
+        offsets.push(offset);
+        bases.set(partition, offset + 1);
+      }
+      from += chunk.length;
+    }
+    let at = 0;
+    for (const { items: own, resolve } of calls) {
+      resolve(offsets.slice(at, at + own.length));
+      at += own.length;
+    }
+  }
+
+  async #produce(topic: string, items: readonly Item[]): Promise<Map<number, number>> {
+    const timestamp = BigInt(Math.floor(this.#clock.now()));
+    const messages = items.map(({ partition, parcel: { key, value, headers } }) => {
+      const all = new Map<Buffer, Buffer>();
+      for (const [name, text] of headers) all.set(this.#name(name), text);
+      return { topic, partition, key, value, headers: all, timestamp };
+    });
+    const { offsets = [] } = await this.#producer.send({ messages: messages as never });
+    return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]));
+  }
+
+  /** Header names repeat: one buffer for each. */
+  #name(text: string): Buffer {
+    const known = this.#names.get(text);
+    if (known) return known;
+    const made = Buffer.from(text);
+    if (this.#names.size < NAMES_KEPT) this.#names.set(text, made);
+    return made;
+  }
+}
+
+/** As many calls as fit into one request, at least one. */
+function takeSome(queue: Call[]): readonly Call[] {
+  let count = 0;
+  let bytes = 0;
+  for (const call of queue) {
+    bytes += call.bytes;
+    if (count > 0 && bytes > REQUEST_BYTES) break;
+    count += 1;
+  }
+  return queue.splice(0, count);
+}
+
+function takeChunk(items: readonly Item[], from: number): readonly Item[] {
+  let to = from;
+  for (let bytes = 0; to < items.length; to += 1) {
+    bytes += sizeOf((items[to] as Item).parcel);
+    if (to > from && bytes > REQUEST_BYTES) break;
+  }
+  return from === 0 && to === items.length ? items : items.slice(from, to);
+}

@@ -1,0 +1,676 @@
+/**
+ * The reader of one subscription in one process: a member of its group, the partitions it owns, and the consumers that share them.
+ *
+ *   fetched --> taken in (dropped | delayed | its place) --> chosen --written down as out--> handed out --+--ack--> settled
+ *                                                              ^                                          |--retry--> a copy in `later`, settled
+ *                                                              '--released, lease ended, revoked ---------'--dead letter--> a letter, settled
+ *
+ * Two rules make it safe. A message is handed out after its hand-out is committed, so a crash can be counted and a member that has lost the
+ * group cannot begin anything. And what moves a message writes the copy first and settles then: a crash between the two repeats, never loses.
+ */
+import { type Clock, pause } from '../../clock.ts';
+import type { ChannelSpec, Settlement } from '../../engine.ts';
+import { type Binding, isBound } from '../../routing.ts';
+import { Commits } from './commits.ts';
+import type { KafkaConsumer } from './consumer.ts';
+import type { DeadBook } from './dead-book.ts';
+import type { Fetched, LogRecord } from './fetch.ts';
+import { Fetcher } from './fetcher.ts';
+import { encodeLetter, type LetterPlace, type LetterText, type StoredLetter } from './letters.ts';
+import type { Link } from './link.ts';
+import { Membership } from './membership.ts';
+import type { KafkaSettings } from './options.ts';
+import type { Partition } from './partition.ts';
+import type { Entry, LogSource } from './partition.ts';
+import type { Publisher } from './publisher.ts';
+import type { Takeover } from './takeover.ts';
+import { copyOf, decodeRecord, rawOf } from './wire.ts';
+
+export interface ReaderParts {
+  readonly settings: KafkaSettings;
+  readonly clock: Clock;
+  readonly link: Link;
+  readonly publisher: Publisher;
+  readonly spec: ChannelSpec;
+  readonly subscription: string;
+  readonly group: string;
+  /** By priority level. */
+  readonly topics: readonly string[];
+  /** Undefined on ephemeral channels: what is put off there stays in memory. */
+  readonly later: string | undefined;
+  readonly book: DeadBook | undefined;
+  readonly bindings: () => readonly Binding[];
+  readonly takeover: Takeover;
+}
+
+export interface ReaderView {
+  readonly inFlight: number;
+  readonly waitingForKey: number;
+  readonly delayed: number;
+  readonly oldestAt: number | undefined;
+  /** Partitions whose numbers these are. */
+  readonly partitions: readonly Partition[];
+}
+
+const READ_AHEAD = 2_000;
+/** Hand-outs written down before they happen, of a partition. */
+const MOST_AHEAD = 256;
+const AGAIN_MS = 100;
+const PARKED = {
+  reason: 'parked behind the dead letter at the head of its key',
+  group: 'parked behind its key',
+  history: [],
+} as const;
+
+export class Reader {
+  readonly #parts: ReaderParts;
+  readonly #membership: Membership;
+  readonly #commits: Commits;
+  readonly consumers = new Set<KafkaConsumer>();
+  #partitions: readonly Partition[] = [];
+  #fetcher: Fetcher<LogSource> | undefined;
+  #assignment = 0;
+  #revoking = false;
+  #pumpPlanned = false;
+  #turn = 0;
+  #coming = 0;
+  #quiet = Promise.withResolvers<void>();
+  #closed = false;
+
+  constructor(parts: ReaderParts) {
+    this.#parts = parts;
+    const { settings, clock, group, topics, link } = parts;
+    const onTrouble = (error: Error): void => this.#trouble(error);
+    this.#membership = new Membership({
+      settings,
+      clock,
+      group,
+      topic: topics[0] ?? '',
+      beforeRejoin: () => this.#beforeRejoin(),
+      onAssigned: (partitions, kept) => this.#assigned(partitions, kept),
+      onTrouble,
+    });
+    this.#commits = new Commits({
+      link,
+      clock,
+      group,
+      membership: this.#membership,
+      ahead: () => this.#ahead(),
+      onTrouble,
+    });
+  }
+
+  async open(): Promise<void> {
+    await this.#membership.join();
+  }
+
+  get isEmpty(): boolean {
+    return this.consumers.size === 0;
+  }
+
+  view(): ReaderView {
+    const owned = this.#partitions;
+    let inFlight = 0;
+    let waitingForKey = 0;
+    let delayed = 0;
+    let oldestAt: number | undefined;
+    for (const { lanes, sources } of owned) {
+      waitingForKey += lanes.waitingCount();
+      for (const source of sources) {
+        inFlight += source.ledger.outCount;
+        for (const { stage, timestamp } of source.entries) {
+          if (stage === 'waiting') delayed += 1;
+          oldestAt = Math.min(oldestAt ?? timestamp, timestamp);
+        }
+      }
+    }
+    return { inFlight, waitingForKey, delayed, oldestAt, partitions: owned };
+  }
+
+  /** Looks again at all keys: dead letters have gone. */
+  recheck(): void {
+    for (const partition of this.#partitions)
+      for (const key of partition.lanes.keys()) this.#park(partition, partition.consider(key));
+    this.#planPump();
+  }
+
+  /** Copies and letters first, all or unknown; then all is settled here, and then for everybody. */
+  async settle(pairs: readonly (readonly [Settlement, Entry])[]): Promise<void> {
+    const alive = pairs.filter(([, entry]) => entry.source.owner.alive);
+    const retried = alive.flatMap(([one, entry]) => (one.kind === 'retry' ? [[one, entry] as const] : []));
+    const dead = alive.flatMap(([one, entry]) =>
+      one.kind === 'deadLetter' ? [[one.letter, entry] as const] : [],
+    );
+    await Promise.all([this.#sendCopies(retried), this.#sendLetters(dead)]);
+    const back: Entry[] = [];
+    for (const [settlement, entry] of alive) {
+      if (!entry.source.owner.alive) continue;
+      if (settlement.kind === 'release') back.push(entry);
+      else if (settlement.kind === 'retry') this.#putOff(entry, settlement.dueAt, settlement.state);
+      else this.#done(entry);
+    }
+    this.giveBack(back);
+    this.#planPump();
+    await this.#commits.flush();
+  }
+
+  endLease(entry: Entry): void {
+    const { source, offset } = entry;
+    if (!source.owner.alive) return;
+    source.ledger.abandon(offset);
+    this.#mark(source);
+    this.#again(entry);
+    void this.#commits.flush();
+    this.#planPump();
+  }
+
+  /** To their old places, as if they had never been out. */
+  giveBack(entries: readonly Entry[]): void {
+    for (const entry of entries.toReversed()) {
+      if (!entry.source.owner.alive) continue;
+      entry.source.ledger.giveBack(entry.offset);
+      this.#mark(entry.source);
+      this.#again(entry);
+    }
+    this.#noteQuiet();
+    this.#planPump();
+  }
+
+  capacityChanged(): void {
+    this.#noteQuiet();
+    this.#planPump();
+  }
+
+  /** Leaves the group with everything committed. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#commits.stop();
+    await this.#commits.flush().catch(() => {});
+    this.#drop(() => true);
+    await Promise.all([this.#fetcher?.close(), this.#membership.leave()]);
+  }
+
+  flush(): Promise<void> {
+    return this.#commits.flush();
+  }
+
+  #trouble(error: Error): void {
+    if (this.#closed) return;
+    this.#parts.settings.onNotice({ kind: 'trouble', during: this.#parts.group, error });
+  }
+
+  #mark(source: LogSource): void {
+    this.#commits.mark(source);
+  }
+
+  // --- partitions come and go ---
+
+  /** Nothing new is handed out, and what is out has a while to be settled. */
+  async #beforeRejoin(): Promise<void> {
+    this.#revoking = true;
+    const { clock, settings } = this.#parts;
+    const over = new AbortController();
+    if (this.#outCount() > 0) {
+      this.#quiet = Promise.withResolvers<void>();
+      await Promise.race([this.#quiet.promise, pause(clock, settings.revokeGraceMs, over.signal)]);
+    }
+    await Promise.race([
+      this.#commits.flush().catch(() => {}),
+      pause(clock, settings.revokeGraceMs, over.signal),
+    ]);
+    over.abort();
+  }
+
+  #outCount(): number {
+    let count = this.#coming;
+    for (const consumer of this.consumers) count += consumer.held;
+    return count;
+  }
+
+  #noteQuiet(): void {
+    if (this.#revoking && this.#outCount() === 0) this.#quiet.resolve();
+  }
+
+  #assigned(partitions: readonly number[], kept: boolean): void {
+    this.#assignment += 1;
+    this.#revoking = false;
+    this.#drop((one) => !kept || !partitions.includes(one.index));
+    const fresh = partitions.filter((index) => !this.#partitions.some((one) => one.index === index));
+    if (fresh.length > 0) void this.#take(fresh, this.#assignment);
+    else this.#planPump();
+  }
+
+  #drop(isLost: (partition: Partition) => boolean): void {
+    const lost = this.#partitions.filter(isLost);
+    this.#partitions = this.#partitions.filter((one) => !lost.includes(one));
+    if (lost.length === 0) return;
+    for (const partition of lost) {
+      partition.alive = false;
+      for (const source of partition.sources) for (const entry of source.entries) entry.cancelTimer?.();
+    }
+    for (const consumer of this.consumers) consumer.lose(({ source }) => !source.owner.alive);
+    const { settings, spec, subscription } = this.#parts;
+    settings.onNotice({
+      kind: 'revoked',
+      channel: spec.name,
+      subscription,
+      partitions: lost.map(({ index }) => index),
+    });
+  }
+
+  async #take(fresh: readonly number[], assignment: number): Promise<void> {
+    const { clock, takeover, settings, spec, subscription } = this.#parts;
+    for (;;) {
+      if (this.#assignment !== assignment || this.#closed) return;
+      const holder = this.#membership.identity?.memberId ?? '';
+      try {
+        const taken = await takeover.take(fresh, holder, READ_AHEAD);
+        if (this.#assignment !== assignment || this.#closed) return;
+        this.#partitions = [...this.#partitions, ...taken];
+        break;
+      } catch (error) {
+        this.#trouble(error as Error);
+        await pause(clock, AGAIN_MS);
+      }
+    }
+    await this.#readOn();
+    settings.onNotice({ kind: 'assigned', channel: spec.name, subscription, partitions: fresh });
+    this.#planPump();
+  }
+
+  async #readOn(): Promise<void> {
+    const former = this.#fetcher;
+    const { settings, clock } = this.#parts;
+    const fetcher = new Fetcher<LogSource>({
+      settings,
+      clock,
+      sources: this.#partitions.flatMap(({ sources }) => sources),
+      onFetched: (fetched) => this.#fetched(fetched),
+      onTrouble: (error) => this.#trouble(error),
+    });
+    this.#fetcher = fetcher;
+    fetcher.start();
+    await former?.close();
+  }
+
+  // --- what was read is taken in ---
+
+  #fetched(fetched: readonly Fetched<LogSource>[]): void {
+    for (const { spot, records, next, start, fault } of fetched) {
+      if (!spot.owner.alive) continue;
+      if (fault === 'outOfRange') this.#skipLost(spot, start);
+      if (fault !== 'none') continue;
+      const wasLoaded = spot.owner.isLoaded;
+      if (spot.kind === 'dead') this.#readLetters(spot, records, next);
+      else this.#takeIn(spot, records, next);
+      if (!wasLoaded && spot.owner.isLoaded) this.recheck();
+    }
+    this.#planPump();
+  }
+
+  #skipLost(source: LogSource, start: number): void {
+    if (start <= source.ledger.position) return;
+    source.ledger.lose(start);
+    this.#mark(source);
+  }
+
+  #readLetters(source: LogSource, records: readonly LogRecord[], next: number): void {
+    this.#parts.book?.apply(source.partition, records, next);
+    source.ledger.skipTo(next);
+    if (records.length > 0) this.recheck();
+  }
+
+  #takeIn(source: LogSource, records: readonly LogRecord[], next: number): void {
+    const delayed: Entry[] = [];
+    const { ledger } = source;
+    for (const record of records) {
+      if (record.offset < ledger.position) continue;
+      if (ledger.isSettled(record.offset)) {
+        ledger.skipTo(record.offset + 1);
+        continue;
+      }
+      const entry = this.#entryOf(source, record);
+      ledger.reach(record.offset);
+      source.entries.add(entry);
+      if (source.kind === 'later') this.#admitLater(entry);
+      else if (this.#isOurs(entry)) this.#admitMain(entry, delayed);
+      else this.#done(entry);
+    }
+    ledger.skipTo(next);
+    if (delayed.length > 0) void this.#delay(source.owner, delayed);
+  }
+
+  #entryOf(source: LogSource, record: LogRecord): Entry {
+    const { spec } = this.#parts;
+    const received = decodeRecord(record, {
+      channel: spec.name,
+      text: `${source.topic}/${source.partition}/${record.offset}`,
+    });
+    const { message, note, parcel } = received;
+    const { owner } = source;
+    return {
+      source,
+      offset: record.offset,
+      received,
+      key: owner.keyed ? (message?.key ?? parcel.key?.toString()) : undefined,
+      rank: note.rank ?? record.offset,
+      stage: 'waiting',
+      level: source.kind === 'later' ? (note.priority ?? 0) : source.level,
+      timestamp: record.timestamp,
+      expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
+      urgent: source.kind === 'later',
+      state: note.state,
+      abandonedBefore: note.abandoned ?? 0,
+      queued: false,
+      cancelTimer: undefined,
+    };
+  }
+
+  /** Bindings are asked here, because Kafka gives every group everything. */
+  #isOurs({ received }: Entry): boolean {
+    const { spec, bindings, settings, subscription } = this.#parts;
+    if (received.tombstone && !settings.isCompacted(spec.name)) {
+      settings.onNotice({ kind: 'tombstone', channel: spec.name, subscription });
+      return false;
+    }
+    return received.message === undefined || isBound(spec.routing, bindings(), received.message);
+  }
+
+  #admitMain(entry: Entry, delayed: Entry[]): void {
+    const { owner } = entry.source;
+    const dueAt = entry.received.note.dueAt;
+    if (dueAt !== undefined && dueAt > this.#parts.clock.now()) return void delayed.push(entry);
+    // It was copied before a crash, and the copy is here.
+    if (owner.holds && entry.key !== undefined && owner.lanes.find(entry.key, entry.rank))
+      return this.#done(entry);
+    this.#park(owner, owner.admit(entry));
+  }
+
+  #admitLater(entry: Entry): void {
+    const { owner } = entry.source;
+    const { key, rank } = entry;
+    if (owner.holds && key !== undefined) this.#replace(owner, key, rank);
+    const dueAt = entry.received.note.dueAt ?? 0;
+    const waitMs = dueAt - this.#parts.clock.now();
+    if (waitMs <= 0) return this.#becomeDue(entry);
+    if (owner.holds && key !== undefined) owner.lanes.add(key, entry);
+    entry.cancelTimer = this.#parts.clock.setTimer(waitMs, () => {
+      entry.cancelTimer = undefined;
+      if (!owner.alive) return;
+      if (owner.holds && key !== undefined) owner.lanes.remove(key, entry);
+      this.#becomeDue(entry);
+      this.#planPump();
+    });
+  }
+
+  #becomeDue(entry: Entry): void {
+    const { owner } = entry.source;
+    // Where failing messages lose their place, a copy comes behind all that is there.
+    const placed = owner.keyed && !owner.holds ? Object.assign(entry, { rank: owner.lastRank() }) : entry;
+    this.#park(owner, owner.admit(placed));
+  }
+
+  /** The newest copy counts. */
+  #replace(owner: Partition, key: string, rank: number): void {
+    const former = owner.lanes.find(key, rank);
+    if (!former || former.stage === 'out') return;
+    owner.lanes.remove(key, former);
+    if (former.stage === 'moved') return;
+    owner.moved(former);
+    this.#mark(former.source);
+  }
+
+  /** Published to be handed out later: it waits in the subscription's own log, so that it does not hold up the channel's. */
+  async #delay(owner: Partition, entries: readonly Entry[]): Promise<void> {
+    const { clock, later } = this.#parts;
+    if (later === undefined) return entries.forEach((entry) => this.#becomeDue(entry));
+    while (owner.alive && !this.#closed) {
+      try {
+        await this.#parts.publisher.send(
+          later,
+          entries.map(({ received, level }) => ({
+            partition: owner.index,
+            parcel: copyOf(received.parcel, { ...received.note, priority: level }),
+          })),
+        );
+        break;
+      } catch (error) {
+        this.#trouble(error as Error);
+        await pause(clock, AGAIN_MS);
+      }
+    }
+    if (!owner.alive) return;
+    for (const entry of entries) this.#done(entry);
+    await this.#commits.flush();
+  }
+
+  // --- what is ready is handed out ---
+
+  #planPump(): void {
+    if (this.#pumpPlanned) return;
+    this.#pumpPlanned = true;
+    queueMicrotask(() => {
+      this.#pumpPlanned = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (this.#revoking || this.#closed) return;
+    const consumers = [...this.consumers];
+    const chosen = new Map<KafkaConsumer, Entry[]>();
+    for (;;) {
+      const free = consumers.filter(({ capacity }) => capacity > 0);
+      if (free.length === 0) break;
+      const entry = this.#choose();
+      if (!entry) break;
+      const consumer = free[this.#turn++ % free.length] as KafkaConsumer;
+      const entries = chosen.get(consumer);
+      if (entries) entries.push(entry);
+      else chosen.set(consumer, [entry]);
+      consumer.coming += 1;
+      this.#coming += 1;
+    }
+    this.#fetcher?.wake();
+    if (chosen.size === 0) return this.#noteQuiet();
+    // What the broker knows already needs no commit; but nothing overtakes what waits for one.
+    let known = this.#coming === countOf(chosen);
+    for (const entries of chosen.values())
+      known &&= entries.every(({ source, offset }) => source.ledger.isNoted(offset));
+    if (known) this.#deliver(chosen);
+    else
+      void this.#commits.flush().then(
+        () => this.#deliver(chosen),
+        () => this.#deliver(chosen),
+      );
+  }
+
+  #ahead(): number {
+    let total = 0;
+    for (const { spec } of this.consumers) total += spec.prefetch;
+    return Math.min(MOST_AHEAD, total);
+  }
+
+  #choose(): Entry | undefined {
+    const { clock, spec } = this.#parts;
+    const loaded = this.#partitions.filter(({ readyCount, isLoaded }) => readyCount > 0 && isLoaded);
+    for (let level = spec.priorityLevels - 1; level >= 0; level -= 1) {
+      for (let partition = oldest(loaded, level); partition; partition = oldest(loaded, level)) {
+        const entry = partition.next(level) as Entry;
+        if (!partition.mayLeave(entry)) continue;
+        if (entry.expiresAt > clock.now()) return this.#lend(entry);
+        entry.source.ledger.expired += 1;
+        this.#done(entry);
+        void this.#commits.flush();
+      }
+    }
+    return undefined;
+  }
+
+  #lend(entry: Entry): Entry {
+    entry.stage = 'out';
+    entry.source.ledger.handOut(entry.offset);
+    this.#mark(entry.source);
+    return entry;
+  }
+
+  /** Written down before: from here on a crash counts as a hand-out in vain. */
+  #deliver(chosen: ReadonlyMap<KafkaConsumer, readonly Entry[]>): void {
+    for (const [consumer, entries] of chosen) {
+      consumer.coming -= entries.length;
+      this.#coming -= entries.length;
+      const alive = entries.filter(({ source }) => source.owner.alive);
+      if (consumer.isPaused || this.#closed) this.giveBack(alive);
+      else consumer.deliver(alive);
+    }
+    this.#noteQuiet();
+  }
+
+  /** Ready again, before what was never out. */
+  #again(entry: Entry): void {
+    const { owner } = entry.source;
+    entry.stage = 'ready';
+    if (entry.key === undefined) owner.queue(entry, true);
+    else this.#park(owner, owner.consider(entry.key));
+  }
+
+  // --- what was settled leaves ---
+
+  #done(entry: Entry): void {
+    const { owner } = entry.source;
+    this.#mark(entry.source);
+    this.#park(owner, owner.settle(entry));
+  }
+
+  #putOff(entry: Entry, dueAt: number, state: string): void {
+    const { source } = entry;
+    const { owner } = source;
+    if (this.#parts.later === undefined) return this.#waitHere(entry, dueAt, state);
+    if (!owner.holds || entry.key === undefined) return this.#done(entry);
+    owner.moved(entry);
+    this.#mark(source);
+  }
+
+  #waitHere(entry: Entry, dueAt: number, state: string): void {
+    const { clock } = this.#parts;
+    entry.state = state;
+    entry.stage = 'waiting';
+    entry.source.ledger.giveBack(entry.offset);
+    this.#mark(entry.source);
+    entry.cancelTimer = clock.setTimer(Math.max(0, dueAt - clock.now()), () => {
+      entry.cancelTimer = undefined;
+      if (!entry.source.owner.alive) return;
+      this.#again(entry);
+      this.#planPump();
+    });
+  }
+
+  async #sendCopies(
+    retried: readonly (readonly [Extract<Settlement, { kind: 'retry' }>, Entry])[],
+  ): Promise<void> {
+    const { later, publisher } = this.#parts;
+    if (later === undefined) return;
+    await publisher.send(
+      later,
+      retried.map(([{ dueAt, state }, entry]) => ({
+        partition: entry.source.partition,
+        parcel: copyOf(entry.received.parcel, {
+          state,
+          dueAt,
+          abandoned: abandonedOf(entry),
+          rank: entry.rank,
+          priority: entry.level,
+        }),
+      })),
+    );
+  }
+
+  async #sendLetters(dead: readonly (readonly [LetterText, Entry])[]): Promise<void> {
+    const { book, publisher } = this.#parts;
+    if (!book || dead.length === 0) return;
+    const made = dead.map(([letter, entry]) => ({ letter, entry, place: this.#placeOf(entry) }));
+    const offsets = await publisher.send(
+      book.topic,
+      made.map(({ letter, entry, place }) => ({
+        partition: place.partition,
+        parcel: encodeLetter(entry.received, letter, place),
+      })),
+    );
+    made.forEach(({ letter, entry, place }, index) => {
+      book.foresee(storedOf(letter, entry, place, offsets[index] ?? 0));
+    });
+  }
+
+  #placeOf({ source, rank, level, key }: Entry): LetterPlace {
+    const { spec, subscription } = this.#parts;
+    return {
+      channel: spec.name,
+      subscription,
+      partition: source.partition,
+      rank,
+      priority: level,
+      inLane: source.owner.holds && key !== undefined,
+    };
+  }
+
+  /** Parks what follows a dead letter of its key, in the order of the key. */
+  #park(owner: Partition, entries: readonly Entry[]): void {
+    if (entries.length > 0) void this.#parkAll(owner, entries);
+  }
+
+  async #parkAll(owner: Partition, entries: readonly Entry[]): Promise<void> {
+    const { clock, subscription } = this.#parts;
+    const letters = entries.map((entry) => {
+      const id = `${subscription}-${entry.received.message?.id ?? ''}-${entry.source.partition}.${entry.rank}`;
+      return [{ ...PARKED, id, at: clock.now(), stateOnRedrive: entry.state }, entry] as const;
+    });
+    while (owner.alive && !this.#closed) {
+      try {
+        await this.#sendLetters(letters);
+        break;
+      } catch (error) {
+        this.#trouble(error as Error);
+        await pause(clock, AGAIN_MS);
+      }
+    }
+    if (!owner.alive || this.#closed) return;
+    for (const entry of entries) this.#done(entry);
+    await this.#commits.flush();
+  }
+}
+
+function countOf(chosen: ReadonlyMap<KafkaConsumer, readonly Entry[]>): number {
+  let count = 0;
+  for (const entries of chosen.values()) count += entries.length;
+  return count;
+}
+
+function oldest(partitions: readonly Partition[], level: number): Partition | undefined {
+  let found: Partition | undefined;
+  let since = Number.POSITIVE_INFINITY;
+  for (const partition of partitions) {
+    const timestamp = partition.peekAt(level);
+    if (timestamp === undefined || timestamp >= since) continue;
+    since = timestamp;
+    found = partition;
+  }
+  return found;
+}
+
+function abandonedOf({ abandonedBefore, source, offset }: Entry): number {
+  return abandonedBefore + source.ledger.countOf(offset);
+}
+
+function storedOf(letter: LetterText, entry: Entry, place: LetterPlace, offset: number): StoredLetter {
+  const { received } = entry;
+  return {
+    ...letter,
+    ...place,
+    messageId: received.message?.id ?? '',
+    key: received.message?.key,
+    parkedAt: letter.at,
+    raw: rawOf(received),
+    offset,
+    parcel: received.parcel,
+  };
+}

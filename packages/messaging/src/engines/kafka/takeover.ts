@@ -1,0 +1,132 @@
+/**
+ * What a new owner of partitions has to know before it begins: how far the subscription has come, what was out at the former owner, and where the
+ * logs end that have to be read first (retries and dead letters that hold a key, higher priorities).
+ */
+import type { Admin } from '@platformatic/kafka';
+import type { ChannelSpec } from '../../engine.ts';
+import type { DeadBook } from './dead-book.ts';
+import { faultOf } from './faults.ts';
+import { Ledger } from './ledger.ts';
+import type { Link } from './link.ts';
+import type { Logs } from './logs.ts';
+import { Partition } from './partition.ts';
+import type { CommittedAnswer } from './protocol.ts';
+
+export interface TakeoverParts {
+  readonly link: Link;
+  readonly logs: Logs;
+  readonly admin: Admin;
+  readonly spec: ChannelSpec;
+  readonly group: string;
+  readonly topics: readonly string[];
+  readonly later: string | undefined;
+  readonly book: DeadBook | undefined;
+}
+
+export interface Committed {
+  readonly watermark: number;
+  readonly text: string;
+}
+
+type FetchGroup = {
+  readonly groupId: string;
+  readonly memberId: null;
+  readonly memberEpoch: number;
+  readonly topics: { readonly name: string; readonly partitionIndexes: number[] }[];
+};
+
+/** What a group has committed, by `topic/partition`; what it never committed is missing. */
+export async function committedOf(
+  link: Link,
+  group: string,
+  topics: ReadonlyMap<string, readonly number[]>,
+): Promise<ReadonlyMap<string, Committed>> {
+  const asked = [...topics].map(([name, partitions]) => ({ name, partitionIndexes: [...partitions] }));
+  const found = new Map<string, Committed>();
+  try {
+    const { groups } = await link.atCoordinator<[FetchGroup[], boolean], CommittedAnswer>(
+      group,
+      'OffsetFetch',
+      [{ groupId: group, memberId: null, memberEpoch: -1, topics: asked }],
+      true,
+    );
+    for (const { name, partitions } of groups[0]?.topics ?? [])
+      for (const { partitionIndex, committedOffset, metadata } of partitions)
+        if (committedOffset >= 0n)
+          found.set(`${name}/${partitionIndex}`, {
+            watermark: Number(committedOffset),
+            text: metadata ?? '',
+          });
+    return found;
+  } catch (error) {
+    throw faultOf(error, `asking how far ${group} has come`);
+  }
+}
+
+export class Takeover {
+  readonly #parts: TakeoverParts;
+
+  constructor(parts: TakeoverParts) {
+    this.#parts = parts;
+  }
+
+  async take(indexes: readonly number[], holder: string, readAhead: number): Promise<readonly Partition[]> {
+    if (indexes.length === 0) return [];
+    const { topics, later, book, spec, link, logs, group } = this.#parts;
+    const logsOf = [...topics, ...(later === undefined ? [] : [later])];
+    const [committed, members, starts, ends, deadEnds] = await Promise.all([
+      committedOf(link, group, new Map(logsOf.map((topic) => [topic, indexes]))),
+      this.#members(),
+      Promise.all(logsOf.map((topic) => logs.starts(topic))),
+      Promise.all(logsOf.map((topic) => logs.ends(topic))),
+      book ? logs.ends(book.topic) : Promise.resolve([]),
+    ]);
+    return indexes.map((index) => {
+      const partition = new Partition({ index, spec, book, readAhead });
+      for (const [at, topic] of logsOf.entries()) {
+        const ledger = this.#ledgerOf(
+          committed.get(`${topic}/${index}`),
+          starts[at]?.[index] ?? 0,
+          (former) => former !== holder && !members.has(former),
+        );
+        const isLater = topic === later;
+        const end = ends[at]?.[index] ?? 0;
+        partition.addSource({
+          kind: isLater ? 'later' : 'main',
+          level: isLater ? 0 : at,
+          topic,
+          ledger,
+          // Of the lowest priority nothing has to be known first, nor of copies that hold no key.
+          gate: isLater ? (partition.holds ? end : 0) : at > 0 ? end : 0,
+        });
+      }
+      if (book && partition.holds)
+        partition.addSource({
+          kind: 'dead',
+          level: 0,
+          topic: book.topic,
+          ledger: new Ledger(book.positionOf(index)),
+          gate: deadEnds[index] ?? 0,
+        });
+      return partition;
+    });
+  }
+
+  #ledgerOf(committed: Committed | undefined, start: number, isGone: (holder: string) => boolean): Ledger {
+    if (!committed) return new Ledger(start);
+    const { ledger, holder } = Ledger.decode(committed.watermark, committed.text);
+    ledger.takeOver(isGone(holder));
+    if (start > ledger.position) ledger.lose(start);
+    return ledger;
+  }
+
+  async #members(): Promise<ReadonlySet<string>> {
+    const { admin, group } = this.#parts;
+    try {
+      const described = await admin.describeGroups({ groups: [group] });
+      return new Set(described.get(group)?.members.keys() ?? []);
+    } catch (error) {
+      throw faultOf(error, `asking who is in ${group}`);
+    }
+  }
+}

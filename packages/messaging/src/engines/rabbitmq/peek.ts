@@ -1,0 +1,84 @@
+/**
+ * A look at what waits, for people. AMQP 0-9-1 has no browsing: messages are taken on a channel of their own and go back, to their place, when it
+ * closes. Quorum queues count that like a crash, so a note says beforehand that it was none.
+ *
+ * `basic.get` takes only what is ready and needs no consumer, but a queue with a single active consumer refuses it. There a consumer is used, and
+ * only while nobody else consumes: what waits behind another process's consumer is not seen.
+ */
+import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib';
+import { type Clock, pause } from '../../clock.ts';
+import { unreachable } from './link.ts';
+import { copyIdOf, deliveryCountOf, encodeNotes, type Note } from './notes.ts';
+import { decodeMessage, type Parcel, type Received } from './wire.ts';
+
+export interface PeekParts {
+  readonly clock: Clock;
+  readonly queues: readonly string[];
+  readonly isSingleConsumer: boolean;
+  /** Undefined where the queue does not count. */
+  readonly notesQueue: string | undefined;
+  readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
+}
+
+const LONGEST_TRANSFER_MS = 5_000;
+
+/** At most `limit` of each queue, each queue oldest first. */
+export async function peekQueues(
+  model: ChannelModel,
+  { clock, queues, isSingleConsumer, notesQueue, publish }: PeekParts,
+  limit: number,
+): Promise<readonly Received[]> {
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  try {
+    const taken: (GetMessage | ConsumeMessage)[] = [];
+    for (const queue of queues)
+      taken.push(
+        ...(isSingleConsumer
+          ? await consume(channel, clock, queue, limit)
+          : await get(channel, queue, limit)),
+      );
+    const seen = taken.map((message) => [message, decodeMessage(message)] as const);
+    const notes: Note[] = seen.map(([message, received]) => ({
+      copy: copyIdOf(message, received),
+      count: deliveryCountOf(message),
+    }));
+    if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
+    return seen.map(([, received]) => received);
+  } catch (error) {
+    throw unreachable(`looking into the queue failed: ${(error as Error).message}`, error);
+  } finally {
+    await channel.close().catch(() => {});
+  }
+}
+
+async function get(channel: Channel, queue: string, limit: number): Promise<GetMessage[]> {
+  const found: GetMessage[] = [];
+  while (found.length < limit) {
+    const message = await channel.get(queue);
+    if (message === false) break;
+    found.push(message);
+  }
+  return found;
+}
+
+async function consume(
+  channel: Channel,
+  clock: Clock,
+  queue: string,
+  limit: number,
+): Promise<ConsumeMessage[]> {
+  const { messageCount, consumerCount } = await channel.checkQueue(queue);
+  const expected = Math.min(limit, messageCount);
+  if (consumerCount > 0 || expected === 0) return [];
+  const found: ConsumeMessage[] = [];
+  const complete = new AbortController();
+  channel.on('close', () => complete.abort());
+  await channel.prefetch(limit);
+  await channel.consume(queue, (message) => {
+    if (message) found.push(message);
+    if (!message || found.length >= expected) complete.abort();
+  });
+  await pause(clock, LONGEST_TRANSFER_MS, complete.signal);
+  return found.slice(0, limit);
+}

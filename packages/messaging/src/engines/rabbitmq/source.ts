@@ -1,0 +1,332 @@
+/**
+ * One queue that a consumer reads, on a channel of its own: what has arrived and waits to be handed out, which keys are parked, the acknowledgements
+ * and the fence behind them. A subscription without order has one, with order per key one for each partition that this process has.
+ *
+ *   arrived --(noted, parked keys known)--> in its lane: ready, waiting for its key, or put off
+ *
+ * A channel of its own, because only closing a channel gives everything back to the queue at once and in order. A cancelled consumer keeps what it
+ * has, and the broker makes the next one active meanwhile: it would get what FOLLOWS.
+ */
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import { type CancelTimer, type Clock, pause } from '../../clock.ts';
+import type { ChannelSpec } from '../../engine.ts';
+import { Acks } from './acks.ts';
+import { Lanes } from './lanes.ts';
+import { unreachable } from './link.ts';
+import { copyIdOf, deliveryCountOf, Notebook } from './notes.ts';
+import { decodeMessage, type Received } from './wire.ts';
+
+export interface SourceParts {
+  readonly clock: Clock;
+  readonly queue: string;
+  readonly channelSpec: ChannelSpec;
+  /** Unsettled messages the broker lends at once. */
+  readonly window: number;
+  /** Undefined where the queue cannot count hand-outs (classic, ephemeral, somebody else's). */
+  readonly notesQueue: string | undefined;
+  readonly readNotes: (queue: string, read: (messages: readonly ConsumeMessage[]) => void) => Promise<void>;
+  readonly heldKeys: () => Promise<ReadonlySet<string>>;
+  /** Something may be ready. */
+  readonly onReady: () => void;
+  /** `sequencedDlq`: the head of its key is a dead letter, so this one is parked behind it. */
+  readonly onFollower: (entry: Entry) => void;
+  /** The channel or the queue is gone, and with it all that was out of it. */
+  readonly onLost: (source: Source) => void;
+}
+
+/** A message that the broker has lent. */
+export interface Entry {
+  readonly received: Received;
+  readonly amqp: ConsumeMessage;
+  readonly source: Source;
+  readonly key: string | undefined;
+  /** `x-delivery-count`; undefined where the queue does not count. */
+  readonly count: number | undefined;
+  readonly expiresAt: number;
+  state: string | undefined;
+  abandoned: number | undefined;
+  /** Its notes have been read. */
+  looked: boolean;
+  /** Acknowledged or given back. */
+  gone: boolean;
+}
+
+interface Fence {
+  readonly done: Promise<void>;
+  next?: Promise<void>;
+}
+
+const LOOK_AGAIN_MS = 100;
+
+export class Source {
+  readonly queue: string;
+  readonly lanes = new Lanes<Entry>();
+  /** Being published as dead letters behind the head of their key. */
+  parking = 0;
+  readonly #parts: SourceParts;
+  readonly #keyed: boolean;
+  /** Keeps the lane of a failing message: blockKey and sequencedDlq. */
+  readonly #holds: boolean;
+  readonly #channel: Channel;
+  readonly #acks: Acks;
+  #tag = '';
+  #live = true;
+  readonly #arrived: Entry[] = [];
+  #taking = false;
+  readonly #putOff = new Map<Entry, CancelTimer>();
+  /** Keys whose dead letter holds what follows, with the order in which they came to be known. */
+  readonly #parked = new Map<string, number>();
+  #parkOrder = 0;
+  #parkedKnown = false;
+  readonly #notebook = new Notebook();
+  #fence: Fence | undefined;
+
+  static async open(model: ChannelModel, parts: SourceParts): Promise<Source> {
+    const channel = await model.createChannel();
+    const source = new Source(channel, parts);
+    try {
+      await channel.prefetch(parts.window);
+      const { consumerTag } = await channel.consume(parts.queue, (message) => {
+        if (message) source.#arrive(message);
+        // The broker cancelled it: the queue was deleted or its node is gone.
+        else source.abandon();
+      });
+      source.#tag = consumerTag;
+    } catch (error) {
+      source.#live = false;
+      source.abandon();
+      throw error;
+    }
+    return source;
+  }
+
+  private constructor(channel: Channel, parts: SourceParts) {
+    this.#parts = parts;
+    this.queue = parts.queue;
+    this.#channel = channel;
+    this.#acks = new Acks(channel);
+    this.#keyed = parts.channelSpec.order === 'key';
+    this.#holds = this.#keyed && parts.channelSpec.onFailure !== 'skip';
+    channel.on('error', () => {});
+    channel.on('close', () => {
+      if (!this.#live) return;
+      this.#live = false;
+      parts.onLost(this);
+    });
+  }
+
+  /** False once its channel is gone: then nothing of it can be settled any more. */
+  get live(): boolean {
+    return this.#live;
+  }
+
+  ack(entry: Entry): void {
+    entry.gone = true;
+    if (this.#live) this.#acks.ack(entry.amqp);
+    this.lanes.advance(entry.key);
+  }
+
+  giveBack(entry: Entry): void {
+    entry.gone = true;
+    if (this.#live) this.#acks.giveBack(entry.amqp);
+  }
+
+  /** The same message again in its place, at `dueAt`. */
+  putOff(entry: Entry, dueAt: number): void {
+    const { clock, onReady } = this.#parts;
+    const cancel = clock.setTimer(Math.max(0, dueAt - clock.now()), () => {
+      this.#putOff.delete(entry);
+      if (!this.#live) return;
+      this.lanes.again(entry);
+      onReady();
+    });
+    this.#putOff.set(entry, cancel);
+  }
+
+  /** A dead letter stands for this key from now on. */
+  park(key: string): void {
+    this.#parked.set(key, ++this.#parkOrder);
+    if (this.#parts.channelSpec.onFailure === 'blockKey') this.lanes.block(key);
+    else for (const follower of this.lanes.takeLane(key)) this.#parts.onFollower(follower);
+  }
+
+  /** Letters were taken away: looks which keys are still held. */
+  async recheck(): Promise<void> {
+    const before = this.#parkOrder;
+    const held = await this.#parts.heldKeys();
+    for (const [key, order] of this.#parked) if (order <= before && !held.has(key)) this.#parked.delete(key);
+    for (const key of this.lanes.blockedKeys()) if (!this.#parked.has(key)) this.lanes.unblock(key);
+    this.#parts.onReady();
+  }
+
+  /** What has arrived and is not out, in no promised order between keys. */
+  waiting(): readonly Entry[] {
+    return [...this.lanes.all(), ...this.#arrived];
+  }
+
+  view(): { readonly ready: number; readonly waiting: number; readonly delayed: number } {
+    return {
+      ready: this.#arrived.length + this.lanes.readyCount,
+      waiting: this.lanes.waitingCount,
+      delayed: this.#putOff.size,
+    };
+  }
+
+  /** Resolves when the broker has seen all acknowledgements. They have no answer in AMQP; a `basic.qos` behind them has. */
+  settled(): Promise<void> {
+    if (!this.#live) return Promise.reject(unreachable('the channel closed before it was settled'));
+    this.#acks.flush();
+    const running = this.#fence;
+    if (running) {
+      // Shared by all settlements of a moment: one runs, and one more for those that came meanwhile.
+      running.next ??= running.done.then(() => {
+        this.#fence = undefined;
+        return this.settled();
+      });
+      return running.next;
+    }
+    const done = this.#channel.prefetch(this.#parts.window).then(
+      () => {},
+      (error: unknown) => {
+        throw unreachable('the channel closed before it was settled', error);
+      },
+    );
+    const fence: Fence = { done };
+    this.#fence = fence;
+    const end = (): void => {
+      if (this.#fence === fence && !fence.next) this.#fence = undefined;
+    };
+    done.then(end, end);
+    return done;
+  }
+
+  /** Takes nothing more; what has arrived and is not out is told and no longer held here. */
+  async stop(): Promise<readonly Entry[]> {
+    const back = this.#takeAll();
+    await this.#channel.cancel(this.#tag).catch(() => {});
+    return [...back, ...this.#takeAll()];
+  }
+
+  /** Forgets what it holds and tells what it was. */
+  drain(): readonly Entry[] {
+    const putOff = [...this.#putOff].map(([entry, cancel]) => {
+      cancel();
+      return entry;
+    });
+    this.#putOff.clear();
+    return [...putOff, ...this.#takeAll()];
+  }
+
+  /** With the channel the broker takes everything back, each to its old place. */
+  async close(): Promise<void> {
+    this.#live = false;
+    this.#acks.flush();
+    await this.#applied().catch(() => {});
+    await this.#channel.close().catch(() => {});
+  }
+
+  /** Gives all up at once: what is out comes again. */
+  abandon(): void {
+    void this.#channel.close().catch(() => {});
+  }
+
+  /**
+   * The queue itself has applied the acknowledgements: both a cancel and a consumer that comes and goes are answered by the queue, in order. With a
+   * single active consumer the second one only stands by, and the first is not cancelled (see above).
+   */
+  async #applied(): Promise<void> {
+    if (!this.#keyed) return void (await this.#channel.cancel(this.#tag));
+    const { consumerTag } = await this.#channel.consume(this.queue, () => {});
+    await this.#channel.cancel(consumerTag);
+  }
+
+  #takeAll(): Entry[] {
+    return [...this.lanes.clear(), ...this.#arrived.splice(0)];
+  }
+
+  #arrive(amqp: ConsumeMessage): void {
+    const received = decodeMessage(amqp);
+    const { message, note } = received;
+    const count = this.#parts.notesQueue === undefined ? undefined : deliveryCountOf(amqp);
+    this.#arrived.push({
+      received,
+      amqp,
+      source: this,
+      key: this.#keyed ? message?.key : undefined,
+      count,
+      expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
+      state: note.state,
+      abandoned: count === undefined ? undefined : (note.abandoned ?? 0) + count,
+      looked: false,
+      gone: false,
+    });
+    if (!this.#taking) this.#take();
+  }
+
+  /** In the order of arrival; pauses only for what needs a look at another queue first. */
+  #take(): void {
+    for (let entry = this.#arrived[0]; entry; entry = this.#arrived[0]) {
+      if (this.#needsLook(entry)) {
+        this.#taking = true;
+        void this.#lookFor(entry).finally(() => {
+          this.#taking = false;
+          if (this.#live) this.#take();
+        });
+        return;
+      }
+      this.#arrived.shift();
+      this.#accept(entry);
+    }
+    this.#parts.onReady();
+  }
+
+  #needsLook(entry: Entry): boolean {
+    if (entry.looked) return false;
+    return (entry.count ?? 0) > 0 || (this.#holds && !this.#parkedKnown) || this.#mayFree(entry);
+  }
+
+  /** A redriven message frees its key, unless something of the key was parked after the redrive had begun: that has to be redriven first. */
+  #mayFree({ key, received }: Entry): boolean {
+    return key !== undefined && received.note.redriven === true && this.#parked.has(key);
+  }
+
+  async #lookFor(entry: Entry): Promise<void> {
+    const { notesQueue, heldKeys, readNotes, clock } = this.#parts;
+    try {
+      if (this.#holds && !this.#parkedKnown) {
+        for (const key of await heldKeys())
+          if (!this.#parked.has(key)) this.#parked.set(key, ++this.#parkOrder);
+        this.#parkedKnown = true;
+      }
+      if (entry.key !== undefined && this.#mayFree(entry) && !(await heldKeys()).has(entry.key))
+        this.#parked.delete(entry.key);
+      if (notesQueue !== undefined && (entry.count ?? 0) > 0) {
+        await readNotes(notesQueue, (messages) => this.#notebook.read(messages));
+        // What arrived before this reading is covered by it.
+        for (const one of this.#arrived) one.looked = true;
+      }
+      entry.looked = true;
+    } catch {
+      await pause(clock, LOOK_AGAIN_MS);
+    }
+  }
+
+  #accept(entry: Entry): void {
+    if (entry.count !== undefined && entry.count > 0) {
+      const { released, waits } = this.#notebook.about(copyIdOf(entry.amqp, entry.received), entry.count);
+      entry.abandoned = Math.max(0, (entry.abandoned ?? 0) - released);
+      if (waits) entry.state = waits.state;
+      if (waits && waits.dueAt > this.#parts.clock.now()) {
+        if (this.lanes.hold(entry)) this.putOff(entry, waits.dueAt);
+        return;
+      }
+    }
+    const { key } = entry;
+    if (key !== undefined && this.#holds && entry.received.note.redriven)
+      return this.lanes.resume(key, entry);
+    if (key === undefined || !this.#holds || !this.#parked.has(key)) return this.lanes.add(entry);
+    if (this.#parts.channelSpec.onFailure === 'sequencedDlq') return this.#parts.onFollower(entry);
+    this.lanes.block(key);
+    this.lanes.add(entry);
+  }
+}

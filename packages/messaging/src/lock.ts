@@ -1,0 +1,268 @@
+/**
+ * Locks with fencing tokens, for efficiency and not for correctness: a lock keeps two processes from doing the same work most of the time.
+ * No lock with a lease can do more, because a process may stop (a long pause, SIGSTOP, a frozen machine) after it looked and before it
+ * writes. What protects a resource is the fence: a number that grows with each grant, which the resource itself compares and refuses when
+ * it is lower than one it has seen.
+ *
+ *   free --acquire--> held --renew every third of the ttl--> held
+ *                      |-- release --> free
+ *                      '-- renewal refused, engine says so, or ttl over on the monotonic clock --> lost (signal aborts)
+ *
+ * Time of the lease is counted from before the request that got it, so this side gives up no later than the server does. It is neither fair
+ * nor re-entrant. The engines are in `locks/`; `conformance/lock-cases.ts` holds what each of them promises.
+ */
+import { describeError } from './attempts.ts';
+import { type CancelTimer, type Clock, pause, systemClock } from './clock.ts';
+import { MessagingError } from './errors.ts';
+import { createIds, drawFraction, type Ids, type Randomness, systemRandomness } from './ids.ts';
+import { type Log, silentLog } from './log.ts';
+
+/** What one grant is known by; `owner` is unique per attempt to acquire, so a release can never hit another's grant. */
+export interface Lease {
+  readonly name: string;
+  readonly owner: string;
+  readonly fence: bigint;
+}
+
+export interface LockGrant {
+  /** Higher than that of every earlier grant of this name, also after releases, expiries and restarts of the server. */
+  readonly fence: bigint;
+  /** How long the grant lasts without a renewal, counted from when it was asked for; never longer than was asked. */
+  readonly ttlMs: number;
+  /** Aborts when the engine learns by itself that the grant is gone, for instance with its session. */
+  readonly gone?: AbortSignal;
+}
+
+/** THE port of the locks. Calls reject with a MessagingError when the server is out of reach; whether anything was done is then unknown. */
+export interface LockEngine {
+  readonly name: string;
+  /** One try: the grant, or undefined while another holds the name. */
+  tryAcquire(name: string, owner: string, ttlMs: number): Promise<LockGrant | undefined>;
+  /** The grant lasts `ttlMs` from now. False when it is not this lease any more, for good; an expired one is never revived after another had it. */
+  renew(lease: Lease, ttlMs: number): Promise<boolean>;
+  /** Frees the name if, and only if, this very lease holds it. False when it did not. */
+  release(lease: Lease): Promise<boolean>;
+  /** Resolves when the name may be free, or `signal` aborts. Without it a waiter looks every now and then. */
+  freed?(name: string, signal: AbortSignal): Promise<void>;
+  /** Lets go of what the engine itself opened. Grants end with their ttl. */
+  close(): Promise<void>;
+}
+
+export interface LockOptions {
+  readonly engine: LockEngine;
+  readonly clock?: Clock;
+  readonly ids?: Ids;
+  readonly randomness?: Randomness;
+  readonly log?: Log;
+  /** A waiter looks again after this long, ms, up to a half more at random. Default 250. */
+  readonly retryMs?: number;
+}
+
+export interface AcquireOptions {
+  /** The lease, ms, 100 to 3,600,000: how long the name stays taken after its holder died. */
+  readonly ttlMs: number;
+  /** Waits so long for a name that is held, ms. Default 0: one try. `Infinity`: until `signal` aborts. */
+  readonly waitMs?: number;
+  /** Ends the wait. */
+  readonly signal?: AbortSignal;
+  /** Renews by itself every third of the ttl. Default true. */
+  readonly autoRenew?: boolean;
+}
+
+export interface HeldLock {
+  readonly name: string;
+  /** Hand it to the resource with every write; the resource refuses a lower one than it has seen. */
+  readonly fence: bigint;
+  /** Aborts with DB_MSG_LOCK_LOST when the lock is lost, and with DB_MSG_STOPPED when it is released. */
+  readonly signal: AbortSignal;
+  /** Asks the monotonic clock, not only the signal: right after a long pause no timer has run yet. */
+  held(): boolean;
+  /** False when the lock is lost; `signal` is then aborted. Rejects while the server is out of reach and the ttl not over. */
+  renew(): Promise<boolean>;
+  /** Gives it back. `lost`: it was no longer ours, nothing was changed. Rejects when the server is out of reach: the ttl will free it. */
+  release(): Promise<'released' | 'lost'>;
+}
+
+export interface Locks {
+  /** Undefined when the name stayed taken for `waitMs`. Rejects with a retryable error when the server is out of reach at the last try. */
+  acquire(name: string, options: AcquireOptions): Promise<HeldLock | undefined>;
+  close(): Promise<void>;
+}
+
+export function createLocks(options: LockOptions): Locks {
+  const clock = options.clock ?? systemClock;
+  return new EngineLocks({
+    clock,
+    ids: createIds(clock),
+    randomness: systemRandomness,
+    log: silentLog,
+    retryMs: 250,
+    ...options,
+  });
+}
+
+type Parts = Required<LockOptions>;
+
+/** Names end up in keys and paths of every engine. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,119}$/;
+
+class EngineLocks implements Locks {
+  readonly #parts: Parts;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  async acquire(name: string, options: AcquireOptions): Promise<HeldLock | undefined> {
+    refuseBad(name, options);
+    const { clock } = this.#parts;
+    const end = clock.monotonic() + (options.waitMs ?? 0);
+    for (;;) {
+      const left = (): number => end - clock.monotonic();
+      const tried = await this.#try(name, options).catch((error: unknown) => {
+        if ((error as MessagingError).retryable !== true || left() <= 0) throw error;
+        return undefined;
+      });
+      if (tried && !options.signal?.aborted) return tried;
+      if (tried) await tried.release();
+      if (options.signal?.aborted || left() <= 0) return undefined;
+      await this.#lookAgain(name, left(), options.signal);
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#parts.engine.close();
+  }
+
+  async #try(name: string, { ttlMs, autoRenew }: AcquireOptions): Promise<HeldLock | undefined> {
+    const { engine, clock, ids } = this.#parts;
+    const owner = ids.next();
+    const asked = clock.monotonic();
+    const grant = await engine.tryAcquire(name, owner, ttlMs);
+    if (!grant) return undefined;
+    const lock = new LeasedLock(this.#parts, { name, owner, fence: grant.fence }, grant, asked);
+    if (lock.held()) {
+      if (autoRenew !== false) lock.keepRenewing();
+      return lock;
+    }
+    // The answer took longer than the lease: it may be somebody else's already.
+    await lock.release().catch(() => {});
+    return undefined;
+  }
+
+  async #lookAgain(name: string, leftMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const { engine, clock, randomness, retryMs } = this.#parts;
+    const over = new AbortController();
+    const either = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+    const wait = retryMs * (1 + drawFraction(randomness) / 2);
+    const looks = [pause(clock, Math.min(wait, leftMs), either)];
+    if (engine.freed) looks.push(engine.freed(name, either).catch(() => pause(clock, wait, either)));
+    await Promise.race(looks);
+    over.abort();
+  }
+}
+
+function refuseBad(name: string, { ttlMs, waitMs }: AcquireOptions): void {
+  const bad = (detail: string): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `lock "${name}": ${detail}`);
+  };
+  if (!NAME.test(name))
+    bad('the name has to be letters, digits, dots, dashes, underscores and colons, at most 120');
+  if (!(ttlMs >= 100 && ttlMs <= 3_600_000)) bad(`ttlMs is 100 to 3,600,000, not ${ttlMs}`);
+  if (waitMs !== undefined && !(waitMs >= 0)) bad('waitMs is 0 or more');
+}
+
+class LeasedLock implements HeldLock {
+  readonly #parts: Parts;
+  readonly #lease: Lease;
+  readonly #ttlMs: number;
+  readonly #over = new AbortController();
+  /** On the monotonic clock. */
+  #until: number;
+  #cancelExpiry: CancelTimer = () => {};
+  #cancelRenewal: CancelTimer = () => {};
+
+  constructor(parts: Parts, lease: Lease, grant: LockGrant, asked: number) {
+    this.#parts = parts;
+    this.#lease = lease;
+    this.#ttlMs = grant.ttlMs;
+    this.#until = asked + grant.ttlMs;
+    this.#watchExpiry();
+    const gone = (): void => this.#end('DB_MSG_LOCK_LOST', 'the engine says that it is gone');
+    if (grant.gone?.aborted) gone();
+    else grant.gone?.addEventListener('abort', gone, { once: true, signal: this.#over.signal });
+  }
+
+  get name(): string {
+    return this.#lease.name;
+  }
+  get fence(): bigint {
+    return this.#lease.fence;
+  }
+  get signal(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  held(): boolean {
+    if (!this.#over.signal.aborted && this.#parts.clock.monotonic() >= this.#until) this.#expired();
+    return !this.#over.signal.aborted;
+  }
+
+  async renew(): Promise<boolean> {
+    if (!this.held()) return false;
+    const asked = this.#parts.clock.monotonic();
+    const renewed = await this.#parts.engine.renew(this.#lease, this.#ttlMs);
+    if (!renewed) this.#end('DB_MSG_LOCK_LOST', 'the renewal was refused');
+    // A renewal that was answered after the lease came too late to count: work may have been told to stop already.
+    if (!this.held()) return false;
+    this.#until = Math.max(this.#until, asked + this.#ttlMs);
+    this.#watchExpiry();
+    return true;
+  }
+
+  async release(): Promise<'released' | 'lost'> {
+    const wasHeld = this.held();
+    this.#end('DB_MSG_STOPPED', 'it was released');
+    try {
+      return (await this.#parts.engine.release(this.#lease)) ? 'released' : 'lost';
+    } catch (error) {
+      // Whoever has lost it has nothing to give back, so a server out of reach is no news.
+      if (wasHeld) throw error;
+      return 'lost';
+    }
+  }
+
+  keepRenewing(): void {
+    this.#cancelRenewal = this.#parts.clock.setTimer(this.#ttlMs / 3, () => {
+      this.renew()
+        .catch((error: unknown) =>
+          this.#parts.log.warn(
+            { lock: this.name, error: describeError(error) },
+            'a lock could not be renewed; it is tried again while it lasts',
+          ),
+        )
+        .finally(() => {
+          if (!this.#over.signal.aborted) this.keepRenewing();
+        });
+    });
+  }
+
+  #watchExpiry(): void {
+    this.#cancelExpiry();
+    const left = this.#until - this.#parts.clock.monotonic();
+    this.#cancelExpiry = this.#parts.clock.setTimer(left, () => void this.held());
+  }
+
+  #expired(): void {
+    this.#end('DB_MSG_LOCK_LOST', `it was not renewed within ${this.#ttlMs} ms`);
+  }
+
+  #end(code: 'DB_MSG_LOCK_LOST' | 'DB_MSG_STOPPED', why: string): void {
+    if (this.#over.signal.aborted) return;
+    this.#cancelExpiry();
+    this.#cancelRenewal();
+    if (code === 'DB_MSG_LOCK_LOST')
+      this.#parts.log.warn({ lock: this.name, fence: String(this.fence), why }, 'a lock was lost');
+    this.#over.abort(new MessagingError(code, `lock "${this.name}": ${why}`));
+  }
+}

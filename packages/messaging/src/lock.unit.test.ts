@@ -1,0 +1,133 @@
+/** The part of the locks that no engine has: time on this side, renewals, waiting. On a clock that is moved by hand. */
+import { expect, it } from 'vitest';
+import type { LockEngine } from './lock.ts';
+import { createLocks } from './lock.ts';
+import { createManualClock } from './manual-clock.ts';
+import { MessagingError } from './errors.ts';
+
+const settle = async (): Promise<void> => {
+  for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+};
+const away = (): never => {
+  throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'away');
+};
+
+function engineWith(parts: Partial<LockEngine> = {}): LockEngine {
+  return {
+    name: 'fake',
+    tryAcquire: async (_name, _owner, ttlMs) => ({ fence: 7n, ttlMs }),
+    renew: async () => true,
+    release: async () => true,
+    close: async () => {},
+    ...parts,
+  };
+}
+
+it('renews every third of the ttl, and stops when it is released', async () => {
+  const clock = createManualClock();
+  let renewals = 0;
+  const engine = engineWith({ renew: async () => (renewals += 1) > 0 });
+  const lock = await createLocks({ engine, clock }).acquire('a', { ttlMs: 3_000 });
+  for (let second = 0; second < 10; second += 1) {
+    clock.advance(1_000);
+    await settle();
+  }
+  expect(renewals).toBe(10);
+  expect(lock?.held()).toBe(true);
+  expect(await lock?.release()).toBe('released');
+  clock.advance(60_000);
+  await settle();
+  expect(renewals).toBe(10);
+  expect(clock.nextTimerAt()).toBeUndefined();
+});
+
+it('is lost at the end of its ttl while the server is out of reach, not before and not later', async () => {
+  const clock = createManualClock();
+  const lock = await createLocks({ engine: engineWith({ renew: async () => away() }), clock }).acquire('a', {
+    ttlMs: 3_000,
+  });
+  clock.advance(2_999);
+  await settle();
+  expect(lock?.held()).toBe(true);
+  expect(lock?.signal.aborted).toBe(false);
+  clock.advance(1);
+  expect(lock?.signal.reason).toMatchObject({ code: 'DB_MSG_LOCK_LOST' });
+});
+
+it('counts from before the request: an answer that took longer than the lease is no grant', async () => {
+  const clock = createManualClock();
+  let released = 0;
+  const slow = engineWith({
+    async tryAcquire(_name, _owner, ttlMs) {
+      clock.advance(ttlMs);
+      return { fence: 7n, ttlMs };
+    },
+    release: async () => (released += 1) > 0,
+  });
+  expect(await createLocks({ engine: slow, clock }).acquire('a', { ttlMs: 1_000 })).toBeUndefined();
+  expect(released).toBe(1);
+});
+
+it('a renewal that is answered after the end does not revive it', async () => {
+  const clock = createManualClock();
+  const late = engineWith({
+    async renew(_lease, ttlMs) {
+      clock.advance(ttlMs);
+      return true;
+    },
+  });
+  const lock = await createLocks({ engine: late, clock }).acquire('a', { ttlMs: 1_000, autoRenew: false });
+  expect(await lock?.renew()).toBe(false);
+  expect(lock?.held()).toBe(false);
+});
+
+it('is lost at once when the renewal is refused or the engine says so', async () => {
+  const clock = createManualClock();
+  const gone = new AbortController();
+  const refusing = createLocks({ engine: engineWith({ renew: async () => false }), clock });
+  const first = await refusing.acquire('a', { ttlMs: 1_000 });
+  expect(await first?.renew()).toBe(false);
+  expect(first?.signal.aborted).toBe(true);
+  const engine = engineWith({
+    tryAcquire: async (_n, _o, ttlMs) => ({ fence: 1n, ttlMs, gone: gone.signal }),
+  });
+  const second = await createLocks({ engine, clock }).acquire('a', { ttlMs: 1_000 });
+  gone.abort();
+  expect(second?.held()).toBe(false);
+});
+
+it('waits as long as it is told, through times when the server is out of reach', async () => {
+  const clock = createManualClock();
+  let tries = 0;
+  const engine = engineWith({
+    async tryAcquire(_name, _owner, ttlMs) {
+      tries += 1;
+      if (tries === 1) away();
+      return tries < 4 ? undefined : { fence: 1n, ttlMs };
+    },
+  });
+  const waiting = createLocks({ engine, clock, retryMs: 100 }).acquire('a', { ttlMs: 1_000, waitMs: 10_000 });
+  for (let turn = 0; turn < 10; turn += 1) {
+    await settle();
+    clock.advance(150);
+  }
+  expect((await waiting)?.fence).toBe(1n);
+  const over = new AbortController();
+  const never = createLocks({ engine: engineWith({ tryAcquire: async () => undefined }), clock }).acquire(
+    'a',
+    { ttlMs: 1_000, waitMs: Number.POSITIVE_INFINITY, signal: over.signal },
+  );
+  over.abort();
+  expect(await never).toBeUndefined();
+});
+
+it('refuses names and times out of bounds', async () => {
+  const locks = createLocks({ engine: engineWith(), clock: createManualClock() });
+  for (const [name, ttlMs] of [
+    ['', 1_000],
+    ['a/b', 1_000],
+    ['a', 99],
+    ['a', Number.NaN],
+  ] as const)
+    await expect(locks.acquire(name, { ttlMs })).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
+});

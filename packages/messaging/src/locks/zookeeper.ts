@@ -1,0 +1,290 @@
+/**
+ * Locks on ZooKeeper: an ephemeral sequential node per attempt, the lowest one holds. The fence is the transaction number that created the node (czxid):
+ * it grows over the whole ensemble, while the number in a node's name starts again when its parent is removed.
+ *
+ * A grant lives with the session, which all locks of one engine share: when it expires, all of them are lost at once. ZooKeeper knows no lease per node, so
+ * after a holder died its name is free when the session times out, not after `ttlMs`; a grant never lasts longer here than the session does there.
+ * A waiter watches the parent and is woken by every change, in no order: made for few waiters per name. The parent nodes stay, one small node per name.
+ */
+import { createRequire } from 'node:module';
+import { type Clock, pause, systemClock } from '../clock.ts';
+import { MessagingError } from '../errors.ts';
+import type { Lease, LockEngine, LockGrant } from '../lock.ts';
+
+export interface ZookeeperLockOptions {
+  /** `host:port`, several separated by commas; `zookeeper://` in front is allowed. */
+  readonly servers: string;
+  /** Asked of the server, which keeps it within 2 and 20 of its ticks. Default 10,000. */
+  readonly sessionTimeoutMs?: number;
+  /** Every call gives up after this long, ms. Default 5,000. */
+  readonly callTimeoutMs?: number;
+  /** The node under which the names lie. Default `/doorbuster/locks`. */
+  readonly root?: string;
+  readonly clock?: Clock;
+}
+
+type Callback<T> = (error: ZookeeperFault | null, result: T) => void;
+interface ZookeeperFault extends Error {
+  readonly code: number;
+}
+interface Stat {
+  /** 8 bytes, big-endian. */
+  readonly czxid: Uint8Array;
+}
+/** The part of node-zookeeper-client that is used; it comes without types. */
+interface Client {
+  once(event: 'connected' | 'expired' | 'authenticationFailed', listener: () => void): void;
+  connect(): void;
+  close(): void;
+  getSessionTimeout(): number;
+  create(path: string, data: Buffer, mode: number, callback: Callback<string>): void;
+  mkdirp(path: string, callback: Callback<string>): void;
+  exists(path: string, callback: Callback<Stat | null>): void;
+  getChildren(path: string, watcher: (() => void) | undefined, callback: Callback<string[]>): void;
+  remove(path: string, callback: Callback<undefined>): void;
+}
+interface ClientModule {
+  createClient(servers: string, options: { sessionTimeout: number; spinDelay: number }): Client;
+  readonly CreateMode: { readonly EPHEMERAL_SEQUENTIAL: number };
+  readonly Exception: { readonly NO_NODE: number; readonly SESSION_EXPIRED: number };
+}
+
+/** Spent between attempts to reconnect, at most; the client's own second is a whole session of the shortest kind. */
+const SPIN_MS = 200;
+const GHOST_RETRY_MS = 500;
+
+/** One session: when it is gone, so is every node it made. */
+interface Session {
+  readonly client: Client;
+  readonly gone: AbortController;
+}
+
+export function createZookeeperLockEngine(options: ZookeeperLockOptions): LockEngine {
+  const module = createRequire(import.meta.url)('node-zookeeper-client') as ClientModule;
+  return new ZookeeperLocks(module, {
+    sessionTimeoutMs: 10_000,
+    callTimeoutMs: 5_000,
+    root: '/doorbuster/locks',
+    clock: systemClock,
+    ...options,
+  });
+}
+
+class ZookeeperLocks implements LockEngine {
+  readonly name = 'zookeeper';
+  readonly #module: ClientModule;
+  readonly #options: Required<ZookeeperLockOptions>;
+  readonly #held = new Map<string, { readonly path: string; readonly session: Session }>();
+  /** One watch per name, however many wait: the client keeps each until it fires. */
+  readonly #changes = new Map<string, Promise<void>>();
+  #session: Promise<Session> | undefined;
+  #closed = false;
+
+  constructor(module: ClientModule, options: Required<ZookeeperLockOptions>) {
+    this.#module = module;
+    this.#options = options;
+  }
+
+  async tryAcquire(name: string, owner: string, ttlMs: number): Promise<LockGrant | undefined> {
+    const session = await this.#connected();
+    if ((await this.#children(session, name)).length > 0) return undefined;
+    const mine = await this.#enqueue(session, name, owner);
+    try {
+      const [lowest] = await this.#children(session, name);
+      if (lowest !== undefined && mine.endsWith(`/${lowest}`)) {
+        const stat = await this.#call<Stat | null>(session, (done) => session.client.exists(mine, done));
+        if (!stat) return undefined;
+        this.#held.set(owner, { path: mine, session });
+        return {
+          fence: Buffer.from(stat.czxid).readBigInt64BE(),
+          ttlMs: Math.min(ttlMs, session.client.getSessionTimeout()),
+          gone: session.gone.signal,
+        };
+      }
+      await this.#call(session, (done) => session.client.remove(mine, done));
+      return undefined;
+    } catch (error) {
+      void this.#exorcise(session, name, owner);
+      throw error;
+    }
+  }
+
+  async renew({ owner }: Lease): Promise<boolean> {
+    const held = this.#held.get(owner);
+    if (!held) return false;
+    const { session, path } = held;
+    // An answer is the proof that the session lived, and it lives for its whole time-out from then on.
+    const stat =
+      !session.gone.signal.aborted &&
+      (await this.#call<Stat | null>(session, (done) => session.client.exists(path, done)).catch(
+        (error: unknown) => {
+          if (session.gone.signal.aborted) return null;
+          throw error;
+        },
+      ));
+    if (!stat) this.#held.delete(owner);
+    return Boolean(stat);
+  }
+
+  async release({ name, owner }: Lease): Promise<boolean> {
+    const held = this.#held.get(owner);
+    if (!held) return false;
+    const { session, path } = held;
+    if (session.gone.signal.aborted) return this.#held.delete(owner) && false;
+    const removed = await this.#call(session, (done) => session.client.remove(path, done)).then(
+      () => true,
+      (error: unknown) => {
+        if (this.#isNoNode(error) || session.gone.signal.aborted) return false;
+        void this.#exorcise(session, name, owner);
+        throw error;
+      },
+    );
+    this.#held.delete(owner);
+    return removed;
+  }
+
+  async freed(name: string, signal: AbortSignal): Promise<void> {
+    const over = new Promise<void>((resolve) =>
+      signal.addEventListener('abort', () => resolve(), { once: true }),
+    );
+    let change = this.#changes.get(name);
+    if (!change) {
+      change = this.#nextChange(name).finally(() => this.#changes.delete(name));
+      this.#changes.set(name, change);
+    }
+    await Promise.race([change, over]);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const session = await this.#session?.catch(() => undefined);
+    session?.gone.abort(new MessagingError('DB_MSG_STOPPED', 'the lock engine has been closed'));
+    session?.client.close();
+  }
+
+  /** Rejects once the wait for it is over, and a watch of a session that is gone will never fire. */
+  async #nextChange(name: string): Promise<void> {
+    const session = await this.#connected();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    session.gone.signal.addEventListener('abort', () => resolve(), { once: true });
+    if ((await this.#children(session, name, resolve)).length > 0) await promise;
+  }
+
+  async #enqueue(session: Session, name: string, owner: string): Promise<string> {
+    const { client } = session;
+    const mode = this.#module.CreateMode.EPHEMERAL_SEQUENTIAL;
+    try {
+      return await this.#call<string>(session, (done) =>
+        client.create(`${this.#parent(name)}/${owner}-`, Buffer.from(owner), mode, done),
+      );
+    } catch (error) {
+      if (!this.#isNoNode(error)) {
+        // Whether it was made is unknown, and a node that nobody knows of would block the name as long as this session lives.
+        void this.#exorcise(session, name, owner);
+        throw error;
+      }
+      await this.#call(session, (done) => client.mkdirp(this.#parent(name), done));
+      return this.#enqueue(session, name, owner);
+    }
+  }
+
+  /** Removes what an attempt may have left, as long as its session lives. */
+  async #exorcise(session: Session, name: string, owner: string): Promise<void> {
+    while (!session.gone.signal.aborted) {
+      try {
+        for (const child of await this.#children(session, name))
+          if (child.startsWith(owner))
+            await this.#call(session, (done) =>
+              session.client.remove(`${this.#parent(name)}/${child}`, done),
+            );
+        return;
+      } catch (error) {
+        if (this.#isNoNode(error)) return;
+        await pause(this.#options.clock, GHOST_RETRY_MS, session.gone.signal);
+      }
+    }
+  }
+
+  /** Lowest first. Empty where the parent is not there yet. */
+  async #children(session: Session, name: string, watcher?: () => void): Promise<readonly string[]> {
+    try {
+      const children = await this.#call<string[]>(session, (done) =>
+        session.client.getChildren(this.#parent(name), watcher, done),
+      );
+      return children.toSorted((a, b) => (a.slice(-10) < b.slice(-10) ? -1 : 1));
+    } catch (error) {
+      if (this.#isNoNode(error)) return [];
+      throw error;
+    }
+  }
+
+  #parent(name: string): string {
+    return `${this.#options.root}/${name}`;
+  }
+
+  #isNoNode(error: unknown): boolean {
+    const { code } = ((error as Error).cause ?? {}) as { code?: unknown };
+    return code === this.#module.Exception.NO_NODE;
+  }
+
+  async #call<T>(session: Session, start: (done: Callback<T>) => void): Promise<T> {
+    const { clock, callTimeoutMs } = this.#options;
+    const answered = new Promise<T>((resolve, reject) =>
+      start((error, result) => (error ? reject(faultOf(error)) : resolve(result))),
+    );
+    return this.#inTime(clock, callTimeoutMs, session.gone.signal, answered);
+  }
+
+  /** A call that waits in the client for a reconnect is never answered when the session is gone. */
+  async #inTime<T>(clock: Clock, ms: number, gone: AbortSignal, answered: Promise<T>): Promise<T> {
+    const done = new AbortController();
+    const late = pause(clock, ms, AbortSignal.any([gone, done.signal])).then(() => {
+      throw faultOf(new Error(gone.aborted ? 'the session is gone' : `no answer within ${ms} ms`));
+    });
+    late.catch(() => {});
+    try {
+      return await Promise.race([answered, late]);
+    } finally {
+      answered.catch(() => {});
+      done.abort();
+    }
+  }
+
+  #connected(): Promise<Session> {
+    if (this.#closed)
+      return Promise.reject(new MessagingError('DB_MSG_STOPPED', 'the lock engine has been closed'));
+    this.#session ??= this.#open().catch((error: unknown) => {
+      this.#session = undefined;
+      throw error;
+    });
+    return this.#session;
+  }
+
+  async #open(): Promise<Session> {
+    const { servers, sessionTimeoutMs, callTimeoutMs, clock } = this.#options;
+    const client = this.#module.createClient(servers.replace(/^zookeeper:\/\//, ''), {
+      sessionTimeout: sessionTimeoutMs,
+      spinDelay: SPIN_MS,
+    });
+    const gone = new AbortController();
+    const connected = new Promise<void>((resolve) => client.once('connected', resolve));
+    const end = (why: string) => (): void => {
+      this.#session = undefined;
+      gone.abort(new MessagingError('DB_MSG_LOCK_LOST', why));
+    };
+    client.once('expired', end('the session of ZooKeeper expired'));
+    client.once('authenticationFailed', end('ZooKeeper refused the credentials'));
+    client.connect();
+    try {
+      await this.#inTime(clock, callTimeoutMs, gone.signal, connected);
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+    return { client, gone };
+  }
+}
+
+function faultOf(error: Error): MessagingError {
+  return new MessagingError('DB_MSG_ENGINE_UNREACHABLE', `zookeeper: ${error.message}`, { cause: error });
+}
