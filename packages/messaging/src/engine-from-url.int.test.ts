@@ -23,6 +23,7 @@ it.each([
   ['amqps://user:secret@localhost/vhost', 'rabbitmq'],
   ['redis://localhost:6379/1?prefix=shop', 'redis'],
   ['rediss://localhost', 'redis'],
+  ['kafka://one:9092,two:9092', 'kafka'],
 ])('%s is the engine %s', async (url, name) => {
   expect((await engineFromUrl(url)).name).toBe(name);
 });
