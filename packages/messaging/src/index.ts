@@ -112,6 +112,19 @@ export {
 export type { OutboxMessageOptions, OutboxRow, OutboxSource } from './outbox.ts';
 export { createRelay } from './relay.ts';
 export type { Relay, RelayOptions } from './relay.ts';
+export { createKeyedRelay } from './keyed-relay.ts';
+export type { KeyedRelay, KeyedRelayOptions, KeyedRelayView } from './keyed-relay.ts';
+export type { KeyOrder, PoisonPolicy } from './relay-batch.ts';
+export type {
+  HeldLane,
+  HeldRow,
+  OutboxStore,
+  OutboxView,
+  OwnedOutbox,
+  ParkedRow,
+  RelayProgress,
+  StoredRow,
+} from './outbox-store.ts';
 export { alreadyHandled, inboxSchema, purgeInbox } from './inbox.ts';
 export { createLocks } from './lock.ts';
 export type {
@@ -162,3 +175,29 @@ export type {
   StreamEvent,
   StreamStore,
 } from './streams/stream-store.ts';
+export { handleOnce } from './handle-once.ts';
+export type { HandleOnceOptions, InboxEntry, InboxStore } from './handle-once.ts';
+export { reconcile } from './reconciliation.ts';
+export type { ReconcileOptions, RepairOptions } from './reconciliation.ts';
+export type {
+  Finding,
+  FindingKind,
+  KeyFindings,
+  NeedsPerson,
+  ReconciliationReport,
+  RepairReport,
+  ResumePoint,
+  Standing,
+  SubscriptionCounts,
+} from './reconciliation-report.ts';
+export type {
+  EngineSight,
+  Page,
+  PageRequest,
+  RecordedMessage,
+  RecordedSource,
+  RecordedState,
+  SettledMessage,
+  SettledSource,
+  TimeWindow,
+} from './reconciliation-sources.ts';
