@@ -1,10 +1,14 @@
 /** Every example runs in a process of its own and prints what the guides say it prints. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { Admin } from '@platformatic/kafka';
 import { connect } from 'amqplib';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import manifest from '../package.json' with { type: 'json' };
+import { clientOf } from '../src/engines/kafka/conformance-fixture.ts';
 import { createLadder } from '../src/engines/rabbitmq/delay-ladder.ts';
+import { openClient } from '../src/engines/redis/client.ts';
+import { deleteAll } from '../src/engines/redis/conformance-fixture.ts';
 import { namesOf } from '../src/engines/rabbitmq/names.ts';
 
 async function output(name: string, env: Record<string, string> = {}): Promise<string[]> {
@@ -109,12 +113,28 @@ async function cleanRabbit(url: string, prefix: string): Promise<void> {
   await model.close();
 }
 
+async function cleanRedis(url: string, prefix: string): Promise<void> {
+  const client = await openClient({ url, name: prefix, connectTimeoutMs: 5_000 });
+  await deleteAll(client, prefix);
+  client.end();
+}
+
+async function cleanKafka(url: string, prefix: string): Promise<void> {
+  const admin = new Admin(clientOf(url));
+  try {
+    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix));
+    if (topics.length > 0) await admin.deleteTopics({ topics });
+  } finally {
+    await admin.close();
+  }
+}
+
 const prefix = `eg${process.pid}.`;
 const prefixed = (url: string): string => `${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`;
 const servers = [
-  { name: 'Redis', engine: 'redis', variable: 'REDIS_URL' },
-  { name: 'RabbitMQ', engine: 'rabbitmq', variable: 'RABBITMQ_URL' },
-  { name: 'Kafka', engine: 'kafka', variable: 'KAFKA_URL' },
+  { name: 'Redis', engine: 'redis', variable: 'REDIS_URL', clean: cleanRedis },
+  { name: 'RabbitMQ', engine: 'rabbitmq', variable: 'RABBITMQ_URL', clean: cleanRabbit },
+  { name: 'Kafka', engine: 'kafka', variable: 'KAFKA_URL', clean: cleanKafka },
 ];
 
 describe('the same handler, by one URL', () => {
@@ -124,11 +144,11 @@ describe('the same handler, by one URL', () => {
     expect((await output('one-url')).toSorted()).toEqual([...handled, 'stored: disk']);
   });
 
-  for (const { name, engine, variable } of servers) {
+  for (const { name, engine, variable, clean } of servers) {
     const url = process.env[variable] ?? '';
     const isThere = url !== '' && `./engines/${engine}` in manifest.exports;
     it.skipIf(!isThere)(`on ${name} (needs ${variable})`, async () => {
-      if (name === 'RabbitMQ') onTestFinished(() => cleanRabbit(url, prefix));
+      onTestFinished(() => clean(url, prefix));
       const lines = await output('one-url', { BUS_URL: prefixed(url) });
       expect(lines.filter((line) => line.startsWith('attempt'))).toEqual(handled);
       expect(lines.find((line) => line.startsWith('stored'))).toMatch(/disk|memory|replicated/);
