@@ -7,6 +7,7 @@
  */
 import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
+import { MessagingError } from '../../errors.ts';
 import { unreachable } from './link.ts';
 import { copyIdOf, deliveryCountOf, encodeNotes, type Note } from './notes.ts';
 import { decodeMessage, type Parcel, type Received } from './wire.ts';
@@ -20,6 +21,7 @@ export interface PeekParts {
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
 }
 
+const NOT_FOUND = 404;
 const LONGEST_TRANSFER_MS = 5_000;
 
 /** At most `limit` of each queue, each queue oldest first. */
@@ -46,6 +48,8 @@ export async function peekQueues(
     if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
     return seen.map(([, received]) => received);
   } catch (error) {
+    if ((error as { code?: unknown }).code === NOT_FOUND)
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', `there is no such subscription: ${queues[0]}`);
     throw unreachable(`looking into the queue failed: ${(error as Error).message}`, error);
   } finally {
     await channel.close().catch(() => {});
