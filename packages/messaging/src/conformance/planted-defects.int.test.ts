@@ -31,6 +31,17 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'one of a batch is not stored': 'messages arrive once, oldest first',
   'prefetch is not kept': 'never more unsettled deliveries',
   'a confirmation claims too much': 'a confirmation states the durability',
+  'bindings are ignored': 'direct routing: a subscription gets what',
+  'bindings are never replaced': 'bindings that are given again replace',
+  'an unroutable message is confirmed': 'a message that no binding takes',
+  'peek takes': 'peek shows what waits',
+  'a rewind ignores the point': 'rewind to a time hands out what was published since',
+  'a rewind does nothing': 'rewind to the earliest',
+  'an edited redrive is a plain one': 'an edited redrive is a new message',
+  'an edited redrive reaches all subscriptions': 'on a keyed channel the edited head',
+  'large headers are dropped': 'headers of more than 64 KiB',
+  'an id that came before is swallowed': 'an id that is published twice',
+  'large messages are cut': 'a message larger than the engine takes',
 };
 
 // A healthy engine needs a tenth of it for each of these cases, the start of a process included.

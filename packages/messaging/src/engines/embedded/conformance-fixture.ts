@@ -7,7 +7,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
+import type { Readable } from 'node:stream';
 import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
@@ -46,12 +48,16 @@ export async function createInProcessFixture(): Promise<EngineFixture> {
   };
 }
 
-/** Every engine is a client of a host that runs in a process of its own. */
+/** One process that hosts for all fixtures of a test file: starting one for each case would be most of the time. */
+let keeper: Keeper | undefined;
+
+/** Every engine is a client of a host that runs in a process of its own. Call `endKeeper` after the last one. */
 export async function createSharedFixture(): Promise<EngineFixture> {
   const folder = mkdtempSync(join(tmpdir(), 'shared-'));
   const path = join(folder, 'bus.db');
   const sockets = new Set<Socket>();
-  let keeper = await startKeeper(path);
+  keeper ??= new Keeper();
+  await keeper.tell('keep', path);
   const open = (): Engine => sharedEngine(path, sockets);
   return {
     open,
@@ -61,14 +67,20 @@ export async function createSharedFixture(): Promise<EngineFixture> {
       await Promise.all([...sockets].map(broken));
     },
     async restartServer() {
-      await killed(keeper);
-      keeper = await startKeeper(path);
+      await endKeeper();
+      keeper = new Keeper();
+      await keeper.tell('keep', path);
     },
     async destroy() {
-      await killed(keeper);
+      await keeper?.tell('leave', path);
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+export async function endKeeper(): Promise<void> {
+  await keeper?.kill();
+  keeper = undefined;
 }
 
 /** Nobody hosts until an engine of the case does, a child of the kill cases included. */
@@ -106,24 +118,38 @@ function broken(socket: Socket): Promise<void> {
   });
 }
 
-/** A process that hosts the file, or will when the present host ends. */
-export async function startKeeper(path: string): Promise<ChildProcess> {
-  const entry = new URL(import.meta.url.endsWith('.ts') ? './keeper.ts' : './keeper.js', import.meta.url);
-  const keeper = spawn(process.execPath, ['--conditions=doorbuster-source', entry.pathname, path], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  await new Promise<void>((resolve, reject) => {
-    keeper.stdout.once('data', () => resolve());
-    keeper.once('close', (code) => reject(new Error(`the keeper of ${path} ended with ${code}`)));
-  });
-  return keeper;
-}
+/** A process that hosts files, or will when their present hosts end. */
+export class Keeper {
+  readonly #process: ChildProcess;
+  readonly #ended: Promise<void>;
+  readonly #told = new Map<string, () => void>();
 
-export async function killed(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  child.kill('SIGKILL');
-  await ended;
+  constructor() {
+    const entry = new URL(import.meta.url.endsWith('.ts') ? './keeper.ts' : './keeper.js', import.meta.url);
+    this.#process = spawn(process.execPath, ['--conditions=doorbuster-source', entry.pathname], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#ended = new Promise((resolve) => this.#process.once('close', () => resolve()));
+    createInterface(this.#process.stdout as Readable).on('line', (line) => this.#told.get(line)?.());
+  }
+
+  get pid(): number {
+    return this.#process.pid as number;
+  }
+
+  /** Resolves when it is done; rejects when the process ends before. */
+  async tell(verb: 'keep' | 'leave', path: string): Promise<void> {
+    const line = `${verb} ${path}`;
+    const done = new Promise<true>((resolve) => this.#told.set(line, () => resolve(true)));
+    this.#process.stdin?.write(`${line}\n`);
+    if (!(await Promise.race([done, this.#ended]))) throw new Error(`the keeper ended before "${line}"`);
+  }
+
+  /** SIGKILL, as a crash. */
+  async kill(): Promise<void> {
+    this.#process.kill('SIGKILL');
+    await this.#ended;
+  }
 }
 
 async function inject(engine: Engine, channel: string, payload: string): Promise<void> {
