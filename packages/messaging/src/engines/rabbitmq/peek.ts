@@ -23,6 +23,9 @@ export interface PeekParts {
 
 const NOT_FOUND = 404;
 const LONGEST_TRANSFER_MS = 5_000;
+/** For all partitions together: another look has left by then; a consumer that is still there is a real one. */
+const LONGEST_TURN_MS = 300;
+const LOOK_AGAIN_MS = 10;
 
 /** At most `limit` of each queue, each queue oldest first. */
 export async function peekQueues(
@@ -33,11 +36,12 @@ export async function peekQueues(
   const channel = await model.createChannel();
   channel.on('error', () => {});
   try {
+    const until = clock.monotonic() + LONGEST_TURN_MS;
     const taken: (GetMessage | ConsumeMessage)[] = [];
     for (const queue of queues)
       taken.push(
         ...(isSingleConsumer
-          ? await consume(channel, clock, queue, limit)
+          ? await consume(channel, { clock, until }, queue, limit)
           : await get(channel, queue, limit)),
       );
     const seen = taken.map((message) => [message, decodeMessage(message)] as const);
@@ -68,13 +72,15 @@ async function get(channel: Channel, queue: string, limit: number): Promise<GetM
 
 async function consume(
   channel: Channel,
-  clock: Clock,
+  { clock, until }: { readonly clock: Clock; readonly until: number },
   queue: string,
   limit: number,
 ): Promise<ConsumeMessage[]> {
-  const { messageCount, consumerCount } = await channel.checkQueue(queue);
-  const expected = Math.min(limit, messageCount);
-  if (consumerCount > 0 || expected === 0) return [];
+  let state = await channel.checkQueue(queue);
+  for (; state.consumerCount > 0 && clock.monotonic() < until; state = await channel.checkQueue(queue))
+    await pause(clock, LOOK_AGAIN_MS);
+  const expected = Math.min(limit, state.messageCount);
+  if (state.consumerCount > 0 || expected === 0) return [];
   const found: ConsumeMessage[] = [];
   const complete = new AbortController();
   channel.on('close', () => complete.abort());
