@@ -135,7 +135,7 @@ describe('reconciliation with a broker', () => {
   }
 
   it.skipIf(!rabbitUrl)('RabbitMQ (RABBITMQ_URL): a queue that was deleted by mistake', async () => {
-    const fixture = await createRabbitFixture(LADDER);
+    const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
     try {
       await loseTen(fixture.open, false, async () => {
         const queue = `${namesOf(fixture.prefix, 4).exchange('placed')}/s/mail`;

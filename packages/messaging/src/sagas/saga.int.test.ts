@@ -16,6 +16,7 @@ import {
   startsWith,
   stepDone,
   stepFailed,
+  type StepOutcome,
   stepUnknown,
   stepWaits,
 } from '../saga.ts';
@@ -39,12 +40,16 @@ beforeEach(async () => {
 afterEach(() => db.close());
 
 const tell = (what: string) => () => void told.push(what);
+const runs = (what: string, outcome: StepOutcome) => () => {
+  told.push(what);
+  return outcome;
+};
 const first: SagaStep<unknown> = {
   name: 'first',
-  run: () => (told.push('first'), stepDone('one')),
+  run: runs('first', stepDone('one')),
   compensate: tell('unfirst'),
 };
-const last: SagaStep<unknown> = { name: 'last', run: () => (told.push('last'), stepDone()) };
+const last: SagaStep<unknown> = { name: 'last', run: runs('last', stepDone()) };
 
 function runnerOf(middle: Omit<SagaStep<unknown>, 'name'>, timeoutMs?: number): SagaRunner<unknown> {
   const saga = defineSaga<unknown>({
