@@ -73,7 +73,7 @@ function commandPage(): string {
     '| `redis://host:6379/0`, `rediss://` | Redis Streams | Lists what is stored under the prefix. |',
     '',
     '`?prefix=shop.` names the prefix when the application sets one. `--channels ./channels.ts` names a module: every channel it exports is known with its contract and is',
-    'declared as the application would, and so is what it exports as `subscriptions` (`[{ channel, name }]`). `publishes` and `service` are for `asyncapi`. An example is',
+    'declared as the application would, and so is what it exports as `subscriptions` (`[{ channel, name }]`). `publishes` and `service` are for `asyncapi`, `reconciliation` is for `reconcile`. An example is',
     '[`examples/channels.ts`](../../packages/messaging/examples/channels.ts).',
     '',
     '| exit code | when |',
