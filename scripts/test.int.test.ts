@@ -25,7 +25,10 @@ beforeAll(() => {
     cpSync(join(root, file), join(tree, file));
   }
   for (const part of ['scripts/test-servers.ts', 'scripts/services'])
-    cpSync(join(root, part), join(tree, part), { recursive: true });
+    cpSync(join(root, part), join(tree, part), {
+      recursive: true,
+      filter: (path) => !path.endsWith('.test.ts'),
+    });
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
   put('packages/a/src/good.unit.test.ts', `${using}it('holds', () => expect(1).toBe(1));\n`);
   put('packages/a/src/bad.unit.test.ts', `${using}it('fails', () => expect(1).toBe(2));\n`);

@@ -35,7 +35,9 @@ const undisturbedShare = 0.25;
 const leastUndisturbed = 20_000;
 const leastRate = 0.5;
 /** A killed worker leaves a trace only when it dies at the right moment. */
-const controlMessages = 60_000;
+const stillMs = 25_000;
+const controlStillMs = 8_000;
+const controlMessages = 30_000;
 const controlKills = 15;
 
 interface Asked {
@@ -142,7 +144,10 @@ let runs = 0;
 async function runOf(
   engine: SoakEngine,
   url: string,
-  given: Pick<RunPlan, 'mode' | 'messages' | 'workers' | 'killEveryMs' | 'mostKills' | 'limitMs' | 'shared'>,
+  given: Pick<
+    RunPlan,
+    'mode' | 'messages' | 'workers' | 'killEveryMs' | 'mostKills' | 'limitMs' | 'stillMs' | 'shared'
+  >,
 ): Promise<RunResult> {
   runs += 1;
   const prefix = `soak${process.pid.toString(36)}${systemClock.now().toString(36)}-${runs}.`;
@@ -170,7 +175,14 @@ async function tidy(engine: SoakEngine, url: string, prefix: string): Promise<vo
 async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<EngineResult> {
   const { workers, killEveryMs, limitMs, messages } = asked;
   const shared = engine === 'embedded' && (await isShared());
-  const base = { mode: 'inbox' as Mode, workers, limitMs, shared, mostKills: Number.POSITIVE_INFINITY };
+  const base = {
+    mode: 'inbox' as Mode,
+    workers,
+    limitMs,
+    shared,
+    stillMs,
+    mostKills: Number.POSITIVE_INFINITY,
+  };
   const calm = await runOf(engine, url, {
     ...base,
     messages: Math.min(messages, Math.max(leastUndisturbed, Math.round(messages * undisturbedShare))),
@@ -210,7 +222,7 @@ function faultsOf(name: string, { lost, handledTwice, orderBroken, endedEarly, d
 async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<ControlResult> {
   const { workers, limitMs } = asked;
   const shared = engine === 'embedded' && (await isShared());
-  const plan = { workers, limitMs, shared, messages: controlMessages };
+  const plan = { workers, limitMs, shared, messages: controlMessages, stillMs: controlStillMs };
   const kills = { killEveryMs: asked.killEveryMs, mostKills: controlKills };
   const open = await runOf(engine, url, { ...plan, ...kills, mode: 'without-inbox' });
   const hasty = await runOf(engine, url, { ...plan, ...kills, mode: 'acknowledge-first' });

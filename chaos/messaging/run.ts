@@ -31,6 +31,8 @@ export interface RunPlan {
   /** Then the killer rests. */
   readonly mostKills: number;
   readonly limitMs: number;
+  /** When nothing has moved for so long, nothing will: longer than any lease or session of a killed worker. */
+  readonly stillMs: number;
 }
 
 export interface RunResult extends Verdict {
@@ -43,8 +45,8 @@ export interface RunResult extends Verdict {
   readonly died: number;
 }
 
-/** Longer than any lease or session of a killed worker. */
-const stillMs = 25_000;
+/** How long a first effect may take. */
+const longestStartMs = 60_000;
 const lookMs = 50;
 const mostDrainMs = 60_000;
 /** What is out twice by then would still be handled. */
@@ -201,19 +203,19 @@ class Soak {
 
   /** The publisher has made the subscription by then: workers find it, and no message was published before it. */
   async #firstConfirmed(): Promise<void> {
-    const end = performance.now() + stillMs;
+    const end = performance.now() + longestStartMs;
     while (this.#ledger.confirmed() === 0 && performance.now() < end) await sleep(lookMs);
   }
 
   async #firstEffect(): Promise<number> {
-    const end = performance.now() + stillMs;
+    const end = performance.now() + longestStartMs;
     while (this.#ledger.effects() === 0 && performance.now() < end) await sleep(lookMs);
     return performance.now();
   }
 
   /** Null when everything was handled, else why the killing was ended before that. */
   async #allHandled(began: number): Promise<string | null> {
-    const { limitMs } = this.#plan;
+    const { limitMs, stillMs } = this.#plan;
     let why: string | null = null;
     let before = 0;
     let movedAt = began;
