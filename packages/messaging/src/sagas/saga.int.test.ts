@@ -220,7 +220,15 @@ describe('time', () => {
   });
 
   it('after the time of the whole saga no further step begins', async () => {
-    const runner = runnerOf({ run: () => (clock.advance(5_000), stepDone()) }, 4_000);
+    const runner = runnerOf(
+      {
+        run: () => {
+          clock.advance(5_000);
+          return stepDone();
+        },
+      },
+      4_000,
+    );
     await begun(runner);
     expect(await stateOf(runner)).toMatchObject({
       status: 'compensated',
@@ -234,7 +242,15 @@ describe('time', () => {
     let runs = 0;
     const saga = defineSaga<unknown>({
       name: 'test',
-      steps: [{ name: 'deadly', run: () => ((runs += 1), stepDone()) }],
+      steps: [
+        {
+          name: 'deadly',
+          run: () => {
+            runs += 1;
+            return stepDone();
+          },
+        },
+      ],
     });
     const dying: SagaStore = {
       ...bound(store),
@@ -255,7 +271,7 @@ describe('time', () => {
 
   it('of two runners that work on one instance the second to store changes nothing', async () => {
     const gate = Promise.withResolvers<void>();
-    const slow = runnerOf({ run: async () => (await gate.promise, stepDone('slow')) });
+    const slow = runnerOf({ run: () => gate.promise.then(() => stepDone('slow')) });
     await slow.begin('k', {});
     const sweeping = slow.sweep();
     await eventually(

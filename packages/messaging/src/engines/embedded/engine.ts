@@ -114,7 +114,13 @@ export class EmbeddedConnection implements EngineConnection {
       list: (filter, page) =>
         this.#ask({ op: 'listDead', filter, limit: wholeCount(page.limit), after: page.after }),
       redriveEdited: async (id, message, state) =>
-        this.#ask({ op: 'redriveEdited', id, state, ...this.#bodyOf(message) }),
+        this.#ask({
+          op: 'redriveEdited',
+          id,
+          state,
+          body: this.#bodyOf(message),
+          expiresAt: expiryOf(message),
+        }),
       redrive: (filter, limit) => this.#ask({ op: 'redrive', filter, limit: wholeCount(limit) }),
       discard: (filter, limit) => this.#ask({ op: 'discard', filter, limit: wholeCount(limit) }),
     };
@@ -197,22 +203,21 @@ export class EmbeddedConnection implements EngineConnection {
   #encode({ channel, message, dueAt, priority }: OutgoingMessage): PublishRow {
     return {
       channel,
-      level: Math.max(0, Math.trunc(priority ?? 0)),
+      level: priority === undefined ? 0 : Math.max(0, Math.trunc(priority)),
       key: message.key ?? null,
+      expiresAt: expiryOf(message),
       dueAt: dueAt === undefined ? null : wholeMs(dueAt),
-      ...this.#bodyOf(message),
+      body: this.#bodyOf(message),
     };
   }
 
-  #bodyOf(message: Message): { readonly body: string; readonly expiresAt: number | null } {
+  #bodyOf(message: Message): string {
     const body = encodeCloudEvent(message);
-    if (body.length > this.capabilities.maxMessageBytes) {
-      throw new MessagingError(
-        'DB_MSG_MESSAGE_TOO_LARGE',
-        `message ${message.id} takes ${body.length} bytes; ${this.capabilities.maxMessageBytes} are allowed`,
-      );
-    }
-    return { body, expiresAt: message.expiresAt === undefined ? null : Date.parse(message.expiresAt) };
+    if (body.length <= this.capabilities.maxMessageBytes) return body;
+    throw new MessagingError(
+      'DB_MSG_MESSAGE_TOO_LARGE',
+      `message ${message.id} takes ${body.length} bytes; ${this.capabilities.maxMessageBytes} are allowed`,
+    );
   }
 }
 
@@ -232,7 +237,8 @@ class EmbeddedConsumer implements Consumer {
   }
 
   settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    return this.#ask({ op: 'settle', consumer: this.#id, settlements: settlements.map(inWholeMs) });
+    const whole = settlements.every(isWhole) ? settlements : settlements.map(inWholeMs);
+    return this.#ask({ op: 'settle', consumer: this.#id, settlements: whole });
   }
 
   extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
@@ -249,10 +255,13 @@ class EmbeddedConsumer implements Consumer {
   }
 }
 
+/** Delays may be fractions; the columns of the store are not. */
+function isWhole(one: Settlement): boolean {
+  return one.kind !== 'retry' || Number.isSafeInteger(one.dueAt);
+}
+
 function inWholeMs(one: Settlement): Settlement {
-  return one.kind === 'retry' && !Number.isSafeInteger(one.dueAt)
-    ? { ...one, dueAt: wholeMs(one.dueAt) }
-    : one;
+  return one.kind === 'retry' ? { ...one, dueAt: wholeMs(one.dueAt) } : one;
 }
 
 /** How many of something, as people and programs ask for it: none for what is no number, all for infinity. */
@@ -261,16 +270,22 @@ function wholeCount(count: number): number {
 }
 
 function deliveryOf(item: HandOut): Delivery {
-  return {
+  const { message, malformed } = messageOf(item.body);
+  const delivery = {
     token: item.token,
+    message,
     raw: item.body,
     state: item.state ?? undefined,
     abandoned: item.abandoned,
-    ...messageOf(item.body),
   };
+  return malformed === undefined ? delivery : { ...delivery, malformed };
 }
 
-function messageOf(body: string): Pick<Delivery, 'message' | 'malformed'> {
+function expiryOf({ expiresAt }: Message): number | null {
+  return expiresAt === undefined ? null : Date.parse(expiresAt);
+}
+
+function messageOf(body: string): { readonly message: Message | undefined; readonly malformed?: string } {
   try {
     return { message: decodeCloudEvent(body) };
   } catch (error) {

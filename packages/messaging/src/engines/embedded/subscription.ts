@@ -132,18 +132,20 @@ export class Subscription {
 
   #claimLog(consumer: Consumer, cursor: Cursor, items: HandOut[]): void {
     const { sql } = this.#turn;
-    const room = (): number => consumer.prefetch - consumer.leases.size;
-    const read = this.routing === 'fanout' ? sql.readMessages : sql.readRouted;
-    // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
-    const least = this.routing === 'fanout' ? 0 : ROUTED_RUN;
+    const routed = this.routing !== 'fanout';
+    const read = routed ? sql.readRouted : sql.readMessages;
     let scanned = 0;
-    while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT && room() > 0) {
-      const rows = read.all(cursor.next, cursor.log.head, Math.max(room(), least)) as unknown as LogRow[];
+    while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT) {
+      const room = consumer.prefetch - consumer.leases.size;
+      if (room <= 0) return;
+      // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
+      const limit = routed ? Math.max(room, ROUTED_RUN) : room;
+      const rows = read.all(cursor.next, cursor.log.head, limit) as unknown as LogRow[];
       if (rows.length === 0) cursor.next = cursor.log.head + 1;
       cursor.dirty = true;
       scanned += rows.length;
       for (const row of rows) {
-        if (room() <= 0) return;
+        if (consumer.leases.size >= consumer.prefetch) return;
         cursor.next = row.position + 1;
         this.#claim(consumer, cursor, row, items);
       }
