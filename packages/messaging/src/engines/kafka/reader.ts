@@ -90,7 +90,14 @@ export class Reader {
       onAssigned: (partitions, kept) => this.#assigned(partitions, kept),
       onTrouble,
     });
-    this.#commits = new Commits({ link, clock, group, membership: this.#membership, ahead: () => this.#ahead(), onTrouble });
+    this.#commits = new Commits({
+      link,
+      clock,
+      group,
+      membership: this.#membership,
+      ahead: () => this.#ahead(),
+      onTrouble,
+    });
   }
 
   async open(): Promise<void> {
@@ -471,7 +478,11 @@ export class Reader {
     for (const entries of chosen.values())
       known &&= entries.every(({ source, offset }) => source.ledger.isNoted(offset));
     if (known) this.#deliver(chosen);
-    else void this.#commits.flush().then(() => this.#deliver(chosen), () => this.#deliver(chosen));
+    else
+      void this.#commits.flush().then(
+        () => this.#deliver(chosen),
+        () => this.#deliver(chosen),
+      );
   }
 
   #ahead(): number {
