@@ -52,10 +52,10 @@ export const ownDefects = {
         const [name, done] = given as [string, (error: null, api: unknown) => void];
         if (name === 'Heartbeat') done(null, () => {});
       }) as typeof original;
-      return function (this: Base, ...given) {
-        const called = given[0] === 'Heartbeat' ? silent : original;
-        return called.apply(this, given);
-      };
+      return function (this: Base, ...given: unknown[]) {
+        const called = (given[0] === 'Heartbeat' ? silent : original) as (...all: unknown[]) => void;
+        called.apply(this, given);
+      } as typeof original;
     }),
   'redrive forgets the sequence': () =>
     replace(
