@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decodeSet, encodeSet, Ledger, WINDOW } from './ledger.ts';
+import { decodeSet, encodeSet, LATER_WINDOW, Ledger, WINDOW } from './ledger.ts';
 
 /** Reads `count` records from `from` on. */
 function ledgerOf(from: number, count: number): Ledger {
@@ -103,6 +103,16 @@ describe('the text beside the offset', () => {
     for (let offset = 0; offset < WINDOW; offset += 2) ledger.handOut(1_000_000 + offset);
     const { text } = ledger.encode('m'.repeat(60), 256);
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(4_096);
+  });
+
+  it('cuts off what does not fit, from the end', () => {
+    const ledger = ledgerOf(0, LATER_WINDOW);
+    for (let offset = 1; offset < LATER_WINDOW; offset += 2) ledger.settle(offset);
+    for (let offset = 0; offset < LATER_WINDOW; offset += 2) ledger.handOut(offset);
+    expect(Buffer.byteLength(ledger.encode('m'.repeat(60)).text)).toBeLessThanOrEqual(4_096);
+    const read = again(ledger);
+    expect([1, 2, 3, 4].map((offset) => read.isSettled(offset))).toEqual([true, false, true, false]);
+    expect(read.isSettled(LATER_WINDOW - 1)).toBe(false);
   });
 
   it('takes a text of somebody else as none', () => {

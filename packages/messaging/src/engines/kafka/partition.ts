@@ -11,8 +11,7 @@ import type { ChannelSpec } from '../../engine.ts';
 import type { DeadBook } from './dead-book.ts';
 import type { Source } from './fetcher.ts';
 import { KeyLanes, type Ranked } from './key-lanes.ts';
-import type { Ledger } from './ledger.ts';
-import { WINDOW } from './ledger.ts';
+import { LATER_WINDOW, type Ledger, WINDOW } from './ledger.ts';
 import type { Received } from './wire.ts';
 
 export type SourceKind = 'main' | 'later' | 'dead';
@@ -47,7 +46,7 @@ export class LogSource implements Source {
     this.ledger = given.ledger;
     this.gate = given.gate;
     // On keyed channels all copies have to be known: one that is not might come before its followers.
-    this.#window = given.kind === 'later' && owner.holds ? Number.POSITIVE_INFINITY : WINDOW;
+    this.#window = given.kind !== 'later' ? WINDOW : owner.holds ? Number.POSITIVE_INFINITY : LATER_WINDOW;
   }
 
   get partition(): number {
