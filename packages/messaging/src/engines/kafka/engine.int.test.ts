@@ -1,5 +1,5 @@
 /** What is peculiar to Kafka, on a real broker. */
-import { describe, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 import { kafkaCases } from './kafka-cases.ts';
 
@@ -7,7 +7,7 @@ describe.skipIf(kafkaUrl === undefined)('facts of Kafka (needs KAFKA_URL)', { ti
   it.each(kafkaCases)('$name', async ({ run }) => {
     const fixture = await createKafkaFixture();
     try {
-      await run(fixture);
+      await expect(run(fixture)).resolves.toBeUndefined();
     } finally {
       await fixture.destroy();
     }

@@ -121,6 +121,11 @@ export class Ledger {
     return this.#noted.has(offset);
   }
 
+  /** Whether the broker may believe that something is out. */
+  get hasNotes(): boolean {
+    return this.#noted.size > 0 || this.#marked.size > 0;
+  }
+
   giveBack(offset: number): void {
     this.#out.delete(offset);
     this.#noted.delete(offset);

@@ -185,6 +185,9 @@ export class Reader {
   async close(): Promise<void> {
     this.#closed = true;
     this.#commits.stop();
+    // What was only about to be handed out never was.
+    for (const { sources } of this.#partitions)
+      for (const source of sources) if (source.ledger.hasNotes) this.#mark(source);
     await this.#commits.flush().catch(() => {});
     this.#drop(() => true);
     await Promise.all([this.#fetcher?.close(), this.#membership.leave()]);
@@ -390,6 +393,7 @@ export class Reader {
     const { owner } = entry.source;
     const { key, rank } = entry;
     if (owner.holds && key !== undefined) this.#replace(owner, key, rank);
+    if (entry.received.note.redriven !== undefined) this.#parts.book?.release(entry.received.note.redriven);
     const dueAt = entry.received.note.dueAt ?? 0;
     const waitMs = dueAt - this.#parts.clock.now();
     if (waitMs <= 0) return this.#becomeDue(entry);
@@ -621,7 +625,9 @@ export class Reader {
   async #parkAll(owner: Partition, entries: readonly Entry[]): Promise<void> {
     const { clock, subscription } = this.#parts;
     const letters = entries.map((entry) => {
-      const id = `${subscription}-${entry.received.message?.id ?? ''}-${entry.source.partition}.${entry.rank}`;
+      // Its own for each copy: the end of a former letter of the message may be on its way.
+      const { kind, partition } = entry.source;
+      const id = `${subscription}-${entry.received.message?.id ?? ''}-${kind}.${partition}.${entry.offset}`;
       return [{ ...PARKED, id, at: clock.now(), stateOnRedrive: entry.state }, entry] as const;
     });
     while (owner.alive && !this.#closed) {

@@ -42,7 +42,7 @@ describe('a message as a record', () => {
   });
 
   it('keeps what travels beside it apart', () => {
-    const note = { state: '{"a":1}', abandoned: 2, dueAt: 5, rank: 9, priority: 1, redriven: true };
+    const note = { state: '{"a":1}', abandoned: 2, dueAt: 5, rank: 9, priority: 1, redriven: 'letter-1' };
     const received = decodeRecord(asRecord(copyOf(encodeMessage(message), note)), place);
     expect(received.message).toEqual(message);
     expect(received.note).toEqual(note);
