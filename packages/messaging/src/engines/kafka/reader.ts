@@ -16,15 +16,13 @@ import type { KafkaConsumer } from './consumer.ts';
 import type { DeadBook } from './dead-book.ts';
 import type { Fetched, LogRecord } from './fetch.ts';
 import { Fetcher } from './fetcher.ts';
-import { encodeLetter, type LetterPlace, type LetterText, type StoredLetter } from './letters.ts';
 import type { Link } from './link.ts';
 import { Membership } from './membership.ts';
+import { Moves } from './moves.ts';
 import type { KafkaSettings } from './options.ts';
-import type { Partition } from './partition.ts';
-import type { Entry, LogSource } from './partition.ts';
+import { type Entry, entryOf, type LogSource, type Partition } from './partition.ts';
 import type { Publisher } from './publisher.ts';
 import type { Takeover } from './takeover.ts';
-import { copyOf, decodeRecord, rawOf } from './wire.ts';
 
 export interface ReaderParts {
   readonly settings: KafkaSettings;
@@ -64,6 +62,7 @@ const PARKED = {
 
 export class Reader {
   readonly #parts: ReaderParts;
+  readonly #moves: Moves;
   readonly #membership: Membership;
   readonly #commits: Commits;
   readonly consumers = new Set<KafkaConsumer>();
@@ -90,6 +89,7 @@ export class Reader {
       onAssigned: (partitions, kept) => this.#assigned(partitions, kept),
       onTrouble,
     });
+    this.#moves = new Moves(parts);
     this.#commits = new Commits({
       link,
       clock,
@@ -141,7 +141,7 @@ export class Reader {
     const dead = alive.flatMap(([one, entry]) =>
       one.kind === 'deadLetter' ? [[one.letter, entry] as const] : [],
     );
-    await Promise.all([this.#sendCopies(retried), this.#sendLetters(dead)]);
+    await Promise.all([this.#moves.retried(retried), this.#moves.dead(dead)]);
     const back: Entry[] = [];
     for (const [settlement, entry] of alive) {
       if (!entry.source.owner.alive) continue;
@@ -332,7 +332,7 @@ export class Reader {
         ledger.skipTo(record.offset + 1);
         continue;
       }
-      const entry = this.#entryOf(source, record);
+      const entry = entryOf(source, record, this.#parts.spec.name);
       ledger.reach(record.offset);
       source.entries.add(entry);
       if (source.kind === 'later') this.#admitLater(entry);
@@ -341,32 +341,6 @@ export class Reader {
     }
     ledger.skipTo(next);
     if (delayed.length > 0) void this.#delay(source.owner, delayed);
-  }
-
-  #entryOf(source: LogSource, record: LogRecord): Entry {
-    const { spec } = this.#parts;
-    const received = decodeRecord(record, {
-      channel: spec.name,
-      text: `${source.topic}/${source.partition}/${record.offset}`,
-    });
-    const { message, note, parcel } = received;
-    const { owner } = source;
-    return {
-      source,
-      offset: record.offset,
-      received,
-      key: owner.keyed ? (message?.key ?? parcel.key?.toString()) : undefined,
-      rank: note.rank ?? record.offset,
-      stage: 'waiting',
-      level: source.kind === 'later' ? (note.priority ?? 0) : source.level,
-      timestamp: record.timestamp,
-      expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
-      urgent: source.kind === 'later',
-      state: note.state,
-      abandonedBefore: note.abandoned ?? 0,
-      queued: false,
-      cancelTimer: undefined,
-    };
   }
 
   /** Bindings are asked here, because Kafka gives every group everything. */
@@ -430,13 +404,7 @@ export class Reader {
     if (later === undefined) return entries.forEach((entry) => this.#becomeDue(entry));
     while (owner.alive && !this.#closed) {
       try {
-        await this.#parts.publisher.send(
-          later,
-          entries.map(({ received, level }) => ({
-            partition: owner.index,
-            parcel: copyOf(received.parcel, { ...received.note, priority: level }),
-          })),
-        );
+        await this.#moves.delayed(entries);
         break;
       } catch (error) {
         this.#trouble(error as Error);
@@ -569,54 +537,6 @@ export class Reader {
     });
   }
 
-  async #sendCopies(
-    retried: readonly (readonly [Extract<Settlement, { kind: 'retry' }>, Entry])[],
-  ): Promise<void> {
-    const { later, publisher } = this.#parts;
-    if (later === undefined) return;
-    await publisher.send(
-      later,
-      retried.map(([{ dueAt, state }, entry]) => ({
-        partition: entry.source.partition,
-        parcel: copyOf(entry.received.parcel, {
-          state,
-          dueAt,
-          abandoned: abandonedOf(entry),
-          rank: entry.rank,
-          priority: entry.level,
-        }),
-      })),
-    );
-  }
-
-  async #sendLetters(dead: readonly (readonly [LetterText, Entry])[]): Promise<void> {
-    const { book, publisher } = this.#parts;
-    if (!book || dead.length === 0) return;
-    const made = dead.map(([letter, entry]) => ({ letter, entry, place: this.#placeOf(entry) }));
-    const offsets = await publisher.send(
-      book.topic,
-      made.map(({ letter, entry, place }) => ({
-        partition: place.partition,
-        parcel: encodeLetter(entry.received, letter, place),
-      })),
-    );
-    made.forEach(({ letter, entry, place }, index) => {
-      book.foresee(storedOf(letter, entry, place, offsets[index] ?? 0));
-    });
-  }
-
-  #placeOf({ source, rank, level, key }: Entry): LetterPlace {
-    const { spec, subscription } = this.#parts;
-    return {
-      channel: spec.name,
-      subscription,
-      partition: source.partition,
-      rank,
-      priority: level,
-      inLane: source.owner.holds && key !== undefined,
-    };
-  }
-
   /** Parks what follows a dead letter of its key, in the order of the key. */
   #park(owner: Partition, entries: readonly Entry[]): void {
     if (entries.length > 0) void this.#parkAll(owner, entries);
@@ -632,7 +552,7 @@ export class Reader {
     });
     while (owner.alive && !this.#closed) {
       try {
-        await this.#sendLetters(letters);
+        await this.#moves.dead(letters);
         break;
       } catch (error) {
         this.#trouble(error as Error);
@@ -661,22 +581,4 @@ function oldest(partitions: readonly Partition[], level: number): Partition | un
     found = partition;
   }
   return found;
-}
-
-function abandonedOf({ abandonedBefore, source, offset }: Entry): number {
-  return abandonedBefore + source.ledger.countOf(offset);
-}
-
-function storedOf(letter: LetterText, entry: Entry, place: LetterPlace, offset: number): StoredLetter {
-  const { received } = entry;
-  return {
-    ...letter,
-    ...place,
-    messageId: received.message?.id ?? '',
-    key: received.message?.key,
-    parkedAt: letter.at,
-    raw: rawOf(received),
-    offset,
-    parcel: received.parcel,
-  };
 }
