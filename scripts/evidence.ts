@@ -19,6 +19,7 @@ export const harnesses: Readonly<Record<string, readonly string[]>> = {
   chaos: ['chaos'],
   bench: ['bench'],
   'messaging-bench': ['bench:messaging'],
+  soak: ['soak'],
   demo: ['demo'],
 };
 

@@ -33,6 +33,7 @@ const VERBS = {
   evidence: { program: 'scripts/evidence.ts', args: [], development: true },
   screenshots: { program: 'scripts/screenshots.ts', args: [], development: true },
   simulate: { program: 'simulation/main.ts', args: [], development: true },
+  soak: { program: 'chaos/messaging/main.ts', args: [], development: true },
   chaos: { program: 'chaos/main.ts', args: [], development: true },
   abuse: { program: 'scripts/abuse.ts', args: [], development: true },
   fuzz: { program: 'scripts/fuzz.ts', args: [], development: true },

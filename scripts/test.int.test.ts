@@ -24,6 +24,11 @@ beforeAll(() => {
   for (const file of ['scripts/test.ts', 'scripts/check.ts', 'vitest.config.ts', 'package.json']) {
     cpSync(join(root, file), join(tree, file));
   }
+  for (const part of ['scripts/test-servers.ts', 'scripts/services'])
+    cpSync(join(root, part), join(tree, part), {
+      recursive: true,
+      filter: (path) => !path.endsWith('.test.ts'),
+    });
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
   put('packages/a/src/good.unit.test.ts', `${using}it('holds', () => expect(1).toBe(1));\n`);
   put('packages/a/src/bad.unit.test.ts', `${using}it('fails', () => expect(1).toBe(2));\n`);

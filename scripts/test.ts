@@ -8,6 +8,10 @@
 //
 //   npm test                        everything
 //   npm run test:unit -- lane       one tier, files whose path contains "lane"; the check is left out
+//   npm run test:int -- --no-servers   without the suites of the engines that need a server: for a second Node, where the first has run them
+//
+// A run of everything, or of all int tests, starts the servers that are installed and do not run (test-servers.ts); a run of a few files takes those
+// that run. DOORBUSTER_TEST_SERVERS=none starts none.
 
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -20,6 +24,12 @@ export const summaryLine = (count: Count): string =>
   `${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`;
 
 const tiers = ['unit', 'int', 'e2e'];
+
+/** What `--no-servers` leaves out: what speaks to a server in most of its tests. */
+const serverSuites: readonly string[] = [
+  'packages/messaging/src/engines/{rabbitmq,kafka,redis,redis-pubsub}/**/*.int.test.ts',
+  'bench/messaging/**/*.int.test.ts',
+];
 
 /** What a finished run holds, file by file. */
 function countModules(
@@ -77,14 +87,42 @@ async function runTests(projects: readonly string[], filters: readonly string[])
   return { ...count, failed: count.failed + strays };
 }
 
+/** With the servers that the tests need, and without those that were started for them afterwards, also when it is told to end. */
+async function withServers<T>(
+  { wanted, start }: { readonly wanted: boolean; readonly start: boolean },
+  use: () => Promise<T>,
+): Promise<T> {
+  if (!wanted) return use();
+  // Loaded here only: a run without servers needs nothing of it.
+  const { provideServers } = await import('./test-servers.ts');
+  const mayStart = start && process.env['DOORBUSTER_TEST_SERVERS'] !== 'none';
+  const servers = await provideServers(root, { start: mayStart });
+  const end = (): void => void servers.stop().finally(() => process.exit(1));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
+  try {
+    return await use();
+  } finally {
+    await servers.stop();
+    if (start) for (const line of servers.missing) process.stdout.write(`${line}\n`);
+  }
+}
+
 async function main(): Promise<void> {
-  const { positionals } = parseArgs({ allowPositionals: true });
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { 'no-servers': { type: 'boolean', default: false } },
+  });
+  const alone = values['no-servers'];
+  if (alone) process.env['DOORBUSTER_TESTS_LEFT_OUT'] = serverSuites.join(' ');
   const chosen = tiers.filter((tier) => tier === positionals[0]);
   const filters = chosen.length > 0 ? positionals.slice(1) : positionals;
   const whole = positionals.length === 0;
 
   const checked = whole ? await check((text) => process.stdout.write(text)) : { passed: 0, failed: 0 };
-  const tested = await runTests(chosen, filters);
+  const tested = await withServers(
+    { wanted: !alone && (chosen.length === 0 || chosen.includes('int')), start: filters.length === 0 },
+    () => runTests(chosen, filters),
+  );
   const total: Count = {
     passed: checked.passed + tested.passed,
     failed: checked.failed + tested.failed,

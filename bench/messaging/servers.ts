@@ -103,6 +103,8 @@ export async function removeKafkaTopics(url: string, prefix: string): Promise<vo
 }
 
 const rungs = 24;
+/** Queues of a subscription on a channel with order per key, by default. */
+const partitions = 8;
 
 /** What the RabbitMQ engine makes for one channel and subscription. To delete what is not there is no error. */
 export async function removeRabbitNames(
@@ -111,7 +113,9 @@ export async function removeRabbitNames(
 ): Promise<void> {
   const queue = `${prefix}${channel}/s/${subscription}`;
   const made = [`${prefix}${channel}`, `${prefix}${channel}/unclaimed`, `${prefix}/hints`];
-  await removeNames(url, [...made, queue, `${queue}/dead`, `${queue}/notes`]);
+  const perKey = Array.from({ length: partitions }, (_, index) => `${queue}/${index}`);
+  const mark = `${prefix}${channel}/partitions`;
+  await removeNames(url, [...made, queue, ...perKey, mark, `${queue}/dead`, `${queue}/notes`]);
 }
 
 /** The delay ladder that the engines of one run share. */

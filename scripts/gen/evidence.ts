@@ -235,9 +235,64 @@ const costRows = (costs: unknown): (readonly string[])[] =>
     ...['time', 'cpu', 'writerCpu'].map((part) => number(cost?.[part])),
   ]);
 
+type Ratios = Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+type Spread = Readonly<Record<string, Readonly<Record<string, readonly [number, number] | null>>>>;
+type Medians = Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+
+function messagingBenchSection(bench: Recorded | null): string[] {
+  if (!bench) return [notMeasured('messaging-bench')];
+  const { ratios, spread, medians, rounds, notRun } = bench.result;
+  const rows = Object.entries((ratios ?? {}) as Ratios).flatMap(([engine, of]) =>
+    Object.entries(of).map(([name, value]) => {
+      const range = ((spread ?? {}) as Spread)[engine]?.[name];
+      return [engine, name, number(value), range ? range.map(number).join(' to ') : '-'];
+    }),
+  );
+  const columns = ['publishPerSecond', 'consumePerSecond', 'publishCpuMicros', 'consumeCpuMicros'];
+  const systems = Object.entries((medians ?? {}) as Medians).map(([name, figures]) => [
+    name,
+    ...columns.map((column) => number(figures[column])),
+  ]);
+  const missing = Object.entries((notRun ?? {}) as Readonly<Record<string, string>>);
+  return [
+    source('messaging-bench', bench),
+    '',
+    `Throughput of the toolkit over that of the other, medians of ${number(rounds)} rounds: [what is compared](messaging/benchmarks.md).`,
+    '',
+    ...table(['engine', 'ratio', 'median', 'lowest to highest'], rows),
+    '',
+    ...table(['system', 'published/s', 'consumed/s', 'CPU us a publish', 'CPU us a consume'], systems),
+    ...missing.map(([what, why]) => `\nNot run: ${what} (${why}).`),
+  ];
+}
+
+function soakSection(soak: Recorded | null): string[] {
+  if (!soak) return [notMeasured('soak')];
+  const columns = [
+    'messages',
+    'processes',
+    'kills',
+    'lost',
+    'handledTwice',
+    'orderBroken',
+    'perSecondUndisturbed',
+    'perSecondWithKills',
+    'rate',
+  ];
+  const engines = Object.entries((soak.result['engines'] ?? {}) as Figures);
+  return [
+    source('soak', soak),
+    '',
+    ...table(
+      ['engine', ...columns],
+      engines.map(([name, figures]) => [name, ...columns.map((column) => number(figures?.[column]))]),
+    ),
+  ];
+}
+
 export const generate: Generator = () => {
-  const names = ['simulation', 'controls', 'chaos', 'bench', 'demo'];
-  const [simulation, controls, chaos, bench, demo] = names.map(recorded);
+  const names = ['simulation', 'controls', 'chaos', 'bench', 'demo', 'messaging-bench', 'soak'];
+  const [simulation, controls, chaos, bench, demo, messagingBench, soak] = names.map(recorded);
   const text = [
     notice,
     '# Evidence',
@@ -270,6 +325,14 @@ export const generate: Generator = () => {
     '',
     '## Speed and size',
     ...benchSection(bench ?? null),
+    '',
+    '## The messaging toolkit: what it costs',
+    ...messagingBenchSection(messagingBench ?? null),
+    '',
+    '## The messaging toolkit: the long run with kills',
+    'Workers are killed one after the other while messages flow through them: [how](messaging/long-run.md).',
+    '',
+    ...soakSection(soak ?? null),
     '',
     '## What is not claimed',
     '- The order promised is the order of durable recording, not of clicking.',

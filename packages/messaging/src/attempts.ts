@@ -113,8 +113,9 @@ export function nextAttempt(
   return { afterMs: Math.round(waitMs * (1 + policy.jitter * draw())) };
 }
 
+/** Due at a whole millisecond, never before: stores count in whole ones, and a handler's delay may be a fraction. */
 export function retrySettlement(delivery: Delivery, state: AttemptState, dueAt: number): Settlement {
-  return { kind: 'retry', token: delivery.token, dueAt, state: JSON.stringify(state) };
+  return { kind: 'retry', token: delivery.token, dueAt: Math.ceil(dueAt), state: JSON.stringify(state) };
 }
 
 export function deadLetterSettlement(

@@ -8,7 +8,7 @@ import { Collector, eventually } from './conformance/fixture.ts';
 import type { Capabilities, Engine } from './engine.ts';
 import { createInProcessEngine, embeddedEngineOn, openInProcessWriter } from './engines/embedded/engine.ts';
 import { errorCatalogue, UnsupportedCapabilityError } from './errors.ts';
-import { ack } from './outcome.ts';
+import { ack, snooze } from './outcome.ts';
 
 const schema = Type.Object({ n: Type.Integer() });
 const plain = defineChannel({ name: 'plain', version: 1, schema });
@@ -160,6 +160,29 @@ describe('a store that fails for good', () => {
     ]);
     expect(fatal).toHaveLength(1);
     await expect(bus.publish(plain, { n: 3 })).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+    await bus.stop();
+  });
+});
+
+describe('a delay that a handler asks for', () => {
+  it('may be a fraction of a millisecond; an impossible one is a failed attempt, and the engine lives on', async () => {
+    const bus = createBus({ engine: engine(), source: '/t' });
+    bus.declare([plain]);
+    const attempts = new Collector<number>();
+    const delays = [1.5, 0.25, Number.NaN, -1, Number.POSITIVE_INFINITY];
+    bus.subscribe(plain, {
+      name: 'one',
+      retries: { immediate: 0, delayed: [1, 1, 1] },
+      handler: (_message, { attempt }) => {
+        attempts.add(attempt);
+        const delayMs = delays.shift();
+        return delayMs === undefined ? ack() : snooze(delayMs);
+      },
+    });
+    await bus.start();
+    await bus.publish(plain, { n: 1 });
+    await attempts.waitFor(6);
+    expect(attempts.values).toEqual([1, 1, 1, 2, 3, 4]);
     await bus.stop();
   });
 });

@@ -23,6 +23,7 @@ it.each([
   ['amqps://user:secret@localhost/vhost', 'rabbitmq'],
   ['redis://localhost:6379/1?prefix=shop', 'redis'],
   ['rediss://localhost', 'redis'],
+  ['kafka://one:9092,two:9092', 'kafka'],
 ])('%s is the engine %s', async (url, name) => {
   expect((await engineFromUrl(url)).name).toBe(name);
 });
@@ -30,14 +31,17 @@ it.each([
 it('gives address and prefix to the factory, and every other parameter stays in the address', async () => {
   const given: unknown[] = [];
   const load = async (): Promise<unknown> => ({
+    createEmbeddedEngine: (options: unknown) => given.push(options),
     createKafkaEngine: (options: unknown) => given.push(options),
     createRabbitEngine: (options: unknown) => given.push(options),
   });
   await engineLoadedBy(load, 'kafka://one:9092,two:9092');
   await engineLoadedBy(load, 'amqp://broker/v?heartbeat=5&prefix=shop.');
+  await engineLoadedBy(load, 'sqlite:./bus.db?share=true');
   expect(given).toEqual([
     { url: 'kafka://one:9092,two:9092' },
     { url: 'amqp://broker/v?heartbeat=5', prefix: 'shop.' },
+    { path: './bus.db', share: true },
   ]);
 });
 
@@ -57,6 +61,10 @@ it('refuses what names no engine, without showing its password', async () => {
   await expect(engineFromUrl('nats://user:secret@host')).rejects.toMatchObject({
     code: 'DB_MSG_INVALID_OPTIONS',
     message: expect.not.stringContaining('secret'),
+  });
+  await expect(engineFromUrl('sqlite:./bus.db?mode=ro')).rejects.toMatchObject({
+    code: 'DB_MSG_INVALID_OPTIONS',
+    message: expect.stringContaining('?share=true only'),
   });
   await expect(engineFromUrl('sqlite:')).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
   expect(withoutSecret('redis://:pw@h:1')).toBe('redis://h:1');

@@ -2,7 +2,7 @@
  * One URL chooses the engine: what an application, the quickstart and `doorbuster-bus` start from. Engines are loaded when they are asked for, so
  * that nobody installs the client of a broker they do not use.
  *
- *   sqlite:./bus.db                     embedded, a file of this process
+ *   sqlite:./bus.db                     embedded, a file of this process; ?share=true for several of this machine
  *   amqp://user:secret@host:5672/vhost  RabbitMQ (amqps:// with TLS)      peer: amqplib
  *   kafka://one:9092,two:9092           Kafka                             peer: @platformatic/kafka
  *   redis://host:6379/0                 Redis Streams (rediss:// with TLS) peer: redis
@@ -25,6 +25,11 @@ interface Addressed {
   readonly prefix?: string;
 }
 
+interface EmbeddedAddress {
+  readonly path: string;
+  readonly share?: boolean;
+}
+
 const addressed = (url: string, prefix: string | undefined): Addressed => ({
   url,
   ...(prefix === undefined ? {} : { prefix }),
@@ -33,8 +38,8 @@ const addressed = (url: string, prefix: string | undefined): Addressed => ({
 const EMBEDDED: Scheme = {
   module: '@doorbuster/messaging/engines/embedded',
   peer: undefined,
-  make: (module: { createEmbeddedEngine: Factory<{ path: string }> }, url) =>
-    module.createEmbeddedEngine({ path: pathOf(url) }),
+  make: (module: { createEmbeddedEngine: Factory<EmbeddedAddress> }, url) =>
+    module.createEmbeddedEngine(fileOf(url)),
 };
 const RABBITMQ: Scheme = {
   module: '@doorbuster/messaging/engines/rabbitmq',
@@ -101,16 +106,20 @@ export async function engineLoadedBy(
 
 function isMissing(error: unknown, { peer, module }: Scheme): boolean {
   const { code, message } = error as { code?: unknown; message?: unknown };
-  if (code === 'ERR_PACKAGE_PATH_NOT_EXPORTED')
-    return String(message).includes(module.split('/').at(-1) ?? '');
   return code === 'ERR_MODULE_NOT_FOUND' && String(message).includes(peer ?? module);
 }
 
-/** `sqlite:./bus.db`, `sqlite:///var/bus.db`. */
-function pathOf(url: string): string {
-  const path = decodeURIComponent(url.replace(/^sqlite:(\/\/)?/, ''));
-  if (path === '') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'name the file: sqlite:./bus.db');
-  return path;
+/** `sqlite:./bus.db`, `sqlite:///var/bus.db?share=true`. */
+function fileOf(url: string): EmbeddedAddress {
+  const [, written = '', query = ''] = /^sqlite:(?:\/\/)?([^?]*)\??(.*)$/.exec(url) ?? [];
+  const bad = (detail: string): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', detail);
+  };
+  if (written === '') bad('name the file: sqlite:./bus.db');
+  const path = decodeURIComponent(written);
+  if (query === '') return { path };
+  if (query !== 'share=true') bad(`sqlite: takes ?share=true only, not "${query}"`);
+  return { path, share: true };
 }
 
 function takePrefix(url: string): { readonly address: string; readonly prefix: string | undefined } {

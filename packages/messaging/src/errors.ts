@@ -56,6 +56,15 @@ export const errorCatalogue = {
     retryable: true,
     meaning: 'No queue takes the message; nothing was stored.',
   },
+  DB_MSG_STORE_BUSY: {
+    retryable: true,
+    meaning:
+      'The database gave way to another transaction, or the connection is inside one of somebody else; nothing was stored. Do it again.',
+  },
+  DB_MSG_ROLLED_BACK: {
+    retryable: true,
+    meaning: 'The database gave the transaction up before its commit; nothing of it was stored.',
+  },
   DB_MSG_SUBSCRIPTION_BUSY: {
     retryable: true,
     meaning: 'The subscription has consumers; stop them before it is moved.',
@@ -71,10 +80,6 @@ export const errorCatalogue = {
   DB_MSG_RATE_CAP_FULL: { retryable: true, meaning: 'Too many callers already wait for the rate cap.' },
   DB_MSG_BULKHEAD_FULL: { retryable: true, meaning: 'All places and the queue behind them are taken.' },
   DB_MSG_BREAKER_OPEN: { retryable: true, meaning: 'The circuit breaker is open; the call was not made.' },
-  DB_MSG_STORE_BUSY: {
-    retryable: true,
-    meaning: 'The database gave way to another transaction; nothing was stored. Do it again.',
-  },
   DB_MSG_LOCK_LOST: {
     retryable: true,
     meaning: 'The lock is held no longer; another may hold it with a higher fence. Stop what it protected.',

@@ -112,6 +112,19 @@ export {
 export type { OutboxMessageOptions, OutboxRow, OutboxSource } from './outbox.ts';
 export { createRelay } from './relay.ts';
 export type { Relay, RelayOptions } from './relay.ts';
+export { createKeyedRelay } from './keyed-relay.ts';
+export type { KeyedRelay, KeyedRelayOptions, KeyedRelayView } from './keyed-relay.ts';
+export type { KeyOrder, PoisonPolicy } from './relay-batch.ts';
+export type {
+  HeldLane,
+  HeldRow,
+  OutboxStore,
+  OutboxView,
+  OwnedOutbox,
+  ParkedRow,
+  RelayProgress,
+  StoredRow,
+} from './outbox-store.ts';
 export { alreadyHandled, inboxSchema, purgeInbox } from './inbox.ts';
 export { createLocks } from './lock.ts';
 export type {
@@ -139,3 +152,69 @@ export type {
   SqlTransaction,
   SqlValue,
 } from './sql.ts';
+export { createSqlStreamStore } from './streams/sql-stream-store.ts';
+export type { SqlStreamStoreOptions } from './streams/sql-stream-store.ts';
+export { createCommandHandler } from './streams/decider.ts';
+export type {
+  CommandHandler,
+  CommandHandlerOptions,
+  Decider,
+  Handled,
+  HandleOptions,
+  LoadedState,
+  SnapshotPolicy,
+} from './streams/decider.ts';
+export { createProjection, forgetProjection, liveProjection } from './streams/projection.ts';
+export type { Projection, ProjectionOptions, ProjectionView } from './streams/projection.ts';
+export type {
+  Appended,
+  AppendOptions,
+  ReadOptions,
+  RecordedEvent,
+  Snapshot,
+  StreamEvent,
+  StreamStore,
+} from './streams/stream-store.ts';
+export { handleOnce } from './handle-once.ts';
+export type { HandleOnceOptions, InboxEntry, InboxStore } from './handle-once.ts';
+export { reconcile } from './reconciliation.ts';
+export type { ReconcileOptions, RepairOptions } from './reconciliation.ts';
+export type {
+  Finding,
+  FindingKind,
+  KeyFindings,
+  NeedsPerson,
+  ReconciliationReport,
+  RepairReport,
+  ResumePoint,
+  Standing,
+  SubscriptionCounts,
+} from './reconciliation-report.ts';
+export type {
+  EngineSight,
+  Page,
+  PageRequest,
+  RecordedMessage,
+  RecordedSource,
+  RecordedState,
+  SettledMessage,
+  SettledSource,
+  TimeWindow,
+} from './reconciliation-sources.ts';
+export { defineSaga, reactsTo, startsWith, stepDone, stepFailed, stepUnknown, stepWaits } from './saga.ts';
+export type {
+  Saga,
+  SagaDefinition,
+  SagaReaction,
+  SagaRetries,
+  SagaStart,
+  SagaStep,
+  StepContext,
+  StepOutcome,
+} from './saga.ts';
+export { createSagaRunner } from './sagas/saga-runner.ts';
+export type { SagaRunner, SagaRunnerOptions } from './sagas/saga-runner.ts';
+export { createSqlSagaStore } from './sagas/sql-saga-store.ts';
+export type { SqlSagaStoreOptions } from './sagas/sql-saga-store.ts';
+export type { SagaMail, SagaRecord, SagaStore } from './sagas/saga-store.ts';
+export type { SagaNote, SagaState, SagaStatus, StepState, StepStatus } from './sagas/saga-state.ts';

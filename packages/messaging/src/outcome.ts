@@ -7,16 +7,18 @@ export type Outcome =
   | { readonly kind: 'snooze'; readonly delayMs: number }
   | { readonly kind: 'deadLetter'; readonly reason: string };
 
-/** A whole number of ms, so that no store has to round; throws on what is no length of time. */
-function waitOf(delayMs: number): number {
-  if (!(delayMs >= 0 && delayMs <= Number.MAX_SAFE_INTEGER / 2))
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 or more milliseconds, not ${delayMs}`);
-  return Math.ceil(delayMs);
-}
-
 /** Whether a handler answered at once; an async one, or one of a library with promises of its own, did not. */
 export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof (value as { readonly then?: unknown } | undefined)?.then === 'function';
+}
+
+/** A century: more is a mistake in the unit. */
+const LONGEST_DELAY_MS = 100 * 365 * 86_400_000;
+
+/** A whole number of ms, so that no store has to round. It throws inside the handler, so the message then fails like any other. */
+function waitOf(delayMs: number): number {
+  if (delayMs >= 0 && delayMs <= LONGEST_DELAY_MS) return Math.ceil(delayMs);
+  throw new MessagingError('DB_MSG_INVALID_OPTIONS', `delayMs is 0 to ${LONGEST_DELAY_MS}, not ${delayMs}`);
 }
 
 const ACK: Outcome = Object.freeze({ kind: 'ack' });

@@ -7,13 +7,14 @@
  * Resting is for whoever shares the machine (`restMs`): the longer, the more rows go with one publish and one mark.
  *
  * A crash between confirm and mark publishes a batch again with the same ids: consumers dedupe by inbox or by state.
- * One relay per outbox; two would publish everything twice, not lose anything.
+ * One relay per outbox; two would publish everything twice, not lose anything. A failure stops everything behind it; `keyed-relay.ts` is the one
+ * that stops a key only, and that several processes may run.
  */
 import type { Bus } from './bus.ts';
-import { type CancelTimer, type Clock, pause } from './clock.ts';
+import { type Clock, pause } from './clock.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxSource } from './outbox.ts';
-import { describeError } from './attempts.ts';
+import { RelayLoop } from './relay-loop.ts';
 
 export interface RelayOptions {
   readonly source: OutboxSource;
@@ -39,7 +40,7 @@ export interface Relay {
   view(): { readonly published: number; readonly failures: number; readonly lastError: string | undefined };
 }
 
-const LONGEST_BACK_OFF = 30;
+export const DEFAULT_DRAIN_MS = 5_000;
 
 export function createRelay(options: RelayOptions): Relay {
   return new OutboxRelay(options);
@@ -47,17 +48,8 @@ export function createRelay(options: RelayOptions): Relay {
 
 class OutboxRelay implements Relay {
   readonly #options: Required<RelayOptions>;
-  #running: Promise<void> | undefined;
-  #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
-  #rung = false;
+  readonly #loop: RelayLoop;
   #published = 0;
-  #failures = 0;
-  #failedInARow = 0;
-  #lastError: string | undefined;
-  #cancelSweep: CancelTimer = () => {};
-  readonly #stop = new AbortController();
-  /** Ends a rest early: a stop publishes what is there without one. */
-  readonly #hurry = new AbortController();
 
   constructor(options: RelayOptions) {
     this.#options = {
@@ -68,63 +60,23 @@ class OutboxRelay implements Relay {
       backOffMs: 200,
       ...options,
     };
+    this.#loop = new RelayLoop({ ...this.#options, step: () => this.#relayBatch() });
   }
 
   start(): void {
-    if (this.#state !== 'new') return;
-    this.#state = 'running';
-    this.wake();
-    this.#sweep();
+    this.#loop.start();
   }
 
   wake(): void {
-    this.#rung = true;
-    if (this.#running || this.#state !== 'running') return;
-    this.#run();
+    this.#loop.wake();
   }
 
-  async stop({ drainMs = 5_000 }: { readonly drainMs?: number } = {}): Promise<void> {
-    if (this.#state !== 'running') return;
-    this.#state = 'stopping';
-    this.#cancelSweep();
-    this.#rung = true;
-    this.#hurry.abort();
-    if (!this.#running) this.#run();
-    const drained = new AbortController();
-    await Promise.race([this.#running, pause(this.#options.clock, drainMs, drained.signal)]);
-    drained.abort();
-    this.#state = 'stopped';
-    this.#stop.abort();
-    await this.#running;
+  stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    return this.#loop.stop(drainMs);
   }
 
   view(): { published: number; failures: number; lastError: string | undefined } {
-    return { published: this.#published, failures: this.#failures, lastError: this.#lastError };
-  }
-
-  #sweep(): void {
-    this.#cancelSweep = this.#options.clock.setTimer(this.#options.sweepMs, () => {
-      this.wake();
-      this.#sweep();
-    });
-  }
-
-  #run(): void {
-    this.#running = this.#work().finally(() => {
-      this.#running = undefined;
-      if (this.#rung && this.#state === 'running') this.#run();
-    });
-  }
-
-  async #work(): Promise<void> {
-    while (this.#rung && !this.#stop.signal.aborted) {
-      this.#rung = false;
-      try {
-        while (!this.#stop.signal.aborted && (await this.#relayBatch())) this.#failedInARow = 0;
-      } catch (error) {
-        await this.#backOff(error);
-      }
-    }
+    return { published: this.#published, failures: this.#loop.failures, lastError: this.#loop.lastError };
   }
 
   /** True when a full batch was there, so that there may be more. */
@@ -142,16 +94,6 @@ class OutboxRelay implements Relay {
 
   async #rest(): Promise<void> {
     const ms = this.#options.restMs();
-    if (ms > 0) await pause(this.#options.clock, ms, this.#hurry.signal);
-  }
-
-  async #backOff(error: unknown): Promise<void> {
-    this.#failures += 1;
-    this.#lastError = describeError(error);
-    this.#options.log.warn({ error: this.#lastError }, 'the relay could not publish; it will try again');
-    const wait = this.#options.backOffMs * Math.min(2 ** this.#failedInARow, LONGEST_BACK_OFF);
-    this.#failedInARow += 1;
-    this.#rung = true;
-    await pause(this.#options.clock, wait, this.#stop.signal);
+    if (ms > 0) await pause(this.#options.clock, ms, this.#loop.hurry);
   }
 }

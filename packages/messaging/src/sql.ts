@@ -4,6 +4,7 @@
  *
  * Statements are written with `?`; the adapter of PostgreSQL numbers them. It is no query builder and pools nothing itself.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { MessagingError } from './errors.ts';
 
@@ -37,17 +38,34 @@ export interface SqlStore<Native = unknown> extends SqlRunner {
 }
 
 /** One after another: SQLite has one transaction per connection, and a statement from outside must not slip into it. */
-const lines = new WeakMap<DatabaseSync, Promise<unknown>>();
+const lines = new Map<DatabaseSync | string, Promise<unknown>>();
 
-/** A database of this thread. Everything through adapters of one `DatabaseSync` runs one after another. */
+function inLineOf<T>(line: DatabaseSync | string, work: () => Promise<T>): Promise<T> {
+  const done = (lines.get(line) ?? Promise.resolve()).then(work);
+  const over = done
+    .catch(() => {})
+    .then(() => {
+      if (lines.get(line) === over) lines.delete(line);
+    });
+  lines.set(line, over);
+  return done;
+}
+
+/** The database whose transaction the code runs in: what it would wait for there waits for itself. */
+const inside = new AsyncLocalStorage<DatabaseSync>();
+
+/**
+ * A database of this thread. Everything through adapters of one `DatabaseSync` runs one after another, and so do the transactions of all connections of this thread
+ * to one file: SQLite would block the whole thread until the other's commit, which then cannot come.
+ */
 export function sqliteSql(db: DatabaseSync): SqlStore<DatabaseSync> {
-  const inLine = <T>(work: () => Promise<T>): Promise<T> => {
-    const done = (lines.get(db) ?? Promise.resolve()).then(work);
-    lines.set(
-      db,
-      done.catch(() => {}),
-    );
-    return done;
+  const inLine = async <T>(work: () => Promise<T>): Promise<T> => {
+    if (inside.getStore() === db)
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        'inside a transaction of SQLite everything goes through the transaction',
+      );
+    return inLineOf(db, work);
   };
   const run = async (text: string, params: readonly SqlValue[] = []): Promise<SqlResult> =>
     named(async () => {
@@ -62,18 +80,21 @@ export function sqliteSql(db: DatabaseSync): SqlStore<DatabaseSync> {
   return {
     dialect: 'sqlite',
     run: (text, params) => inLine(() => run(text, params)),
-    transaction: (work) =>
-      inLine(async () => {
+    async transaction(work) {
+      const whole = async () => {
         await named(async () => db.exec('BEGIN IMMEDIATE'));
         try {
-          const result = await work({ run, native: db });
+          const result = await inside.run(db, () => work({ run, native: db }));
           await named(async () => db.exec('COMMIT'));
           return result;
         } catch (error) {
           if (db.isTransaction) db.exec('ROLLBACK');
           throw error;
         }
-      }),
+      };
+      const file = db.location();
+      return inLine(() => (file === null ? whole() : inLineOf(file, whole)));
+    },
   };
 }
 

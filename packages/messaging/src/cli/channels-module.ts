@@ -2,6 +2,7 @@
  * The module of `--channels`: whatever it exports that is a channel, alone or in a list, and by name
  *   subscriptions  [{ channel, name }]   what exists on the engine, for those that cannot list it (RabbitMQ, Kafka)
  *   publishes      [channel, ...]        for `asyncapi`
+ *   reconciliation { recorded, settled, close? }, or a function that makes it   for `reconcile`
  *   service        { title, version, description?, servers? }   for `asyncapi`
  * Channels are known by their shape, because the module may have another copy of this package.
  */
@@ -16,6 +17,8 @@ export interface ChannelsModule {
   readonly channels: readonly Channel[];
   readonly subscriptions: readonly { readonly channel: Channel; readonly name: string }[];
   readonly publishes: readonly Channel[];
+  /** Looked at by `reconcile` alone. */
+  readonly reconciliation: unknown;
   readonly service: {
     readonly title?: string;
     readonly version?: string;
@@ -24,7 +27,13 @@ export interface ChannelsModule {
   };
 }
 
-export const noModule: ChannelsModule = { channels: [], subscriptions: [], publishes: [], service: {} };
+export const noModule: ChannelsModule = {
+  reconciliation: undefined,
+  channels: [],
+  subscriptions: [],
+  publishes: [],
+  service: {},
+};
 
 export async function loadChannels(path: string): Promise<ChannelsModule> {
   const file = resolve(path);
@@ -52,7 +61,13 @@ export function channelsOf(path: string, exported: Readonly<Record<string, unkno
   const channels = [...new Set(found)];
   if (channels.length === 0)
     throw usage(`--channels ${path}: it exports no channel`, 'Export what defineChannel(...) returns.');
-  return { channels, subscriptions, publishes, service: serviceOf(exported['service']) };
+  return {
+    channels,
+    subscriptions,
+    publishes,
+    reconciliation: exported['reconciliation'],
+    service: serviceOf(exported['service']),
+  };
 }
 
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);

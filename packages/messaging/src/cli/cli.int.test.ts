@@ -4,13 +4,21 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import Type from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mailWanted, orderPlaced } from '../../examples/channels.ts';
 import { type Bus, createBus } from '../bus.ts';
+import { defineChannel } from '../channel.ts';
+import { systemClock } from '../clock.ts';
 import { Collector, eventually } from '../conformance/fixture.ts';
+import { openClient } from '../engines/redis/client.ts';
+import { deleteAll } from '../engines/redis/conformance-fixture.ts';
+import { createRedisEngine } from '../engines/redis/engine.ts';
 import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
 import { ack, deadLetter, retry } from '../outcome.ts';
 import { commands } from './commands.ts';
+import { run } from './run.ts';
+import { openExisting } from './session.ts';
 
 const main = fileURLToPath(new URL('./main.ts', import.meta.url));
 const module = fileURLToPath(new URL('../../examples/channels.ts', import.meta.url));
@@ -52,6 +60,23 @@ async function ended(child: ChildProcessWithoutNullStreams, stdin = ''): Promise
 const cli = (...args: string[]): Promise<Result> => ended(start(args));
 const onFile = (...args: string[]): Promise<Result> => cli('--url', url, ...args);
 const jsonOf = <T>({ out }: Result): T => JSON.parse(out) as T;
+
+/** The same without a process, for what says no before it does anything. */
+async function inProcess(...args: string[]): Promise<Result> {
+  let out = '';
+  let err = '';
+  const code = await run(args, {
+    env: {},
+    stdout: { write: (text) => (out += text) },
+    stderr: { write: (text) => (err += text) },
+    stdin: { isTTY: false, read: async () => '' },
+    clock: systemClock,
+    signal: new AbortController().signal,
+    openEngine: openExisting,
+    version: '0.0.0',
+  });
+  return { code, out, err };
+}
 
 /** The application: it owns the file while it runs. */
 async function application(work: (bus: Bus) => Promise<void>): Promise<void> {
@@ -129,6 +154,46 @@ describe('looking', () => {
   });
 });
 
+describe('the log', () => {
+  it('peek shows what waits, and replay hands out again what the channel keeps', async () => {
+    const kept = defineChannel({
+      name: 'kept',
+      version: 1,
+      schema: Type.Object({ n: Type.Integer() }),
+      requires: { replay: { keepMs: 3_600_000 } },
+    });
+    const place = ['--channel', 'kept', '--subscription', 'report'];
+    const seen = new Collector<number>();
+    const open = (): Bus => {
+      const bus = createBus({ engine: createEmbeddedEngine({ path: join(folder, 'bus.db') }), source: '/s' });
+      bus.declare([kept]);
+      bus.subscribe(kept, {
+        name: 'report',
+        handler: ({ data }) => {
+          seen.add(data.n);
+          return ack();
+        },
+      });
+      return bus;
+    };
+    const first = open();
+    await first.start();
+    for (const n of [1, 2, 3]) await first.publish(kept, { n });
+    await seen.waitFor(3);
+    await first.stop();
+    expect((await onFile('peek', ...place)).out).toBe('(none)\n');
+    const replayed = await onFile('replay', ...place, '--from', 'earliest', '--confirm', 'report');
+    expect(replayed).toMatchObject({ code: 0, out: 'kept / report goes on from earliest\n' });
+    const peeked = await onFile('peek', ...place, '--limit', '2');
+    expect(peeked.out).toMatch(/\{"n":1\}[\s\S]*\{"n":2\}\n$/);
+    const second = open();
+    await second.start();
+    await seen.waitFor(6);
+    await second.stop();
+    expect(seen.values).toEqual([1, 2, 3, 1, 2, 3]);
+  });
+});
+
 describe('mending', () => {
   it('redrive counts with --dry-run, moves by filter, and says how many are left', async () => {
     await withLetters(3);
@@ -172,6 +237,17 @@ describe('mending', () => {
       code: 2,
       err: expect.stringContaining('total'),
     });
+    const replaced = await withData('{"orderId":"A-0","total":5}', '--channels', module);
+    expect(replaced.code).toBe(0);
+    const [waiting] = jsonOf<{ message: { id: string; data: unknown; headers: object } }[]>(
+      await onFile('peek', '--channel', 'order.placed', '--subscription', 'mailer', '--json'),
+    );
+    expect(waiting?.message).toMatchObject({
+      id: replaced.out.trim(),
+      data: { orderId: 'A-0', total: 5 },
+      causationId: id,
+    });
+    expect(jsonOf(await onFile('dead-letters', 'list', '--json'))).toEqual([]);
   });
 
   it('publish checks by the contract of the module, and the application gets the message', async () => {
@@ -208,6 +284,48 @@ describe('mending', () => {
       { id: sent.out.trim(), orderId: 'B-2', tenant: 'acme' },
       { id: 'mine', orderId: 'B-3', tenant: undefined },
     ]);
+  });
+});
+
+const redisUrl = process.env['REDIS_URL'] ?? '';
+
+describe.skipIf(redisUrl === '')('on Redis (needs REDIS_URL)', () => {
+  const prefix = `cli-${process.pid}`;
+  const here = ['--url', `${redisUrl}?prefix=${prefix}`];
+  afterEach(async () => {
+    const client = await openClient({ url: redisUrl, name: prefix, connectTimeoutMs: 5_000 });
+    await deleteAll(client, prefix);
+    client.end();
+  });
+
+  it('looks and mends while the application runs, and knows channels without a module', async () => {
+    const bus = createBus({ engine: createRedisEngine({ url: redisUrl, prefix }), source: '/shop' });
+    bus.declare([orderPlaced]);
+    let isMended = false;
+    const handled = new Collector<string>();
+    bus.subscribe(orderPlaced, {
+      name: 'mailer',
+      handler: ({ id }) => {
+        if (!isMended) return deadLetter('no such address');
+        handled.add(id);
+        return ack();
+      },
+    });
+    await bus.start();
+    const { id } = await bus.publish(orderPlaced, { orderId: 'A-1', total: 1 });
+    await eventually(
+      () => bus.deadLetters.list(),
+      (letters) => letters.length === 1,
+      'the dead letter',
+    );
+    expect((await cli('inspect', ...here)).out).toMatch(/order\.placed +mailer +0 +0 +0 +0 +\S+ +1/);
+    isMended = true;
+    expect(await cli('redrive', '--channel', 'order.placed', ...here)).toMatchObject({
+      code: 0,
+      out: '1 redriven, 0 left\n',
+    });
+    expect(await handled.waitFor(1)).toEqual([id]);
+    await bus.stop();
   });
 });
 
@@ -261,7 +379,7 @@ describe('wrong input says what, why and what to do', () => {
       /--confirm s/,
     ],
   ])('%s', async (_name, args, code, text) => {
-    const result = await cli(...args);
+    const result = await inProcess(...args);
     expect(result).toMatchObject({ code, out: '' });
     expect(result.err).toMatch(text);
     expect(result.err).not.toMatch(/\n {4}at /);
@@ -285,6 +403,26 @@ describe('wrong input says what, why and what to do', () => {
       await bus.start();
       const locked = await onFile('inspect');
       expect(locked).toMatchObject({ code: 3, err: expect.stringContaining('belongs to one process') });
+    });
+  });
+
+  it('but not one that it shares', async () => {
+    const bus = createBus({
+      engine: createEmbeddedEngine({ path: join(folder, 'bus.db'), share: true }),
+      source: '/shop',
+    });
+    bus.declare([orderPlaced]);
+    await bus.start();
+    const beside = await cli('inspect', '--url', `${url}?share=true`);
+    await bus.stop();
+    expect(beside).toMatchObject({ code: 0, out: expect.stringContaining('order.placed') });
+  });
+
+  it('as a process too', async () => {
+    expect(await cli('inspekt')).toMatchObject({
+      code: 2,
+      out: '',
+      err: expect.stringContaining('One of: '),
     });
   });
 

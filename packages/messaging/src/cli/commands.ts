@@ -4,6 +4,7 @@ import { asyncapi } from './commands/asyncapi.ts';
 import { groups, list, show } from './commands/dead-letters.ts';
 import { inspect, peek } from './commands/inspect.ts';
 import { publish, replay } from './commands/publish.ts';
+import { reconciliation } from './commands/reconcile.ts';
 import { discard, editAndRedrive, redrive } from './commands/redrive.ts';
 
 export const PROGRAM = 'doorbuster-bus';
@@ -18,6 +19,7 @@ export const commands: readonly Command[] = [
   editAndRedrive,
   discard,
   replay,
+  reconciliation,
   publish,
   asyncapi,
 ];

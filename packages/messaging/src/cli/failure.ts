@@ -34,7 +34,7 @@ type Advice = readonly [exitCode: ExitCode, remedy: string];
 const ADVICE: Partial<Record<MessagingErrorCode, Advice>> = {
   DB_MSG_ENGINE_LOCKED: [
     exitCodes.configuration,
-    'An embedded file belongs to one process. Stop the one that holds it and run this again, or let that process answer: bus.view() and bus.deadLetters are the same by code.',
+    'An embedded file belongs to one process. Stop the one that holds it and run this again, or let that process answer (bus.view() and bus.deadLetters are the same by code). Where the application shares its file, end the URL with ?share=true.',
   ],
   DB_MSG_ENGINE_UNSAFE: [exitCodes.configuration, 'Look at the disk and at the file that is named.'],
   DB_MSG_PEER_MISSING: [exitCodes.configuration, 'Install it where this command is installed.'],

@@ -112,7 +112,7 @@ export const groupCases: readonly ConformanceCase[] = [
     },
   },
   {
-    name: 'a handler longer than its lease holds its key against the other consumers',
+    name: 'order per key holds against other consumers while a handler outlasts its lease',
     unless: noOrder,
     async run(fixture) {
       const told = new Collector<string>();

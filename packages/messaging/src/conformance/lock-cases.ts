@@ -29,8 +29,8 @@ export interface LockCase {
   readonly run: (fixture: LockFixture) => Promise<void>;
 }
 
-/** Also the shortest session of a ZooKeeper of services:up. */
-const TTL_MS = 1_000;
+/** Long enough that a holder on a busy machine still gets to renew. */
+const TTL_MS = 2_000;
 const LONG_MS = 10_000;
 const ids = createIds(systemClock);
 const newName = (): string => `case-${ids.next()}`;

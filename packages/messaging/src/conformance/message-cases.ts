@@ -20,16 +20,16 @@ const largeHeaders: Readonly<Record<string, string>> = Object.fromEntries(
   numbers(1, 24).map((n) => [`h${n}`, `${n} `.padEnd(5_120, 'x')]),
 );
 
-/** The handler of a wide channel that collects what it gets. */
-function collectWide(bus: Bus): Collector<Message<{ n: number; text?: string }>> {
+/** The handler of a wide channel that collects what it gets, once it is there. */
+async function collectWide(bus: Bus): Promise<Collector<Message<{ n: number; text?: string }>>> {
   const got = new Collector<Message<{ n: number; text?: string }>>();
-  bus.subscribe(wide, {
+  await bus.subscribe(wide, {
     name: 'one',
     handler: (message) => {
       got.add(message as Message<{ n: number; text?: string }>);
       return ack();
     },
-  });
+  }).started;
   return got;
 }
 
@@ -45,7 +45,7 @@ export const messageCases: readonly ConformanceCase[] = [
         fixture,
         channels: [wide],
         async use(bus) {
-          const got = collectWide(bus);
+          const got = await collectWide(bus);
           const limit = (await bus.view()).capabilities?.maxMessageBytes ?? 0;
           await assert.rejects(bus.publish(wide, { n: 1, text: 'x'.repeat(limit + 1) }), {
             code: 'DB_MSG_MESSAGE_TOO_LARGE',
@@ -68,7 +68,7 @@ export const messageCases: readonly ConformanceCase[] = [
         fixture,
         channels: [wide],
         async use(bus) {
-          const got = collectWide(bus);
+          const got = await collectWide(bus);
           const refused = await bus.publish(wide, { n: 1 }, { headers: largeHeaders }).then(
             () => undefined,
             (error: unknown) => error,
@@ -93,7 +93,7 @@ export const messageCases: readonly ConformanceCase[] = [
         fixture,
         channels: [wide],
         async use(bus) {
-          const got = collectWide(bus);
+          const got = await collectWide(bus);
           const texts = [
             '선착순 쿠폰',
             'emoji \u{1F381}',

@@ -13,7 +13,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'ack before handle': 'SIGKILL in the handler',
   'confirm before the commit': 'SIGKILL between confirms',
   'lease without a fence': 'a lost lease is handed out again',
-  'no heartbeat': 'a handler longer than its lease keeps the message',
+  'no heartbeat': 'a handler longer than its lease',
   'settlements are lost': 'what was settled before a kill',
   'a retry is an ack': 'snooze comes back later',
   'a release is an ack': 'a graceful stop lets handlers finish',
@@ -31,6 +31,17 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'one of a batch is not stored': 'messages arrive once, oldest first',
   'prefetch is not kept': 'never more unsettled deliveries',
   'a confirmation claims too much': 'a confirmation states the durability',
+  'bindings are ignored': 'direct routing: a subscription gets what',
+  'bindings are never replaced': 'bindings that are given again replace',
+  'an unroutable message is confirmed': 'a message that no binding takes',
+  'peek takes': 'peek shows what waits',
+  'a rewind ignores the point': 'rewind to a time hands out what was published since',
+  'a rewind does nothing': 'rewind to the earliest',
+  'an edited redrive is a plain one': 'an edited redrive is a new message',
+  'an edited redrive reaches all subscriptions': 'on a keyed channel the edited head',
+  'large headers are dropped': 'headers of more than 64 KiB',
+  'an id that came before is swallowed': 'an id that is published twice',
+  'large messages are cut': 'a message larger than the engine takes',
 };
 
 // A healthy engine needs a tenth of it for each of these cases, the start of a process included.
@@ -40,7 +51,7 @@ async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): 
   const real = withProcesses ? await createFileFixture() : await createInProcessFixture();
   const child = real.child && {
     module: new URL('../engines/embedded/defective-child.ts', import.meta.url),
-    argument: JSON.stringify({ path: real.child.argument, defect }),
+    argument: JSON.stringify({ ...(JSON.parse(real.child.argument) as object), defect }),
   };
   return { ...real, open: () => plant(defect, real.open()), ...(child ? { child } : {}) };
 }

@@ -10,6 +10,8 @@ import type {
   Engine,
   EngineConnection,
   OutgoingMessage,
+  PublishConfirmation,
+  SubscriptionName,
 } from '../engine.ts';
 
 type Wrap = (connection: EngineConnection) => Partial<EngineConnection>;
@@ -67,6 +69,12 @@ const without = <T extends object>(value: T, name: keyof T): T => {
   const { [name]: _, ...rest } = value;
   return rest as T;
 };
+
+const confirmAll = (
+  { capabilities }: EngineConnection,
+  batch: readonly OutgoingMessage[],
+): readonly PublishConfirmation[] =>
+  batch.map(({ message }) => ({ id: message.id, durability: capabilities.confirm, confirmedAt: 0 }));
 
 export const plantedDefects = {
   /** Acknowledges on receipt, as a consumer in "auto-ack" does. */
@@ -214,6 +222,106 @@ export const plantedDefects = {
   'a confirmation claims too much': (real) => ({
     publish: async (batch) =>
       (await real.publish(batch)).map((one) => ({ ...one, durability: 'replicated' as const })),
+  }),
+  'bindings are ignored': (real) => ({
+    declare: (topology) =>
+      real.declare({
+        ...topology,
+        channels: topology.channels.map((one) => ({ ...one, routing: 'fanout' as const })),
+        subscriptions: topology.subscriptions.map((one) => without(one, 'bindings')),
+      }),
+  }),
+  /** The bindings of the first declaration stay for ever, those of later ones change nothing. */
+  'bindings are never replaced': (real) => ({
+    async declare(topology) {
+      const { channels } = await real.inspect();
+      const isKnown = ({ channel, name }: SubscriptionName): boolean =>
+        channels.find((one) => one.name === channel)?.subscriptions.some((one) => one.name === name) === true;
+      await real.declare({
+        ...topology,
+        subscriptions: topology.subscriptions.map((one) => (isKnown(one) ? without(one, 'bindings') : one)),
+      });
+    },
+  }),
+  /** As a broker does that was not asked to return what it cannot route. */
+  'an unroutable message is confirmed': (real) => ({
+    async publish(batch) {
+      try {
+        return await real.publish(batch);
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== 'DB_MSG_UNROUTABLE') throw error;
+        return confirmAll(real, batch);
+      }
+    },
+  }),
+  'peek takes': (real) => ({
+    async peek(subscription, limit) {
+      const seen = await real.peek(subscription, limit);
+      const taken: DeliveryToken[] = [];
+      const consumer = await real.subscribe(
+        {
+          channel: subscription.channel,
+          subscription: subscription.name,
+          prefetch: Math.max(1, limit),
+          leaseMs: 30_000,
+        },
+        (deliveries) => taken.push(...deliveries.map(({ token }) => token)),
+      );
+      await pause(systemClock, 50);
+      await consumer.settle(taken.map((token) => ({ kind: 'ack', token })));
+      await consumer.close();
+      return seen;
+    },
+  }),
+  'a rewind ignores the point': (real) => ({
+    rewind: (subscription) => real.rewind(subscription, 'earliest'),
+  }),
+  'a rewind does nothing': () => ({ rewind: async () => {} }),
+  'an edited redrive is a plain one': (real) => ({
+    deadLetters: {
+      ...real.deadLetters,
+      async redriveEdited(id) {
+        const letters = await real.deadLetters.list({}, { limit: 1_000 });
+        const letter = letters.find((one) => one.id === id);
+        if (!letter) return false;
+        await real.deadLetters.redrive({ messageIds: [letter.messageId] }, 1);
+        return true;
+      },
+    },
+  }),
+  /** Publishes the new message on the channel, where every subscription sees it and no place is kept. */
+  'an edited redrive reaches all subscriptions': (real) => ({
+    deadLetters: {
+      ...real.deadLetters,
+      async redriveEdited(id, message) {
+        const letters = await real.deadLetters.list({}, { limit: 1_000 });
+        const letter = letters.find((one) => one.id === id);
+        if (!letter) return false;
+        await real.publish([{ channel: letter.channel, message }]);
+        await real.deadLetters.discard({ messageIds: [letter.messageId] }, 1);
+        return true;
+      },
+    },
+  }),
+  'large headers are dropped': withOutgoing((one) => ({
+    ...one,
+    message:
+      JSON.stringify(one.message.headers).length > 65_536 ? { ...one.message, headers: {} } : one.message,
+  })),
+  'an id that came before is swallowed': (real) => {
+    const ids = new Set<string>();
+    return {
+      async publish(batch) {
+        const fresh = batch.filter(({ message }) => !ids.has(message.id));
+        for (const { message } of batch) ids.add(message.id);
+        await real.publish(fresh);
+        return confirmAll(real, batch);
+      },
+    };
+  },
+  'large messages are cut': withOutgoing((one) => {
+    const { n, text } = one.message.data as { n?: number; text?: string };
+    return (text?.length ?? 0) > 1_000 ? { ...one, message: { ...one.message, data: { n, text: '' } } } : one;
   }),
 } as const satisfies Record<string, Wrap>;
 

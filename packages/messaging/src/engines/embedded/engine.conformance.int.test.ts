@@ -1,4 +1,4 @@
-/** The embedded engine against the suite that every engine has to pass. */
+/** The embedded engine against the suite that every engine has to pass, alone on a file and in memory. `sharing/` has the file that processes share. */
 import { describe, expect, it } from 'vitest';
 import { capabilitiesOf, type EngineCase, registerCases, testEngine } from '../../conformance/suite.ts';
 import { createFileFixture, createInProcessFixture } from './conformance-fixture.ts';
@@ -12,7 +12,6 @@ const inProcessCases = testEngine(
   createInProcessFixture,
   inProcess.traits,
 );
-
 const noServer = [
   'the fixture has no connection that could break',
   'the fixture has no server of its own that could be killed',

@@ -1,13 +1,12 @@
 /**
  * The embedded engine: a durable queue in one SQLite file, with no server. One process holds the file; a second one is refused
- * with DB_MSG_ENGINE_LOCKED.
+ * with DB_MSG_ENGINE_LOCKED unless all of them asked to share it.
  *
- * All operations of the process go through one writer as turns. A turn is sent as soon as the last one has ended and takes whatever
- * has gathered meanwhile (group commit without a timer); its answer brings the confirmations, the settlements and the
- * next deliveries together, so that publish -> deliver costs one commit.
+ * All operations of the process go through one writer as turns (`turn-queue.ts`), so that publish -> deliver costs one commit. With `share`
+ * several processes of one machine use the file: one of them hosts the writer, the others speak to it over a local socket (`sharing/`).
  */
 import type { DatabaseSync } from 'node:sqlite';
-import type { CancelTimer, Clock } from '../../clock.ts';
+import type { Clock } from '../../clock.ts';
 import { decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
 import type {
   Capabilities,
@@ -31,7 +30,10 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { wholeMs } from './positions.ts';
 import type { HandOut, Operation, OperationValue, PublishRow, TurnReply, Writer } from './turn.ts';
+import { TurnQueue } from './turn-queue.ts';
+import { openSharedWriter } from './sharing/shared-writer.ts';
 import { openInProcessWriter, openWriterThread } from './writer.ts';
 
 export { openInProcessWriter } from './writer.ts';
@@ -44,23 +46,26 @@ export interface EmbeddedEngineOptions {
   readonly keepUnsubscribedMs?: number;
   /** Largest encoded message, bytes of UTF-16 text. Default 1 MiB. */
   readonly maxMessageBytes?: number;
+  /**
+   * Several processes of this machine use the file at once: the first one hosts it, the others speak to it over a socket beside the file (mode
+   * 0600), and when it ends another one takes over. All of them have to ask for it. Default: one process, the others are refused.
+   */
+  readonly share?: boolean;
 }
 
 const WEEK_MS = 7 * 86_400_000;
 const MIB = 2 ** 20;
-/** A turn stays short, or one large publish would hold up every settlement. */
-const ROWS_PER_TURN = 4_000;
-/** Two: one is being written while the next is on its way. Safe, because the writer decides serially. */
-const TURNS_OUTSTANDING = 2;
-/** Looked at least this often, so that a step of the wall clock is noticed. */
-const LONGEST_WAIT_MS = 60_000;
 
 /** The durable engine on a file, with its writer in a thread of its own. */
 export function createEmbeddedEngine(options: EmbeddedEngineOptions): Engine {
-  const store = { durable: true, keepUnsubscribedMs: options.keepUnsubscribedMs ?? WEEK_MS };
+  const { path, keepUnsubscribedMs = WEEK_MS, maxMessageBytes = MIB, share = false } = options;
+  const store = { durable: true, keepUnsubscribedMs };
   return embeddedEngineOn(
-    ({ onFatal }) => openWriterThread({ path: options.path, options: store }, onFatal),
-    options.maxMessageBytes,
+    (context) =>
+      share
+        ? openSharedWriter({ path, store, maxMessageBytes }, context)
+        : openWriterThread({ path, options: store }, context.onFatal),
+    maxMessageBytes,
   );
 }
 
@@ -82,37 +87,42 @@ export function embeddedEngineOn(
   };
 }
 
-interface Pending {
-  readonly operation: Operation;
-  readonly resolve: (value: never) => void;
-  readonly reject: (error: Error) => void;
-}
-
 export class EmbeddedConnection implements EngineConnection {
   readonly capabilities: Capabilities;
   readonly deadLetters: DeadLetterStore;
   readonly #writer: Writer;
   readonly #clock: Clock;
+  readonly #queue: TurnQueue;
   readonly #receivers = new Map<number, (deliveries: readonly Delivery[]) => void>();
-  #pending: Pending[] = [];
-  #outstanding = 0;
-  #flushPlanned = false;
   #nextConsumer = 1;
-  #wake: { readonly at: number; readonly cancel: CancelTimer } | undefined;
   #closing: Promise<void> | undefined;
-  #fatal: ((error: Error) => void) | undefined;
 
   constructor(writer: Writer, context: EngineContext, maxMessageBytes: number) {
     this.#writer = writer;
     this.#clock = context.clock;
-    this.#fatal = context.onFatal;
+    this.#queue = new TurnQueue({
+      writer,
+      clock: context.clock,
+      onHandOuts: (handOuts) => this.#handOut(handOuts),
+      onLost: (error) => {
+        if (!this.#closing) context.onFatal(error);
+      },
+    });
+    writer.listen?.((handOuts) => this.#handOut(handOuts));
     this.capabilities = capabilitiesOf(writer, maxMessageBytes);
     this.deadLetters = {
-      list: (filter, page) => this.#ask({ op: 'listDead', filter, limit: page.limit, after: page.after }),
+      list: (filter, page) =>
+        this.#ask({ op: 'listDead', filter, limit: wholeCount(page.limit), after: page.after }),
       redriveEdited: async (id, message, state) =>
-        this.#ask({ op: 'redriveEdited', id, state, ...this.#bodyOf(message) }),
-      redrive: (filter, limit) => this.#ask({ op: 'redrive', filter, limit }),
-      discard: (filter, limit) => this.#ask({ op: 'discard', filter, limit }),
+        this.#ask({
+          op: 'redriveEdited',
+          id,
+          state,
+          body: this.#bodyOf(message),
+          expiresAt: expiryOf(message),
+        }),
+      redrive: (filter, limit) => this.#ask({ op: 'redrive', filter, limit: wholeCount(limit) }),
+      discard: (filter, limit) => this.#ask({ op: 'discard', filter, limit: wholeCount(limit) }),
     };
   }
 
@@ -152,12 +162,14 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   async peek({ channel, name }: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
-    const rows = await this.#ask({ op: 'peek', channel, subscription: name, limit });
+    const rows = await this.#ask({ op: 'peek', channel, subscription: name, limit: wholeCount(limit) });
     return rows.map(({ offset, body }) => ({ offset, message: messageOf(body).message, raw: body }));
   }
 
   rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
-    return this.#ask({ op: 'rewind', channel, subscription: name, from });
+    // A time that is no number is the start of all times: nothing is left out by mistake.
+    const point = typeof from === 'object' && 'timeMs' in from ? { timeMs: wholeMs(from.timeMs) } : from;
+    return this.#ask({ op: 'rewind', channel, subscription: name, from: point });
   }
 
   async inspect(): Promise<EngineView> {
@@ -171,129 +183,41 @@ export class EmbeddedConnection implements EngineConnection {
 
   async #close(): Promise<void> {
     await Promise.all(
-      [...this.#receivers.keys()].map((consumer) => this.#enqueue({ op: 'leave', consumer })),
+      [...this.#receivers.keys()].map((consumer) => this.#queue.ask({ op: 'leave', consumer })),
     );
     this.#receivers.clear();
-    this.#wake?.cancel();
-    this.#wake = undefined;
+    this.#queue.rest();
     await this.#writer.close();
   }
 
   #ask<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
     if (this.#closing)
       return Promise.reject(new MessagingError('DB_MSG_STOPPED', 'the engine has been closed'));
-    return this.#enqueue(operation);
+    return this.#queue.ask(operation);
   }
 
-  #enqueue<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
-    return new Promise((resolve, reject) => {
-      this.#pending.push({ operation, resolve: resolve as (value: never) => void, reject });
-      this.#planFlush();
-    });
-  }
-
-  /** After the current task: what is asked in the same tick shares a turn. */
-  #planFlush(): void {
-    if (this.#flushPlanned) return;
-    this.#flushPlanned = true;
-    queueMicrotask(() => {
-      this.#flushPlanned = false;
-      if (this.#pending.length > 0) this.#flush();
-    });
-  }
-
-  #flush(): void {
-    if (this.#outstanding >= TURNS_OUTSTANDING) return;
-    const batch = this.#takeBatch();
-    this.#outstanding += 1;
-    const turn = {
-      now: this.#clock.now(),
-      monotonic: this.#clock.monotonic(),
-      operations: batch.map((one) => one.operation),
-    };
-    this.#writer.run(turn).then(
-      (reply) => this.#ended(batch, reply),
-      (error: Error) => this.#failed(batch, error),
-    );
-  }
-
-  #takeBatch(): Pending[] {
-    let rows = 0;
-    let count = 0;
-    while (count < this.#pending.length && rows < ROWS_PER_TURN) {
-      const { operation } = this.#pending[count] as Pending;
-      rows +=
-        operation.op === 'publish'
-          ? operation.rows.length
-          : operation.op === 'settle'
-            ? operation.settlements.length
-            : 1;
-      count += 1;
-    }
-    return this.#pending.splice(0, count);
-  }
-
-  #ended(batch: readonly Pending[], reply: TurnReply): void {
-    this.#outstanding -= 1;
-    batch.forEach((pending, index) => {
-      const result = reply.results[index];
-      if (result && 'value' in result) pending.resolve(result.value as never);
-      else if (result) pending.reject(new MessagingError(result.error.code, result.error.message));
-    });
-    for (const { consumer, items } of reply.handOuts) this.#receivers.get(consumer)?.(items.map(deliveryOf));
-    this.#planWake(reply);
-    if (this.#pending.length > 0) this.#planFlush();
-  }
-
-  #failed(batch: readonly Pending[], error: Error): void {
-    this.#outstanding -= 1;
-    const cause =
-      error instanceof MessagingError
-        ? error
-        : new MessagingError('DB_MSG_ENGINE_FAILED', `the store failed: ${error.message}`, { cause: error });
-    for (const pending of batch) pending.reject(cause);
-    for (const pending of this.#pending.splice(0)) pending.reject(cause);
-    this.#wake?.cancel();
-    if (!this.#closing) this.#fatal?.(cause);
-    this.#fatal = undefined;
-  }
-
-  #planWake(reply: TurnReply): void {
-    this.#wake?.cancel();
-    this.#wake = undefined;
-    if (this.#closing) return;
-    const untilDue =
-      reply.nextDueAt === undefined ? Number.POSITIVE_INFINITY : reply.nextDueAt - this.#clock.now();
-    const monotonic = this.#clock.monotonic();
-    const untilLease =
-      reply.nextLeaseEnd === undefined ? Number.POSITIVE_INFINITY : reply.nextLeaseEnd - monotonic;
-    const wait = Math.min(untilDue, untilLease);
-    if (wait === Number.POSITIVE_INFINITY) return;
-    const ms = Math.max(0, Math.min(wait, LONGEST_WAIT_MS));
-    if (ms === 0 && this.#outstanding === 0) return this.#flush();
-    this.#wake = { at: monotonic + ms, cancel: this.#clock.setTimer(ms, () => this.#flush()) };
+  #handOut(handOuts: TurnReply['handOuts']): void {
+    for (const { consumer, items } of handOuts) this.#receivers.get(consumer)?.(items.map(deliveryOf));
   }
 
   #encode({ channel, message, dueAt, priority }: OutgoingMessage): PublishRow {
     return {
       channel,
-      level: priority ?? 0,
+      level: priority === undefined ? 0 : Math.max(0, Math.trunc(priority)),
       key: message.key ?? null,
-      // The columns of the store are whole milliseconds.
-      dueAt: dueAt === undefined ? null : Math.ceil(dueAt),
-      ...this.#bodyOf(message),
+      expiresAt: expiryOf(message),
+      dueAt: dueAt === undefined ? null : wholeMs(dueAt),
+      body: this.#bodyOf(message),
     };
   }
 
-  #bodyOf(message: Message): { readonly body: string; readonly expiresAt: number | null } {
+  #bodyOf(message: Message): string {
     const body = encodeCloudEvent(message);
-    if (body.length > this.capabilities.maxMessageBytes) {
-      throw new MessagingError(
-        'DB_MSG_MESSAGE_TOO_LARGE',
-        `message ${message.id} takes ${body.length} bytes; ${this.capabilities.maxMessageBytes} are allowed`,
-      );
-    }
-    return { body, expiresAt: message.expiresAt === undefined ? null : Date.parse(message.expiresAt) };
+    if (body.length <= this.capabilities.maxMessageBytes) return body;
+    throw new MessagingError(
+      'DB_MSG_MESSAGE_TOO_LARGE',
+      `message ${message.id} takes ${body.length} bytes; ${this.capabilities.maxMessageBytes} are allowed`,
+    );
   }
 }
 
@@ -313,7 +237,8 @@ class EmbeddedConsumer implements Consumer {
   }
 
   settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    return this.#ask({ op: 'settle', consumer: this.#id, settlements });
+    const whole = settlements.every(isWhole) ? settlements : settlements.map(inWholeMs);
+    return this.#ask({ op: 'settle', consumer: this.#id, settlements: whole });
   }
 
   extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
@@ -330,17 +255,37 @@ class EmbeddedConsumer implements Consumer {
   }
 }
 
+/** Delays may be fractions; the columns of the store are not. */
+function isWhole(one: Settlement): boolean {
+  return one.kind !== 'retry' || Number.isSafeInteger(one.dueAt);
+}
+
+function inWholeMs(one: Settlement): Settlement {
+  return one.kind === 'retry' ? { ...one, dueAt: wholeMs(one.dueAt) } : one;
+}
+
+/** How many of something, as people and programs ask for it: none for what is no number, all for infinity. */
+function wholeCount(count: number): number {
+  return Math.max(0, Math.min(Math.floor(count) || 0, Number.MAX_SAFE_INTEGER));
+}
+
 function deliveryOf(item: HandOut): Delivery {
-  return {
+  const { message, malformed } = messageOf(item.body);
+  const delivery = {
     token: item.token,
+    message,
     raw: item.body,
     state: item.state ?? undefined,
     abandoned: item.abandoned,
-    ...messageOf(item.body),
   };
+  return malformed === undefined ? delivery : { ...delivery, malformed };
 }
 
-function messageOf(body: string): Pick<Delivery, 'message' | 'malformed'> {
+function expiryOf({ expiresAt }: Message): number | null {
+  return expiresAt === undefined ? null : Date.parse(expiresAt);
+}
+
+function messageOf(body: string): { readonly message: Message | undefined; readonly malformed?: string } {
   try {
     return { message: decodeCloudEvent(body) };
   } catch (error) {
@@ -359,7 +304,7 @@ function capabilitiesOf(writer: Writer, maxMessageBytes: number): Capabilities {
     replay: 'native',
     routing: { direct: 'native', fanout: 'native', topic: 'native', headers: 'native' },
     broadcast: 'none',
-    processes: 'one',
-    maxMessageBytes,
+    processes: writer.shared ? 'many' : 'one',
+    maxMessageBytes: Math.min(maxMessageBytes, writer.shared?.maxMessageBytes ?? maxMessageBytes),
   };
 }

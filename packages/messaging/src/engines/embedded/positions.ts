@@ -41,3 +41,8 @@ export function encodeRanges(positions: ReadonlySet<number>): string {
 export function decodeRanges(text: string): readonly (readonly [number, number])[] {
   return text === '' ? [] : (JSON.parse(text) as [number, number][]);
 }
+
+/** The columns of the store are whole numbers and refuse others: rounded up, and what is no number at all means now. */
+export function wholeMs(ms: number): number {
+  return Math.min(Math.ceil(ms) || 0, Number.MAX_SAFE_INTEGER);
+}

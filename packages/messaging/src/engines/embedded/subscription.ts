@@ -132,18 +132,20 @@ export class Subscription {
 
   #claimLog(consumer: Consumer, cursor: Cursor, items: HandOut[]): void {
     const { sql } = this.#turn;
-    const room = (): number => consumer.prefetch - consumer.leases.size;
-    const read = this.routing === 'fanout' ? sql.readMessages : sql.readRouted;
-    // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
-    const least = this.routing === 'fanout' ? 0 : ROUTED_RUN;
+    const routed = this.routing !== 'fanout';
+    const read = routed ? sql.readRouted : sql.readMessages;
     let scanned = 0;
-    while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT && room() > 0) {
-      const rows = read.all(cursor.next, cursor.log.head, Math.max(room(), least)) as unknown as LogRow[];
+    while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT) {
+      const room = consumer.prefetch - consumer.leases.size;
+      if (room <= 0) return;
+      // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
+      const limit = routed ? Math.max(room, ROUTED_RUN) : room;
+      const rows = read.all(cursor.next, cursor.log.head, limit) as unknown as LogRow[];
       if (rows.length === 0) cursor.next = cursor.log.head + 1;
       cursor.dirty = true;
       scanned += rows.length;
       for (const row of rows) {
-        if (room() <= 0) return;
+        if (consumer.leases.size >= consumer.prefetch) return;
         cursor.next = row.position + 1;
         this.#claim(consumer, cursor, row, items);
       }
@@ -202,8 +204,7 @@ export class Subscription {
     if (!lease) return 'lost';
     this.#takeBack(consumer, lease);
     if (settlement.kind === 'ack') this.#settleAck(lease);
-    else if (settlement.kind === 'retry')
-      this.#settleRetry(lease, Math.ceil(settlement.dueAt), settlement.state, 0);
+    else if (settlement.kind === 'retry') this.#settleRetry(lease, settlement.dueAt, settlement.state, 0);
     else if (settlement.kind === 'release') this.#giveBack(lease, 0);
     else this.#settleDead(lease, settlement.letter);
     return 'settled';
@@ -361,7 +362,7 @@ export class Subscription {
 
   #insertDead(row: StoredRow, inLane: boolean, letter: Letter): void {
     this.#turn.sql.insertDead.run(
-      letter.id,
+      this.#freeId(letter.id),
       this.id,
       this.channel,
       this.name,
@@ -380,11 +381,18 @@ export class Subscription {
     );
   }
 
+  /** Ids of dead letters come from outside; one that is taken must neither end the store nor lose the letter. */
+  #freeId(wanted: string): string {
+    let id = wanted;
+    for (let n = 2; this.#turn.sql.deadNumber.get(id) !== undefined; n += 1) id = `${wanted}.${n}`;
+    return id;
+  }
+
   #parkFollower(row: StoredRow): void {
     // After a rewind the log brings again what is parked already.
     if (this.#turn.sql.isParked.get(this.id, row.key, row.origin)) return;
     this.#turn.sql.insertDead.run(
-      `${this.id}-${row.origin}`,
+      this.#freeId(`${this.id}-${row.origin}`),
       this.id,
       this.channel,
       this.name,

@@ -7,7 +7,7 @@ import type { FailureOrder } from '../../channel.ts';
 import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
 import type { RoutingKind } from '../../routing.ts';
 import { bind, type BindingRecord, countUnbound } from './bindings.ts';
-import { emptyLog, endOf } from './positions.ts';
+import { emptyLog, endOf, wholeMs } from './positions.ts';
 import type { Cursor, Log, Turnstile } from './state.ts';
 import { Subscription } from './subscription.ts';
 
@@ -99,7 +99,7 @@ export class StoredTopology {
       spec.onFailure,
       spec.ephemeral ? 1 : 0,
       spec.routing,
-      spec.keepMs ?? null,
+      spec.keepMs === undefined ? null : wholeMs(spec.keepMs),
     );
     let channel = this.#channels.get(spec.name);
     if (!channel) {

@@ -132,6 +132,10 @@ export interface TurnReply {
 export interface Writer {
   /** What a commit of this writer means. */
   readonly durability: Durability;
+  /** Set when other processes use the writer too: what its host allows. */
+  readonly shared?: { readonly maxMessageBytes: number };
   run(turn: Turn): Promise<TurnReply>;
+  /** Where hand-outs also come without a turn of this caller's, for instance from a writer that others use too. Called once, before any turn. */
+  listen?(receive: (handOuts: TurnReply['handOuts']) => void): void;
   close(): Promise<void>;
 }

@@ -12,13 +12,16 @@ if (!port) throw new Error('writer-thread.ts runs as a worker thread only');
 
 const answer = (reply: WriterThreadReply): void => port.postMessage(reply);
 
+let opened: DatabaseSync | undefined;
 try {
   const { path, options } = workerData as WriterThreadData;
   mkdirSync(dirname(path), { recursive: true });
-  const database = new DatabaseSync(path);
-  serve(database, new Store(database, options));
+  opened = new DatabaseSync(path);
+  serve(opened, new Store(opened, options));
   answer({ ready: true });
 } catch (error) {
+  // Before it is told: whoever hears that the file is refused may open it by other means at once.
+  opened?.close();
   const refused =
     error instanceof MessagingError
       ? { code: error.code, message: error.message }

@@ -4,6 +4,7 @@ import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
+import { createCutter } from './cutter.ts';
 import { createLadder } from './delay-ladder.ts';
 import { createRabbitEngine, type RabbitEngineOptions } from './engine.ts';
 
@@ -24,12 +25,25 @@ export type RabbitFixture = EngineFixture & {
   readonly engine: (options?: Partial<RabbitEngineOptions>) => Engine;
 };
 
-export async function createRabbitFixture(ladderPrefix = LADDER): Promise<RabbitFixture> {
+export interface FixturePlace {
+  readonly ladderPrefix?: string;
+  /** Default: the server of `RABBITMQ_URL`. */
+  readonly url?: string;
+  /** Where the server is the fixture's own. */
+  readonly restartServer?: () => Promise<void>;
+}
+
+export async function createRabbitFixture({
+  ladderPrefix = LADDER,
+  url = rabbitUrl ?? '',
+  restartServer,
+}: FixturePlace = {}): Promise<RabbitFixture> {
+  const cutter = await createCutter(url);
   const prefix = `test-${ids.next()}.`;
   const made = new Set<string>();
   const engine = (options: Partial<RabbitEngineOptions> = {}): Engine =>
     createRabbitEngine({
-      url: rabbitUrl ?? '',
+      url: cutter.url,
       prefix,
       ladderPrefix,
       partitions: 4,
@@ -44,20 +58,23 @@ export async function createRabbitFixture(ladderPrefix = LADDER): Promise<Rabbit
     engine,
     open: () => engine(),
     child: { module: new URL(import.meta.url), argument: prefix },
+    breakConnections: async () => cutter.slam(),
+    ...(restartServer && { restartServer }),
     async injectRaw(channel, payload) {
       await onBroker(async (amqp) => {
         amqp.publish(`${prefix}${channel}`, '', Buffer.from(payload));
         await amqp.waitForConfirms();
-      });
+      }, url);
     },
     async destroy() {
+      await cutter.close();
       await onBroker(async (amqp) => {
         for (const name of made) {
           // An exchange and a queue may share a name, and deleting what is not there is no error.
           await amqp.deleteQueue(name);
           await amqp.deleteExchange(name);
         }
-      });
+      }, url);
     },
   };
 }
@@ -69,8 +86,11 @@ export async function removeLadder(prefix = LADDER): Promise<void> {
 
 type ConfirmChannel = Awaited<ReturnType<Awaited<ReturnType<typeof connect>>['createConfirmChannel']>>;
 
-export async function onBroker<T>(work: (channel: ConfirmChannel) => Promise<T>): Promise<T> {
-  const model = await connect(rabbitUrl ?? '');
+export async function onBroker<T>(
+  work: (channel: ConfirmChannel) => Promise<T>,
+  url = rabbitUrl ?? '',
+): Promise<T> {
+  const model = await connect(url);
   try {
     const channel = await model.createConfirmChannel();
     channel.on('error', () => {});

@@ -1,6 +1,6 @@
 /** The RabbitMQ engine against the suite that every engine has to pass. */
 import { afterAll, describe, expect, it } from 'vitest';
-import { capabilitiesOf, type EngineCase, testEngine } from '../../conformance/suite.ts';
+import { capabilitiesOf, type EngineCase, registerCases, testEngine } from '../../conformance/suite.ts';
 import { createRabbitFixture, rabbitUrl, removeLadder } from './conformance-fixture.ts';
 
 async function casesOnTheServer(): Promise<readonly EngineCase[]> {
@@ -16,12 +16,14 @@ describe.skipIf(rabbitUrl === undefined)(
   () => {
     afterAll(() => removeLadder());
 
-    it.each(cases)('$name', async ({ run }) => {
-      await expect(run()).resolves.toBeUndefined();
-    });
+    registerCases(it, cases);
 
-    it('has nothing that does not apply', () => {
-      expect(cases.filter(({ notApplicable }) => notApplicable)).toEqual([]);
+    it('only replay and the death of a server that others use do not apply', () => {
+      const reasons = cases.flatMap(({ notApplicable }) => notApplicable ?? []);
+      expect([...new Set(reasons)]).toEqual([
+        'the engine keeps nothing that was settled',
+        'the fixture has no server of its own that could be killed',
+      ]);
     });
   },
 );

@@ -31,7 +31,7 @@ const inOrder = defineChannel({
 });
 
 async function withFixture(use: (fixture: RabbitFixture) => Promise<void>): Promise<void> {
-  const fixture = await createRabbitFixture(LADDER);
+  const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
   try {
     await use(fixture);
   } finally {

@@ -20,39 +20,76 @@ export interface InspectParts {
 }
 
 export async function inspectTopology(parts: InspectParts): Promise<EngineView> {
-  const channel = await parts.model.createChannel();
-  channel.on('error', () => {});
+  const look = new Look(parts.model);
   try {
     const channels: ChannelView[] = [];
     for (const known of parts.book.channels.values()) {
       if (known.spec.ephemeral) continue;
       const subscriptions: SubscriptionView[] = [];
       for (const name of known.subscriptions.keys())
-        subscriptions.push(await viewOf(parts, channel, known, name));
+        subscriptions.push(await viewOf(parts, look, known, name));
       channels.push({ name: known.spec.name, subscriptions, scheduled: 0 });
     }
     return { engine: 'rabbitmq', channels, storedBytes: undefined };
   } catch (error) {
     throw unreachable(`looking at the queues failed: ${(error as Error).message}`, error);
   } finally {
-    await channel.close().catch(() => {});
+    await look.close();
+  }
+}
+
+interface QueueState {
+  readonly messageCount: number;
+  readonly consumerCount: number;
+}
+
+const NOT_FOUND = 404;
+
+/** Passive declares. One of a queue that is not there (being declared, or deleted by mistake) closes its channel, and counts as empty. */
+class Look {
+  readonly #model: ChannelModel;
+  #channel: Channel | undefined;
+
+  constructor(model: ChannelModel) {
+    this.#model = model;
+  }
+
+  async at(queue: string): Promise<QueueState> {
+    try {
+      this.#channel ??= await this.#open();
+      return await this.#channel.checkQueue(queue);
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
+      this.#channel = undefined;
+      return { messageCount: 0, consumerCount: 0 };
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#channel?.close().catch(() => {});
+  }
+
+  async #open(): Promise<Channel> {
+    const channel = await this.#model.createChannel();
+    channel.on('error', () => {});
+    return channel;
   }
 }
 
 async function viewOf(
   { names, consumers, deadLetters }: InspectParts,
-  channel: Channel,
+  look: Look,
   { spec }: KnownChannel,
   name: string,
 ): Promise<SubscriptionView> {
   let ready = 0;
   let consuming = 0;
   for (const queue of names.queues(spec, name)) {
-    const { messageCount, consumerCount } = await channel.checkQueue(queue);
+    const { messageCount, consumerCount } = await look.at(queue);
     ready += messageCount;
     consuming = Math.max(consuming, consumerCount);
   }
-  const dead = await channel.checkQueue(names.dead(spec.name, name));
+  const dead = await look.at(names.dead(spec.name, name));
   const own = consumers.filter((one) => one.spec.channel === spec.name && one.spec.subscription === name);
   const view = { ready: 0, inFlight: 0, waiting: 0, delayed: 0 };
   let expired = 0;

@@ -7,6 +7,7 @@
  */
 import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
+import { MessagingError } from '../../errors.ts';
 import { unreachable } from './link.ts';
 import { copyIdOf, deliveryCountOf, encodeNotes, type Note } from './notes.ts';
 import { decodeMessage, type Parcel, type Received } from './wire.ts';
@@ -20,7 +21,11 @@ export interface PeekParts {
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
 }
 
+const NOT_FOUND = 404;
 const LONGEST_TRANSFER_MS = 5_000;
+/** For all partitions together: another look has left by then; a consumer that is still there is a real one. */
+const LONGEST_TURN_MS = 300;
+const LOOK_AGAIN_MS = 10;
 
 /** At most `limit` of each queue, each queue oldest first. */
 export async function peekQueues(
@@ -31,11 +36,12 @@ export async function peekQueues(
   const channel = await model.createChannel();
   channel.on('error', () => {});
   try {
+    const until = clock.monotonic() + LONGEST_TURN_MS;
     const taken: (GetMessage | ConsumeMessage)[] = [];
     for (const queue of queues)
       taken.push(
         ...(isSingleConsumer
-          ? await consume(channel, clock, queue, limit)
+          ? await consume(channel, { clock, until }, queue, limit)
           : await get(channel, queue, limit)),
       );
     const seen = taken.map((message) => [message, decodeMessage(message)] as const);
@@ -46,6 +52,8 @@ export async function peekQueues(
     if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
     return seen.map(([, received]) => received);
   } catch (error) {
+    if ((error as { code?: unknown }).code === NOT_FOUND)
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', `there is no such subscription: ${queues[0]}`);
     throw unreachable(`looking into the queue failed: ${(error as Error).message}`, error);
   } finally {
     await channel.close().catch(() => {});
@@ -64,13 +72,15 @@ async function get(channel: Channel, queue: string, limit: number): Promise<GetM
 
 async function consume(
   channel: Channel,
-  clock: Clock,
+  { clock, until }: { readonly clock: Clock; readonly until: number },
   queue: string,
   limit: number,
 ): Promise<ConsumeMessage[]> {
-  const { messageCount, consumerCount } = await channel.checkQueue(queue);
-  const expected = Math.min(limit, messageCount);
-  if (consumerCount > 0 || expected === 0) return [];
+  let state = await channel.checkQueue(queue);
+  for (; state.consumerCount > 0 && clock.monotonic() < until; state = await channel.checkQueue(queue))
+    await pause(clock, LOOK_AGAIN_MS);
+  const expected = Math.min(limit, state.messageCount);
+  if (state.consumerCount > 0 || expected === 0) return [];
   const found: ConsumeMessage[] = [];
   const complete = new AbortController();
   channel.on('close', () => complete.abort());

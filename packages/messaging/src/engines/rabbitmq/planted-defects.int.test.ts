@@ -4,6 +4,7 @@ import { limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
 import { createRabbitFixture, rabbitUrl, removeLadder } from './conformance-fixture.ts';
+import { type Method, withDefect } from './wire-defects.ts';
 
 const LADDER = 'defects.';
 
@@ -18,6 +19,74 @@ const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
   'a confirmation claims too much': 'a confirmation states the durability',
 };
 
+/** Mistakes on the wire itself: what a method of amqplib's channels would do instead, and part of the name of the case that sees it. */
+const wireDefects: Readonly<
+  Record<
+    string,
+    { readonly method: string; readonly instead: (real: Method) => Method; readonly seenBy: string }
+  >
+> = {
+  'publishes without mandatory': {
+    method: 'publish',
+    instead: (real) =>
+      function publish(
+        this: unknown,
+        exchange: string,
+        key: string,
+        content: Buffer,
+        options: object,
+        done: Method,
+      ) {
+        return Reflect.apply(real, this, [exchange, key, content, { ...options, mandatory: false }, done]);
+      } as Method,
+    seenBy: 'a message that no binding takes is refused',
+  },
+  'does not wait for the confirm': {
+    method: 'publish',
+    instead: (real) =>
+      function publish(
+        this: unknown,
+        exchange: string,
+        key: string,
+        content: Buffer,
+        options: object,
+        done: () => void,
+      ) {
+        const sent = Reflect.apply(real, this, [exchange, key, content, options, () => {}]);
+        queueMicrotask(done);
+        return sent;
+      } as Method,
+    seenBy: 'a message that no binding takes is refused',
+  },
+  'leaves old bindings in place': {
+    method: 'unbindQueue',
+    instead: () => async function unbindQueue() {} as Method,
+    seenBy: 'bindings that are given again replace the former ones',
+  },
+  'gives back without asking for it again': {
+    method: 'nack',
+    instead: (real) =>
+      function nack(this: unknown, message: unknown) {
+        return Reflect.apply(real, this, [message, false, false]);
+      } as Method,
+    seenBy: 'a lost lease is handed out again',
+  },
+  'never acknowledges': {
+    method: 'ack',
+    instead: () => function ack() {} as Method,
+    seenBy: 'a graceful stop lets handlers finish',
+  },
+  'binds queues by every key': {
+    method: 'bindQueue',
+    instead: (real) =>
+      function bindQueue(this: unknown, queue: string, exchange: string, key: string, args: object) {
+        const all = exchange.endsWith('conformance.topic') ? '#' : key;
+        return Reflect.apply(real, this, [queue, exchange, all, args]);
+      } as Method,
+    seenBy: 'topic routing',
+  },
+};
+
 // A healthy engine needs a quarter of it for each of these cases.
 limitPatience(4_000);
 
@@ -30,10 +99,24 @@ describe.skipIf(rabbitUrl === undefined)(
     it.each(Object.keys(seenBy) as PlantedDefect[])('the suite catches: %s', async (defect) => {
       const found = conformanceCases.filter(({ name }) => name.includes(seenBy[defect] ?? 'nothing'));
       expect(found).toHaveLength(1);
-      const fixture = await createRabbitFixture(LADDER);
+      const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
       try {
         const defective = { ...fixture, open: () => plant(defect, fixture.open()) };
         await expect(found[0]?.run(defective)).rejects.toThrow(/./);
+      } finally {
+        await fixture.destroy();
+      }
+    });
+
+    it.each(Object.entries(wireDefects))('the suite catches on the wire: %s', async (_, defect) => {
+      const { method, instead, seenBy: part } = defect;
+      const found = conformanceCases.filter((one) => one.name.includes(part));
+      expect(found.map((one) => one.name)).toHaveLength(1);
+      const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
+      try {
+        await withDefect(method, instead, async () => {
+          await expect(found[0]?.run(fixture)).rejects.toThrow(/./);
+        });
       } finally {
         await fixture.destroy();
       }

@@ -1,4 +1,5 @@
 /** What the broadcast engine does, what it loses, and what it refuses, on the server that REDIS_URL names. */
+import { spawnSync } from 'node:child_process';
 import { createClient } from 'redis';
 import Type from 'typebox';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -154,6 +155,18 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
     expect(JSON.parse(text)).toMatchObject({ specversion: '1.0', id, data: { n: 10 } });
     stranger.destroy();
   });
+
+  it.skipIf(spawnSync('redis-cli', ['--version']).status !== 0)(
+    'hears what redis-cli publishes (install redis-tools to run it)',
+    async () => {
+      const heard = await hearOn(await busOn());
+      const event = { specversion: '1.0', id: 'x', type: plain.name, source: '/cli', data: { n: 9 } };
+      const name = `${prefix}:broadcast:${plain.name}`;
+      const { stdout } = spawnSync('redis-cli', ['-u', url ?? '', 'PUBLISH', name, JSON.stringify(event)]);
+      expect(stdout.toString().trim()).toBe('1');
+      expect(await heard.waitFor(1)).toEqual([9]);
+    },
+  );
 
   it('hears again after its connection was closed by force; what was said meanwhile is lost or refused', async () => {
     const bus = await busOn();

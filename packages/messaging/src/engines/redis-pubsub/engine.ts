@@ -150,12 +150,14 @@ class BroadcastConnection implements EngineConnection {
     return listener;
   }
 
+  /** Nothing waits on the server, so there is nothing to show. */
   async peek(): Promise<readonly PeekedMessage[]> {
-    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+    this.#refuseClosed();
+    return [];
   }
 
   async rewind(): Promise<void> {
-    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine keeps no log to replay');
+    throw unsupported('replay: nothing is kept');
   }
 
   /** Of this process: nobody knows what the others hear. */

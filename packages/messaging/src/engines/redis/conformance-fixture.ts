@@ -5,6 +5,7 @@ import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
 import { openClient, type RedisClient } from './client.ts';
 import { createRedisEngine, type OpenClient, redisEngineOn } from './engine.ts';
+import { connectionName } from './presence.ts';
 
 export interface RedisFixture extends EngineFixture {
   readonly url: string;
@@ -33,9 +34,10 @@ export function redisFixture(url: string, open: OpenClient = openClient): () => 
       prefix,
       raw: (...args) => client.send(args),
       openBehind: (wrap) =>
-        redisEngineOn(async (settings, onReady) => wrap(await open(settings, onReady)), options),
+        redisEngineOn(async (settings, onReady) => behind(await open(settings, onReady), wrap), options),
       open: () => redisEngineOn(open, options),
       child: { module: new URL(import.meta.url), argument: JSON.stringify({ url, prefix }) },
+      breakConnections: () => killConnections(client, prefix).then(() => {}),
       injectRaw: async (channel, payload) =>
         void (await client.send(['XADD', `${prefix}:stream:${channel}`, '*', 'event', payload])),
       async destroy() {
@@ -44,6 +46,26 @@ export function redisFixture(url: string, open: OpenClient = openClient): () => 
       },
     };
   };
+}
+
+/** Also the further connections that are made of it. */
+function behind(client: RedisClient, wrap: (client: RedisClient) => RedisClient): RedisClient {
+  return { ...wrap(client), another: async () => behind(await client.another(), wrap) };
+}
+
+/** Closes the connections of every engine on the prefix; returns how many there were. */
+export async function killConnections(client: Pick<RedisClient, 'send'>, prefix: string): Promise<number> {
+  const instances = (await client.send(['ZRANGE', `${prefix}:alive`, '0', '-1'])) as readonly string[];
+  const lines = String(await client.send(['CLIENT', 'LIST'])).split('\n');
+  const ours = lines.filter((line) =>
+    instances.some((one) => line.includes(` name=${connectionName(one)} `)),
+  );
+  for (const line of ours) {
+    const id = /^id=(\d+)/.exec(line)?.[1] ?? '0';
+    // It may have gone by itself meanwhile.
+    await client.send(['CLIENT', 'KILL', 'ID', id]);
+  }
+  return ours.length;
 }
 
 export async function deleteAll(client: Pick<RedisClient, 'send'>, prefix: string): Promise<void> {

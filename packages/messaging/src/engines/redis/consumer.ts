@@ -1,16 +1,18 @@
 /**
- * One consumer: claims what there is while it has room, and when there is nothing more it waits on its streams with a blocking read.
+ * One consumer. Two ways lead to messages, and both ask for no more than there is room for:
  *
- *   claiming --full--> waits for a settlement
- *      ^  '--drained--> waits for: an entry (XREAD BLOCK, also a stranger's), the bell (something was given back or falls due earlier),
- *      |                the time the script named, at the latest LOOK_MS
- *      '------------------------'
+ *   a claim (script)   ends leases that are over, moves what is due, hands out what waits for a time or was given back, and on channels with keys or
+ *                      priorities what is new. It comes first, is asked for by the bell, by the time the last one named, and at the latest each LOOK_MS.
+ *   a read (command)   XREADGROUP on a connection of this consumer's own, for what is new on plain channels. It blocks when there is nothing. Two are
+ *                      under way while there is a backlog, half of the room each, so that the server reads while the handlers work.
  *
- * One claim is under way at a time. When its answer was lost with the connection, the server may have lent what never came here: before the
- * next claim everything that is not on hand is given back uncounted.
+ * On channels that are not plain the wait after a claim is a blocking XREAD that takes nothing. A claim that finds no room because a blocked
+ * read has reserved it ends that read (CLIENT UNBLOCK).
+ *
+ * When an answer was lost with the connection, the server may have lent what never came here: before the next claim everything that
+ * is not on hand is given back uncounted.
  */
 import type { CancelTimer, Clock } from '../../clock.ts';
-import { decodeCloudEvent } from '../../cloud-event.ts';
 import type {
   Consumer,
   ConsumerSpec,
@@ -21,11 +23,14 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { RedisClient } from './client.ts';
+import { deliveriesOfLent, deliveryOfEntry, isWanted, type Lent, type Wanted, wantedOf } from './incoming.ts';
+import { type Entry, StreamReader } from './reader.ts';
 import type { ScriptRunner } from './scripts.ts';
 
 /** What the connection lends to its consumers. */
 export interface ConsumerParts {
   readonly scripts: ScriptRunner;
+  readonly client: RedisClient;
   readonly clock: Clock;
   /** A connection of this consumer's own, for the blocking read. */
   readonly bell: RedisClient;
@@ -39,18 +44,22 @@ export interface ConsumerParts {
 }
 
 type ClaimReply = readonly [
-  /** Token, event, state or null, abandoned: four of each. */
-  given: readonly (string | number | null)[],
+  given: Lent,
   ended: readonly (readonly [consumer: string, token: string])[],
   untilNext: number,
   drained: number,
   broken: number,
   bells: readonly (readonly [stream: string, id: string])[],
+  plain: number,
+  generation: string,
+  routing: string,
+  bindings: string,
 ];
 
 /** Looked at least this often: what nobody rings for (a process that died before it rang) is found by it. */
 const LOOK_MS = 5_000;
 const RETRY_MS = 200;
+const RENEW_AFTER = 4_096;
 
 export class RedisConsumer implements Consumer {
   readonly name: string;
@@ -59,11 +68,21 @@ export class RedisConsumer implements Consumer {
   readonly #receive: (deliveries: readonly Delivery[]) => void;
   /** Channel, encoded subscription, group: how scripts are told whose they are. */
   readonly #subject: readonly [string, string, string];
+  /** The keys of `acknowledge`, their number first, and the group. */
+  readonly #acknowledging: readonly string[];
+  readonly #reader: StreamReader;
   /** Tokens on hand, with the monotonic time at which their lease is surely over. */
-  readonly #held = new Map<string, number>();
+  #held = new Map<string, number>();
+  #released = 0;
   #claiming: Promise<void> | undefined;
-  #again = false;
+  #claimWanted = true;
+  /** As the last claim said: nothing is due, and on channels that are not plain nothing is new either. */
   #drained = false;
+  /** As the last claim said; until then nothing is read. */
+  #plain = false;
+  #generation = '';
+  #wanted: Wanted = { routing: 'fanout', bindings: [] };
+  /** The server may have lent what never came here. */
   #answerLost = false;
   #listening = false;
   #paused = false;
@@ -81,22 +100,28 @@ export class RedisConsumer implements Consumer {
     this.spec = spec;
     this.#receive = receive;
     this.#parts = parts;
-    this.#subject = [spec.channel, encodeURIComponent(spec.subscription), spec.subscription];
+    const { channel, subscription: group } = spec;
+    this.#subject = [channel, encodeURIComponent(group), group];
+    const { prefix } = parts.scripts;
+    const stream = `${prefix}:stream:${channel}`;
+    this.#acknowledging = ['2', stream, `${prefix}:sub:${channel}:${encodeURIComponent(group)}:meta`, group];
+    this.#reader = new StreamReader({
+      blocking: parts.bell,
+      client: parts.client,
+      clock: parts.clock,
+      stream,
+      group,
+      consumer: name,
+      most: Math.ceil(spec.prefetch / 2),
+      take: (entries) => this.#takeRead(entries),
+      failed: () => this.#readFailed(),
+    });
   }
 
-  /** Looks for messages, unless it is looking: then once more after that. */
+  /** Looks for messages by a claim; once more after the one that is under way. */
   look(): void {
-    if (this.#paused) return;
-    if (this.#claiming) {
-      this.#again = true;
-      return;
-    }
-    this.#claiming = this.#claim().finally(() => {
-      this.#claiming = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      this.look();
-    });
+    this.#claimWanted = true;
+    this.#pump();
   }
 
   /** The lease of one of this consumer's hand-outs was ended by somebody's claim. */
@@ -104,27 +129,78 @@ export class RedisConsumer implements Consumer {
     this.#held.delete(token);
   }
 
+  /** Does what there is to do and room for: a claim where one is wanted or left things behind, else a read. */
+  #pump(): void {
+    if (this.#paused || this.#claiming) return;
+    const leftBehind = this.#plain && !this.#drained && this.#room() > this.#reader.reserved;
+    if (this.#claimWanted || leftBehind) {
+      this.#claimWanted = false;
+      this.#claiming = this.#claim().finally(() => {
+        this.#claiming = undefined;
+        this.#pump();
+      });
+    } else if (this.#plain && this.#drained && !this.#answerLost) this.#reader.read(this.#room());
+  }
+
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     this.#refuseClosed();
-    const args = settlements.flatMap((one) => argumentsOf(one, this.#parts.clock.now()));
     // The room is free from here on: what is claimed next is decided after this on the same connection.
-    const ends = settlements.map(({ token }) => this.#held.get(token as string));
-    for (const { token } of settlements) this.#held.delete(token as string);
+    this.#renewHeld(settlements.length);
+    const released = settlements.filter(({ token }) => this.#held.delete(token as string));
     try {
-      const running = this.#parts.scripts.run('settle', [...this.#subject, this.#paused ? 1 : 0, ...args]);
-      if (!this.#drained) this.look();
-      const [results, woke, untilNext] = (await running) as [readonly number[], number, number];
+      const settling = settlements.every(isPlainAck)
+        ? this.#acknowledge(settlements)
+        : this.#settleByScript(settlements);
+      if (this.#drained) this.#pump();
+      else this.look();
+      const results = await settling;
       this.#parts.settled(this.spec.channel);
-      if (woke === 1) this.look();
-      else this.#planLook(untilNext);
-      return results.map((one) => (one === 1 ? 'settled' : 'lost'));
+      return results;
     } catch (error) {
-      settlements.forEach(({ token }, index) => {
-        const end = ends[index];
-        if (end !== undefined) this.#held.set(token as string, end);
-      });
+      for (const { token } of released) this.#held.set(token as string, this.#leaseEnd());
       throw error;
     }
+  }
+
+  /**
+   * A map that is written to without end leaves a chain of its former tables behind, and each garbage collection of young objects keeps all that
+   * hangs on it. A new one now and then ends the chain.
+   */
+  #renewHeld(released: number): void {
+    this.#released += released;
+    if (this.#released < RENEW_AFTER) return;
+    this.#released = 0;
+    this.#held = new Map(this.#held);
+  }
+
+  async #acknowledge(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    const args = [...this.#acknowledging, this.#generation];
+    for (const { token } of settlements) args.push(token as string);
+    const lost = (await this.#parts.scripts.runPlain('acknowledge', args)) as readonly number[];
+    const results = settlements.map((): SettleResult => 'settled');
+    for (const number of lost) results[number - 1] = 'lost';
+    return results;
+  }
+
+  async #settleByScript(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    const args = settlements.flatMap((one) => argumentsOf(one, this.#parts.clock.now()));
+    const [results, woke, untilNext] = await this.#runSettle(this.#paused, args);
+    if (woke === 1) this.look();
+    else this.#planLook(untilNext);
+    return results.map((one) => (one === 1 ? 'settled' : 'lost'));
+  }
+
+  #runSettle(
+    ring: boolean,
+    args: readonly (string | number)[],
+  ): Promise<[results: readonly number[], woke: number, untilNext: number]> {
+    const running = this.#parts.scripts.run('settle', [
+      ...this.#subject,
+      ring ? 1 : 0,
+      this.#generation,
+      ...args,
+    ]);
+    return running as Promise<[readonly number[], number, number]>;
   }
 
   async extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
@@ -132,7 +208,9 @@ export class RedisConsumer implements Consumer {
     const end = this.#leaseEnd();
     const results = (await this.#parts.scripts.run('extend', [
       ...this.#subject,
+      this.name,
       this.spec.leaseMs,
+      this.#generation,
       ...tokens,
     ])) as readonly number[];
     return tokens.map((token, index) => {
@@ -147,6 +225,7 @@ export class RedisConsumer implements Consumer {
     this.#paused = true;
     this.#cancelWake();
     await this.#claiming;
+    await this.#reader.stop();
   }
 
   close(): Promise<void> {
@@ -176,13 +255,12 @@ export class RedisConsumer implements Consumer {
     this.#wakeAt = Number.POSITIVE_INFINITY;
     try {
       if (this.#answerLost) await this.#giveBackUnseen();
-      this.#answerLost = true;
-      const room = this.#room();
       const leaseEnd = this.#leaseEnd();
+      this.#answerLost = true;
       const reply = (await this.#parts.scripts.run('claim', [
         ...this.#subject,
         this.name,
-        room,
+        Math.max(0, this.#room() - this.#reader.reserved),
         this.spec.leaseMs,
       ])) as ClaimReply | null;
       this.#answerLost = false;
@@ -190,35 +268,88 @@ export class RedisConsumer implements Consumer {
         await this.#parts.declareAgain();
         this.#planLook(RETRY_MS);
       }
-      if (reply !== null) await this.#take(reply, leaseEnd);
+      if (reply !== null) await this.#takeClaimed(reply, leaseEnd);
     } catch {
       // Out of reach, or being started: the next look is soon, and what was lent meanwhile is given back by it.
       this.#planLook(RETRY_MS);
     }
   }
 
-  async #take([given, ended, untilNext, drained, , bells]: ClaimReply, leaseEnd: number): Promise<void> {
+  async #takeClaimed(reply: ClaimReply, leaseEnd: number): Promise<void> {
+    const [given, ended, untilNext, drained, , bells, plain, generation, routing, bindings] = reply;
     for (const [consumer, token] of ended) this.#parts.leaseEnded(consumer, token);
-    if (this.#paused) return this.#giveBackAll(deliveriesOf(given).map(({ token }) => token));
-    const deliveries = deliveriesOf(given);
-    for (const { token } of deliveries) this.#held.set(token as string, leaseEnd);
+    this.#plain = plain === 1;
+    this.#generation = generation;
+    this.#wanted = wantedOf(routing, bindings);
+    const deliveries = deliveriesOfLent(given);
+    if (this.#paused) return this.#giveBackAll(deliveries);
     this.#drained = drained === 1;
     this.#planLook(untilNext);
-    if (deliveries.length > 0) this.#receive(deliveries);
-    if (this.#drained) void this.#listen(bells);
-    else if (this.#room() > 0) this.#again = true;
+    this.#handOut(deliveries, leaseEnd);
+    if (this.#plain) {
+      // What is due has no room because a read that blocks has reserved it.
+      if (!this.#drained && this.#reader.reserved > 0 && this.#room() <= this.#reader.reserved)
+        this.#reader.release().catch(() => {});
+    } else if (this.#drained) void this.#listen(bells);
+    else if (this.#room() > 0) this.#claimWanted = true;
   }
 
-  async #giveBackAll(tokens: readonly DeliveryToken[]): Promise<void> {
-    if (tokens.length === 0) return;
-    await this.#parts.scripts.run('settle', [
-      ...this.#subject,
-      1,
-      ...tokens.flatMap((token) => ['l', token]),
-    ]);
+  #takeRead(entries: readonly Entry[]): void {
+    if (entries.length > 0) {
+      const deliveries = entries.map(deliveryOfEntry);
+      if (this.#paused) void this.#giveBackAll(deliveries).catch(() => {});
+      else {
+        this.#planLook(this.spec.leaseMs);
+        this.#handOut(deliveries, this.#leaseEnd());
+      }
+    }
+    this.#pump();
   }
 
+  #readFailed(): void {
+    this.#answerLost = true;
+    this.#planLook(RETRY_MS);
+  }
+
+  /** What this subscription does not want, or what has expired, is settled here and never seen above. */
+  #handOut(deliveries: readonly Delivery[], leaseEnd: number): void {
+    const wanted: Delivery[] = [];
+    const dropped: string[] = [];
+    for (const one of deliveries) {
+      const token = one.token as string;
+      this.#held.set(token, leaseEnd);
+      if (isExpired(one, this.#parts.clock)) dropped.push('x', token);
+      else if (isWanted(one, this.#wanted)) wanted.push(one);
+      else dropped.push('a', token);
+    }
+    if (dropped.length > 0) void this.#drop(dropped);
+    if (wanted.length > 0) this.#receive(wanted);
+  }
+
+  async #drop(args: readonly string[]): Promise<void> {
+    try {
+      await this.#runSettle(false, args);
+    } catch {
+      // Still pending: the next claim gives back what is not on hand.
+      this.#answerLost = true;
+      this.#planLook(RETRY_MS);
+    }
+    for (let index = 1; index < args.length; index += 2) this.#held.delete(args[index] as string);
+    this.#parts.settled(this.spec.channel);
+    this.#pump();
+  }
+
+  async #giveBackAll(deliveries: readonly Delivery[]): Promise<void> {
+    if (deliveries.length === 0) return;
+    await this.#runSettle(
+      true,
+      deliveries.flatMap(({ token }) => ['l', token]),
+    );
+  }
+
+  /** A read under way may have been lent what is only not here yet, so it is ended first. */
   async #giveBackUnseen(): Promise<void> {
+    await this.#reader.release();
     await this.#parts.scripts.run('forsake', [
       ...this.#subject,
       this.name,
@@ -295,25 +426,16 @@ function argumentsOf(settlement: Settlement, now: number): readonly (string | nu
   }
 }
 
-function deliveriesOf(given: ClaimReply[0]): Delivery[] {
-  const deliveries: Delivery[] = [];
-  for (let index = 0; index + 3 < given.length; index += 4)
-    deliveries.push(
-      deliveryOf(
-        given[index] as string,
-        given[index + 1] as string,
-        given[index + 2] as string | null,
-        given[index + 3] as number,
-      ),
-    );
-  return deliveries;
+/** Only a first hand-out on a plain channel has the id of its entry as its token. */
+function isPlainAck({ kind, token }: Settlement): boolean {
+  return kind === 'ack' && !(token as string).includes('|');
 }
 
-function deliveryOf(token: string, body: string, state: string | null, abandoned: number): Delivery {
-  const common = { token, raw: body, state: state ?? undefined, abandoned };
-  try {
-    return { ...common, message: decodeCloudEvent(body) };
-  } catch (error) {
-    return { ...common, message: undefined, malformed: (error as Error).message };
-  }
+/** Of what a script lends it has seen to this itself, by the server's clock. */
+function isExpired({ token, message }: Delivery, clock: Clock): boolean {
+  return (
+    message?.expiresAt !== undefined &&
+    !(token as string).includes('|') &&
+    Date.parse(message.expiresAt) <= clock.now()
+  );
 }

@@ -2,8 +2,10 @@
  * Dead letters: one hash of JSON texts in the order of parking, for all channels. Filters are applied here, page by page, so that looking
  * through many does not stop the server; moving the found ones is one script.
  */
+import { encodeCloudEvent } from '../../cloud-event.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import type { DeadLetterFilter, DeadLetterRecord, DeadLetterStore, FailureRecord } from '../../engine.ts';
+import type { Message } from '../../message.ts';
 import type { RedisClient } from './client.ts';
 import type { ScriptRunner } from './scripts.ts';
 
@@ -25,7 +27,7 @@ type Moved = Promise<{ readonly moved: number; readonly remaining: number }>;
 
 const PAGE = 200;
 
-export class RedisDeadLetters implements Omit<DeadLetterStore, 'redriveEdited'> {
+export class RedisDeadLetters implements DeadLetterStore {
   readonly #client: RedisClient;
   readonly #scripts: ScriptRunner;
 
@@ -58,6 +60,12 @@ export class RedisDeadLetters implements Omit<DeadLetterStore, 'redriveEdited'> 
     if (ids.length === 0) return { moved: 0, remaining: 0 };
     const moved = (await this.#scripts.run('discard', ids)) as number;
     return { moved, remaining: await this.#count(filter) };
+  }
+
+  async redriveEdited(id: string, message: Message, state: string): Promise<boolean> {
+    const expiry = message.expiresAt === undefined ? '' : Date.parse(message.expiresAt);
+    const args = [id, encodeCloudEvent(message), message.key ?? '', expiry, state];
+    return (await this.#scripts.run('redriveEdited', args)) === 1;
   }
 
   async #idsOf(filter: DeadLetterFilter, limit: number): Promise<readonly string[]> {

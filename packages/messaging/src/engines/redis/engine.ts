@@ -2,7 +2,7 @@
  * The engine on Redis Streams: a stream per channel and priority level, a consumer group per subscription, and every move of a message one Lua
  * script. Several processes may use one server, told apart from other users of it by the prefix.
  *
- * How each sentence of the port is kept, and what was rejected, is in docs/internals/redis.md; the keys are listed in lua/prelude.ts.
+ * How each sentence of the port is kept, and what was rejected, is in docs/messaging/engines/redis.md; the keys are listed in lua/prelude.ts.
  */
 import type { Clock } from '../../clock.ts';
 import type { Durability } from '../../channel.ts';
@@ -19,6 +19,8 @@ import type {
   OutgoingMessage,
   PeekedMessage,
   PublishConfirmation,
+  ReplayPoint,
+  SubscriptionName,
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
@@ -29,6 +31,7 @@ import { RedisDeadLetters } from './dead-letter-store.ts';
 import { connectionName, consumersOf, dropChannel, OURS, Presence, sweepSubscription } from './presence.ts';
 import { capabilitiesOf, confirmOf, type Probe, probe } from './probe.ts';
 import { Publisher } from './publisher.ts';
+import { peek, type ReplayParts, rewind } from './replay.ts';
 import { ScriptRunner } from './scripts.ts';
 import { DeclaredTopology } from './topology.ts';
 import { viewChannels } from './view.ts';
@@ -134,8 +137,12 @@ class RedisConnection implements EngineConnection {
     this.#client = clients.client;
     this.#bell = clients.bell;
     this.#scripts = new ScriptRunner(this.#client, settings.prefix);
-    this.#publisher = new Publisher(this.#scripts, settings.maxMessageBytes, () => clock.now());
     this.#topology = new DeclaredTopology(this.#scripts, instance);
+    this.#publisher = new Publisher(this.#scripts, {
+      maxMessageBytes: settings.maxMessageBytes,
+      now: () => clock.now(),
+      isPlainChannel: (channel) => this.#topology.isPlain(channel),
+    });
     this.#presence = new Presence({
       scripts: this.#scripts,
       client: this.#client,
@@ -146,7 +153,7 @@ class RedisConnection implements EngineConnection {
     const letters = new RedisDeadLetters(this.#client, this.#scripts);
     this.deadLetters = {
       list: async (filter, page) => this.#opened(letters).list(filter, page),
-      redriveEdited: async () => false,
+      redriveEdited: async (id, message, state) => this.#opened(letters).redriveEdited(id, message, state),
       redrive: async (filter, limit) => this.#opened(letters).redrive(filter, limit),
       discard: async (filter, limit) => this.#opened(letters).discard(filter, limit),
     };
@@ -211,10 +218,11 @@ class RedisConnection implements EngineConnection {
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
     this.#opened(this.#topology).refuseUnknown(spec.channel, spec.subscription);
     const bell = await this.#client.another();
-    // The point ends the name, so that no name begins like another.
-    const name = `${consumersOf(this.#instance)}${this.#nextConsumer++}.`;
+    // The length of its leases, for whoever ends them. The point ends the name, so that no name begins like another.
+    const name = `${consumersOf(this.#instance)}${this.#nextConsumer++}~${Math.ceil(spec.leaseMs)}.`;
     const consumer = new RedisConsumer(name, spec, receive, {
       scripts: this.#scripts,
+      client: this.#client,
       clock: this.#clock,
       bell,
       declareAgain: () => this.#topology.again(),
@@ -227,12 +235,16 @@ class RedisConnection implements EngineConnection {
     return consumer;
   }
 
-  async peek(): Promise<readonly PeekedMessage[]> {
-    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine cannot show what waits');
+  async peek(subscription: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
+    return peek(this.#opened(this.#replayParts()), subscription, limit);
   }
 
-  async rewind(): Promise<void> {
-    throw new MessagingError('DB_MSG_UNSUPPORTED_CAPABILITY', 'this engine keeps no log to replay');
+  async rewind(subscription: SubscriptionName, from: ReplayPoint): Promise<void> {
+    return rewind(this.#opened(this.#replayParts()), subscription, from);
+  }
+
+  #replayParts(): ReplayParts {
+    return { client: this.#client, scripts: this.#scripts, clock: this.#clock };
   }
 
   async inspect(): Promise<EngineView> {

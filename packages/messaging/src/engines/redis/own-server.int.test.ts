@@ -4,7 +4,9 @@ import { createBus } from '../../bus.ts';
 import { systemClock } from '../../clock.ts';
 import { plain } from '../../conformance/channels.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
+import { conformanceCases } from '../../conformance/suite.ts';
 import { ack } from '../../outcome.ts';
+import { redisFixture } from './conformance-fixture.ts';
 import { createRedisEngine } from './engine.ts';
 import { hasServerProgram, type OwnServer, startOwnServer } from './own-server.ts';
 
@@ -100,6 +102,74 @@ describe.skipIf(!hasServerProgram())('Redis servers of our own (install redis-se
         }
       }
     }
+  });
+
+  it.each([
+    ['yes', 'everysec'],
+    ['yes', 'no'],
+    ['no', 'always'],
+  ])(
+    'killed with appendonly %s and appendfsync %s: no more than memory was claimed, and the bus goes on by itself',
+    async (appendonly, appendfsync) => {
+      const server = await serve('--appendonly', appendonly, '--appendfsync', appendfsync);
+      const bus = createBus({ engine: createRedisEngine({ url: server.url }), source: '/test' });
+      const got = new Collector<number>();
+      bus.declare([plain]);
+      bus.subscribe(plain, {
+        name: 'one',
+        handler: ({ data }) => {
+          got.add(data.n);
+          return ack();
+        },
+      });
+      await bus.start();
+      expect((await bus.publish(plain, { n: 1 })).durability).toBe('memory');
+      await got.waitFor(1);
+      await server.restart();
+      await eventually(
+        () => bus.publish(plain, { n: 2 }).catch((error: { retryable: boolean }) => error),
+        (answer) => 'durability' in answer,
+        'publishing again',
+      );
+      await eventually(
+        async () => got.values,
+        (values) => values.includes(2),
+        'handling again',
+      );
+      await bus.stop();
+    },
+  );
+
+  it('the case of the suite that kills the server passes on one that syncs every write', async () => {
+    const server = await serve('--appendonly', 'yes', '--appendfsync', 'always');
+    const fixture = { ...(await redisFixture(server.url)()), restartServer: () => server.restart() };
+    const [found, ...more] = conformanceCases.filter(({ name }) =>
+      name.startsWith('a server that is killed'),
+    );
+    expect(more).toEqual([]);
+    await expect(found?.run(fixture)).resolves.toBeUndefined();
+  });
+
+  it('a policy that evicts only what expires is taken: nothing of ours expires, and a full memory refuses', async () => {
+    const server = await serve('--maxmemory', '12mb', '--maxmemory-policy', 'volatile-lru');
+    const bus = createBus({ engine: createRedisEngine({ url: server.url }), source: '/test' });
+    bus.declare([plain]);
+    await bus.start();
+    const headers = { pad: 'x'.repeat(2_000) };
+    const items = Array.from({ length: 100 }, (_, n) => ({ data: { n }, options: { headers } }));
+    let stored = 0;
+    const refused = await eventually(
+      () =>
+        bus.publishBatch(plain, items).then(
+          () => void (stored += 100),
+          (error: unknown) => error,
+        ),
+      (error) => error !== undefined,
+      'a full memory',
+    );
+    expect(refused).toMatchObject({ code: 'DB_MSG_ENGINE_FULL', retryable: true });
+    expect(await server.raw('XLEN', `doorbuster:stream:${plain.name}`)).toBe(stored);
+    await bus.stop();
   });
 
   it('a server killed under load, its file synced at every write: every confirmed message is handled', async () => {

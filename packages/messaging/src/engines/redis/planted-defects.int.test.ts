@@ -41,22 +41,83 @@ const defects: readonly Defect[] = [
     seenBy: 'trimming follows the slowest group',
   },
   {
-    name: 'the idle clock runs while a handler works',
-    from: `if f.id then redis.call('XCLAIM'`,
-    to: `if false then redis.call('XCLAIM'`,
+    name: 'the idle clock runs while a keyed handler works',
+    from: `if f.id then keepIdle(f.c`,
+    to: `if false then keepIdle(f.c`,
     seenBy: 'the heartbeat keeps the idle clock',
   },
   {
-    name: 'a late settlement settles: nobody looks at the lease',
+    name: 'the idle clock, which is the lease, runs while a plain handler works',
+    from: `return #redis.call('XCLAIM', streamOf(s.channel, level), s.group, consumer, 0, id, 'IDLE', 0, 'JUSTID') > 0`,
+    to: 'return true',
+    seenBy: 'a handler longer than its lease keeps the message',
+  },
+  {
+    name: 'a late settlement of a key settles: nobody looks at the lease',
     from: 'ends[n - from + 1] and not landed',
     to: 'not landed',
+    seenBy: 'a keyed message keeps its lease',
+  },
+  {
+    name: 'a late acknowledgement is taken for one in time',
+    from: `if not isOurs or redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 0 then`,
+    to: `redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) if false then`,
     seenBy: 'a lost lease is handed out again',
   },
   {
-    name: 'a heartbeat is answered and does nothing',
-    from: `redis.call('ZADD', s.lease, int(NOW + tonumber(ARGV[4])), ARGV[i])`,
+    name: 'a message given back stays pending for whoever is late',
+    from: `  leaveStream(s, f)
+  r.ab = r.ab + abandoned`,
+    to: '  r.ab = r.ab + abandoned',
+    seenBy: 'a lost lease is handed out again',
+  },
+  {
+    name: 'the lease of what was read never ends',
+    from: 'if s.plain then endPending() end',
     to: '',
-    seenBy: 'a handler longer than its lease',
+    seenBy: 'a lost lease is handed out again',
+  },
+  {
+    name: 'a lease of a read that ended is not counted',
+    from: 'giveBack(s, { c = c[2], l = 0, id = p[1] }, 1)',
+    to: 'giveBack(s, { c = c[2], l = 0, id = p[1] }, 0)',
+    seenBy: 'a lost lease is handed out again',
+  },
+  {
+    name: 'what a killed process had read waits for its lease',
+    from: `if not kept[p[1]] then`,
+    to: 'if abandoned == 0 and not kept[p[1]] then',
+    seenBy: 'SIGKILL between receive and handle',
+  },
+  {
+    name: 'what a lost answer to a read carried waits for its lease',
+    from: `if not kept[p[1]] then`,
+    to: 'if abandoned == 1 and not kept[p[1]] then',
+    seenBy: 'an answer lost with the connection',
+  },
+  {
+    name: 'an expired message is dropped and not counted',
+    from: `elseif f and kind == 'x' then ack(f) redis.call('HINCRBY', s.meta, 'expired', 1)`,
+    to: `elseif f and kind == 'x' then ack(f)`,
+    seenBy: 'an expired message is dropped',
+  },
+  {
+    name: 'a heartbeat of a keyed message is answered and does nothing',
+    from: `redis.call('ZADD', s.lease, int(NOW + tonumber(ARGV[5])), token)`,
+    to: '',
+    seenBy: 'a keyed message keeps its lease',
+  },
+  {
+    name: 'trimming does not know how long a channel keeps',
+    from: `if keepMs then lowest = int(NOW - keepMs) .. '-0' end`,
+    to: '',
+    seenBy: 'settled messages stay as long',
+  },
+  {
+    name: 'tokens of before a rewind are good after it',
+    from: `redis.call('HINCRBY', s.meta, 'generation', 1)`,
+    to: '',
+    seenBy: 'an acknowledgement from before a rewind',
   },
   {
     name: 'two of a key are out at once',
@@ -89,10 +150,10 @@ const defects: readonly Defect[] = [
     seenBy: 'a delayed message is not early',
   },
   {
-    name: 'what an answer carried that was lost waits for its lease',
+    name: 'what a lost answer to a claim carried waits for its lease',
     from: 'if theirs(f.c) and not kept',
     to: 'if abandoned == 1 and theirs(f.c) and not kept',
-    seenBy: 'an answer lost with the connection',
+    seenBy: 'a lost answer of a claim',
   },
 ];
 

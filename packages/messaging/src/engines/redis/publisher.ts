@@ -17,8 +17,8 @@ interface Call {
 
 interface Row {
   readonly call: Call;
-  readonly channel: string;
-  readonly args: readonly (string | number)[];
+  readonly one: OutgoingMessage;
+  readonly body: string;
   readonly bytes: number;
 }
 
@@ -29,37 +29,46 @@ export class Publisher {
   readonly #scripts: ScriptRunner;
   readonly #maxMessageBytes: number;
   readonly #now: () => number;
+  readonly #isPlainChannel: (channel: string) => boolean;
   #queue: Row[] = [];
   #planned = false;
 
-  constructor(scripts: ScriptRunner, maxMessageBytes: number, now: () => number) {
+  constructor(
+    scripts: ScriptRunner,
+    settings: {
+      readonly maxMessageBytes: number;
+      readonly now: () => number;
+      /** Declared here without keys and priorities. */
+      readonly isPlainChannel: (channel: string) => boolean;
+    },
+  ) {
     this.#scripts = scripts;
-    this.#maxMessageBytes = maxMessageBytes;
-    this.#now = now;
+    this.#maxMessageBytes = settings.maxMessageBytes;
+    this.#now = settings.now;
+    this.#isPlainChannel = settings.isPlainChannel;
   }
 
   /** Resolves when the server has answered for all. Rejects with DB_MSG_UNKNOWN_CHANNEL when a stream is missing. */
   async publish(batch: readonly OutgoingMessage[]): Promise<void> {
-    const encoded = batch.map((one) => this.#encode(one));
+    const bodies = batch.map(({ message }) => encodeCloudEvent(message));
+    const bytes = bodies.map((body, index) => this.#weigh(body, batch[index] as OutgoingMessage));
     await new Promise<void>((resolve, reject) => {
-      const call: Call = { left: encoded.length, missing: undefined, resolve, reject };
-      for (const one of encoded) this.#queue.push({ call, ...one });
+      const call: Call = { left: batch.length, missing: undefined, resolve, reject };
+      batch.forEach((one, index) =>
+        this.#queue.push({ call, one, body: bodies[index] as string, bytes: bytes[index] as number }),
+      );
       this.#plan();
     });
   }
 
-  #encode({ channel, message, dueAt, priority }: OutgoingMessage): Omit<Row, 'call'> {
-    const body = encodeCloudEvent(message);
+  #weigh(body: string, { message }: OutgoingMessage): number {
     const bytes = Buffer.byteLength(body);
     if (bytes > this.#maxMessageBytes)
       throw new MessagingError(
         'DB_MSG_MESSAGE_TOO_LARGE',
         `message ${message.id} takes ${bytes} bytes; ${this.#maxMessageBytes} are allowed`,
       );
-    // A length, because the server's clock measures it.
-    const delay = dueAt === undefined ? '' : Math.max(0, dueAt - this.#now());
-    const expiry = message.expiresAt === undefined ? '' : Date.parse(message.expiresAt);
-    return { channel, bytes, args: [channel, priority ?? 0, delay, message.key ?? '', expiry, body] };
+    return bytes;
   }
 
   #plan(): void {
@@ -73,30 +82,57 @@ export class Publisher {
     });
   }
 
-  /** Sends rows from an index on and returns the index after the last one sent. */
+  /** Sends rows from an index on, those of one channel that are plain or those that are not, and returns the index after the last one sent. */
   #send(rows: readonly Row[], from: number): number {
-    let end = from;
+    const first = rows[from] as Row;
+    const plain = this.#isPlain(first.one);
+    const sent: Row[] = [];
     let bytes = 0;
-    while (end < rows.length && end - from < ROWS_PER_SCRIPT && bytes < BYTES_PER_SCRIPT) {
-      bytes += (rows[end] as Row).bytes;
-      end += 1;
+    for (
+      let at = from;
+      at < rows.length && sent.length < ROWS_PER_SCRIPT && bytes < BYTES_PER_SCRIPT;
+      at += 1
+    ) {
+      const row = rows[at] as Row;
+      if (this.#isPlain(row.one) !== plain || (plain && row.one.channel !== first.one.channel)) break;
+      sent.push(row);
+      bytes += row.bytes;
     }
-    const sent = rows.slice(from, end);
-    this.#scripts
-      .run(
-        'publish',
-        sent.flatMap(({ args }) => args),
-      )
-      .then(
-        (stored) => sent.forEach((row, index) => answer(row, (stored as readonly number[])[index] === 1)),
-        (error: Error) => sent.forEach(({ call }) => call.reject(error)),
-      );
-    return end;
+    const stored = plain ? this.#append(first.one.channel, sent) : this.#publish(sent);
+    stored.then(
+      (results) => sent.forEach((row, index) => answer(row, results[index] === 1)),
+      (error: Error) => sent.forEach(({ call }) => call.reject(error)),
+    );
+    return from + sent.length;
+  }
+
+  /** What has nothing but its body for the server to know. */
+  #isPlain({ channel, dueAt, priority }: OutgoingMessage): boolean {
+    return dueAt === undefined && (priority ?? 0) === 0 && this.#isPlainChannel(channel);
+  }
+
+  async #append(channel: string, rows: readonly Row[]): Promise<readonly number[]> {
+    const args = ['1', `${this.#scripts.prefix}:stream:${channel}`];
+    for (const { body } of rows) args.push(body);
+    const stored = (await this.#scripts.runPlain('append', args)) as number;
+    return rows.map(() => stored);
+  }
+
+  #publish(rows: readonly Row[]): Promise<readonly number[]> {
+    const args = rows.flatMap(({ one, body }) => this.#argumentsOf(one, body));
+    return this.#scripts.run('publish', args) as Promise<readonly number[]>;
+  }
+
+  #argumentsOf({ channel, message, dueAt, priority }: OutgoingMessage, body: string): (string | number)[] {
+    // A length, because the server's clock measures it.
+    const delay = dueAt === undefined ? '' : Math.max(0, dueAt - this.#now());
+    const expiry = message.expiresAt === undefined ? '' : Date.parse(message.expiresAt);
+    return [channel, priority ?? 0, delay, message.key ?? '', expiry, body];
   }
 }
 
-function answer({ call, channel }: Row, stored: boolean): void {
-  if (!stored) call.missing ??= channel;
+function answer({ call, one }: Row, stored: boolean): void {
+  if (!stored) call.missing ??= one.channel;
   call.left -= 1;
   if (call.left > 0) return;
   if (call.missing === undefined) call.resolve();

@@ -4,14 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { type Bus, createBus } from '../../bus.ts';
-import { systemClock } from '../../clock.ts';
+import { pause, systemClock } from '../../clock.ts';
 import { plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually, signal, withBus } from '../../conformance/fixture.ts';
-import type { Delivery } from '../../engine.ts';
+import type { ChannelSpec, Consumer, Delivery, EngineConnection } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import type { Message } from '../../message.ts';
 import { ack, retry } from '../../outcome.ts';
-import { deleteAll, type RedisFixture } from './conformance-fixture.ts';
-import { connectionName } from './presence.ts';
+import type { RedisClient } from './client.ts';
+import { deleteAll, killConnections, type RedisFixture } from './conformance-fixture.ts';
 
 export interface RedisCase {
   readonly name: string;
@@ -85,15 +86,64 @@ function subscribeWatched(bus: Bus, watch: OrderWatch): void {
   });
 }
 
-async function killConnections({ raw, prefix }: RedisFixture): Promise<number> {
-  const instances = (await raw('ZRANGE', `${prefix}:alive`, '0', '-1')) as readonly string[];
-  const clients = String(await raw('CLIENT', 'LIST')).split('\n');
-  const ours = clients.filter((line) =>
-    instances.some((one) => line.includes(` name=${connectionName(one)} `)),
+/** Throws away the first answer that carries messages to a subscription called `one`. */
+const losing =
+  (lost: { entries: number }, command: string) =>
+  (client: RedisClient): RedisClient => ({
+    ...client,
+    async send(args) {
+      const reply = (await client.send(args)) as readonly unknown[] | null;
+      const given = command === 'EVAL' ? reply?.[0] : (reply?.[0] as readonly unknown[] | undefined)?.[1];
+      const isAnswer = args[0]?.startsWith(command) && (command !== 'EVAL' || args[6] === 'one');
+      if (!isAnswer || lost.entries > 0 || !Array.isArray(given) || given.length === 0) return reply;
+      lost.entries += given.length;
+      throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the answer was lost');
+    },
+  });
+
+type Collecting = Consumer & { readonly got: Collector<Delivery> };
+
+/** One message of a key, at a consumer without a bus. */
+async function keyedConsumer(connection: EngineConnection, leaseMs: number): Promise<Collecting> {
+  const { name: channel } = sequenced;
+  await connection.declare({
+    channels: [specOf(channel, 'key')],
+    subscriptions: [{ channel, name: 'one' }],
+  });
+  await connection.publish([{ channel, message: { ...bare(channel), key: 'a' } }]);
+  const got = new Collector<Delivery>();
+  const consumer = await connection.subscribe(
+    { channel, subscription: 'one', prefetch: 10, leaseMs },
+    (deliveries) => deliveries.forEach((one) => got.add(one)),
   );
-  for (const line of ours) await raw('CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(line)?.[1] ?? '0');
-  return ours.length;
+  return {
+    got,
+    settle: (settlements) => consumer.settle(settlements),
+    extend: (tokens) => consumer.extend(tokens),
+    pause: () => consumer.pause(),
+    close: () => consumer.close(),
+  };
 }
+
+const bare = (channel: string): Message => ({
+  id: 'm',
+  type: channel,
+  version: 1,
+  source: '/s',
+  time: '',
+  data: { n: 1 },
+  headers: {},
+});
+
+const specOf = (name: string, order: 'none' | 'key'): ChannelSpec => ({
+  name,
+  order,
+  onFailure: order === 'key' ? 'sequencedDlq' : 'skip',
+  priorityLevels: 1,
+  ephemeral: false,
+  routing: 'fanout',
+  keepMs: undefined,
+});
 
 export const redisCases: readonly RedisCase[] = [
   {
@@ -182,31 +232,12 @@ export const redisCases: readonly RedisCase[] = [
     async run(fixture) {
       const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
       try {
-        await connection.declare({
-          channels: [
-            {
-              name: plain.name,
-              order: 'none',
-              onFailure: 'skip',
-              priorityLevels: 1,
-              ephemeral: false,
-              routing: 'fanout',
-              keepMs: undefined,
-            },
-          ],
-          subscriptions: [{ channel: plain.name, name: 'one' }],
-        });
-        const got = new Collector<Delivery>();
-        const consumer = await connection.subscribe(
-          { channel: plain.name, subscription: 'one', prefetch: 1, leaseMs: 60_000 },
-          (deliveries) => deliveries.forEach((one) => got.add(one)),
-        );
-        await fixture.injectRaw?.(plain.name, '{}');
-        const [delivery] = await got.waitFor(1);
+        const consumer = await keyedConsumer(connection, 60_000);
+        const [delivery] = await consumer.got.waitFor(1);
         const idle = async (): Promise<number> => {
           const [pending] = (await fixture.raw(
             'XPENDING',
-            streamOf(fixture, plain.name),
+            streamOf(fixture, sequenced.name),
             'one',
             '-',
             '+',
@@ -214,7 +245,8 @@ export const redisCases: readonly RedisCase[] = [
           )) as readonly (readonly [string, string, number, number])[];
           return pending?.[2] ?? -1;
         };
-        await eventually(idle, (ms) => ms >= 50, 'an idle time of 50 ms');
+        // Long against the time an answer takes on a busy machine.
+        await eventually(idle, (ms) => ms >= 500, 'an idle time of 500 ms');
         const began = systemClock.monotonic();
         assert.deepEqual(await consumer.extend([delivery?.token ?? '']), ['settled']);
         const ms = await idle();
@@ -389,7 +421,8 @@ export const redisCases: readonly RedisCase[] = [
       try {
         for (let n = 1; n <= 40; n += 1) {
           for (const key of ['a', 'b', 'c']) await publishUntilDone(publisher, key, n);
-          if (n % 10 === 5) assert.ok((await killConnections(fixture)) >= 2);
+          if (n % 10 === 5)
+            assert.ok((await killConnections({ send: (args) => fixture.raw(...args) }, fixture.prefix)) >= 2);
         }
         await watch.seen.waitFor(120);
         assert.deepEqual(watch.faults, []);
@@ -403,19 +436,9 @@ export const redisCases: readonly RedisCase[] = [
   {
     name: 'an answer lost with the connection gives its messages back, not counted as an attempt',
     async run(fixture) {
-      let lost = 0;
-      const engine = fixture.openBehind((client) => ({
-        ...client,
-        async send(args) {
-          const reply = await client.send(args);
-          const given = Array.isArray(reply) && reply.length === 6 && (reply[0] as unknown[]).length > 0;
-          if (!args[0]?.startsWith('EVAL') || args[6] !== 'one' || !given || lost > 0) return reply;
-          lost += (reply[0] as unknown[]).length;
-          throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the answer was lost');
-        },
-      }));
       const got = new Collector<[number, number]>();
-      const bus = createBus({ engine, source: '/redis' });
+      const lost = { entries: 0 };
+      const bus = createBus({ engine: fixture.openBehind(losing(lost, 'XREADGROUP')), source: '/redis' });
       bus.declare([plain]);
       await bus.start();
       try {
@@ -428,7 +451,7 @@ export const redisCases: readonly RedisCase[] = [
           },
         });
         await got.waitFor(3);
-        assert.ok(lost > 0, 'no answer was lost');
+        assert.ok(lost.entries > 0, 'no answer was lost');
         assert.deepEqual(got.values, [
           [1, 1],
           [2, 1],
@@ -436,6 +459,137 @@ export const redisCases: readonly RedisCase[] = [
         ]);
       } finally {
         await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'a lost answer of a claim gives its messages of a key back in order, not counted as an attempt',
+    async run(fixture) {
+      const got = new Collector<[number, number]>();
+      const lost = { entries: 0 };
+      const bus = createBus({ engine: fixture.openBehind(losing(lost, 'EVAL')), source: '/redis' });
+      bus.declare([sequenced]);
+      await bus.start();
+      try {
+        await bus.publishBatch(
+          sequenced,
+          [1, 2, 3].map((n) => ({ data: { n }, options: { key: 'a' } })),
+        );
+        bus.subscribe(sequenced, {
+          name: 'one',
+          handler: ({ data }, { attempt }) => {
+            got.add([data.n, attempt]);
+            return ack();
+          },
+        });
+        await got.waitFor(3);
+        assert.ok(lost.entries > 0, 'no answer was lost');
+        assert.deepEqual(got.values, [
+          [1, 1],
+          [2, 1],
+          [3, 1],
+        ]);
+      } finally {
+        await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'a keyed message keeps its lease while its handler works, and a late settlement of a lost one changes nothing',
+    async run(fixture) {
+      const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        const consumer = await keyedConsumer(connection, 150);
+        const [first] = (await consumer.got.waitFor(1)) as [Delivery];
+        for (let beat = 0; beat < 8; beat += 1) {
+          await pause(systemClock, 50);
+          assert.deepEqual(await consumer.extend([first.token]), ['settled']);
+        }
+        assert.equal(consumer.got.values.length, 1, 'handed out again under a heartbeat');
+        const [, second] = (await consumer.got.waitFor(2, 'hand-outs')) as [Delivery, Delivery];
+        assert.equal(second.abandoned, 1);
+        assert.deepEqual(await consumer.settle([{ kind: 'ack', token: first.token }]), ['lost']);
+        assert.deepEqual(await consumer.settle([{ kind: 'ack', token: second.token }]), ['settled']);
+      } finally {
+        await connection.close();
+      }
+    },
+  },
+
+  {
+    name: 'settled messages stay as long as their channel says, and are trimmed after that',
+    async run(fixture) {
+      const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        const { name: channel } = plain;
+        await connection.declare({
+          channels: [{ ...specOf(channel, 'none'), keepMs: 2_500 }, specOf('other', 'none')],
+          subscriptions: [
+            { channel, name: 'one' },
+            { channel: 'other', name: 'one' },
+          ],
+        });
+        const length = (name: string): Promise<number> =>
+          fixture.raw('XLEN', streamOf(fixture, name)) as Promise<number>;
+        const began = systemClock.monotonic();
+        for (const name of [channel, 'other']) {
+          const got = new Collector<Delivery>();
+          const consumer = await connection.subscribe(
+            { channel: name, subscription: 'one', prefetch: 10, leaseMs: 60_000 },
+            (deliveries) => deliveries.forEach((one) => got.add(one)),
+          );
+          await connection.publish([{ channel: name, message: bare(name) }]);
+          const [{ token }] = (await got.waitFor(1)) as [Delivery];
+          await consumer.settle([{ kind: 'ack', token }]);
+        }
+        await eventually(
+          () => length('other'),
+          (count) => count === 0,
+          'the other channel trimmed',
+        );
+        if (systemClock.monotonic() - began < 2_000) assert.equal(await length(channel), 1, 'kept');
+        await eventually(
+          () => length(channel),
+          (count) => count === 0,
+          'what is old enough trimmed',
+        );
+        assert.ok(systemClock.monotonic() - began >= 2_400, 'trimmed before its time');
+      } finally {
+        await connection.close();
+      }
+    },
+  },
+
+  {
+    name: 'an acknowledgement from before a rewind settles nothing after it',
+    async run(fixture) {
+      const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        const { name: channel } = plain;
+        await connection.declare({
+          channels: [{ ...specOf(channel, 'none'), keepMs: 60_000 }],
+          subscriptions: [{ channel, name: 'one' }],
+        });
+        await connection.publish([{ channel, message: bare(channel) }]);
+        const take = async (): Promise<readonly [Consumer, Delivery]> => {
+          const got = new Collector<Delivery>();
+          const spec = { channel, subscription: 'one', prefetch: 10, leaseMs: 60_000 };
+          const consumer = await connection.subscribe(spec, (all) => all.forEach((one) => got.add(one)));
+          return [consumer, (await got.waitFor(1))[0] as Delivery];
+        };
+        const [zombie, before] = await take();
+        await zombie.pause();
+        // As one that stood still so long that the engine sees it no more.
+        await fixture.raw('DEL', `${fixture.prefix}:sub:${channel}:one:consumers`);
+        await connection.rewind({ channel, name: 'one' }, 'earliest');
+        const [consumer, again] = await take();
+        assert.deepEqual(await zombie.settle([{ kind: 'ack', token: before.token }]), ['lost']);
+        assert.deepEqual(await zombie.extend([before.token]), ['lost']);
+        assert.deepEqual(await consumer.settle([{ kind: 'ack', token: again.token }]), ['settled']);
+      } finally {
+        await connection.close();
       }
     },
   },

@@ -2,12 +2,14 @@
 import { createHash } from 'node:crypto';
 import type { RedisClient } from './client.ts';
 import { claim } from './lua/claim.ts';
-import { discard, redrive } from './lua/dead-letters.ts';
+import { discard, redrive, redriveEdited } from './lua/dead-letters.ts';
 import { extend } from './lua/extend.ts';
 import { inspect } from './lua/inspect.ts';
+import { acknowledge, append } from './lua/plain.ts';
 import { prelude } from './lua/prelude.ts';
 import { beat, forget, forsake } from './lua/presence.ts';
 import { publish } from './lua/publish.ts';
+import { peekDue, rewind } from './lua/replay.ts';
 import { settle } from './lua/settle.ts';
 import { declareChannel, declareSubscription, removeChannel, removeSubscription } from './lua/topology.ts';
 import { trim } from './lua/trim.ts';
@@ -22,46 +24,77 @@ const withoutMemory = {
   forsake,
   trim,
   redrive,
+  redriveEdited,
   discard,
+  peekDue,
+  rewind,
   inspect,
   removeChannel,
   removeSubscription,
 };
 const withMemory = { publish, declareChannel, declareSubscription };
+/** These have no prelude and name their own keys. */
+const plain = { append, acknowledge };
 
 export type ScriptName = keyof typeof withoutMemory | keyof typeof withMemory;
+export type PlainScriptName = keyof typeof plain;
 
-interface Script {
+export interface Script {
   readonly text: string;
   readonly digest: string;
 }
 
-function scriptOf(text: string, flags: string): Script {
-  const whole = `#!lua${flags}\n${prelude}\n${text}`;
-  return { text: whole, digest: createHash('sha1').update(whole).digest('hex') };
+/** By name. */
+export type Scripts = ReadonlyMap<string, Script>;
+
+/** Of texts with one beginning; `denyOom` are those that the server refuses, whole, when its memory is full. */
+export function scriptsOf(
+  texts: Readonly<Record<string, string>>,
+  before: string,
+  denyOom: boolean,
+): Scripts {
+  const flags = denyOom ? '' : ' flags=allow-oom';
+  return new Map(
+    Object.entries(texts).map(([name, text]) => {
+      const whole = `#!lua${flags}\n${before}\n${text}`;
+      return [name, { text: whole, digest: createHash('sha1').update(whole).digest('hex') }];
+    }),
+  );
 }
 
-const scripts = new Map<string, Script>([
-  ...Object.entries(withoutMemory).map(([name, text]) => [name, scriptOf(text, ' flags=allow-oom')] as const),
-  ...Object.entries(withMemory).map(([name, text]) => [name, scriptOf(text, '')] as const),
+const streamScripts: Scripts = new Map([
+  ...scriptsOf(withoutMemory, prelude, false),
+  ...scriptsOf(withMemory, prelude, true),
+  ...scriptsOf({ acknowledge }, '', false),
+  ...scriptsOf({ append }, '', true),
 ]);
 
 /** The texts as the server gets them. */
-export const scriptTexts = (): readonly string[] => [...scripts.values()].map(({ text }) => text);
+export const scriptTexts = (): readonly string[] => [...streamScripts.values()].map(({ text }) => text);
 
-export class ScriptRunner {
+export class ScriptRunner<Name extends string = ScriptName> {
   readonly prefix: string;
   readonly #client: RedisClient;
+  readonly #scripts: Scripts;
 
-  constructor(client: RedisClient, prefix: string) {
+  constructor(client: RedisClient, prefix: string, scripts: Scripts = streamScripts) {
     this.#client = client;
     this.prefix = prefix;
+    this.#scripts = scripts;
   }
 
   /** The reply as the server gave it; each caller knows its script's. */
-  async run(name: ScriptName, args: readonly (string | number)[]): Promise<unknown> {
-    const { text, digest } = scripts.get(name) as Script;
-    const tail = ['1', this.prefix, ...args.map(String)];
+  run(name: Name, args: readonly (string | number)[]): Promise<unknown> {
+    return this.#evaluate(name, ['1', this.prefix, ...args.map(String)]);
+  }
+
+  /** With the number of keys first, then keys and arguments, all of them texts: nothing is copied. */
+  runPlain(name: PlainScriptName, args: readonly string[]): Promise<unknown> {
+    return this.#evaluate(name, args);
+  }
+
+  async #evaluate(name: string, tail: readonly string[]): Promise<unknown> {
+    const { text, digest } = this.#scripts.get(name) as Script;
     try {
       return await this.#client.send(['EVALSHA', digest, ...tail]);
     } catch (error) {
@@ -72,6 +105,8 @@ export class ScriptRunner {
 
   /** So that the first calls need not carry the texts, and keep their order. */
   async load(): Promise<void> {
-    await Promise.all(scriptTexts().map((text) => this.#client.send(['SCRIPT', 'LOAD', text])));
+    await Promise.all(
+      [...this.#scripts.values()].map(({ text }) => this.#client.send(['SCRIPT', 'LOAD', text])),
+    );
   }
 }

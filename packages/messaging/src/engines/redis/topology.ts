@@ -1,5 +1,5 @@
 /** What this connection declared, kept so that it can be made again on a server that lost it. */
-import type { ChannelSpec, Topology } from '../../engine.ts';
+import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { ScriptRunner } from './scripts.ts';
 
@@ -7,7 +7,7 @@ export class DeclaredTopology {
   readonly #scripts: ScriptRunner;
   readonly #instance: string;
   readonly #channels = new Map<string, ChannelSpec>();
-  readonly #subscriptions = new Map<string, { readonly channel: string; readonly name: string }>();
+  readonly #subscriptions = new Map<string, SubscriptionSpec>();
 
   constructor(scripts: ScriptRunner, instance: string) {
     this.#scripts = scripts;
@@ -16,18 +16,23 @@ export class DeclaredTopology {
 
   async declare({ channels, subscriptions, removed = [] }: Topology): Promise<void> {
     for (const spec of channels) await this.#declareChannel(spec);
-    for (const one of subscriptions) await this.#declareSubscription(one.channel, one.name);
+    for (const one of subscriptions) await this.#declareSubscription(one);
     for (const { channel, name } of removed) this.#subscriptions.delete(nameOf(channel, name));
   }
 
   async again(): Promise<void> {
     for (const spec of this.#channels.values()) await this.#declareChannel(spec);
-    for (const { channel, name } of this.#subscriptions.values())
-      await this.#declareSubscription(channel, name);
+    for (const one of this.#subscriptions.values()) await this.#declareSubscription(one);
   }
 
   knows(channel: string): boolean {
     return this.#channels.has(channel);
+  }
+
+  /** Whether its messages are their bodies, for all that this process knows. */
+  isPlain(channel: string): boolean {
+    const spec = this.#channels.get(channel);
+    return spec !== undefined && spec.order === 'none' && spec.priorityLevels === 1;
   }
 
   channels(): readonly string[] {
@@ -47,16 +52,20 @@ export class DeclaredTopology {
   }
 
   async #declareChannel(spec: ChannelSpec): Promise<void> {
-    const { name, order, onFailure, priorityLevels, ephemeral } = spec;
+    const { name, order, onFailure, priorityLevels, ephemeral, routing, keepMs } = spec;
     const owner = ephemeral ? this.#instance : '';
-    await this.#scripts.run('declareChannel', [name, order, onFailure, priorityLevels, owner]);
+    const args = [name, order, onFailure, priorityLevels, owner, routing, keepMs ?? ''];
+    await this.#scripts.run('declareChannel', args);
     this.#channels.set(name, spec);
   }
 
-  async #declareSubscription(channel: string, name: string): Promise<void> {
-    if ((await this.#scripts.run('declareSubscription', [channel, name])) !== 1)
+  async #declareSubscription(spec: SubscriptionSpec): Promise<void> {
+    const { channel, name, bindings } = spec;
+    const record = bindings === undefined ? '' : JSON.stringify(bindings);
+    if ((await this.#scripts.run('declareSubscription', [channel, name, record])) !== 1)
       throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `channel "${channel}" was never declared`);
-    this.#subscriptions.set(nameOf(channel, name), { channel, name });
+    const known = this.#subscriptions.get(nameOf(channel, name));
+    this.#subscriptions.set(nameOf(channel, name), { ...known, ...spec });
   }
 }
 

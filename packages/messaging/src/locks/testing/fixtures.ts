@@ -40,9 +40,9 @@ const openers: Readonly<Record<LockKind, Open>> = {
     await engine.prepare();
     return { ...engine, close: () => pool.end() };
   },
-  // The shortest session that a server of services:up gives.
+  // As long as the ttl of the contract.
   zookeeper: async (url, space) =>
-    createZookeeperLockEngine({ servers: url, sessionTimeoutMs: 1_000, root: `/${space}` }),
+    createZookeeperLockEngine({ servers: url, sessionTimeoutMs: 2_000, root: `/${space}` }),
 };
 
 export async function openLockEngine(argument: string): Promise<LockEngine> {

@@ -1,11 +1,13 @@
 /**
  * Hands messages of one subscription to one consumer: moves due scheduled ones into their streams, ends leases that are over, then takes what
- * is due and what is new, the highest priority first, and puts what may not go out yet (its key is out, waiting or parked) behind its key.
+ * is due and, but for plain channels, what is new, the highest priority first, and puts what may not go out yet (its key is out, waiting or
+ * parked) behind its key. What is new on a plain channel consumers read themselves (XREADGROUP).
  *
  * KEYS: prefix. ARGV: channel, encoded subscription, group, consumer, room, lease in ms.
  * Returns false when the subscription does not exist, else
  *   { token, event, state or nil, abandoned, of each in one list, [consumer, token]... whose lease ended, ms until the next event or -1, drained 0|1,
- *     broken 0|1 (a stream or group is missing: declare again), [stream, id]... to wait on for news when drained }.
+ *     broken 0|1 (a stream or group is missing: declare again), [stream, id]... to wait on for news when drained,
+ *     plain 0|1, generation, routing or '', bindings as JSON or '' }.
  */
 export const claim = `
 local s = openSub(ARGV[1], ARGV[2], ARGV[3])
@@ -39,6 +41,27 @@ local function endLeases()
     land(s, token, f)
     giveBack(s, f, 1)
     ended[#ended + 1] = { f.c, token }
+  end
+end
+
+-- On a plain channel the lease of a first hand-out is the idle time of its pending entry; its length is in the consumer's name.
+local stillPending
+local function endPending()
+  local stream = streamOf(s.channel, 0)
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, s.group)
+  if consumers.err then broken = 1 return end
+  for _, c in ipairs(consumers) do
+    local length = c[4] > 0 and leaseOf(c[2])
+    if length then
+      for _, p in ipairs(redis.call('XPENDING', stream, s.group, 'IDLE', int(length), '-', '+', 200, c[2])) do
+        giveBack(s, { c = c[2], l = 0, id = p[1] }, 1)
+        ended[#ended + 1] = { c[2], p[1] }
+      end
+      for _, p in ipairs(redis.call('XPENDING', stream, s.group, '-', '+', 100, c[2])) do
+        local left = math.max(0, length - p[3])
+        if not stillPending or left < stillPending then stillPending = left end
+      end
+    end
   end
 end
 
@@ -115,15 +138,19 @@ end
 
 promote()
 endLeases()
+if s.plain then endPending() end
 for level = s.levels - 1, 0, -1 do
   claimDue(level)
-  claimStream(level)
+  if not s.plain then claimStream(level) end
 end
 for i = 1, #lease, CHUNK do redis.call('ZADD', s.lease, unpack(lease, i, math.min(i + CHUNK - 1, #lease))) end
 for i = 1, #busy, CHUNK do redis.call('HSET', s.busy, unpack(busy, i, math.min(i + CHUNK - 1, #busy))) end
 if expired > 0 then redis.call('HINCRBY', s.meta, 'expired', expired) end
-if room <= 0 or scanned >= SCAN then drained = false end
-if drained then
+local next = untilNext(s)
+if stillPending and (next < 0 or stillPending < next) then next = stillPending end
+-- A plain channel is drained when nothing is due: what is new is not looked at here.
+if scanned >= SCAN or (room <= 0 and not (s.plain and next ~= 0)) then drained = false end
+if drained and not s.plain then
   for level = 0, s.levels - 1 do
     local groups = redis.pcall('XINFO', 'GROUPS', streamOf(s.channel, level))
     for _, g in ipairs(groups) do
@@ -131,5 +158,8 @@ if drained then
     end
   end
 end
-return { given, ended, untilNext(s), drained and 1 or 0, broken, bells }
+return {
+  given, ended, next, drained and 1 or 0, broken, bells,
+  s.plain and 1 or 0, s.generation, s.routing, redis.call('HGET', P .. ':bindings:' .. s.channel, s.group) or '',
+}
 `;

@@ -25,13 +25,9 @@ local function ringAll()
 end
 `;
 
-/**
- * KEYS: prefix. ARGV: ids. A letter that holds its key goes back with the whole sequence behind it, oldest first, and only the first is due.
- * Returns { moved, stuck (their subscription does not exist) }.
- */
-export const redrive = `${removing}
-local moved, stuck = 0, 0
-local function revive(s, letter, first)
+const reviving = `
+local moved = 0
+local function reviveOne(s, letter, first)
   remove(letter)
   local lane = letter.lane and s.ordered or false
   local r = {
@@ -42,19 +38,43 @@ local function revive(s, letter, first)
   defer(s, r, at, lane)
   moved = moved + 1
 end
+-- A letter that holds its key goes back with the whole sequence behind it, oldest first, and only the first is due.
+local function revive(s, letter)
+  if not letter.lane then return reviveOne(s, letter, true) end
+  for n, member in ipairs(redis.call('ZRANGE', s.park .. letter.key, 0, -1)) do
+    local id = string.sub(member, string.find(member, '|', 1, true) + 1)
+    local one = id == letter.id and letter or read(id)
+    if one then reviveOne(s, one, n == 1) end
+  end
+end
+`;
+
+/** KEYS: prefix. ARGV: ids. Returns { moved, stuck (their subscription does not exist) }. */
+export const redrive = `${removing}${reviving}
+local stuck = 0
 for _, id in ipairs(ARGV) do
   local letter = read(id)
   local s = letter and subOf(letter)
-  if s and letter.lane then
-    for n, member in ipairs(redis.call('ZRANGE', s.park .. letter.key, 0, -1)) do
-      local one = read(string.sub(member, string.find(member, '|', 1, true) + 1))
-      if one then revive(s, one, n == 1) end
-    end
-  elseif s then revive(s, letter, true)
+  if s then revive(s, letter)
   elseif letter then stuck = stuck + 1 end
 end
 ringAll()
 return { moved, stuck }
+`;
+
+/**
+ * KEYS: prefix. ARGV: id, event, key, expiry in ms ('' for none), state. The event takes the place of the letter's message; a sequence behind it
+ * follows. Returns 1, or 0 when there is no such letter or its subscription does not exist.
+ */
+export const redriveEdited = `${removing}${reviving}
+local letter = read(ARGV[1])
+local s = letter and subOf(letter)
+if not s then return 0 end
+letter.body, letter.expires, letter.state = ARGV[2], tonumber(ARGV[4]), ARGV[5]
+if not letter.lane then letter.key = ARGV[3] ~= '' and ARGV[3] or nil end
+revive(s, letter)
+ringAll()
+return 1
 `;
 
 /** KEYS: prefix. ARGV: ids. What waited behind a letter goes on once nothing of its key is parked. Returns how many were forgotten. */

@@ -40,6 +40,7 @@ for i = 2, #ARGV, 2 do
     seen(first[2] and tonumber(first[2]))
     local flying = redis.call('ZCARD', s.lease)
     local waiting = redis.call('HLEN', s.def) - due - math.max(0, flying - pending)
+    if s.plain then waiting, flying = 0, flying + pending end
     local groups, flat = {}, redis.call('HGETALL', s.groups)
     for n = 1, #flat, 2 do groups[#groups + 1] = { flat[n], tonumber(flat[n + 1]) } end
     views[#views + 1] = {

@@ -4,7 +4,8 @@
  *
  * Keys, under the prefix P (KEYS[1]):
  *   P:stream:<channel>[:<level>]  stream; an entry is { event: CloudEvent as JSON, key, exp }. A foreign one may give `event` alone
- *   P:channels                    set of names;  P:channel:<name>  hash { order, onFailure, levels, owner (ephemeral ones) }
+ *   P:channels                    set of names;  P:channel:<name>  hash { order, onFailure, levels, owner (ephemeral ones), routing, keepMs }
+ *   P:bindings:<channel>          hash subscription -> its bindings as JSON, on channels with routing
  *   P:subs:<channel>              set of names of subscriptions = consumer groups on each stream of the channel
  *   P:sched:<channel>, :schedbody published with a delay: zset by due time, hash of records
  *   P:alive                       zset: instance -> its last beat
@@ -17,7 +18,8 @@
  *     B:busy   key -> token that is out;  B:lane:<key>  zset of origins that keep their order;  B:park:<key>  dead letters that hold it
  *     B:groups, B:meta, B:consumers  counts of dead letters, counters, who is there
  *
- * A message, seen by one subscription: in the stream -> pending in the group and in B:lease -> acknowledged, or copied to B:def and
+ * A message, seen by one subscription: in the stream -> pending in the group (and in B:lease, but for first hand-outs on plain channels, whose
+ * lease is the idle time of the pending entry) -> acknowledged, or copied to B:def and
  * acknowledged there, so that the stream can be trimmed up to its slowest group. An origin is the padded entry id, hence its order.
  *
  * The clock is the server's (TIME): one for all processes. Callers give waits as lengths, never as points in time of their own clock.
@@ -42,12 +44,13 @@ end
 local function msOf(id) return tonumber(string.match(id, '^(%d+)')) end
 
 local function openSub(channel, encoded, group)
-  local spec = redis.call('HMGET', P .. ':channel:' .. channel, 'order', 'onFailure', 'levels')
+  local spec = redis.call('HMGET', P .. ':channel:' .. channel, 'order', 'onFailure', 'levels', 'routing')
   if not spec[1] or redis.call('SISMEMBER', P .. ':subs:' .. channel, group) == 0 then return nil end
   local base = P .. ':sub:' .. channel .. ':' .. encoded
   return {
     channel = channel, encoded = encoded, group = group, base = base,
-    ordered = spec[1] == 'key', onFailure = spec[2], levels = tonumber(spec[3]),
+    ordered = spec[1] == 'key', onFailure = spec[2], levels = tonumber(spec[3]), routing = spec[4] or '',
+    plain = spec[1] ~= 'key' and spec[3] == '1', generation = redis.call('HGET', base .. ':meta', 'generation') or '0',
     lease = base .. ':lease', def = base .. ':def', age = base .. ':age', due = base .. ':due:',
     busy = base .. ':busy', lane = base .. ':lane:', park = base .. ':park:', groups = base .. ':groups',
     meta = base .. ':meta', consumers = base .. ':consumers', woke = false,
@@ -152,7 +155,18 @@ local function parkFollower(s, r)
   })
 end
 
--- A token is level | s entry or d origin | consumer | number | key, the last only where order is kept.
+-- The length of the leases of one of our consumers, which its name tells; nil for a stranger.
+local function leaseOf(consumer)
+  return tonumber(string.match(consumer, '^doorbuster:.*~(%d+)%.$'))
+end
+-- The first hand-out on a plain channel has the id of its entry as its token: it is pending until it is settled, given back or lost, and an id is
+-- read once in a generation. Acknowledging is asking: whoever is late finds nothing pending.
+local function takePending(s, token, generation)
+  if generation ~= s.generation or redis.call('XACK', streamOf(s.channel, 0), s.group, token) == 0 then return nil end
+  return { l = 0, c = '', id = token }
+end
+local function isPending(token) return not string.find(token, '|', 1, true) end
+-- A token of any other hand-out is level | s entry or d origin | consumer | number | key, the last only where order is kept.
 local function tokenOf(level, place, consumer, number, key)
   return level .. '|' .. place .. '|' .. consumer .. '|' .. number .. '|' .. (key or '')
 end

@@ -27,13 +27,35 @@ local start, abandoned = ARGV[4], tonumber(ARGV[5])
 if ARGV[7] ~= '' and redis.call('ZSCORE', P .. ':alive', ARGV[7]) ~= ARGV[8] then return -1 end
 local function theirs(name) return string.sub(name, 1, #start) == start end
 local kept, taken = {}, 0
-for i = 9, #ARGV do kept[ARGV[i]] = true end
+for i = 9, #ARGV do
+  kept[ARGV[i]] = true
+  local f = flightOf(ARGV[i])
+  if f and f.id then kept[f.id] = true end
+end
 for _, token in ipairs(redis.call('ZRANGE', s.lease, 0, -1)) do
   local f = flightOf(token)
   if theirs(f.c) and not kept[token] then
     land(s, token, f)
     giveBack(s, f, abandoned)
     taken = taken + 1
+  end
+end
+-- What is pending and under no lease of ours was read by the consumers themselves.
+for level = 0, s.levels - 1 do
+  local stream = streamOf(s.channel, level)
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, s.group)
+  for _, c in ipairs(consumers) do
+    local from = '-'
+    while theirs(c[2]) and c[4] > 0 and from do
+      local page = redis.call('XPENDING', stream, s.group, from, '+', 500, c[2])
+      from = #page == 500 and '(' .. page[500][1] or nil
+      for _, p in ipairs(page) do
+        if not kept[p[1]] then
+          giveBack(s, { c = c[2], l = level, id = p[1] }, abandoned)
+          taken = taken + 1
+        end
+      end
+    end
   end
 end
 if ARGV[6] == '1' then

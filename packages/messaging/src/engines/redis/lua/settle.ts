@@ -1,8 +1,9 @@
 /**
  * Settles hand-outs, all in one step. A token that is not in flight any more changes nothing.
  *
- * KEYS: prefix. ARGV: channel, encoded subscription, group, ring 0|1 (this consumer will not look itself), then per settlement its letter, token and
+ * KEYS: prefix. ARGV: channel, encoded subscription, group, ring 0|1 (this consumer will not look itself), generation, then per settlement its letter, token and
  *   a          nothing: done
+ *   x          nothing: done, because it has expired; counted
  *   l          nothing: given back untouched
  *   r          delay in ms, state
  *   d          id, reason, group, time, history as JSON, state on redrive.
@@ -12,8 +13,8 @@ export const settle = `
 local s = openSub(ARGV[1], ARGV[2], ARGV[3])
 local results, acked, landed = {}, {}, {}
 local released = false
-local i = 5
-local extra = { a = 0, l = 0, r = 2, d = 6 }
+local i = 6
+local extra = { a = 0, x = 0, l = 0, r = 2, d = 6 }
 
 local function keepsLane(r) return s.ordered and r.k ~= nil and s.onFailure ~= 'skip' end
 local function ack(f)
@@ -70,7 +71,9 @@ for from = 1, #tokens, CHUNK do
   local last = math.min(from + CHUNK - 1, #tokens)
   local ends = redis.call('ZMSCORE', s.lease, unpack(tokens, from, last))
   for n = from, last do
-    local f = ends[n - from + 1] and not landed[tokens[n]] and flightOf(tokens[n])
+    local f
+    if isPending(tokens[n]) then f = takePending(s, tokens[n], ARGV[5])
+    else f = ends[n - from + 1] and not landed[tokens[n]] and flightOf(tokens[n]) end
     flights[n] = f
     landed[tokens[n]] = true
     if f and f.k then free[#free + 1] = f.k end
@@ -81,6 +84,7 @@ for from = 1, #free, CHUNK do redis.call('HDEL', s.busy, unpack(free, from, math
 for n, where in ipairs(at) do
   local f, kind = flights[n], ARGV[where]
   if f and kind == 'a' then ack(f)
+  elseif f and kind == 'x' then ack(f) redis.call('HINCRBY', s.meta, 'expired', 1)
   elseif f and kind == 'l' then giveBack(s, f, 0) released = true
   elseif f and kind == 'r' then retry(f, tonumber(ARGV[where + 2]), ARGV[where + 3])
   elseif f then

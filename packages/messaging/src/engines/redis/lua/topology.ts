@@ -1,14 +1,14 @@
 /** Making and removing channels and subscriptions. Each may be called again. */
 
 /**
- * KEYS: prefix. ARGV: channel, order, onFailure, levels, owner ('' unless ephemeral).
+ * KEYS: prefix. ARGV: channel, order, onFailure, levels, owner ('' unless ephemeral), routing, ms that settled messages stay ('' for none).
  * Makes the streams, and the groups of known subscriptions on new ones. The number of levels never shrinks: what is in a level would be out of reach.
  */
 export const declareChannel = `
 local channel, levels = ARGV[1], tonumber(ARGV[4])
 local key = P .. ':channel:' .. channel
 levels = math.max(levels, tonumber(redis.call('HGET', key, 'levels') or '1'))
-redis.call('HSET', key, 'order', ARGV[2], 'onFailure', ARGV[3], 'levels', int(levels), 'owner', ARGV[5])
+redis.call('HSET', key, 'order', ARGV[2], 'onFailure', ARGV[3], 'levels', int(levels), 'owner', ARGV[5], 'routing', ARGV[6], 'keepMs', ARGV[7])
 redis.call('SADD', P .. ':channels', channel)
 for level = 0, levels - 1 do
   local stream = streamOf(channel, level)
@@ -23,7 +23,10 @@ end
 return 1
 `;
 
-/** KEYS: prefix. ARGV: channel, group. Returns 1, or 0 when there is no such channel. A new group begins with the oldest entry kept. */
+/**
+ * KEYS: prefix. ARGV: channel, group, bindings as JSON ('': those on record stay). Returns 1, or 0 when there is no such channel. A new group
+ * begins with the oldest entry kept; consumers that run learn of other bindings by the bell.
+ */
 export const declareSubscription = `
 local levels = redis.call('HGET', P .. ':channel:' .. ARGV[1], 'levels')
 if not levels then return 0 end
@@ -31,12 +34,17 @@ redis.call('SADD', P .. ':subs:' .. ARGV[1], ARGV[2])
 for level = 0, tonumber(levels) - 1 do
   redis.pcall('XGROUP', 'CREATE', streamOf(ARGV[1], level), ARGV[2], '0')
 end
+if ARGV[3] ~= '' and redis.call('HGET', P .. ':bindings:' .. ARGV[1], ARGV[2]) ~= ARGV[3] then
+  redis.call('HSET', P .. ':bindings:' .. ARGV[1], ARGV[2], ARGV[3])
+  ring(ARGV[1])
+end
 return 1
 `;
 
 /** KEYS: prefix. ARGV: channel, group. The keys of the subscription are left for the caller to sweep; its dead letters stay. */
 export const removeSubscription = `
 redis.call('SREM', P .. ':subs:' .. ARGV[1], ARGV[2])
+redis.call('HDEL', P .. ':bindings:' .. ARGV[1], ARGV[2])
 local levels = tonumber(redis.call('HGET', P .. ':channel:' .. ARGV[1], 'levels') or '0')
 for level = 0, levels - 1 do redis.pcall('XGROUP', 'DESTROY', streamOf(ARGV[1], level), ARGV[2]) end
 return 1
@@ -48,7 +56,7 @@ local key = P .. ':channel:' .. ARGV[1]
 if ARGV[2] == '' or redis.call('HGET', key, 'owner') ~= ARGV[2] then return 0 end
 local levels = tonumber(redis.call('HGET', key, 'levels'))
 for level = 0, levels - 1 do redis.call('UNLINK', streamOf(ARGV[1], level)) end
-redis.call('UNLINK', key, P .. ':subs:' .. ARGV[1], P .. ':sched:' .. ARGV[1], P .. ':schedbody:' .. ARGV[1])
+redis.call('UNLINK', key, P .. ':subs:' .. ARGV[1], P .. ':bindings:' .. ARGV[1], P .. ':sched:' .. ARGV[1], P .. ':schedbody:' .. ARGV[1])
 redis.call('SREM', P .. ':channels', ARGV[1])
 return 1
 `;

@@ -1,13 +1,15 @@
 /**
  * Trims the streams of a channel up to the slowest of its groups, the groups of strangers included, and takes over what a stranger read in
- * one of our groups and left idle. Never by length: MAXLEN deletes what is pending without a word.
+ * one of our groups and left idle. Channels with replay also keep what is settled until it is old enough. Never by length: MAXLEN deletes what is
+ * pending without a word.
  *
  * KEYS: prefix. ARGV: channel, beginning of our consumers' names, idle ms after which a stranger's entry is taken over, ms that a channel without
  * groups keeps its messages. Returns how many entries were deleted.
  */
 export const trim = `
 local channel, ours, idle, keep = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local levels = tonumber(redis.call('HGET', P .. ':channel:' .. channel, 'levels') or '0')
+local spec = redis.call('HMGET', P .. ':channel:' .. channel, 'levels', 'keepMs')
+local levels, keepMs = tonumber(spec[1] or '0'), tonumber(spec[2] or '')
 local deleted = 0
 
 local function before(a, b)
@@ -40,7 +42,8 @@ for level = 0, levels - 1 do
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
   local lowest
   if not groups.err then
-    if #groups == 0 then lowest = int(NOW - keep) .. '-0' end
+    if keepMs then lowest = int(NOW - keepMs) .. '-0' end
+    if #groups == 0 then lowest = int(NOW - math.max(keep, keepMs or 0)) .. '-0' end
     for _, g in ipairs(groups) do
       if g[6] > 0 then takeOver(stream, level, g[2], encode(g[2])) end
       local pending = redis.call('XPENDING', stream, g[2])

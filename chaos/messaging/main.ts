@@ -1,0 +1,266 @@
+/**
+ * `npm run -s soak -- --engine NAME [--messages N] [--workers K] [--kill-every-ms MS] [--limit-s S] [--controls] [--json]`: the long run. Messages go through an engine
+ * to workers of which one is killed (SIGKILL) at each interval and replaced; the handler uses the inbox. Nothing may be lost, handled twice, or out of order on
+ * its key, and with kills at least half of the undisturbed rate, measured in the same run, has to remain.
+ *
+ * `--engine` may be given several times. `--controls`: the same run without an inbox has to find messages handled twice, and one that acknowledges
+ * before it handles has to find lost ones. Data on stdout (with --json one object as the last line), progress on stderr. Exit codes: 0 all of it
+ * held, 1 it did not, 2 usage, 3 a server is not there.
+ */
+import { parseArgs } from 'node:util';
+import { rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '@doorbuster/messaging';
+import {
+  removeKafkaTopics,
+  removeRabbitLadder,
+  removeRabbitNames,
+  removeRedisKeys,
+  serverUrls,
+} from '../../bench/messaging/servers.ts';
+import { channelName, engineOf, type Mode, type SoakEngine, subscriptionName } from './part.ts';
+import { type RunPlan, type RunResult, runOnce } from './run.ts';
+
+const engines: readonly SoakEngine[] = ['embedded', 'rabbitmq', 'kafka', 'redis'];
+const variables: Readonly<Partial<Record<SoakEngine, string>>> = {
+  rabbitmq: 'RABBITMQ_URL',
+  kafka: 'KAFKA_URL',
+  redis: 'REDIS_URL',
+};
+
+/** The undisturbed run is shorter: it only says how fast it goes. */
+const undisturbedShare = 0.25;
+const leastUndisturbed = 20_000;
+const leastRate = 0.5;
+/** A killed worker leaves a trace only when it dies at the right moment. */
+const stillMs = 25_000;
+const controlStillMs = 8_000;
+const controlMessages = 30_000;
+const controlKills = 15;
+
+interface Asked {
+  readonly engines: readonly SoakEngine[];
+  readonly messages: number;
+  readonly workers: number;
+  readonly killEveryMs: number;
+  readonly limitMs: number;
+  readonly controls: boolean;
+  readonly json: boolean;
+}
+
+interface EngineResult {
+  readonly messages: number;
+  readonly workers: number;
+  /** Several processes, or, on an embedded engine that is not shared, several consumers in one that is killed as a whole. */
+  readonly processes: number;
+  readonly kills: number;
+  readonly lost: number;
+  readonly handledTwice: number;
+  readonly orderBroken: number;
+  readonly perSecondUndisturbed: number;
+  readonly perSecondWithKills: number;
+  /** With kills over undisturbed. */
+  readonly rate: number;
+  readonly seconds: number;
+  readonly violations: readonly string[];
+}
+
+interface ControlResult {
+  readonly kills: number;
+  readonly handledTwiceWithoutInbox: number;
+  readonly lostWhenAcknowledgedFirst: number;
+  readonly violations: readonly string[];
+}
+
+const progress = (text: string): void => void process.stderr.write(`${text}\n`);
+
+function read(argv: readonly string[]): Asked | null {
+  try {
+    const { values } = parseArgs({
+      args: [...argv],
+      options: {
+        engine: { type: 'string', multiple: true, default: [] },
+        messages: { type: 'string', default: '1000000' },
+        workers: { type: 'string', default: '4' },
+        'kill-every-ms': { type: 'string', default: '1000' },
+        'limit-s': { type: 'string', default: '1800' },
+        controls: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+      },
+    });
+    const whole = (name: 'messages' | 'workers' | 'kill-every-ms' | 'limit-s'): number => {
+      const value = Number(values[name]);
+      if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} is a whole number from 1`);
+      return value;
+    };
+    const unknown = values.engine.find((name) => !engines.includes(name as SoakEngine));
+    if (unknown !== undefined) throw new Error(`no engine "${unknown}": ${engines.join(', ')}`);
+    if (values.engine.length === 0) throw new Error(`--engine is one of ${engines.join(', ')}`);
+    return {
+      engines: values.engine as SoakEngine[],
+      messages: whole('messages'),
+      workers: whole('workers'),
+      killEveryMs: whole('kill-every-ms'),
+      limitMs: whole('limit-s') * 1000,
+      controls: values.controls,
+      json: values.json,
+    };
+  } catch (error) {
+    progress((error as Error).message);
+    return null;
+  }
+}
+
+/** Whether this version of the embedded engine lets several processes use one file. */
+async function isShared(): Promise<boolean> {
+  const folder = mkdtempSync(join(tmpdir(), 'doorbuster-soak-'));
+  const options = {
+    url: '',
+    prefix: '',
+    path: join(folder, 'probe.sqlite'),
+    ledger: '',
+    total: 0,
+    worker: 0,
+  };
+  const engine = await engineOf({
+    ...options,
+    engine: 'embedded',
+    shared: true,
+    roles: [],
+    mode: 'inbox',
+    consumers: 0,
+  });
+  const connection = await engine.connect({ clock: systemClock, onFatal: () => {} });
+  const { processes } = connection.capabilities;
+  await connection.close();
+  rmSync(folder, { recursive: true, force: true });
+  return processes === 'many';
+}
+
+let runs = 0;
+
+async function runOf(
+  engine: SoakEngine,
+  url: string,
+  given: Pick<
+    RunPlan,
+    'mode' | 'messages' | 'workers' | 'killEveryMs' | 'mostKills' | 'limitMs' | 'stillMs' | 'shared'
+  >,
+): Promise<RunResult> {
+  runs += 1;
+  const prefix = `soak${process.pid.toString(36)}${systemClock.now().toString(36)}-${runs}.`;
+  const told = `${engine}, ${given.messages} messages, ${given.killEveryMs === null ? 'undisturbed' : `a kill each ${given.killEveryMs} ms`}, ${given.mode}`;
+  progress(told);
+  try {
+    const result = await runOnce({ engine, url, prefix, ...given });
+    progress(
+      `${told}: ${result.perSecond}/s, ${result.kills} kills, lost ${result.lost}, twice ${result.handledTwice}, out of order ${result.orderBroken}`,
+    );
+    return result;
+  } finally {
+    await tidy(engine, url, prefix);
+  }
+}
+
+async function tidy(engine: SoakEngine, url: string, prefix: string): Promise<void> {
+  if (engine === 'redis') await removeRedisKeys(url, prefix);
+  if (engine === 'kafka') await removeKafkaTopics(url, prefix);
+  if (engine !== 'rabbitmq') return;
+  await removeRabbitNames(url, { prefix, channel: channelName, subscription: subscriptionName });
+  await removeRabbitLadder(url, prefix);
+}
+
+async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<EngineResult> {
+  const { workers, killEveryMs, limitMs, messages } = asked;
+  const shared = engine === 'embedded' && (await isShared());
+  const base = {
+    mode: 'inbox' as Mode,
+    workers,
+    limitMs,
+    shared,
+    stillMs,
+    mostKills: Number.POSITIVE_INFINITY,
+  };
+  const calm = await runOf(engine, url, {
+    ...base,
+    messages: Math.min(messages, Math.max(leastUndisturbed, Math.round(messages * undisturbedShare))),
+    killEveryMs: null,
+  });
+  const killed = await runOf(engine, url, { ...base, messages, killEveryMs });
+  const rate = Number((killed.perSecond / Math.max(1, calm.perSecond)).toFixed(3));
+  const violations = [...faultsOf('undisturbed', calm), ...faultsOf('with kills', killed)];
+  if (killed.kills === 0) violations.push('nobody was killed: the run was too short to show anything');
+  if (rate < leastRate) violations.push(`with kills ${rate} of the undisturbed rate, ${leastRate} is wanted`);
+  const { lost, handledTwice, orderBroken, kills, seconds } = killed;
+  return {
+    messages,
+    workers,
+    processes: engine === 'embedded' && !shared ? 1 : workers,
+    kills,
+    lost,
+    handledTwice,
+    orderBroken,
+    perSecondUndisturbed: calm.perSecond,
+    perSecondWithKills: killed.perSecond,
+    rate,
+    seconds,
+    violations,
+  };
+}
+
+function faultsOf(name: string, { lost, handledTwice, orderBroken, endedEarly, died }: RunResult): string[] {
+  const counts = Object.entries({ lost, handledTwice, orderBroken, died });
+  return [
+    ...counts.filter(([, count]) => count > 0).map(([what, count]) => `${name}: ${what} ${count}`),
+    ...(endedEarly === null ? [] : [`${name}: ${endedEarly}`]),
+  ];
+}
+
+/** Both defects have to be found, or the judge above is blind. */
+async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<ControlResult> {
+  const { workers, limitMs } = asked;
+  const shared = engine === 'embedded' && (await isShared());
+  const plan = { workers, limitMs, shared, messages: controlMessages, stillMs: controlStillMs };
+  const kills = { killEveryMs: asked.killEveryMs, mostKills: controlKills };
+  const open = await runOf(engine, url, { ...plan, ...kills, mode: 'without-inbox' });
+  const hasty = await runOf(engine, url, { ...plan, ...kills, mode: 'acknowledge-first' });
+  const violations: string[] = [];
+  if (open.handledTwice === 0) violations.push('without an inbox nothing was found handled twice');
+  if (hasty.lost === 0) violations.push('acknowledged before it was handled, nothing was found lost');
+  return {
+    kills: open.kills + hasty.kills,
+    handledTwiceWithoutInbox: open.handledTwice,
+    lostWhenAcknowledgedFirst: hasty.lost,
+    violations,
+  };
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const asked = read(argv);
+  if (asked === null) return 2;
+  const urls = serverUrls();
+  const results: Partial<Record<SoakEngine, EngineResult | ControlResult>> = {};
+  for (const engine of asked.engines) {
+    const variable = variables[engine];
+    const url = variable === undefined ? '' : urls[variable];
+    if (url === undefined) {
+      progress(`${engine}: ${variable} is not set and no such server runs (npm run services:up)`);
+      return 3;
+    }
+    results[engine] = await (asked.controls ? controls : soak)(engine, url, asked);
+  }
+  if (asked.json) process.stdout.write(`${JSON.stringify({ engines: results })}\n`);
+  else for (const [engine, result] of Object.entries(results)) process.stdout.write(textOf(engine, result));
+  return Object.values(results).some(({ violations }) => violations.length > 0) ? 1 : 0;
+}
+
+const textOf = (engine: string, { violations, ...figures }: EngineResult | ControlResult): string =>
+  `${[
+    engine,
+    ...Object.entries(figures).map(([name, value]) => `  ${name} ${value}`),
+    ...violations.map((one) => `  VIOLATION ${one}`),
+  ].join('\n')}\n`;
+
+process.exitCode = await main(process.argv.slice(2));

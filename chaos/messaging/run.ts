@@ -1,0 +1,253 @@
+/**
+ * One run: the publisher, the workers, and whoever kills one of them at each interval and starts another in its place. It ends when every message is in the
+ * ledger, or when nothing has moved for `stillMs`, or when its time is over; then the judge reads the ledger.
+ *
+ *   publisher ---> engine ---> worker 1..k ---> ledger          killer: SIGKILL to the oldest worker that has started, a new one for it
+ *
+ * When nothing moves any more, or the time is over, the killing stops and what is there may still be handled: what is missing then is lost, not late.
+ * A worker that ends by itself is a fault of the product, not of the run.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { judge, type Verdict } from './audit.ts';
+import { Ledger } from './ledger.ts';
+import { type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
+
+export interface RunPlan {
+  readonly engine: SoakEngine;
+  readonly url: string;
+  readonly shared: boolean;
+  readonly prefix: string;
+  readonly mode: Mode;
+  readonly messages: number;
+  readonly workers: number;
+  /** Null: nobody is killed. */
+  readonly killEveryMs: number | null;
+  /** Then the killer rests. */
+  readonly mostKills: number;
+  readonly limitMs: number;
+  /** When nothing has moved for so long, nothing will: longer than any lease or session of a killed worker. */
+  readonly stillMs: number;
+}
+
+export interface RunResult extends Verdict {
+  readonly kills: number;
+  readonly perSecond: number;
+  readonly seconds: number;
+  /** Not everything had been handled when it was ended. */
+  readonly endedEarly: string | null;
+  /** Processes that ended without having been told to. */
+  readonly died: number;
+}
+
+/** How long a first effect may take. */
+const longestStartMs = 60_000;
+const lookMs = 50;
+const mostDrainMs = 60_000;
+/** What is out twice by then would still be handled. */
+const afterwardsMs = 2_000;
+const partFile = fileURLToPath(new URL('part.ts', import.meta.url));
+const flags = ['--conditions=doorbuster-source', '--disable-warning=ExperimentalWarning'];
+const compileCache = fileURLToPath(new URL('../../.cache/soak-compiled', import.meta.url));
+
+class Part {
+  readonly #child: ChildProcess;
+  /** Told to end, or killed. */
+  #asked = false;
+  ready = false;
+
+  constructor(options: PartOptions, onDeath: () => void) {
+    mkdirSync(compileCache, { recursive: true });
+    // The channel is only for its end: whoever loses it knows that the run is gone.
+    this.#child = spawn(process.execPath, [...flags, partFile, JSON.stringify(options)], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
+    });
+    this.#child.on('message', () => {
+      this.ready = true;
+    });
+    this.#child.once('exit', (code) => {
+      if (!this.#asked && code !== 0) onDeath();
+    });
+  }
+
+  async end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
+    this.#asked = true;
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exit = once(this.#child, 'exit');
+    this.#child.kill(signal);
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), 10_000);
+    await exit;
+    clearTimeout(late);
+  }
+}
+
+export async function runOnce(plan: RunPlan): Promise<RunResult> {
+  const folder = mkdtempSync(join(tmpdir(), 'doorbuster-soak-'));
+  const run = new Soak(plan, folder);
+  try {
+    return await run.run();
+  } finally {
+    await run.end();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+class Soak {
+  readonly #plan: RunPlan;
+  readonly #folder: string;
+  readonly #ledger: Ledger;
+  readonly #workers: Part[] = [];
+  #publisher: Part | undefined;
+  #started = 0;
+  #kills = 0;
+  #died = 0;
+  /** Nobody is killed any more. */
+  #calm = false;
+
+  constructor(plan: RunPlan, folder: string) {
+    this.#plan = plan;
+    this.#folder = folder;
+    this.#ledger = new Ledger(join(folder, 'ledger.sqlite'));
+  }
+
+  /** The embedded engine without sharing: everything is in the one process that owns the file, and that is the one killed. */
+  get #oneProcess(): boolean {
+    return this.#plan.engine === 'embedded' && !this.#plan.shared;
+  }
+
+  async run(): Promise<RunResult> {
+    const { workers } = this.#plan;
+    if (!this.#oneProcess) {
+      this.#publisher = this.#part(['publish'], 0);
+      await this.#firstConfirmed();
+    }
+    for (let index = 0; index < (this.#oneProcess ? 1 : workers); index += 1)
+      this.#workers.push(this.#worker());
+    const began = await this.#firstEffect();
+    const killing = this.#killOneByOne();
+    const endedEarly = await this.#allHandled(began);
+    const ended = performance.now();
+    this.#calm = true;
+    await killing;
+    await sleep(afterwardsMs);
+    await this.end();
+    if (endedEarly !== null) process.stderr.write(`${await stateOf(this.#options([], 0))}\n`);
+    const verdict = judge(this.#ledger.all(), this.#plan.messages);
+    const handled = this.#plan.messages - verdict.lost;
+    const seconds = (ended - began) / 1000;
+    return {
+      ...verdict,
+      kills: this.#kills,
+      perSecond: Math.round(handled / seconds),
+      seconds: Number(seconds.toFixed(1)),
+      endedEarly,
+      died: this.#died,
+    };
+  }
+
+  #worker(): Part {
+    this.#started += 1;
+    return this.#part(this.#oneProcess ? ['publish', 'handle'] : ['handle'], this.#started);
+  }
+
+  #options(roles: PartOptions['roles'], worker: number): PartOptions {
+    const { engine, url, shared, prefix, mode, messages } = this.#plan;
+    return {
+      engine,
+      url,
+      shared,
+      prefix,
+      mode,
+      roles,
+      worker,
+      total: messages,
+      path: join(this.#folder, 'bus.sqlite'),
+      ledger: join(this.#folder, 'ledger.sqlite'),
+      consumers: this.#oneProcess ? this.#plan.workers : 1,
+    };
+  }
+
+  #part(roles: PartOptions['roles'], worker: number): Part {
+    return new Part(this.#options(roles, worker), () => {
+      this.#died += 1;
+    });
+  }
+
+  async #killOneByOne(): Promise<void> {
+    const { killEveryMs, mostKills } = this.#plan;
+    if (killEveryMs === null) return;
+    while (this.#kills < mostKills) {
+      await sleep(killEveryMs);
+      let victim = this.#oldestStarted();
+      while (!victim && !this.#calm) {
+        await sleep(lookMs);
+        victim = this.#oldestStarted();
+      }
+      if (!victim || this.#calm) return;
+      this.#workers.splice(this.#workers.indexOf(victim), 1);
+      await victim.end('SIGKILL');
+      this.#kills += 1;
+      if (!this.#calm) this.#workers.push(this.#worker());
+    }
+  }
+
+  #oldestStarted(): Part | undefined {
+    return this.#workers.find(({ ready }) => ready);
+  }
+
+  /** The publisher has made the subscription by then: workers find it, and no message was published before it. */
+  async #firstConfirmed(): Promise<void> {
+    const end = performance.now() + longestStartMs;
+    while (this.#ledger.confirmed() === 0 && performance.now() < end) await sleep(lookMs);
+  }
+
+  async #firstEffect(): Promise<number> {
+    const end = performance.now() + longestStartMs;
+    while (this.#ledger.effects() === 0 && performance.now() < end) await sleep(lookMs);
+    return performance.now();
+  }
+
+  /** Null when everything was handled, else why the killing was ended before that. */
+  async #allHandled(began: number): Promise<string | null> {
+    const { limitMs, stillMs } = this.#plan;
+    let why: string | null = null;
+    let before = 0;
+    let movedAt = began;
+    for (;;) {
+      const effects = this.#ledger.effects();
+      if (this.#isDone(effects)) return why;
+      const now = performance.now();
+      if (effects !== before) movedAt = now;
+      before = effects;
+      const still = now - movedAt > stillMs;
+      const late = now - began > limitMs;
+      if (still && why !== null) return why;
+      if (late && now - began > limitMs + mostDrainMs) return why;
+      if ((still || late) && why === null) {
+        why = still ? `nothing was handled for ${stillMs / 1000} s` : `not done after ${limitMs / 1000} s`;
+        this.#calm = true;
+        movedAt = now;
+      }
+      await sleep(effects >= this.#plan.messages ? 500 : lookMs);
+    }
+  }
+
+  /** Without an inbox there are more effects than messages; counting them apart is dear, so it is done near the end only. */
+  #isDone(effects: number): boolean {
+    const { messages, mode } = this.#plan;
+    return effects >= messages && (mode === 'inbox' || this.#ledger.distinct() >= messages);
+  }
+
+  async end(): Promise<void> {
+    this.#calm = true;
+    const parts = [...this.#workers.splice(0), ...(this.#publisher ? [this.#publisher] : [])];
+    this.#publisher = undefined;
+    await Promise.all(parts.map((one) => one.end('SIGTERM')));
+  }
+}

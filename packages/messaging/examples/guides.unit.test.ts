@@ -1,0 +1,49 @@
+/** Code in the guides is the code of the examples, which are type-checked and run: every `ts` block has to stand in one of them, word for word. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const docs = fileURLToPath(new URL('../../../docs/messaging/', import.meta.url));
+const guides = [
+  'README.md',
+  'quickstart.md',
+  'view.md',
+  'migrating.md',
+  ...[
+    'retries-and-dead-letters',
+    'order-per-key',
+    'request-reply',
+    'long-handlers',
+    'resilience',
+    'contracts',
+    'tracing',
+  ].map((name) => `patterns/${name}.md`),
+];
+
+const flat = (code: string): string => code.replaceAll(/\s+/g, ' ').trim();
+const examples = readdirSync(here)
+  .filter((name) => name.endsWith('.ts') && !name.includes('.test.'))
+  .map((name) => flat(readFileSync(join(here, name), 'utf8')));
+const blocksOf = (text: string, language: string): string[] =>
+  [...text.matchAll(/```(\w+)\n([\s\S]*?)```/g)]
+    .filter(([, found]) => found === language)
+    .map(([, , code]) => code ?? '');
+
+describe.each(guides)('%s', (guide) => {
+  const text = readFileSync(join(docs, guide), 'utf8');
+
+  it('shows code of an example only', () => {
+    const strange = blocksOf(text, 'ts').filter((code) => !examples.some((one) => one.includes(flat(code))));
+    expect(strange).toEqual([]);
+  });
+
+  it('links to files that are there, but for the pages that others bring', () => {
+    const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, path]) => path as string);
+    const others =
+      /(^|\/)(engines\/|benchmarks\.md|patterns\/)|^(outbox|inbox|reconciliation|locks|sagas|event-sourced-streams)\.md/;
+    const dead = links.filter((path) => !others.test(path) && !existsSync(join(docs, dirname(guide), path)));
+    expect(dead).toEqual([]);
+  });
+});

@@ -1,0 +1,144 @@
+/**
+ * `reconcile`: what producers recorded against what consumers settled. Only the application knows its databases, so the module of `--channels` opens
+ * them: it exports `reconciliation`, an object or a function that makes one, with the outboxes (`recorded`) and the inboxes (`settled`).
+ */
+import type { Command, CommandContext, Session } from '../command.ts';
+import { type ExitCode, exitCodes, usage } from '../failure.ts';
+import { timeOf, wholeNumber } from '../filters.ts';
+import { reconcile, type ReconcileOptions } from '../../reconciliation.ts';
+import type { ReconciliationReport } from '../../reconciliation-report.ts';
+
+type Sources = Pick<ReconcileOptions, 'recorded' | 'settled'> & { readonly close?: () => Promise<void> };
+
+const DEFAULT_GRACE_S = 60;
+const UNBOUNDED = Number.MAX_SAFE_INTEGER;
+
+export const reconciliation: Command = {
+  name: 'reconcile',
+  summary: 'compares what outboxes recorded with what inboxes settled, and publishes again what was lost',
+  details:
+    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked or unrecorded, and with 5 when it was stopped early.',
+  arguments: [],
+  options: {
+    from: {
+      value: '<time>',
+      description: 'recorded or settled from then on, ISO 8601',
+      standard: 'everything',
+    },
+    to: { value: '<time>', description: 'and before then, ISO 8601', standard: 'now' },
+    grace: {
+      value: '<seconds>',
+      description: 'what is younger is not judged',
+      standard: String(DEFAULT_GRACE_S),
+    },
+    'max-messages': { value: '<n>', description: 'stop after about so many' },
+    earlier: { value: '<file>', description: 'go on from this report (of --json); "-" reads stdin' },
+    repair: { description: 'publish again, with the same ids, what no subscription knows' },
+    'in-order': {
+      value: '<channel>',
+      description: 'with --repair: leave its lost messages to a person; may be given more than once',
+      isMultiple: true,
+    },
+    'without-inbox': {
+      description: 'with --repair: also where a subscription keeps no inbox and will handle it again',
+    },
+  },
+  examples: [
+    'reconcile --channels ./channels.ts --from 2026-11-28T00:00:00Z',
+    'reconcile --channels ./channels.ts --repair --json > report.json',
+  ],
+  async run(context) {
+    const session = await context.session();
+    const sources = await sourcesOf(session);
+    try {
+      const report = await reconcile(await optionsOf(context, session, sources));
+      context.terminal.data(report, () => textOf(report));
+      return exitOf(context, report);
+    } finally {
+      await sources.close?.();
+    }
+  },
+};
+
+async function sourcesOf({ module }: Session): Promise<Sources> {
+  const given = module.reconciliation;
+  const made = (typeof given === 'function' ? await given() : given) as Partial<Sources> | undefined;
+  if (!Array.isArray(made?.recorded) || !Array.isArray(made?.settled))
+    throw usage(
+      'the module of --channels exports no "reconciliation" with "recorded" and "settled"',
+      'Export them: the outboxes of the producers and the inboxes of the subscriptions; the guide of reconciliation shows how.',
+    );
+  return made as Sources;
+}
+
+async function optionsOf(
+  { values, clock, signal, terminal, read }: CommandContext,
+  session: Session,
+  { recorded, settled }: Sources,
+): Promise<ReconcileOptions> {
+  const from = values.text('from');
+  const to = values.text('to');
+  const earlier = values.text('earlier');
+  return {
+    recorded,
+    settled,
+    clock,
+    signal,
+    window: {
+      ...(from === undefined ? {} : { from: timeOf('--from', from) }),
+      ...(to === undefined ? {} : { to: timeOf('--to', to) }),
+    },
+    graceMs: wholeNumber(values, 'grace', DEFAULT_GRACE_S, 0, 31_536_000) * 1_000,
+    maxMessages: wholeNumber(values, 'max-messages', UNBOUNDED, 1, UNBOUNDED),
+    engine: { deadLetters: session.deadLetters, view: () => session.connection.inspect() },
+    onProgress: (soFar) =>
+      terminal.progress(`${soFar.recorded} recorded, ${soFar.settled} settled looked at`),
+    ...(earlier === undefined ? {} : { earlier: reportIn(await read(earlier), earlier) }),
+    ...(values.flag('repair')
+      ? {
+          repair: {
+            bus: { forward: (messages) => session.connection.publish(messages) },
+            inOrder: values.texts('in-order'),
+            withoutInbox: values.flag('without-inbox'),
+          },
+        }
+      : {}),
+  };
+}
+
+function reportIn(text: string, from: string): ReconciliationReport {
+  try {
+    const report = JSON.parse(text) as ReconciliationReport;
+    if (typeof report.at === 'number' && typeof report.counts === 'object') return report;
+  } catch {
+    // Told below: it is no report either way.
+  }
+  throw usage(`--earlier ${from}: not a report`, 'Give what an earlier run printed with --json.');
+}
+
+function exitOf({ terminal }: CommandContext, report: ReconciliationReport): ExitCode {
+  if (!report.complete) {
+    terminal.say('Stopped early. Keep the report (--json) and go on with --earlier.');
+    return exitCodes.partlyFailed;
+  }
+  return report.clean ? exitCodes.ok : exitCodes.failed;
+}
+
+function textOf(report: ReconciliationReport): string {
+  const counts = Object.entries(report.counts).filter(([, count]) => count > 0);
+  return [
+    `${report.checked.recorded} recorded and ${report.checked.settled} settled messages looked at`,
+    ...counts.map(([kind, count]) => `${String(count).padStart(8)}  ${kind}`),
+    ...report.samples.map(({ kind, channel, id }) => `  ${kind}: ${channel ?? '-'} ${id}`),
+    ...report.repair.needsPerson.map(({ id, why, remedy }) => `  for a person: ${id}: ${why}; ${remedy}`),
+    repairText(report),
+    report.clean ? 'clean' : 'not clean',
+  ].join('\n');
+}
+
+function repairText({ repair }: ReconciliationReport): string {
+  if (repair.mode === 'dryRun') return `${repair.republishable} could be published again; nothing was`;
+  return [`${repair.republished} of ${repair.republishable} published again`, ...repair.failures].join(
+    '\n  ',
+  );
+}

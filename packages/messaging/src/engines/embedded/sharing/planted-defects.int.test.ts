@@ -1,0 +1,89 @@
+/** Negative controls of sharing: defects between the socket and the hub, each of which the suite has to catch. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../../clock.ts';
+import { type EngineFixture, limitPatience } from '../../../conformance/fixture.ts';
+import { conformanceCases } from '../../../conformance/suite.ts';
+import { createEmbeddedEngine } from '../engine.ts';
+import { openWriterThread } from '../writer.ts';
+import { listenOn } from './host.ts';
+import { Hub, type HubSession } from './hub.ts';
+import { socketPathOf } from './socket-path.ts';
+
+/** Part of the name of the case that sees it, and what becomes of a session. */
+const defects: Readonly<
+  Record<string, { readonly seenBy: string; readonly of: (real: HubSession) => HubSession }>
+> = {
+  'leases survive their connection': {
+    seenBy: 'SIGKILL between receive and handle',
+    of: (real) => ({ run: (operations) => real.run(operations), end: async () => {} }),
+  },
+  'a lost connection counts as a farewell': {
+    seenBy: 'SIGKILL between receive and handle',
+    of: (real) => ({ run: (operations) => real.run(operations), end: () => real.end('leave') }),
+  },
+  'operations of one turn are done in any order': {
+    seenBy: 'messages arrive once, oldest first',
+    of: (real) => ({
+      run: async (operations) =>
+        (
+          await real.run(
+            operations.map((one) => (one.op === 'publish' ? { ...one, rows: one.rows.toReversed() } : one)),
+          )
+        ).toReversed(),
+      end: (how) => real.end(how),
+    }),
+  },
+};
+
+limitPatience(4_000);
+
+/** Hosts in this process, with the defect in every session. */
+async function defectiveFixture(of: (real: HubSession) => HubSession): Promise<EngineFixture> {
+  const folder = mkdtempSync(join(tmpdir(), 'defect-'));
+  const path = join(folder, 'bus.db');
+  const onLost = (error: Error): never => {
+    throw error;
+  };
+  const store = { durable: true, keepUnsubscribedMs: 60_000 };
+  const writer = await openWriterThread({ path, options: store }, onLost);
+  const hub = new Hub({ writer, clock: systemClock, maxMessageBytes: 2 ** 20, onLost });
+  const join_ = hub.join.bind(hub);
+  hub.join = (receive) => of(join_(receive));
+  const host = await listenOn(socketPathOf(path), hub, systemClock);
+  return {
+    open: () => createEmbeddedEngine({ path, share: true }),
+    child: {
+      module: new URL('../conformance-fixture.ts', import.meta.url),
+      argument: JSON.stringify({ path, share: true }),
+    },
+    async destroy() {
+      await host.close();
+      await hub.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+describe('defects planted between the socket and the hub', { timeout: 30_000 }, () => {
+  const seen = [...new Set(Object.values(defects).map(({ seenBy }) => seenBy))];
+  const caseOf = (part: string) => {
+    const found = conformanceCases.filter(({ name }) => name.includes(part));
+    expect(found).toHaveLength(1);
+    return found[0];
+  };
+
+  it.each(seen)('without one it passes: %s', async (part) => {
+    const fixture = await defectiveFixture((real) => real);
+    await expect(caseOf(part)?.run(fixture)).resolves.toBeUndefined();
+    await fixture.destroy();
+  });
+
+  it.each(Object.entries(defects))('the suite catches: %s', async (_, { seenBy, of }) => {
+    const fixture = await defectiveFixture(of);
+    await expect(caseOf(seenBy)?.run(fixture)).rejects.toThrow(/./);
+    await fixture.destroy();
+  });
+});

@@ -1,0 +1,238 @@
+/** Partitions shared out between processes: fairly, taken over when one dies, and with the order of every key kept through all of it. */
+import { connect } from 'amqplib';
+import { afterAll, describe, expect, it } from 'vitest';
+import Type from 'typebox';
+import { type Bus, createBus } from '../../bus.ts';
+import { defineChannel } from '../../channel.ts';
+import { Collector, eventually } from '../../conformance/fixture.ts';
+import { ack } from '../../outcome.ts';
+import {
+  createRabbitFixture,
+  onBroker,
+  type RabbitFixture,
+  rabbitUrl,
+  removeLadder,
+} from './conformance-fixture.ts';
+import { createCutter, type Cutter } from './cutter.ts';
+
+const LADDER = 'sharing.';
+const PARTITIONS = 8;
+const KEYS = Array.from({ length: 24 }, (_, index) => `key ${index}`);
+const inOrder = defineChannel({
+  name: 'in.order',
+  version: 1,
+  schema: Type.Object({ n: Type.Integer() }),
+  order: 'key',
+  requires: { emulation: ['order'] },
+});
+
+/** One turn of the event loop, so that handlers overlap. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+interface Seen {
+  readonly by: string;
+  readonly key: string;
+  readonly n: number;
+}
+
+/** A process as the broker sees one: an engine with connections of its own, through a door of its own. */
+interface Process {
+  readonly bus: Bus;
+  readonly cutter: Cutter;
+}
+
+class Group {
+  readonly got = new Collector<Seen>();
+  readonly #fixture: RabbitFixture;
+  readonly #processes = new Map<string, Process>();
+
+  constructor(fixture: RabbitFixture) {
+    this.#fixture = fixture;
+  }
+
+  async join(by: string): Promise<void> {
+    const cutter = await createCutter(rabbitUrl ?? '');
+    const bus = createBus({
+      engine: this.#fixture.engine({ url: cutter.url, partitions: PARTITIONS }),
+      source: '/sharing',
+    });
+    bus.declare([inOrder]);
+    await bus.start();
+    this.#processes.set(by, { bus, cutter });
+    await bus.subscribe(inOrder, {
+      name: 'one',
+      concurrency: 4,
+      handler: async ({ key = '', data }) => {
+        await turn();
+        this.got.add({ by, key, n: data.n });
+        return ack();
+      },
+    }).started;
+  }
+
+  async leave(by: string): Promise<void> {
+    const { bus, cutter } = this.#processes.get(by) as Process;
+    this.#processes.delete(by);
+    await bus.stop({ drainMs: 5_000 });
+    await cutter.close();
+  }
+
+  /** Its connections end without a word and nobody answers there again. */
+  async die(by: string): Promise<void> {
+    await (this.#processes.get(by) as Process).cutter.close();
+  }
+
+  publish(from: string, n: number): Promise<unknown> {
+    const { bus } = this.#processes.get(from) as Process;
+    return bus.publishBatch(
+      inOrder,
+      KEYS.map((key) => ({ data: { n }, options: { key } })),
+    );
+  }
+
+  async end(): Promise<void> {
+    for (const by of this.#processes.keys()) await this.leave(by);
+  }
+
+  async allSeen(upTo: number): Promise<void> {
+    await eventually(
+      async () => new Set(this.got.values.map(({ key, n }) => `${key} ${n}`)).size,
+      (count) => count === KEYS.length * (upTo + 1),
+      `${upTo + 1} messages of every key`,
+    );
+  }
+
+  /** How many partitions each has read since `from`; told by the keys, of which there are enough to be in all partitions. */
+  keysBy(from: number): Map<string, number> {
+    const keys = new Map<string, Set<string>>();
+    for (const { by, key, n } of this.got.values)
+      if (n >= from) keys.set(by, (keys.get(by) ?? new Set()).add(key));
+    return new Map([...keys].map(([by, { size }]) => [by, size]));
+  }
+
+  /** Keys whose messages came first in another order, or not all; repeats are allowed. */
+  outOfOrder(upTo: number): readonly string[] {
+    const wanted = Array.from({ length: upTo + 1 }, (_, n) => n).join();
+    return KEYS.filter((key) => {
+      const mine = this.got.values.filter((one) => one.key === key).map(({ n }) => n);
+      return [...new Set(mine)].join() !== wanted;
+    });
+  }
+}
+
+async function withGroup(use: (group: Group, fixture: RabbitFixture) => Promise<void>): Promise<void> {
+  const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
+  const group = new Group(fixture);
+  try {
+    await use(group, fixture);
+  } finally {
+    await group.end();
+    await fixture.destroy();
+  }
+}
+
+/** Every partition has one reader when all members agree. */
+function agreed(fixture: RabbitFixture): Promise<unknown> {
+  return onBroker((amqp) =>
+    eventually(
+      async () => {
+        const counts: number[] = [];
+        for (let index = 0; index < PARTITIONS; index += 1)
+          counts.push((await amqp.checkQueue(`${fixture.prefix}in.order/s/one/${index}`)).consumerCount);
+        return counts;
+      },
+      (counts) => counts.every((count) => count === 1),
+      'one consumer for each partition',
+    ),
+  );
+}
+
+describe.skipIf(rabbitUrl === undefined)(
+  'partitions between processes (needs RABBITMQ_URL)',
+  { timeout: 60_000 },
+  () => {
+    afterAll(() => removeLadder(LADDER));
+
+    it('three share fairly; each that joins or leaves under load moves partitions, and no key loses its order', () =>
+      withGroup(async (group, fixture) => {
+        let n = 0;
+        const load = async (rounds: number): Promise<void> => {
+          for (let round = 0; round < rounds; round += 1) await group.publish('a', n++);
+        };
+        await group.join('a');
+        await load(20);
+        const joining = group.join('b');
+        await load(20);
+        await joining;
+        const third = group.join('c');
+        await load(20);
+        await third;
+        await agreed(fixture);
+        await group.allSeen(n - 1);
+        const from = n;
+        await load(5);
+        await group.allSeen(n - 1);
+        expect([...group.keysBy(from).keys()].toSorted()).toEqual(['a', 'b', 'c']);
+
+        const leaving = group.leave('b');
+        await load(30);
+        await leaving;
+        await group.allSeen(n - 1);
+        expect(group.outOfOrder(n - 1)).toEqual([]);
+      }));
+
+    it('a channel that closes gives all back in order; a consumer that is cancelled first lets the next one have what follows (control)', () =>
+      withGroup(async (_, fixture) => {
+        const seenByNext = (cancelsFirst: boolean): Promise<readonly string[]> =>
+          onBroker(async (amqp) => {
+            const queue = `${fixture.prefix}handed-over`;
+            await amqp.assertQueue(queue, {
+              arguments: {
+                'x-queue-type': 'quorum',
+                'x-delivery-limit': 1_000_000,
+                'x-single-active-consumer': true,
+              },
+            });
+            const publish = async (...texts: readonly string[]): Promise<void> => {
+              for (const text of texts) amqp.sendToQueue(queue, Buffer.from(text));
+              await amqp.waitForConfirms();
+            };
+            await publish('1', '2', '3');
+            const model = await connect(rabbitUrl ?? '');
+            const first = await model.createChannel();
+            const held = new Collector<string>();
+            const { consumerTag } = await first.consume(queue, (message) =>
+              held.add(message?.content.toString() ?? ''),
+            );
+            await held.waitFor(3);
+            const next = new Collector<string>();
+            await amqp.consume(queue, (message) => next.add(message?.content.toString() ?? ''));
+            if (cancelsFirst) {
+              await first.cancel(consumerTag);
+              await publish('4');
+              await next.waitFor(1);
+            } else await publish('4');
+            await first.close();
+            await model.close();
+            const order = [...(await next.waitFor(4))];
+            await amqp.deleteQueue(queue);
+            return order;
+          });
+        expect(await seenByNext(false)).toEqual(['1', '2', '3', '4']);
+        expect(await seenByNext(true)).toEqual(['4', '1', '2', '3']);
+      }));
+
+    it('what a dead process had is taken over, and no key loses its order', () =>
+      withGroup(async (group, fixture) => {
+        for (const by of ['a', 'b', 'c']) await group.join(by);
+        await agreed(fixture);
+        let n = 0;
+        for (; n < 20; n += 1) await group.publish('a', n);
+        await group.die('c');
+        for (; n < 60; n += 1) await group.publish('a', n);
+        await group.allSeen(n - 1);
+        await agreed(fixture);
+        expect(group.outOfOrder(n - 1)).toEqual([]);
+      }));
+  },
+);

@@ -1,0 +1,301 @@
+/**
+ * A consumer of one list. A claim takes what was given back, then what is new, up to the room there is; when there is nothing it waits with BLMOVE, which
+ * moves one text into this consumer's own list and so loses nothing when the process dies at that moment. A claim comes every second at the
+ * latest, because it is also how others see that this consumer is alive.
+ */
+import type { CancelTimer, Clock } from '../../clock.ts';
+import { pause } from '../../clock.ts';
+import type {
+  Consumer,
+  ConsumerSpec,
+  Delivery,
+  DeliveryToken,
+  Settlement,
+  SettleResult,
+} from '../../engine.ts';
+import { MessagingError } from '../../errors.ts';
+import type { Message } from '../../message.ts';
+import type { RedisClient } from './client.ts';
+import type { ListsScripts } from './lists-scripts.ts';
+
+export interface ListsConsumerParts {
+  readonly scripts: ListsScripts;
+  readonly client: RedisClient;
+  /** A connection of this consumer's own, for the blocking move. */
+  readonly blocking: RedisClient;
+  readonly clock: Clock;
+  readonly list: string;
+  /** The message in a text with its number; throws when there is none. */
+  readonly read: (text: string, number: number) => Message;
+  readonly declareAgain: () => Promise<void>;
+  readonly left: (consumer: ListsConsumer) => void;
+}
+
+type Given = readonly (string | number | null)[];
+type ClaimReply = readonly [given: Given, untilNext: number] | null;
+
+const BEAT_MS = 1_000;
+const BLOCK_SECONDS = '1';
+const RETRY_MS = 200;
+const UNBLOCK_AGAIN_MS = 5;
+
+export class ListsConsumer implements Consumer {
+  readonly name: string;
+  readonly spec: ConsumerSpec;
+  readonly #receive: (deliveries: readonly Delivery[]) => void;
+  readonly #parts: ListsConsumerParts;
+  /** Tokens on hand, with the monotonic time at which their lease is surely over. */
+  readonly #held = new Map<string, number>();
+  #claiming: Promise<void> | undefined;
+  #wanted = true;
+  #waiting: Promise<void> | undefined;
+  #connectionId: string | undefined;
+  /** A move may have brought what never came here. */
+  #answerLost = false;
+  #paused = false;
+  #closing: Promise<void> | undefined;
+  #cancelWake: CancelTimer = () => {};
+
+  constructor(
+    name: string,
+    spec: ConsumerSpec,
+    receive: (deliveries: readonly Delivery[]) => void,
+    parts: ListsConsumerParts,
+  ) {
+    this.name = name;
+    this.spec = spec;
+    this.#receive = receive;
+    this.#parts = parts;
+  }
+
+  look(): void {
+    this.#wanted = true;
+    if (this.#paused || this.#claiming) return;
+    this.#wanted = false;
+    this.#claiming = this.#claim().finally(() => {
+      this.#claiming = undefined;
+      if (this.#wanted) this.look();
+    });
+  }
+
+  async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    this.#refuseClosed();
+    const args = settlements.flatMap((one) => this.#argumentsOf(one));
+    const [results] = (await this.#parts.scripts.run('listsSettle', [this.spec.channel, ...args])) as [
+      readonly number[],
+      number,
+    ];
+    for (const { token } of settlements) this.#held.delete(token as string);
+    this.look();
+    return results.map((one) => (one === 1 ? 'settled' : 'lost'));
+  }
+
+  async extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
+    this.#refuseClosed();
+    const end = this.#leaseEnd();
+    const { channel, leaseMs } = this.spec;
+    const results = (await this.#parts.scripts.run('listsExtend', [
+      channel,
+      leaseMs,
+      ...tokens,
+    ])) as readonly number[];
+    return tokens.map((token, index) => {
+      if (results[index] !== 1) {
+        this.#held.delete(token as string);
+        return 'lost';
+      }
+      if (this.#held.has(token as string)) this.#held.set(token as string, end);
+      return 'settled';
+    });
+  }
+
+  /** What a move brings while it ends is given back by leaving, or by the next claim of anybody once this one is gone. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    this.#cancelWake();
+    await this.#claiming;
+    try {
+      while (this.#waiting) {
+        if (this.#connectionId !== undefined)
+          await this.#parts.client.send(['CLIENT', 'UNBLOCK', this.#connectionId]);
+        await Promise.race([this.#waiting, pause(this.#parts.clock, UNBLOCK_AGAIN_MS)]);
+      }
+    } catch {
+      // Out of reach, or UNBLOCK is not allowed.
+      this.#parts.blocking.end();
+      await this.#waiting;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.pause();
+    this.#parts.blocking.end();
+    this.#parts.left(this);
+    this.#held.clear();
+    try {
+      await this.#parts.scripts.run('listsTidy', [this.spec.channel, this.name, 1]);
+    } catch (error) {
+      // Out of reach: others find it dead by its beat. Leaving must not fail for that.
+      if (!(error instanceof MessagingError && error.retryable)) throw error;
+    }
+  }
+
+  #refuseClosed(): void {
+    if (this.#closing) throw new MessagingError('DB_MSG_STOPPED', 'the consumer has been closed');
+  }
+
+  async #claim(): Promise<void> {
+    this.#cancelWake();
+    const { channel, leaseMs } = this.spec;
+    try {
+      if (this.#answerLost && !this.#waiting) {
+        await this.#parts.scripts.run('listsTidy', [channel, this.name, 0]);
+        this.#answerLost = false;
+      }
+      const room = Math.max(0, this.#room() - (this.#waiting ? 1 : 0));
+      const end = this.#leaseEnd();
+      const reply = (await this.#parts.scripts.run('listsClaim', [
+        channel,
+        this.name,
+        room,
+        leaseMs,
+      ])) as ClaimReply;
+      if (reply === null) await this.#parts.declareAgain();
+      else this.#take(this.#deliveriesOf(reply[0]), end);
+      this.#plan(reply === null ? RETRY_MS : reply[1]);
+      const count = reply === null ? room : reply[0].length / 5;
+      if (count < room) this.#wait();
+      else if (room > 0 && this.#room() > 0) this.#wanted = true;
+    } catch {
+      this.#plan(RETRY_MS);
+    }
+  }
+
+  /** One text, moved as soon as there is one; then there may be more. */
+  #wait(): void {
+    if (this.#waiting || this.#paused || this.#answerLost || this.#room() < 1) return;
+    this.#waiting = this.#move().finally(() => {
+      this.#waiting = undefined;
+      this.look();
+    });
+  }
+
+  async #move(): Promise<void> {
+    const { blocking, scripts, list } = this.#parts;
+    const { channel, leaseMs } = this.spec;
+    const taken = `${scripts.prefix}:lists:${channel}:taken:${this.name}`;
+    try {
+      this.#connectionId ??= String(await blocking.send(['CLIENT', 'ID']));
+      const text = await blocking.send(['BLMOVE', list, taken, 'RIGHT', 'LEFT', BLOCK_SECONDS]);
+      if (typeof text !== 'string') return;
+      const end = this.#leaseEnd();
+      const adopted = (await scripts.run('listsAdopt', [channel, this.name, text, leaseMs])) as
+        | readonly [string, number]
+        | null;
+      if (adopted !== null) this.#take(this.#deliveriesOf([adopted[0], text, null, 0, adopted[1]]), end);
+    } catch {
+      this.#connectionId = undefined;
+      this.#answerLost = true;
+    }
+  }
+
+  #take(deliveries: readonly Delivery[], end: number): void {
+    for (const { token } of deliveries) this.#held.set(token as string, end);
+    const now = this.#parts.clock.now();
+    const isExpired = ({ message }: Delivery): boolean =>
+      message?.expiresAt !== undefined && Date.parse(message.expiresAt) <= now;
+    const expired = deliveries.filter(isExpired);
+    const rest = deliveries.filter((one) => !isExpired(one));
+    if (expired.length > 0) void this.#drop(expired);
+    if (rest.length > 0 && this.#paused) void this.#giveBack(rest);
+    else if (rest.length > 0) this.#receive(rest);
+  }
+
+  #drop(expired: readonly Delivery[]): Promise<void> {
+    return this.#settleQuietly('x', expired);
+  }
+
+  #giveBack(deliveries: readonly Delivery[]): Promise<void> {
+    return this.#settleQuietly('l', deliveries);
+  }
+
+  async #settleQuietly(letter: 'l' | 'x', deliveries: readonly Delivery[]): Promise<void> {
+    const args = deliveries.flatMap(({ token }) => [letter, token]);
+    // What is not settled now comes again when its lease ends.
+    await this.#parts.scripts.run('listsSettle', [this.spec.channel, ...args]).catch(() => {});
+    for (const { token } of deliveries) this.#held.delete(token as string);
+    this.look();
+  }
+
+  #plan(ms: number): void {
+    if (this.#paused) return;
+    this.#cancelWake();
+    const wait = ms < 0 ? BEAT_MS : Math.min(ms, BEAT_MS);
+    this.#cancelWake = this.#parts.clock.setTimer(wait, () => this.look());
+  }
+
+  #room(): number {
+    const now = this.#parts.clock.monotonic();
+    if (this.#held.size >= this.spec.prefetch)
+      for (const [token, end] of this.#held) if (end < now) this.#held.delete(token);
+    return Math.max(0, this.spec.prefetch - this.#held.size);
+  }
+
+  #leaseEnd(): number {
+    return this.#parts.clock.monotonic() + 2 * this.spec.leaseMs;
+  }
+
+  #deliveriesOf(given: Given): Delivery[] {
+    const deliveries: Delivery[] = [];
+    for (let index = 0; index + 4 < given.length; index += 5) {
+      const raw = given[index + 1] as string;
+      const common = {
+        token: given[index] as string,
+        raw,
+        state: (given[index + 2] as string | null) ?? undefined,
+        abandoned: given[index + 3] as number,
+      };
+      try {
+        deliveries.push({ ...common, message: this.#parts.read(raw, given[index + 4] as number) });
+      } catch (error) {
+        deliveries.push({ ...common, message: undefined, malformed: (error as Error).message });
+      }
+    }
+    return deliveries;
+  }
+
+  #argumentsOf(settlement: Settlement): readonly (string | number)[] {
+    const { token } = settlement;
+    switch (settlement.kind) {
+      case 'ack':
+        return ['a', token];
+      case 'release':
+        return ['l', token];
+      case 'retry':
+        return ['r', token, settlement.dueAt - this.#parts.clock.now(), settlement.state];
+      case 'deadLetter':
+        return ['d', token, this.#letterOf(settlement), settlement.letter.group];
+    }
+  }
+
+  #letterOf({ letter }: Extract<Settlement, { kind: 'deadLetter' }>): string {
+    const { channel, subscription } = this.spec;
+    const { id, reason, group, at, history, stateOnRedrive: state } = letter;
+    // History as a text of its own, because Lua cannot tell an empty list from an empty object.
+    return JSON.stringify({
+      id,
+      channel,
+      subscription,
+      reason,
+      group,
+      at,
+      history: JSON.stringify(history),
+      state,
+    });
+  }
+}

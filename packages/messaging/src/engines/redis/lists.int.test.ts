@@ -1,0 +1,165 @@
+/** The engine on lists: what is peculiar to it, on the server that REDIS_URL names, and mistakes planted into its scripts. */
+import { describe, expect, it } from 'vitest';
+import { createBus } from '../../bus.ts';
+import type { Channel } from '../../channel.ts';
+import { blocking, delayed, direct, kept, plain, ranked, sequenced } from '../../conformance/channels.ts';
+import { limitPatience } from '../../conformance/fixture.ts';
+import { conformanceCases } from '../../conformance/suite.ts';
+import { openClient } from './client.ts';
+import type { OpenClient } from './engine.ts';
+import { listsCases, wrappingCase } from './lists-cases.ts';
+import { createRedisListsEngine } from './lists-engine.ts';
+import { listsFixture } from './lists-fixture.ts';
+import { listsScriptTexts } from './lists-scripts.ts';
+
+const url = process.env['REDIS_URL'];
+
+interface Defect {
+  readonly name: string;
+  readonly from: string;
+  readonly to: string;
+  /** Part of the name of the case that has to see it. */
+  readonly seenBy: string;
+}
+
+const defects: readonly Defect[] = [
+  {
+    name: 'a text is popped, not moved: who dies with it loses it',
+    from: `redis.call('LMOVE', L, takenOf(consumer), 'RIGHT', 'LEFT')`,
+    to: `redis.call('RPOP', L)`,
+    seenBy: 'what is on hand lies in the list of its consumer',
+  },
+  {
+    name: 'the lists of dead consumers stay as they are',
+    from: 'return returnOrphans(consumer)\nend\nlocal function untilNext',
+    to: 'return 0\nend\nlocal function untilNext',
+    seenBy: 'what a consumer took whose process died',
+  },
+  {
+    name: 'an orphan goes to the end of its list',
+    from: `redis.call('RPUSH', L, text)`,
+    to: `redis.call('LPUSH', L, text)`,
+    seenBy: 'what a consumer took whose process died',
+  },
+  {
+    name: 'a lease that is over is not ended',
+    from: `redis.call('ZRANGEBYSCORE', B .. ':lease', '-inf', int(NOW))`,
+    to: '{}',
+    seenBy: 'a lost lease is handed out again',
+  },
+  {
+    name: 'a late settlement settles: nobody looks whether it is out',
+    from: `results[#results + 1] = r and 1 or 0`,
+    to: 'results[#results + 1] = 1',
+    seenBy: 'a lost lease is handed out again',
+  },
+  {
+    name: 'the state of a retry is forgotten',
+    from: 'r.st = ARGV[i + 3]',
+    to: 'r.st = nil',
+    seenBy: 'a throw is tried again by the policy',
+  },
+  {
+    name: 'a heartbeat is answered and does nothing',
+    from: `if isOut then redis.call('ZADD'`,
+    to: `if false then redis.call('ZADD'`,
+    seenBy: 'a handler longer than its lease keeps the message',
+  },
+  {
+    name: 'what is settled stays in the list of its consumer',
+    from: `redis.call('LREM', takenOf(consumerOf(token)), -1, r.b)`,
+    to: '',
+    seenBy: 'what is on hand lies in the list of its consumer',
+  },
+  {
+    name: 'a second subscription shares the list',
+    from: `return redis.call('HGET', B, 'subscription') or ''`,
+    to: `return ARGV[3]`,
+    seenBy: 'a second subscription of a list is refused',
+  },
+];
+
+/** The server keeps scripts by the digest of their true text, so a patched one is sent as text each time. */
+const planting =
+  ({ from, to }: Defect): OpenClient =>
+  async (options, onReady) => {
+    const client = await openClient(options, onReady);
+    return {
+      ...client,
+      async send(args) {
+        const [command, text = ''] = args;
+        if (command === 'SCRIPT') return 'OK';
+        if (command === 'EVAL') return client.send([command, text.replace(from, () => to), ...args.slice(2)]);
+        if (command === 'EVALSHA') throw new Error('NOSCRIPT: sent as text, with the defect');
+        return client.send(args);
+      },
+    };
+  };
+
+describe.skipIf(!url)('Redis lists (set REDIS_URL to run it)', { timeout: 60_000 }, () => {
+  it.each(listsCases)('$name', async ({ run }) => {
+    const fixture = await listsFixture(url ?? '')();
+    try {
+      await expect(run(fixture)).resolves.toBeUndefined();
+    } finally {
+      await fixture.destroy();
+    }
+  });
+
+  it.each([wrappingCase])('$name', async ({ run }) => {
+    const fixture = await listsFixture(url ?? '', { foreign: 'wrap' })();
+    try {
+      await expect(run(fixture)).resolves.toBeUndefined();
+    } finally {
+      await fixture.destroy();
+    }
+  });
+
+  it('takes the lists that a team has, by their keys', async () => {
+    const fixture = await listsFixture(url ?? '')();
+    const list = `${fixture.prefix}:orders`;
+    const engine = createRedisListsEngine({
+      url: url ?? '',
+      prefix: fixture.prefix,
+      lists: { [plain.name]: list },
+    });
+    const bus = createBus({ engine, source: '/lists' });
+    bus.declare([plain]);
+    await bus.start();
+    await bus.publish(plain, { n: 1 });
+    expect(await fixture.raw('LLEN', list)).toBe(1);
+    await bus.stop();
+    await fixture.destroy();
+  });
+
+  it.each([sequenced, blocking, delayed, ranked, kept, direct])(
+    'refuses the start with a channel that requires more: $name',
+    async (channel) => {
+      const bus = createBus({ engine: createRedisListsEngine({ url: url ?? '' }), source: '/lists' });
+      bus.declare([channel as Channel]);
+      await expect(bus.start()).rejects.toMatchObject({
+        code: 'DB_MSG_UNSUPPORTED_CAPABILITY',
+        engine: 'redis-lists',
+      });
+    },
+  );
+
+  describe('defects planted into the scripts', () => {
+    it.each(defects)('are caught: $name', async (defect) => {
+      const found = [...conformanceCases, ...listsCases].filter(({ name }) => name.includes(defect.seenBy));
+      expect(found).toHaveLength(1);
+      limitPatience(4_000);
+      const fixture = await listsFixture(url ?? '', {}, planting(defect))();
+      try {
+        await expect(found[0]?.run(fixture), 'the case passed in spite of the defect').rejects.toThrow(/./);
+      } finally {
+        limitPatience(30_000);
+        await fixture.destroy();
+      }
+    });
+
+    it.each(defects)('and the scripts say what is replaced: $name', ({ from }) => {
+      expect(listsScriptTexts().some((text) => text.includes(from))).toBe(true);
+    });
+  });
+});

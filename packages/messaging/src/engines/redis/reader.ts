@@ -1,0 +1,127 @@
+/**
+ * Reads what is new on a plain channel by XREADGROUP, on a connection of its own because the command blocks when there is nothing. Knows nothing of leases
+ * and settlements: it says what came and what room it has reserved for what may come.
+ */
+import { type Clock, pause } from '../../clock.ts';
+import type { RedisClient } from './client.ts';
+
+export type Entry = readonly [id: string, fields: readonly string[]];
+
+export interface ReaderParts {
+  /** Blocks; of this reader alone. */
+  readonly blocking: RedisClient;
+  /** Ends a read that blocks. */
+  readonly client: Pick<RedisClient, 'send'>;
+  readonly clock: Clock;
+  readonly stream: string;
+  readonly group: string;
+  readonly consumer: string;
+  /** Entries per read, so that two are under way while there is a backlog. */
+  readonly most: number;
+  readonly take: (entries: readonly Entry[]) => void;
+  /** A read failed: what it was lent, if it was, never came here. */
+  readonly failed: () => void;
+}
+
+const BLOCK_MS = '5000';
+/** An UNBLOCK that came before its read is tried again after this time, ms. */
+const UNBLOCK_AGAIN_MS = 5;
+
+type ReadReply = readonly [readonly [stream: string, entries: readonly Entry[]]] | null;
+
+export class StreamReader {
+  readonly #parts: ReaderParts;
+  readonly #underWay = new Set<Promise<void>>();
+  #connectionId: string | undefined;
+  #reserved = 0;
+  #turns: Promise<void> = Promise.resolve();
+  #backlog = false;
+  #stopped = false;
+
+  constructor(parts: ReaderParts) {
+    this.#parts = parts;
+  }
+
+  /** Room that reads under way may fill. */
+  get reserved(): number {
+    return this.#reserved;
+  }
+
+  /** Starts what reads there is room for; `room` counts what is reserved too. */
+  read(room: number): void {
+    const atOnce = this.#backlog ? 2 : 1;
+    while (!this.#stopped && this.#underWay.size < atOnce && room > this.#reserved) {
+      const reading = this.#read(Math.min(this.#parts.most, room - this.#reserved));
+      this.#underWay.add(reading);
+      void reading.then(() => {
+        this.#underWay.delete(reading);
+        this.#parts.take([]);
+      });
+    }
+  }
+
+  async #read(count: number): Promise<void> {
+    const { blocking, stream, group, consumer } = this.#parts;
+    this.#reserved += count;
+    try {
+      this.#connectionId ??= String(await blocking.send(['CLIENT', 'ID']));
+      const reply = (await blocking.send([
+        'XREADGROUP',
+        'GROUP',
+        group,
+        consumer,
+        'COUNT',
+        String(count),
+        'BLOCK',
+        BLOCK_MS,
+        'STREAMS',
+        stream,
+        '>',
+      ])) as ReadReply;
+      const entries = reply?.[0][1] ?? [];
+      this.#backlog = entries.length === count;
+      if (entries.length > 0) await this.#turn();
+      this.#reserved -= count;
+      if (entries.length > 0) this.#parts.take(entries);
+    } catch {
+      this.#reserved -= count;
+      this.#connectionId = undefined;
+      this.#backlog = false;
+      this.#parts.failed();
+    }
+  }
+
+  /**
+   * One read's entries a turn of the event loop: answers often come together, and what is settled of the first goes out, and is worked on by the
+   * server, while the second is handled.
+   */
+  async #turn(): Promise<void> {
+    const before = this.#turns;
+    this.#turns = before.then(
+      () => new Promise<void>((resolve) => setImmediate(() => setImmediate(() => resolve()))),
+    );
+    await before;
+  }
+
+  /** Ends reads that block, so that their room is free; what has come with them is taken as ever. */
+  async release(): Promise<void> {
+    const { client, clock } = this.#parts;
+    while (this.#underWay.size > 0) {
+      const id = this.#connectionId;
+      if (id !== undefined) await client.send(['CLIENT', 'UNBLOCK', id]);
+      await Promise.race([...this.#underWay, pause(clock, UNBLOCK_AGAIN_MS)]);
+    }
+  }
+
+  /** No read is under way afterwards. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    try {
+      await this.release();
+    } catch {
+      // Out of reach, or UNBLOCK is not allowed: the reads end with their connection.
+      this.#parts.blocking.end();
+      await Promise.all(this.#underWay);
+    }
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * The relay for outboxes with keys, which any number of processes may run: one of them owns the outbox and publishes, the others ask for it at
+ * every sweep and take over when its process or connection dies.
+ *
+ *   not owning --lock--> owning: held lanes whose wait is over, then fresh rows, then purge        owning --connection lost--> not owning
+ *
+ * Order per key is never changed: while a row of a key waits, the key's later rows wait behind it, and other keys go on. What an engine refuses
+ * for good is parked with the reason. The mark and what stands beside it are stored after the confirms, so a crash in between publishes
+ * again what this step had published, with the same ids; so does an owner that lost its connection in the middle of a publish.
+ */
+import type { Bus } from './bus.ts';
+import type { Clock } from './clock.ts';
+import { decodeCloudEvent } from './cloud-event.ts';
+import { describeError } from './attempts.ts';
+import { type Log, silentLog } from './log.ts';
+import type { OutboxRow } from './outbox.ts';
+import { type HeldRow, laneOf, type OutboxStore, type OwnedOutbox, type StoredRow } from './outbox-store.ts';
+import { DEFAULT_DRAIN_MS, type Relay } from './relay.ts';
+import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
+import { backOffAfter, RelayLoop } from './relay-loop.ts';
+
+export interface KeyedRelayOptions {
+  readonly outbox: OutboxStore;
+  readonly bus: Pick<Bus, 'forward'>;
+  readonly clock: Clock;
+  readonly log?: Log;
+  /** Rows per read. Default 500. */
+  readonly batchSize?: number;
+  /** Looks by itself this often, ms; also how long a takeover may take. Default 1,000. */
+  readonly sweepMs?: number;
+  /** First wait after a failure, of the engine or of a key, ms; doubled up to 30 times it. Default 200. */
+  readonly backOffMs?: number;
+  /**
+   * `strict` (default): at most one row of a key per publish. `batched`: all that was read at once, which is faster for few keys; where the engine may
+   * store a part of a batch, a later row of a key can then pass an earlier one that was refused.
+   */
+  readonly keyOrder?: KeyOrder;
+  /** What a row that is refused for good does to the later rows of its key: they wait for a person (`blockKey`, default) or go on without it (`skip`). */
+  readonly onPoison?: PoisonPolicy;
+  /** Published rows stay so long, ms: what reconciliation can look back on. Default 0: they go at the next purge. */
+  readonly keepMs?: number;
+}
+
+export interface KeyedRelay extends Relay {
+  view(): KeyedRelayView;
+}
+
+export interface KeyedRelayView {
+  readonly owner: boolean;
+  /** By this process. */
+  readonly published: number;
+  readonly failures: number;
+  readonly lastError: string | undefined;
+  /** Keys that wait or are blocked. */
+  readonly heldLanes: number;
+}
+
+interface Lane {
+  attempts: number;
+  /** On the monotonic clock. */
+  retryAt: number;
+  /** A parked row stands at its head: nothing goes on before a person decided. */
+  blocked: boolean;
+}
+
+export function createKeyedRelay(options: KeyedRelayOptions): KeyedRelay {
+  return new SingleOwnerRelay(options);
+}
+
+const PURGE_EVERY_MS = 5_000;
+
+class SingleOwnerRelay implements KeyedRelay {
+  readonly #options: Required<KeyedRelayOptions>;
+  readonly #loop: RelayLoop;
+  readonly #lanes = new Map<string, Lane>();
+  #owned: OwnedOutbox | undefined;
+  #published = 0;
+  #lanesReadAt = Number.NEGATIVE_INFINITY;
+  #purgedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: KeyedRelayOptions) {
+    this.#options = {
+      log: silentLog,
+      batchSize: 500,
+      sweepMs: 1_000,
+      backOffMs: 200,
+      keyOrder: 'strict',
+      onPoison: 'blockKey',
+      keepMs: 0,
+      ...options,
+    };
+    this.#loop = new RelayLoop({ ...this.#options, step: () => this.#step() });
+  }
+
+  start(): void {
+    this.#loop.start();
+  }
+
+  wake(): void {
+    this.#loop.wake();
+  }
+
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    await this.#loop.stop(drainMs);
+    await this.#letGo();
+  }
+
+  view(): KeyedRelayView {
+    return {
+      owner: this.#owned !== undefined && !this.#owned.lost,
+      published: this.#published,
+      failures: this.#loop.failures,
+      lastError: this.#loop.lastError,
+      heldLanes: this.#lanes.size,
+    };
+  }
+
+  async #step(): Promise<boolean> {
+    const owned = await this.#ownership();
+    if (!owned) return false;
+    try {
+      await this.#readLanes(owned);
+      const more = await this.#relayWaiting(owned);
+      return (await this.#relayFresh(owned)) || (await this.#purge(owned)) || more;
+    } catch (error) {
+      if (owned.lost) await this.#letGo();
+      throw error;
+    }
+  }
+
+  async #ownership(): Promise<OwnedOutbox | undefined> {
+    if (this.#owned?.lost) await this.#letGo();
+    if (this.#owned) return this.#owned;
+    this.#owned = await this.#options.outbox.own();
+    this.#lanes.clear();
+    this.#lanesReadAt = Number.NEGATIVE_INFINITY;
+    if (this.#owned) this.#options.log.info({}, 'this relay owns the outbox');
+    return this.#owned;
+  }
+
+  async #letGo(): Promise<void> {
+    const owned = this.#owned;
+    this.#owned = undefined;
+    await owned?.release().catch((error: unknown) => {
+      this.#options.log.warn(
+        { error: describeError(error) },
+        'the outbox could not be released; its lock ends with the connection',
+      );
+    });
+  }
+
+  /** What waits, from the store: at the start, and once per sweep because a person may have decided about a parked row. */
+  async #readLanes(owned: OwnedOutbox): Promise<void> {
+    const now = this.#options.clock.monotonic();
+    if (now - this.#lanesReadAt < this.#options.sweepMs) return;
+    const held = await owned.heldLanes();
+    this.#lanesReadAt = now;
+    const seen = new Set<string>();
+    for (const { lane, waiting, parked } of held) {
+      const blocked = parked > 0 && this.#options.onPoison === 'blockKey';
+      if (waiting === 0 && !(blocked && !lane.startsWith('#'))) continue;
+      seen.add(lane);
+      const known = this.#lanes.get(lane);
+      if (!known) this.#lanes.set(lane, { attempts: 0, retryAt: now, blocked });
+      else known.blocked = blocked;
+    }
+    for (const lane of this.#lanes.keys()) if (!seen.has(lane)) this.#lanes.delete(lane);
+  }
+
+  async #relayWaiting(owned: OwnedOutbox): Promise<boolean> {
+    const { clock, batchSize } = this.#options;
+    let more = false;
+    for (const [name, lane] of this.#lanes) {
+      if (lane.blocked || lane.retryAt > clock.monotonic()) continue;
+      const stored = await owned.readWaiting(name, batchSize);
+      const { rows } = decodeRows(stored);
+      const sent = await this.#send(owned, rows);
+      await this.#recordWaiting(owned, name, sent);
+      if (sent.stoppedBy !== undefined) throw sent.stoppedBy;
+      const isThrough = rows.every(({ number }) => sent.verdicts.get(number)?.kind === 'published');
+      if (isThrough) {
+        if (stored.length < batchSize) this.#lanes.delete(name);
+        else more = true;
+      } else this.#postpone(name);
+    }
+    return more;
+  }
+
+  async #recordWaiting(owned: OwnedOutbox, lane: string, sent: Sent): Promise<void> {
+    const released: number[] = [];
+    const parked: HeldRow[] = [];
+    for (const [number, { kind, reason }] of sent.verdicts) {
+      if (kind === 'published') released.push(number);
+      if (kind === 'parked') parked.push({ number, lane, reason });
+    }
+    if (released.length === 0 && parked.length === 0) return;
+    await owned.record({ upTo: undefined, waiting: [], parked, released, now: this.#options.clock.now() });
+    this.#published += released.length;
+    this.#tellParked(parked);
+  }
+
+  async #relayFresh(owned: OwnedOutbox): Promise<boolean> {
+    const { batchSize } = this.#options;
+    const stored = await owned.readFresh(batchSize);
+    if (stored.length === 0) return false;
+    const { rows, broken } = decodeRows(stored);
+    const free = rows.filter((row) => !this.#lanes.has(laneOf(row)));
+    const sent = await this.#send(owned, free);
+    await this.#recordFresh(owned, rows, broken, sent);
+    if (sent.stoppedBy !== undefined) throw sent.stoppedBy;
+    return stored.length === batchSize;
+  }
+
+  /**
+   * The mark passes the last row that was published or parked. What it passes without a verdict (the engine failed between two publishes)
+   * waits beside it, so that nothing that was confirmed is published again.
+   */
+  async #recordFresh(
+    owned: OwnedOutbox,
+    rows: readonly OutboxRow[],
+    broken: readonly HeldRow[],
+    sent: Sent,
+  ): Promise<void> {
+    const end = this.#endOf(rows, broken, sent);
+    if (end === undefined) return;
+    const waiting: HeldRow[] = [];
+    const parked: HeldRow[] = broken.filter(({ number }) => number <= end);
+    let published = 0;
+    for (const row of rows) {
+      if (row.number > end) break;
+      const lane = laneOf(row);
+      const verdict = sent.verdicts.get(row.number) ?? this.#unsent(sent);
+      if (verdict.kind === 'published') published += 1;
+      else
+        (verdict.kind === 'parked' ? parked : waiting).push({
+          number: row.number,
+          lane,
+          reason: verdict.reason,
+        });
+    }
+    await owned.record({ upTo: end, waiting, parked, released: [], now: this.#options.clock.now() });
+    this.#published += published;
+    for (const { lane } of waiting) if (!this.#lanes.has(lane)) this.#postpone(lane);
+    this.#block(parked);
+    this.#tellParked(parked);
+  }
+
+  #endOf(rows: readonly OutboxRow[], broken: readonly HeldRow[], sent: Sent): number | undefined {
+    const all = [...rows.map(({ number }) => number), ...broken.map(({ number }) => number)];
+    if (sent.stoppedBy === undefined) return all.length === 0 ? undefined : Math.max(...all);
+    const decided = [...sent.verdicts.keys()];
+    return decided.length === 0 ? undefined : Math.max(...decided);
+  }
+
+  #unsent({ stoppedBy }: Sent): RowVerdict {
+    const reason = stoppedBy === undefined ? 'behind an earlier row of its key' : describeError(stoppedBy);
+    return { kind: 'waiting', reason };
+  }
+
+  #block(parked: readonly HeldRow[]): void {
+    if (this.#options.onPoison === 'skip') return;
+    for (const { lane } of parked) {
+      if (lane.startsWith('#')) continue;
+      this.#lanes.set(lane, { attempts: 0, retryAt: 0, blocked: true });
+    }
+  }
+
+  #postpone(name: string): void {
+    const { clock, backOffMs } = this.#options;
+    const lane = this.#lanes.get(name) ?? { attempts: 0, retryAt: 0, blocked: false };
+    lane.retryAt = clock.monotonic() + backOffAfter(lane.attempts, backOffMs);
+    lane.attempts += 1;
+    this.#lanes.set(name, lane);
+    // A row of it may have been parked now: what that means for the lane is read from the store.
+    this.#lanesReadAt = Number.NEGATIVE_INFINITY;
+  }
+
+  #send(owned: OwnedOutbox, rows: readonly OutboxRow[]): Promise<Sent> {
+    const { bus, keyOrder, onPoison } = this.#options;
+    return sendRows(rows, {
+      forward: (messages) => bus.forward(messages),
+      keyOrder,
+      onPoison,
+      mayGoOn: () => !owned.lost,
+    });
+  }
+
+  async #purge(owned: OwnedOutbox): Promise<boolean> {
+    const { clock, keepMs } = this.#options;
+    const at = clock.monotonic();
+    if (at - this.#purgedAt < PURGE_EVERY_MS) return false;
+    const now = clock.now();
+    const more = await owned.purge(now - keepMs, now);
+    if (!more) this.#purgedAt = at;
+    return more;
+  }
+
+  #tellParked(parked: readonly HeldRow[]): void {
+    for (const { number, reason } of parked)
+      this.#options.log.error({ row: number, reason }, 'an outbox row was refused for good and is parked');
+  }
+}
+
+function decodeRows(stored: readonly StoredRow[]): {
+  rows: readonly OutboxRow[];
+  broken: readonly HeldRow[];
+} {
+  const rows: OutboxRow[] = [];
+  const broken: HeldRow[] = [];
+  for (const { number, channel, dueAt, priority, body } of stored) {
+    try {
+      const message = decodeCloudEvent(body);
+      rows.push({
+        number,
+        channel,
+        message,
+        ...(dueAt === undefined ? {} : { dueAt }),
+        ...(priority === undefined ? {} : { priority }),
+      });
+    } catch (error) {
+      broken.push({ number, lane: `#${number}`, reason: describeError(error) });
+    }
+  }
+  return { rows, broken };
+}

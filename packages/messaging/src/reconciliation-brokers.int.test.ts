@@ -1,0 +1,164 @@
+/** What brokers lose after they have confirmed it, found and brought back: a queue deleted by mistake, a Redis without a disk that is restarted. */
+import { DatabaseSync } from 'node:sqlite';
+import Type from 'typebox';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Bus, createBus } from './bus.ts';
+import { defineChannel } from './channel.ts';
+import { systemClock } from './clock.ts';
+import { eventually } from './conformance/fixture.ts';
+import type { Engine } from './engine.ts';
+import {
+  createRabbitFixture,
+  onBroker,
+  rabbitUrl,
+  removeLadder,
+} from './engines/rabbitmq/conformance-fixture.ts';
+import { namesOf } from './engines/rabbitmq/names.ts';
+import { createRedisEngine } from './engines/redis/engine.ts';
+import { hasServerProgram, startOwnServer } from './engines/redis/own-server.ts';
+import { handleOnce } from './handle-once.ts';
+import { createIds } from './ids.ts';
+import { createKeyedRelay } from './keyed-relay.ts';
+import { appendToOutbox, createOutboxWriter } from './outbox.ts';
+import { reconcile } from './reconciliation.ts';
+import type { ReconciliationReport } from './reconciliation-report.ts';
+import { sqliteStore } from './stores/sqlite/store.ts';
+
+const LADDER = 'reconciliation.';
+const placed = defineChannel({ name: 'placed', version: 1, schema: Type.Object({ n: Type.Integer() }) });
+const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });
+
+describe('reconciliation with a broker', () => {
+  let db: DatabaseSync;
+  const buses: Bus[] = [];
+
+  beforeEach(async () => {
+    db = new DatabaseSync(':memory:');
+    await sqliteStore(db).migrate();
+    db.exec('CREATE TABLE effects (n INTEGER NOT NULL)');
+  });
+  afterEach(async () => {
+    for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
+    db.close();
+  });
+
+  const effects = async (): Promise<number> =>
+    Number(db.prepare('SELECT count(*) AS c FROM effects').get()?.c);
+
+  /** One life of the consumer; without `handles` it only publishes. */
+  async function open(engine: Engine, handles: boolean): Promise<Bus> {
+    const bus = createBus({ engine, source: '/shop' });
+    bus.declare([placed]);
+    if (handles)
+      bus.subscribe(placed, {
+        name: 'mail',
+        handler: (message) =>
+          handleOnce({
+            inbox: sqliteStore(db).inbox,
+            subscription: 'mail',
+            message,
+            clock: systemClock,
+            work: async (tx) => void tx.prepare('INSERT INTO effects (n) VALUES (?)').run(message.data.n),
+          }),
+      });
+    await bus.start();
+    buses.push(bus);
+    return bus;
+  }
+  async function close(bus: Bus): Promise<void> {
+    buses.splice(buses.indexOf(bus), 1);
+    await bus.stop({ drainMs: 1_000 });
+  }
+  async function order(bus: Bus, from: number, to: number): Promise<void> {
+    db.exec('BEGIN IMMEDIATE');
+    for (let n = from; n <= to; n += 1) appendToOutbox(db, [write(placed, { n })]);
+    db.exec('COMMIT');
+    const relay = createKeyedRelay({
+      outbox: sqliteStore(db).outbox,
+      bus,
+      clock: systemClock,
+      keepMs: 3_600_000,
+    });
+    relay.start();
+    await relay.stop();
+    expect(relay.view()).toMatchObject({ failures: 0, published: to - from + 1 });
+  }
+  const check = (bus: Bus, repair = false): Promise<ReconciliationReport> =>
+    reconcile({
+      recorded: [sqliteStore(db).recorded('shop')],
+      settled: [sqliteStore(db).settled({ subscription: 'mail', channels: ['placed'] })],
+      clock: systemClock,
+      graceMs: 0,
+      engine: bus,
+      ...(repair ? { repair: { bus } } : {}),
+    });
+
+  /** Ten are handled; ten more are confirmed and wait while the consumer is away; then they are lost. `sees`: a producer's view shows what waits for others. */
+  async function loseTen(engine: () => Engine, sees: boolean, lose: () => Promise<void>): Promise<void> {
+    const consumer = await open(engine(), true);
+    await order(consumer, 1, 10);
+    await eventually(effects, (count) => count === 10, 'the first ten');
+    await close(consumer);
+    const producer = await open(engine(), false);
+    await order(producer, 11, 20);
+    const waiting = await check(producer);
+    // RabbitMQ shows a bus its own subscriptions only; the report says that it could not look.
+    const { length: blind } = waiting.blindSpots;
+    expect(waiting.counts).toMatchObject({
+      settled: 10,
+      waitingInEngine: blind ? 0 : 10,
+      lost: blind ? 10 : 0,
+    });
+    expect(blind).toBe(sees ? 0 : 1);
+    await close(producer);
+    await lose();
+
+    const after = await open(engine(), true);
+    const found = await eventually(
+      () => check(after),
+      ({ counts }) => counts.lost === 10,
+      'the loss',
+    );
+    expect(found).toMatchObject({ clean: false, repair: { mode: 'dryRun', republishable: 10 } });
+    expect(await effects()).toBe(10);
+    expect((await check(after, true)).repair.republished).toBe(10);
+    await eventually(effects, (count) => count === 20, 'the ten that were lost');
+    expect(
+      (
+        await eventually(
+          () => check(after),
+          ({ clean }) => clean,
+          'nothing left',
+        )
+      ).counts.settled,
+    ).toBe(20);
+  }
+
+  it.skipIf(!rabbitUrl)('RabbitMQ (RABBITMQ_URL): a queue that was deleted by mistake', async () => {
+    const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
+    try {
+      await loseTen(fixture.open, false, async () => {
+        const queue = `${namesOf(fixture.prefix, 4).exchange('placed')}/s/mail`;
+        expect(await onBroker(async (amqp) => (await amqp.deleteQueue(queue)).messageCount)).toBe(10);
+      });
+    } finally {
+      for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
+      await fixture.destroy();
+      await removeLadder(LADDER);
+    }
+  });
+
+  it.skipIf(!hasServerProgram())(
+    'Redis (install redis-server): a restart of one that keeps nothing',
+    async () => {
+      const server = await startOwnServer('--appendonly', 'no');
+      try {
+        await loseTen(() => createRedisEngine({ url: server.url }), true, server.restart);
+        expect(await effects()).toBe(20);
+      } finally {
+        for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
+        await server.destroy();
+      }
+    },
+  );
+});

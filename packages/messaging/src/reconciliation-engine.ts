@@ -1,0 +1,76 @@
+/** What the engine still holds, for a reconciliation: the dead letters of some messages, and how far back the backlog of a subscription reaches. */
+import type { SubscriptionView } from './engine.ts';
+import type { EngineSight } from './reconciliation-sources.ts';
+
+const LETTERS_PER_PAGE = 500;
+/** The engine's clock and ours may differ by so much, ms; within it a message counts as perhaps waiting. */
+const CLOCK_SLACK_MS = 5_000;
+
+/** Subscriptions in which each of these messages is a dead letter, as `channel subscription`. */
+export async function deadLettersOf(
+  engine: EngineSight | undefined,
+  messageIds: readonly string[],
+): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+  const found = new Map<string, Set<string>>();
+  if (!engine || messageIds.length === 0) return found;
+  let after: string | undefined;
+  for (;;) {
+    const page = { limit: LETTERS_PER_PAGE, ...(after === undefined ? {} : { after }) };
+    const letters = await engine.deadLetters.list({ messageIds }, page);
+    for (const { messageId, channel, subscription } of letters) {
+      const places = found.get(messageId) ?? new Set();
+      places.add(placeOf(channel, subscription));
+      found.set(messageId, places);
+    }
+    after = letters.at(-1)?.id;
+    if (letters.length < LETTERS_PER_PAGE || after === undefined) return found;
+  }
+}
+
+export function placeOf(channel: string, subscription: string): string {
+  return JSON.stringify([channel, subscription]);
+}
+
+export class EngineBacklog {
+  readonly #engine: EngineSight | undefined;
+  #subscriptions = new Map<string, SubscriptionView>();
+  #names = new Map<string, readonly string[]>();
+
+  constructor(engine: EngineSight | undefined) {
+    this.#engine = engine;
+  }
+
+  /** Looks again; the answers below are of the last look. */
+  async look(): Promise<void> {
+    const { channels } = (await this.#engine?.view()) ?? { channels: [] };
+    this.#names = new Map(
+      channels.map(({ name, subscriptions }) => [name, subscriptions.map((one) => one.name)]),
+    );
+    this.#subscriptions = new Map(
+      channels.flatMap(({ name, subscriptions }) =>
+        subscriptions.map((one) => [placeOf(name, one.name), one] as const),
+      ),
+    );
+  }
+
+  /** There is an engine, and it does not show this subscription: some show only what their own connection declared. */
+  isBlindTo(channel: string, subscription: string): boolean {
+    return this.#engine !== undefined && !this.#subscriptions.has(placeOf(channel, subscription));
+  }
+
+  subscriptionsOf(channel: string): readonly string[] {
+    return this.#names.get(channel) ?? [];
+  }
+
+  /**
+   * Whether a message published `ageMs` ago may still wait there: something waits, and the oldest of it is as old. Where the engine does not know the age of
+   * its oldest, anything that waits may be it.
+   */
+  mayHold(channel: string, subscription: string, ageMs: number): boolean {
+    const view = this.#subscriptions.get(placeOf(channel, subscription));
+    if (!view) return false;
+    const { ready, delayed, waitingForKey, inFlight, oldestAgeMs } = view;
+    if (ready + delayed + waitingForKey + inFlight === 0) return false;
+    return oldestAgeMs === undefined || ageMs <= oldestAgeMs + CLOCK_SLACK_MS;
+  }
+}

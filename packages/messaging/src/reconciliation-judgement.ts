@@ -1,0 +1,76 @@
+/** What a recorded message comes to, given what the inboxes and the engine say: pure, in the order of its rules. */
+import type { EngineBacklog } from './reconciliation-engine.ts';
+import { placeOf } from './reconciliation-engine.ts';
+import type { FindingKind, Standing } from './reconciliation-report.ts';
+import type { RecordedMessage, SettledSource } from './reconciliation-sources.ts';
+
+export interface InboxEvidence {
+  readonly source: Pick<SettledSource, 'subscription' | 'channels' | 'takes' | 'since'>;
+  readonly settled: ReadonlySet<string>;
+  readonly keptSince: number;
+}
+
+export interface Evidence {
+  readonly now: number;
+  readonly graceMs: number;
+  readonly inboxes: readonly InboxEvidence[];
+  /** By message id, the places (`placeOf`) where it is a dead letter. */
+  readonly deadLetters: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly backlog: Pick<EngineBacklog, 'mayHold'>;
+}
+
+export interface Judged {
+  readonly kind: FindingKind;
+  readonly standings: Readonly<Record<string, Standing>>;
+  readonly reason: string | undefined;
+}
+
+export function judge(message: RecordedMessage, evidence: Evidence): Judged {
+  if (message.state !== 'published') return judgeUnsent(message, evidence);
+  const expected = evidence.inboxes.filter(({ source }) => isMeantFor(source, message));
+  if (expected.length === 0) return { kind: 'unwatched', standings: {}, reason: undefined };
+  const standings = Object.fromEntries(
+    expected.map((inbox) => [inbox.source.subscription, standingOf(message, inbox, evidence)]),
+  );
+  return { kind: kindOf(message, Object.values(standings), evidence.now), standings, reason: undefined };
+}
+
+function judgeUnsent({ state, recordedAt, reason }: RecordedMessage, { now, graceMs }: Evidence): Judged {
+  if (state === 'parked') return { kind: 'parkedInOutbox', standings: {}, reason };
+  if (state === 'discarded') return { kind: 'discarded', standings: {}, reason };
+  return { kind: now - recordedAt < graceMs ? 'inFlight' : 'unpublished', standings: {}, reason };
+}
+
+function isMeantFor(
+  { channels, takes, since = 0 }: InboxEvidence['source'],
+  message: RecordedMessage,
+): boolean {
+  return channels.includes(message.channel) && message.recordedAt >= since && (takes?.(message) ?? true);
+}
+
+function standingOf(message: RecordedMessage, inbox: InboxEvidence, evidence: Evidence): Standing {
+  const { id, channel, publishedAt, recordedAt, outgoing } = message;
+  const { subscription } = inbox.source;
+  const sentAt = publishedAt ?? recordedAt;
+  const age = evidence.now - Math.max(sentAt, outgoing?.dueAt ?? 0);
+  if (inbox.settled.has(id)) return 'settled';
+  if (evidence.deadLetters.get(id)?.has(placeOf(channel, subscription))) return 'deadLetter';
+  if (age < evidence.graceMs) return 'inFlight';
+  // A delayed message counts its age from its publishing in the engine's view.
+  if (evidence.backlog.mayHold(channel, subscription, evidence.now - sentAt)) return 'waiting';
+  return sentAt < inbox.keptSince ? 'unverifiable' : 'missing';
+}
+
+function kindOf({ outgoing }: RecordedMessage, standings: readonly Standing[], now: number): FindingKind {
+  const has = (standing: Standing): boolean => standings.includes(standing);
+  if (has('missing')) {
+    const expiresAt = outgoing?.message.expiresAt;
+    if (expiresAt !== undefined && Date.parse(expiresAt) <= now) return 'expired';
+    return standings.every((standing) => standing === 'missing') ? 'lost' : 'partlyLost';
+  }
+  if (has('deadLetter')) return 'deadLetter';
+  if (has('unverifiable')) return 'unverifiable';
+  if (has('waiting')) return 'waitingInEngine';
+  if (has('inFlight')) return 'inFlight';
+  return 'settled';
+}

@@ -1,0 +1,96 @@
+/** The rules by which a recorded message is judged, one row each, in the order in which they win. */
+import { describe, expect, it } from 'vitest';
+import { placeOf } from './reconciliation-engine.ts';
+import { type Evidence, judge } from './reconciliation-judgement.ts';
+import type { FindingKind } from './reconciliation-report.ts';
+import type { RecordedMessage } from './reconciliation-sources.ts';
+
+const NOW = 1_000_000;
+const message = (extra: Partial<RecordedMessage> = {}): RecordedMessage => ({
+  id: 'm',
+  channel: 'c',
+  key: undefined,
+  recordedAt: NOW - 500_000,
+  state: 'published',
+  publishedAt: NOW - 400_000,
+  reason: undefined,
+  outgoing: undefined,
+  ...extra,
+});
+const outgoing = (extra: object): RecordedMessage['outgoing'] => ({
+  channel: 'c',
+  message: { id: 'm', type: 'c', version: 1, source: '/', time: '', data: 1, headers: {}, ...extra },
+});
+type Inbox = {
+  readonly settled?: boolean;
+  readonly keptSince?: number;
+  readonly since?: number;
+  readonly takes?: () => boolean;
+};
+const evidence = (a: Inbox = {}, b: Inbox = {}, extra: Partial<Evidence> = {}): Evidence => ({
+  now: NOW,
+  graceMs: 60_000,
+  inboxes: Object.entries({ a, b }).map(([subscription, { settled, keptSince = 0, ...rest }]) => ({
+    source: { subscription, channels: ['c'], ...rest },
+    settled: new Set(settled ? ['m'] : []),
+    keptSince,
+  })),
+  deadLetters: new Map(),
+  backlog: { mayHold: () => false },
+  ...extra,
+});
+const yes = { settled: true };
+const letterAtB = { deadLetters: new Map([['m', new Set([placeOf('c', 'b')])]]) };
+const young = { publishedAt: NOW - 1_000 };
+
+const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evidence])[] = [
+  ['settled by all', 'settled', message(), evidence(yes, yes)],
+  ['known to nobody', 'lost', message(), evidence()],
+  ['known to one', 'partlyLost', message(), evidence(yes)],
+  ['young', 'inFlight', message(young), evidence(yes)],
+  [
+    'not due yet',
+    'inFlight',
+    message({ outgoing: { ...outgoing({}), dueAt: NOW + 1 } as never }),
+    evidence(),
+  ],
+  ['a dead letter for one', 'deadLetter', message(), evidence(yes, {}, letterAtB)],
+  ['a dead letter for one, lost for the other', 'partlyLost', message(), evidence({}, {}, letterAtB)],
+  [
+    'perhaps in a backlog',
+    'waitingInEngine',
+    message(),
+    evidence(yes, {}, { backlog: { mayHold: () => true } }),
+  ],
+  [
+    'expired',
+    'expired',
+    message({ outgoing: outgoing({ expiresAt: new Date(NOW - 1).toISOString() }) }),
+    evidence(),
+  ],
+  [
+    'not expired yet',
+    'lost',
+    message({ outgoing: outgoing({ expiresAt: new Date(NOW + 1).toISOString() }) }),
+    evidence(),
+  ],
+  ['older than an inbox remembers', 'unverifiable', message(), evidence(yes, { keptSince: NOW })],
+  ['before a subscription joined', 'settled', message(), evidence(yes, { since: NOW - 1 })],
+  ['not meant for one', 'settled', message(), evidence(yes, { takes: () => false })],
+  ['meant for nobody here', 'unwatched', message({ channel: 'other' }), evidence()],
+  ['not sent, old', 'unpublished', message({ state: 'unpublished' }), evidence()],
+  ['not sent, young', 'inFlight', message({ state: 'waiting', recordedAt: NOW - 1 }), evidence()],
+  [
+    'parked in the outbox, young',
+    'parkedInOutbox',
+    message({ state: 'parked', recordedAt: NOW }),
+    evidence(),
+  ],
+  ['discarded', 'discarded', message({ state: 'discarded' }), evidence()],
+];
+
+describe('judge', () => {
+  it.each(rows)('%s: %s', (_what, kind, one, given) => {
+    expect(judge(one, given).kind).toBe(kind);
+  });
+});

@@ -1,0 +1,299 @@
+/**
+ * Reconciliation: what producers recorded against what consumers have settled, message by message and in both directions, with the repair of what is missing.
+ *
+ * Brokers confirm and lose all the same: a queue is deleted by mistake, a disk is wiped, a retention is too short. No broker can tell, because what it
+ * lost it has forgotten. The two ends have not: the outbox keeps what was sent, each inbox keeps what took effect.
+ *
+ *   phase 1, per recorded source:  page of recorded -> look up in each inbox -> missing? dead letters -> backlog -> finding [-> publish again]
+ *   phase 2, per settled source:   page of settled  -> look up in every outbox -> finding
+ *
+ * It reads, and a repair publishes again with the same ids, which an inbox makes harmless. It never deletes, never marks, and never guesses:
+ * where the records do not reach back far enough it says `unverifiable`.
+ */
+import { describeError } from './attempts.ts';
+import type { Bus } from './bus.ts';
+import type { Clock } from './clock.ts';
+import { MessagingError } from './errors.ts';
+import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
+import { judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
+import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
+import type {
+  EngineSight,
+  Page,
+  PageRequest,
+  RecordedMessage,
+  RecordedSource,
+  SettledMessage,
+  SettledSource,
+  TimeWindow,
+} from './reconciliation-sources.ts';
+
+export interface ReconcileOptions {
+  /** The outboxes of the producers. */
+  readonly recorded: readonly RecordedSource[];
+  /** The inboxes of the subscriptions. */
+  readonly settled: readonly SettledSource[];
+  readonly clock: Pick<Clock, 'now'>;
+  /** `from` is in, `to` is not, ms since the epoch. Default: everything there is until now. */
+  readonly window?: Partial<TimeWindow>;
+  /** What is younger than this since its publishing is not judged, ms. Default 60,000. Longer than a message takes with all its retries. */
+  readonly graceMs?: number;
+  /** The engine, for dead letters and backlogs. Without it what waits in a queue or is parked there counts as missing. */
+  readonly engine?: EngineSight;
+  /** Publishes again what is missing. Default: a dry run that counts it. */
+  readonly repair?: RepairOptions;
+  /** Messages per page. Default 500. */
+  readonly pageSize?: number;
+  /** Stops after about so many messages with a report that can be gone on from. Default: none. */
+  readonly maxMessages?: number;
+  /** Goes on where this report stopped, with its counts. */
+  readonly earlier?: ReconciliationReport;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (soFar: {
+    readonly phase: ResumePoint['phase'];
+    readonly recorded: number;
+    readonly settled: number;
+  }) => void;
+  /** Samples per kind of finding. Default 20. */
+  readonly samples?: number;
+  /** Keys listed. Default 200. */
+  readonly keys?: number;
+}
+
+export interface RepairOptions {
+  /** A started bus on which the channels are declared. */
+  readonly bus: Pick<Bus, 'forward'>;
+  /** Channels whose order matters: what is missing there comes after what is already settled, so it is left to a person. */
+  readonly inOrder?: readonly string[];
+  /** Publishes also where the engine knows subscriptions that keep no inbox here: those handle it again. Default false. */
+  readonly withoutInbox?: boolean;
+}
+
+const DEFAULT_GRACE_MS = 60_000;
+
+/** Rejects with what a source or the engine rejects with; what a repair cannot publish is told in the report. */
+export async function reconcile(options: ReconcileOptions): Promise<ReconciliationReport> {
+  return new Reconciliation(options).run();
+}
+
+class Reconciliation {
+  readonly #options: ReconcileOptions;
+  readonly #pageSize: number;
+  readonly #graceMs: number;
+  readonly #at: number;
+  readonly #window: TimeWindow;
+  readonly #report: ReportBuilder;
+  readonly #backlog: EngineBacklog;
+  #looked = 0;
+
+  constructor(options: ReconcileOptions) {
+    const { clock, earlier, samples = 20, keys = 200 } = options;
+    this.#options = options;
+    this.#pageSize = options.pageSize ?? 500;
+    this.#graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
+    if (!(this.#pageSize >= 1) || !(this.#graceMs >= 0))
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'pageSize is from 1 and graceMs from 0');
+    this.#at = earlier?.at ?? clock.now();
+    this.#window = earlier?.window ?? { from: 0, to: this.#at + 1, ...options.window };
+    this.#report = new ReportBuilder({ samples, keys }, earlier);
+    this.#backlog = new EngineBacklog(options.engine);
+  }
+
+  async run(): Promise<ReconciliationReport> {
+    const start = this.#options.earlier
+      ? this.#options.earlier.resume
+      : { phase: 'recorded' as const, source: 0, after: undefined };
+    const resume = start && (await this.#phases(start));
+    return this.#report.build(this.#at, this.#window, resume, this.#options.repair ? 'republish' : 'dryRun');
+  }
+
+  async #phases(start: ResumePoint): Promise<ResumePoint | undefined> {
+    const { recorded, settled } = this.#options;
+    let from = start;
+    if (from.phase === 'recorded') {
+      const stopped = await this.#walk<RecordedMessage, RecordedSource>(recorded, from, (source, items) =>
+        this.#checkRecorded(source, items),
+      );
+      if (stopped) return stopped;
+      from = { phase: 'settled', source: 0, after: undefined };
+    }
+    return this.#walk<SettledMessage, SettledSource>(settled, from, (source, items) =>
+      this.#checkSettled(source, items),
+    );
+  }
+
+  /** Every page of every source from there on; where it stopped, or undefined at the end. */
+  async #walk<T, S extends { page(window: TimeWindow, page: PageRequest): Promise<Page<T>> }>(
+    sources: readonly S[],
+    { phase, source: first, after: begin }: ResumePoint,
+    check: (source: S, items: readonly T[]) => Promise<void>,
+  ): Promise<ResumePoint | undefined> {
+    for (let index = first; index < sources.length; index += 1) {
+      const source = sources[index] as S;
+      let after = index === first ? begin : undefined;
+      do {
+        if (this.#mustStop()) return { phase, source: index, after };
+        const page = await source.page(this.#window, { after, limit: this.#pageSize });
+        await check(source, page.items);
+        this.#looked += page.items.length;
+        this.#options.onProgress?.({ phase, ...this.#report.checked });
+        after = page.next;
+      } while (after !== undefined);
+    }
+    return undefined;
+  }
+
+  #mustStop(): boolean {
+    const { signal, maxMessages = Number.POSITIVE_INFINITY } = this.#options;
+    return signal?.aborted === true || this.#looked >= maxMessages;
+  }
+
+  async #checkRecorded(source: RecordedSource, items: readonly RecordedMessage[]): Promise<void> {
+    const evidence = await this.#evidenceFor(items);
+    const missing: RecordedMessage[] = [];
+    for (const message of items) {
+      const judged = judge(message, evidence);
+      this.#report.add('recorded', {
+        kind: judged.kind,
+        id: message.id,
+        channel: message.channel,
+        key: message.key,
+        at: message.recordedAt,
+        source: source.name,
+        subscriptions: judged.standings,
+        reason: judged.reason,
+      });
+      this.#noteBlindSpots(message, judged);
+      if (this.#canRepublish(message, judged)) missing.push(message);
+    }
+    await this.#repair(missing);
+  }
+
+  async #evidenceFor(items: readonly RecordedMessage[]): Promise<Evidence> {
+    const published = items.filter(({ state }) => state === 'published');
+    // In the direction in which a message moves, engine first: one that is settled meanwhile is then seen at both ends, not at none.
+    if (published.length > 0) await this.#backlog.look();
+    const inboxes = await Promise.all(
+      this.#options.settled.map(async (source) => {
+        const ids = published.filter(({ channel }) => source.channels.includes(channel)).map(({ id }) => id);
+        const settled = ids.length === 0 ? new Set<string>() : await source.settled(ids);
+        return { source, settled, keptSince: await source.keptSince() };
+      }),
+    );
+    const open = published.filter(({ id, channel }) =>
+      inboxes.some(({ source, settled }) => source.channels.includes(channel) && !settled.has(id)),
+    );
+    return {
+      now: this.#options.clock.now(),
+      graceMs: this.#graceMs,
+      inboxes,
+      deadLetters: await deadLettersOf(
+        this.#options.engine,
+        open.map(({ id }) => id),
+      ),
+      backlog: this.#backlog,
+    };
+  }
+
+  #noteBlindSpots({ channel }: RecordedMessage, { standings }: Judged): void {
+    for (const [subscription, standing] of Object.entries(standings))
+      if (standing === 'missing' && this.#backlog.isBlindTo(channel, subscription))
+        this.#report.addBlindSpot(channel, subscription);
+  }
+
+  /** Tells what only a person may do, and answers whether a repair may publish the message. */
+  #canRepublish(message: RecordedMessage, { kind, reason }: Judged): boolean {
+    const { id, channel } = message;
+    const person = (why: string, remedy: string): false => {
+      this.#report.addNeedsPerson({ id, channel, why, remedy });
+      return false;
+    };
+    if (kind === 'unpublished')
+      return person(
+        `not published: ${reason ?? 'the relay has not come to it'}`,
+        'see that a relay runs and reaches the engine',
+      );
+    if (kind === 'parkedInOutbox')
+      return person(
+        `refused by the engine: ${reason ?? 'no reason kept'}`,
+        'retryParked after the cause is removed, or discardParked',
+      );
+    if (kind === 'deadLetter')
+      return person('parked as a dead letter', 'redrive it, correct it or discard it');
+    if (kind !== 'lost' && kind !== 'partlyLost') return false;
+    if (message.outgoing === undefined)
+      return person('its stored text cannot be read', 'restore the row from a backup');
+    const { inOrder = [], withoutInbox = false } = this.#options.repair ?? {};
+    if (inOrder.includes(channel))
+      return person(
+        'order matters on this channel, and later messages of its key may be settled',
+        'publish it by hand when its effect may come late',
+      );
+    const bare = withoutInbox
+      ? undefined
+      : this.#backlog.subscriptionsOf(channel).find((name) => !this.#keepsInbox(channel, name));
+    if (bare !== undefined)
+      return person(
+        `subscription "${bare}" keeps no inbox here and would handle it again`,
+        'give its inbox, or allow withoutInbox',
+      );
+    return true;
+  }
+
+  #keepsInbox(channel: string, name: string): boolean {
+    return this.#options.settled.some(
+      ({ subscription, channels }) => subscription === name && channels.includes(channel),
+    );
+  }
+
+  async #repair(missing: readonly RecordedMessage[]): Promise<void> {
+    if (missing.length === 0) return;
+    const { repair } = this.#options;
+    if (!repair) return this.#report.addRepair(missing.length, 0, undefined);
+    try {
+      await repair.bus.forward(missing.flatMap(({ outgoing }) => outgoing ?? []));
+      this.#report.addRepair(missing.length, missing.length, undefined);
+    } catch (error) {
+      this.#report.addRepair(missing.length, 0, describeError(error));
+    }
+  }
+
+  async #checkSettled(source: SettledSource, items: readonly SettledMessage[]): Promise<void> {
+    const { recorded } = this.#options;
+    const ids = items.map(({ id }) => id);
+    const known = await Promise.all(recorded.map((one) => one.recorded(ids)));
+    const unknown = items.filter(({ id }) => !known.some((set) => set.has(id)));
+    this.#report.addSettledKnown(items.length - unknown.length);
+    if (unknown.length === 0) return;
+    const keptSince = Math.max(0, ...(await Promise.all(recorded.map((one) => one.keptSince()))));
+    for (const { id, settledAt } of unknown) {
+      const isCertain = keptSince === 0 || (timeOfId(id) ?? 0) >= keptSince;
+      this.#report.add('settled', {
+        kind: isCertain ? 'unrecorded' : 'unverifiable',
+        id,
+        channel: undefined,
+        key: undefined,
+        at: settledAt,
+        source: source.subscription,
+        subscriptions: { [source.subscription]: 'settled' },
+        reason: isCertain ? undefined : 'an outbox may have purged it',
+      });
+      if (isCertain)
+        this.#report.addNeedsPerson({
+          id,
+          channel: undefined,
+          why: `settled by "${source.subscription}", and no producer given here recorded it`,
+          remedy:
+            'find who published it: another producer, a publish beside the outbox, or a database set back',
+        });
+    }
+  }
+}
+
+const UUID_V7 = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-/;
+
+/** When a UUIDv7 was made, ms since the epoch; undefined for another id. Only to tell whether records reach back to it. */
+function timeOfId(id: string): number | undefined {
+  const found = UUID_V7.exec(id);
+  return found ? Number.parseInt(`${found[1]}${found[2]}`, 16) : undefined;
+}

@@ -1,0 +1,139 @@
+/** A saga through SIGKILL at every named point, on the three databases: it ends as if nothing had happened, with every effect once. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createManualClock } from '../manual-clock.ts';
+import { defineSaga, stepDone, stepWaits } from '../saga.ts';
+import { startChild } from '../conformance/child-process.ts';
+import { eventually } from '../conformance/fixture.ts';
+import { orderSaga, type SagaPoint, sagaPoints, type SagaScenario } from '../testing/saga-child.ts';
+import { createSqlFixture, serverOf, type SqlFixture, sqlServers } from '../testing/sql-fixture.ts';
+import { createSqlSagaStore } from './sql-saga-store.ts';
+import { createSagaRunner } from './saga-runner.ts';
+import { isOver } from './saga-state.ts';
+
+const child = new URL('../testing/saga-child.ts', import.meta.url);
+const ended: Readonly<Record<SagaScenario, { status: string; effects: string[]; emitted: string[] }>> = {
+  delivered: {
+    status: 'completed',
+    effects: ['pay', 'reserve', 'ship'],
+    emitted: ['pay', 'reserve', 'ship'],
+  },
+  refused: {
+    status: 'compensated',
+    effects: ['pay', 'reserve', 'unpay', 'unreserve'],
+    emitted: ['pay', 'reserve'],
+  },
+};
+
+for (const [dialect, variable] of sqlServers) {
+  const url = serverOf(variable);
+  describe.skipIf(url === undefined)(`sagas on ${dialect} (needs ${variable ?? 'nothing'})`, () => {
+    let database: SqlFixture;
+    let folder: string;
+
+    beforeEach(async () => {
+      database = await createSqlFixture(dialect, url ?? '');
+      folder = mkdtempSync(join(tmpdir(), 'saga-'));
+      await createSqlSagaStore({ sql: database.sql }).prepare();
+      await database.sql.run(
+        'CREATE TABLE emitted (id VARCHAR(120) PRIMARY KEY, channel VARCHAR(60) NOT NULL)',
+      );
+    });
+    afterEach(async () => {
+      await database.destroy();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    async function killAt(scenario: SagaScenario, point: SagaPoint, visit: number, ids = 'steady') {
+      const effects = join(folder, 'effects.db');
+      const one = startChild(child, [database.argument, effects, scenario, point, String(visit), ids]);
+      await one.ended;
+      expect(one.trouble()).toBe('');
+      const runner = orderSaga({ sql: database.sql, effects, scenario, forgetful: ids === 'forgetful' });
+      const before = await runner.load('A-1');
+      if (before === undefined) await runner.begin('A-1', { order: 'A-1' });
+      const record = await eventually(
+        async () => {
+          await runner.sweep();
+          return runner.load('A-1');
+        },
+        (now) => now !== undefined && isOver(now.state),
+        'the end of the saga',
+      );
+      const db = new DatabaseSync(effects);
+      const rows = db.prepare('SELECT what FROM effects ORDER BY what').all() as { what: string }[];
+      db.close();
+      const emitted = await database.sql.run('SELECT channel FROM emitted ORDER BY channel');
+      return {
+        killed: before !== undefined && !isOver(before.state),
+        end: {
+          status: record?.state.status,
+          effects: rows.map(({ what }) => what),
+          emitted: emitted.rows.map((row) => String(row['channel'])),
+        },
+      };
+    }
+
+    // Every second of the eleven changes of the refused order on one database; one of each point on the others.
+    const visitsOf = (point: SagaPoint): readonly number[] => {
+      if (point === 'after begin' || point === 'after claim') return [1];
+      if (dialect !== 'sqlite') return [2];
+      if (point === 'before save') return [1, 3, 5, 7, 9, 11];
+      return point === 'after save' ? [2, 4, 6, 8, 9] : [1, 2];
+    };
+    for (const point of sagaPoints)
+      for (const visit of visitsOf(point))
+        it(`SIGKILL ${point}, visit ${visit}`, async () => {
+          const scenario = point === 'in undo' || point.endsWith('save') ? 'refused' : 'delivered';
+          const { killed, end } = await killAt(scenario, point, visit);
+          expect(killed).toBe(true);
+          expect(end).toEqual(ended[scenario]);
+        });
+
+    it('mail is kept once per id, wakes who waits for it, and time-outs are found', async () => {
+      const store = createSqlSagaStore({ sql: database.sql });
+      const clock = createManualClock();
+      const saga = defineSaga<number>({
+        name: 'mail',
+        steps: [
+          {
+            name: 'ask',
+            run: () => stepWaits(),
+            timeoutMs: 5_000,
+            onMessage: (_context, { type, data }) => (type === 'answer' ? stepDone(data) : undefined),
+          },
+        ],
+      });
+      const runner = createSagaRunner({ saga, store, clock });
+      await Promise.all([runner.begin('a', 1), runner.begin('b', 2)]);
+      expect(await runner.begin('a', 1)).toBe(false);
+      // Before the question is on record, which then has to find it.
+      await runner.deliver('a', { messageId: 'early', type: 'answer', data: { n: 1 } });
+      while ((await runner.sweep()) > 0);
+      expect((await runner.load('a'))?.state).toMatchObject({
+        status: 'completed',
+        steps: [{ result: { n: 1 } }],
+      });
+      expect((await runner.list({ status: 'waiting' })).map(({ key }) => key)).toEqual(['b']);
+      await Promise.all(
+        [1, 2, 3].map(() => runner.deliver('b', { messageId: 'same', type: 'other', data: null })),
+      );
+      expect(await runner.unreadMail('b')).toEqual([{ messageId: 'same', type: 'other', data: null }]);
+      expect(await runner.sweep()).toBe(1);
+      expect(await runner.unreadMail('b')).toEqual([]);
+      expect(await runner.sweep()).toBe(0);
+      clock.advance(5_000);
+      await runner.sweep();
+      expect((await runner.load('b'))?.state.status).toBe('unknown');
+      expect(await runner.deliver('nobody', { messageId: 'x', type: 'x', data: null })).toBe(false);
+    });
+
+    it('control: a step id that changes with the attempt pays twice, and this test sees it', async () => {
+      const { end } = await killAt('delivered', 'in run', 2, 'forgetful');
+      expect(end.effects).toEqual(['pay', 'pay', 'reserve', 'ship']);
+    });
+  });
+}

@@ -1,0 +1,460 @@
+/**
+ * Runs the instances of one saga, in any number of processes. An instance is claimed by moving its due time to the end of a lease, which is a
+ * compare-and-set like every change after it: of two that work on one, the second to store anything learns that it is late, and lets go.
+ *
+ *   sweep -> due -> claim -> [mark the attempt -> run -> store the outcome] ... -> over, waiting, retrying, unknown or parked
+ *
+ * Due times are on this process's wall clock. A killed process costs the rest of its lease.
+ */
+import { describeError } from '../attempts.ts';
+import type { Bus, Subscription } from '../bus.ts';
+import { type CancelTimer, type Clock, pause, systemClock } from '../clock.ts';
+import type { OutgoingMessage } from '../engine.ts';
+import { MessagingError } from '../errors.ts';
+import { createIds, type Ids } from '../ids.ts';
+import { type Log, silentLog } from '../log.ts';
+import type { Message } from '../message.ts';
+import { ack, type Outcome, retry } from '../outcome.ts';
+import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
+import * as states from './saga-state.ts';
+import type { SagaState, SagaStatus } from './saga-state.ts';
+import type { SagaMail, SagaRecord, SagaStore } from './saga-store.ts';
+
+export interface SagaRunnerOptions<Data> {
+  readonly saga: Saga<Data>;
+  readonly store: SagaStore;
+  readonly clock?: Clock;
+  readonly ids?: Ids;
+  readonly log?: Log;
+  /** Longer than a step's attempt takes: after it another process may begin the next. Default 60,000 ms. */
+  readonly leaseMs?: number;
+  /** Looks for what is due this often, ms. Default 1,000. */
+  readonly sweepMs?: number;
+  /** Instances worked on at once. Default 10. */
+  readonly concurrency?: number;
+}
+
+export interface SagaRunner<Data> {
+  /** Begins an instance, durably; false when there is one of this key. */
+  begin(key: string, data: Data): Promise<boolean>;
+  /** A message for an instance, once per id, durably; false when there is none of this key. */
+  deliver(key: string, mail: SagaMail): Promise<boolean>;
+  /** Subscribes to the channels of the definition; before or after the bus is started. */
+  subscribe(bus: Pick<Bus, 'subscribe'>): readonly Subscription[];
+  /** Works off what is due now; how many instances were touched. */
+  sweep(): Promise<number>;
+  start(): void;
+  wake(): void;
+  /** Ends after the attempts that are under way. */
+  stop(): Promise<void>;
+  load(key: string): Promise<SagaRecord | undefined>;
+  /** What came and no step has read: early, or too late. */
+  unreadMail(key: string): Promise<readonly SagaMail[]>;
+  list(filter?: { readonly status?: SagaStatus }, limit?: number): Promise<readonly SagaRecord[]>;
+  /** A person knows what became of an unknown step. Rejects with DB_MSG_SAGA_CHANGED when it is not unknown. */
+  resolve(
+    key: string,
+    answer: { readonly outcome: 'done' | 'failed'; readonly note: string; readonly result?: unknown },
+  ): Promise<void>;
+  /** A parked compensation: `again` tries it anew, `undone` says that a person has undone it. */
+  unpark(key: string, answer: { readonly how: 'again' | 'undone'; readonly note: string }): Promise<void>;
+}
+
+const DEFAULT_DELAYS = [1_000, 10_000, 60_000];
+/** Attempts that may end with their process before a step counts as one that ends processes. */
+const MOST_ABANDONED = 5;
+
+export function createSagaRunner<Data>(options: SagaRunnerOptions<Data>): SagaRunner<Data> {
+  const clock = options.clock ?? systemClock;
+  return new StoredSagaRunner({
+    clock,
+    ids: createIds(clock),
+    log: silentLog,
+    leaseMs: 60_000,
+    sweepMs: 1_000,
+    concurrency: 10,
+    ...options,
+  });
+}
+
+/** What one look at an instance makes of it. `undefined` due: only a message or a person goes on. */
+interface Move {
+  readonly state: SagaState;
+  readonly dueAt: number | undefined;
+  readonly messages?: readonly OutgoingMessage[];
+  readonly read?: readonly string[];
+  /** The next attempt is on record now. */
+  readonly marks?: boolean;
+}
+
+class StoredSagaRunner<Data> implements SagaRunner<Data> {
+  readonly #options: Required<SagaRunnerOptions<Data>>;
+  readonly #stop = new AbortController();
+  #state: 'new' | 'running' | 'stopped' = 'new';
+  #running: Promise<void> | undefined;
+  #rung = false;
+  #cancelSweep: CancelTimer = () => {};
+
+  constructor(options: Required<SagaRunnerOptions<Data>>) {
+    this.#options = options;
+  }
+
+  async begin(key: string, data: Data): Promise<boolean> {
+    const { saga, store, ids, clock } = this.#options;
+    const now = clock.now();
+    const deadline = saga.timeoutMs === undefined ? undefined : now + saga.timeoutMs;
+    const state = states.beginSaga(ids.next(), data, saga.steps.length, deadline);
+    const begun = await store.create({ saga: saga.name, key, version: 1, state, dueAt: now });
+    if (begun) this.wake();
+    return begun;
+  }
+
+  async deliver(key: string, mail: SagaMail): Promise<boolean> {
+    const { saga, store, clock } = this.#options;
+    const known = await store.deliver(saga.name, key, mail, clock.now());
+    if (known) this.wake();
+    return known;
+  }
+
+  subscribe(bus: Pick<Bus, 'subscribe'>): readonly Subscription[] {
+    const { saga } = this.#options;
+    const name = `saga-${saga.name}`;
+    return [
+      ...saga.startedBy.map(({ channel, key, data }) =>
+        bus.subscribe(channel, {
+          name,
+          handler: async (received: Message): Promise<Outcome> => {
+            const message = received as Message<never>;
+            await this.begin(key(message), data(message));
+            return ack();
+          },
+        }),
+      ),
+      ...saga.reactsTo.map(({ channel, key }) =>
+        bus.subscribe(channel, {
+          name,
+          handler: async (message: Message): Promise<Outcome> => {
+            const { id, type, data } = message;
+            const of = key(message as Message<never>);
+            if (await this.deliver(of, { messageId: id, type, data })) return ack();
+            // It may have come before the one that begins it; if none ever does, it ends as a dead letter for a person.
+            return retry({ reason: `no instance of saga "${saga.name}" has the key "${of}"` });
+          },
+        }),
+      ),
+    ];
+  }
+
+  async sweep(): Promise<number> {
+    const { saga, store, clock, concurrency } = this.#options;
+    const found = await store.due(saga.name, clock.now(), concurrency);
+    const worked = await Promise.all(found.map((record) => this.#work(record)));
+    return worked.filter(Boolean).length;
+  }
+
+  start(): void {
+    if (this.#state !== 'new') return;
+    this.#state = 'running';
+    this.#sweepOn();
+  }
+
+  wake(): void {
+    this.#rung = true;
+    if (this.#running || this.#state !== 'running') return;
+    this.#running = this.#follow().finally(() => {
+      this.#running = undefined;
+      if (this.#rung) this.wake();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#state = 'stopped';
+    this.#cancelSweep();
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  load(key: string): Promise<SagaRecord | undefined> {
+    return this.#options.store.load(this.#options.saga.name, key);
+  }
+
+  unreadMail(key: string): Promise<readonly SagaMail[]> {
+    return this.#options.store.mail(this.#options.saga.name, key);
+  }
+
+  list(filter: { readonly status?: SagaStatus } = {}, limit = 100): Promise<readonly SagaRecord[]> {
+    return this.#options.store.list(this.#options.saga.name, filter, limit);
+  }
+
+  async resolve(
+    key: string,
+    answer: { readonly outcome: 'done' | 'failed'; readonly note: string; readonly result?: unknown },
+  ): Promise<void> {
+    await this.#byHand(key, 'unknown', (state, step, now) => {
+      const noted = states.withNote(state, now, step.name, `resolved as ${answer.outcome}`, answer.note);
+      return answer.outcome === 'done'
+        ? states.stepDone(noted, answer.result)
+        : states.turnBack(noted, 'failed', answer.note);
+    });
+  }
+
+  async unpark(
+    key: string,
+    answer: { readonly how: 'again' | 'undone'; readonly note: string },
+  ): Promise<void> {
+    await this.#byHand(key, 'parked', (state, step, now) => {
+      const noted = states.withNote(state, now, step.name, `unparked: ${answer.how}`, answer.note);
+      return states.nextToUndo(
+        answer.how === 'undone' ? states.withStep(noted, { status: 'undone' }) : noted,
+      );
+    });
+  }
+
+  async #byHand(
+    key: string,
+    status: SagaStatus,
+    change: (state: SagaState, step: SagaStep<Data>, now: number) => SagaState,
+  ): Promise<void> {
+    const record = await this.load(key);
+    const { saga, clock } = this.#options;
+    if (!record)
+      throw new MessagingError('DB_MSG_SAGA_NOT_FOUND', `no instance of "${saga.name}" has the key "${key}"`);
+    const now = clock.now();
+    const stored =
+      record.state.status === status &&
+      (await this.#store(record, { state: change(record.state, this.#step(record.state), now), dueAt: now }));
+    if (!stored)
+      throw new MessagingError(
+        'DB_MSG_SAGA_CHANGED',
+        `"${key}" is ${record.state.status}, or moved on meanwhile`,
+      );
+    this.wake();
+  }
+
+  /** Claims it and goes on until it is over or has to wait for something. False when nothing could be done. */
+  async #work(found: SagaRecord): Promise<boolean> {
+    const { clock, log, leaseMs, saga } = this.#options;
+    try {
+      let record = await this.#store(found, { state: found.state, dueAt: clock.now() + leaseMs });
+      let marked = false;
+      while (record) {
+        const move = await this.#next(record, marked);
+        const goesOn = move.dueAt !== undefined && move.dueAt <= clock.now() && this.#state !== 'stopped';
+        // A stop in between must not leave the mark of an attempt that never began.
+        const rests = move.marks === true ? { state: record.state, dueAt: move.dueAt } : move;
+        const stored = await this.#store(record, goesOn ? { ...move, dueAt: clock.now() + leaseMs } : rests);
+        if (!goesOn) return true;
+        marked = move.marks === true;
+        record = stored;
+      }
+      return true;
+    } catch (error) {
+      log.error(
+        { saga: saga.name, key: found.key, error: describeError(error) },
+        'a saga could not be worked on',
+      );
+      return false;
+    }
+  }
+
+  /** Undefined: somebody else changed it first. */
+  async #store(record: SagaRecord, move: Move): Promise<SagaRecord | undefined> {
+    const dueAt = states.isOver(move.state) ? undefined : move.dueAt;
+    const next = { ...record, version: record.version + 1, state: move.state, dueAt };
+    const { messages = [], read = [] } = move;
+    return (await this.#options.store.save(next, { messages, read })) ? next : undefined;
+  }
+
+  async #next(record: SagaRecord, marked: boolean): Promise<Move> {
+    const { state } = record;
+    if (states.isOver(state) || state.status === 'parked') return { state, dueAt: undefined };
+    if (states.waitsForMail(state)) return this.#readMail(record);
+    if (!marked) return this.#mark(record);
+    return state.status === 'compensating' ? this.#undo(record) : this.#run(record);
+  }
+
+  /** Written before every attempt: a process that ends in one leaves the trace of it. */
+  #mark(record: SagaRecord): Move {
+    const { state } = record;
+    const now = this.#options.clock.now();
+    const step = this.#step(state);
+    const { status, attempts, failures } = state.steps[state.at] as states.StepState;
+    if (attempts - failures >= MOST_ABANDONED)
+      return this.#givenUp(
+        record,
+        step,
+        'its attempts end without an answer: the process ends, or the lease is too short',
+      );
+    if (status === 'open' && state.deadline !== undefined && now >= state.deadline)
+      return this.#conclude(record, step, { kind: 'failed', reason: 'the saga ran out of time' });
+    const begun: Partial<states.StepState> = state.status === 'compensating' ? {} : { status: 'begun' };
+    return { state: states.withStep(state, { ...begun, attempts: attempts + 1 }), dueAt: now, marks: true };
+  }
+
+  async #run(record: SagaRecord): Promise<Move> {
+    const step = this.#step(record.state);
+    const outcome = await this.#attempt(record, step, async (context) => step.run(context));
+    return 'threw' in outcome
+      ? this.#failedAttempt(record, step, outcome.threw)
+      : this.#conclude(record, step, outcome);
+  }
+
+  #failedAttempt(record: SagaRecord, step: SagaStep<Data>, reason: string): Move {
+    const now = this.#options.clock.now();
+    const { failures } = record.state.steps[record.state.at] as states.StepState;
+    const noted = states.withNote(record.state, now, step.name, `attempt ${failures + 1} failed`, reason);
+    const state = states.withStep(noted, { failures: failures + 1 });
+    const delay = (step.retries?.delays ?? DEFAULT_DELAYS)[failures];
+    if (delay === undefined) return this.#givenUp({ ...record, state }, step, reason);
+    return { state, dueAt: now + delay };
+  }
+
+  #givenUp(record: SagaRecord, step: SagaStep<Data>, reason: string): Move {
+    if (record.state.status !== 'compensating')
+      return this.#conclude(record, step, { kind: 'unknown', reason });
+    this.#tellPerson(record, step, 'a compensation keeps failing; somebody has to undo it');
+    const noted = states.withNote(record.state, this.#options.clock.now(), step.name, 'parked', reason);
+    return { state: { ...noted, status: 'parked' }, dueAt: undefined };
+  }
+
+  #conclude(
+    record: SagaRecord,
+    step: SagaStep<Data>,
+    outcome: StepOutcome,
+    read: readonly string[] = [],
+  ): Move {
+    const { clock } = this.#options;
+    const now = clock.now();
+    const detail = 'reason' in outcome ? outcome.reason : undefined;
+    const noted = states.withNote(record.state, now, step.name, outcome.kind, detail);
+    switch (outcome.kind) {
+      case 'done':
+        return {
+          state: states.stepDone(noted, outcome.result),
+          dueAt: now,
+          messages: outcome.messages,
+          read,
+        };
+      case 'wait': {
+        const ends = [noted.deadline, step.timeoutMs === undefined ? undefined : now + step.timeoutMs];
+        const waitUntil = Math.min(...ends.map((end) => end ?? Number.POSITIVE_INFINITY));
+        const state: SagaState = {
+          ...noted,
+          status: 'waiting',
+          ...(Number.isFinite(waitUntil) ? { waitUntil } : {}),
+        };
+        return { state, dueAt: state.waitUntil, messages: outcome.messages, read };
+      }
+      case 'failed':
+        return { state: states.turnBack(noted, 'failed', outcome.reason), dueAt: now, read };
+      case 'unknown': {
+        if (step.onUnknown === 'compensate')
+          return { state: states.turnBack(noted, 'unknown', outcome.reason), dueAt: now, read };
+        this.#tellPerson(record, step, 'the outcome of a step is unknown; somebody has to find out');
+        return { state: { ...noted, status: 'unknown' }, dueAt: undefined, read };
+      }
+    }
+  }
+
+  async #readMail(record: SagaRecord): Promise<Move> {
+    const { store, saga, clock } = this.#options;
+    const { state, key } = record;
+    const step = this.#step(state);
+    const read: string[] = [];
+    for (const mail of await store.mail(saga.name, key)) {
+      read.push(mail.messageId);
+      const { messageId: id, type, data } = mail;
+      const outcome = await this.#attempt(record, step, async (context) =>
+        step.onMessage?.(context, { id, type, data }),
+      );
+      if (outcome && 'threw' in outcome) return this.#mailFailed(record, step, outcome.threw);
+      if (outcome && outcome.kind !== 'wait') return this.#conclude(record, step, outcome, read);
+    }
+    const now = clock.now();
+    if (state.status === 'waiting' && state.waitUntil !== undefined && now >= state.waitUntil)
+      return this.#conclude(record, step, { kind: 'unknown', reason: 'no answer came in time' }, read);
+    return { state, dueAt: state.status === 'waiting' ? state.waitUntil : undefined, read };
+  }
+
+  /** The message stays unread: it is looked at again until the handler takes it. */
+  #mailFailed(record: SagaRecord, step: SagaStep<Data>, reason: string): Move {
+    const now = this.#options.clock.now();
+    const state = states.withNote(record.state, now, step.name, 'a message could not be handled', reason);
+    return { state, dueAt: now + (DEFAULT_DELAYS[0] as number) };
+  }
+
+  async #undo(record: SagaRecord): Promise<Move> {
+    const { state } = record;
+    const step = this.#step(state);
+    const outcome = await this.#attempt(record, step, async (context) => {
+      await step.compensate?.(context);
+      return undefined;
+    });
+    if (outcome) return this.#failedAttempt(record, step, outcome.threw);
+    const now = this.#options.clock.now();
+    const noted = states.withNote(state, now, step.name, 'undone');
+    return { state: states.nextToUndo(states.withStep(noted, { status: 'undone' })), dueAt: now };
+  }
+
+  async #attempt<T>(
+    { key, state }: SagaRecord,
+    step: SagaStep<Data>,
+    call: (context: StepContext<Data>) => Promise<T>,
+  ): Promise<T | { readonly threw: string }> {
+    const { clock, leaseMs, saga } = this.#options;
+    const over = new AbortController();
+    const cancel = clock.setTimer(leaseMs, () =>
+      over.abort(new MessagingError('DB_MSG_LOCK_LOST', 'the attempt has taken its lease')),
+    );
+    const results = Object.fromEntries(
+      saga.steps.map(({ name }, index) => [name, state.steps[index]?.result]),
+    );
+    try {
+      return await call({
+        key,
+        data: state.data as Data,
+        stepId: `${state.id}.${step.name}${state.status === 'compensating' ? '.compensate' : ''}`,
+        attempt: state.steps[state.at]?.attempts ?? 1,
+        results,
+        signal: over.signal,
+      });
+    } catch (error) {
+      return { threw: describeError(error) };
+    } finally {
+      cancel();
+    }
+  }
+
+  #step({ at }: SagaState): SagaStep<Data> {
+    const step = this.#options.saga.steps[at];
+    if (step) return step;
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `saga "${this.#options.saga.name}" has no step ${at} any more`,
+    );
+  }
+
+  #tellPerson({ key }: SagaRecord, step: SagaStep<Data>, message: string): void {
+    this.#options.log.error({ saga: this.#options.saga.name, key, step: step.name }, message);
+  }
+
+  async #follow(): Promise<void> {
+    const { clock, log, saga } = this.#options;
+    while (this.#rung && this.#state === 'running') {
+      this.#rung = false;
+      try {
+        if ((await this.sweep()) > 0) this.#rung = true;
+      } catch (error) {
+        log.error({ saga: saga.name, error: describeError(error) }, 'the sweep of a saga failed');
+        await pause(clock, this.#options.sweepMs, this.#stop.signal);
+      }
+    }
+    if (this.#state !== 'running') this.#rung = false;
+  }
+
+  #sweepOn(): void {
+    if (this.#state !== 'running') return;
+    this.wake();
+    this.#cancelSweep = this.#options.clock.setTimer(this.#options.sweepMs, () => this.#sweepOn());
+  }
+}

@@ -1,0 +1,43 @@
+/** THE port of sagas: where their state is kept. Every change is a compare-and-set on a version, which is also the fence of whoever works on an instance: the loser learns that it is one. */
+import type { OutgoingMessage } from '../engine.ts';
+import type { SagaState, SagaStatus } from './saga-state.ts';
+
+export interface SagaRecord {
+  readonly saga: string;
+  /** Of the instance: what its messages are correlated by. */
+  readonly key: string;
+  readonly version: number;
+  readonly state: SagaState;
+  /** When somebody has to look at it, ms since the epoch; undefined: only when a message or a person comes. */
+  readonly dueAt: number | undefined;
+}
+
+/** A message that came for an instance and waits to be read by the step that it is for. */
+export interface SagaMail {
+  readonly messageId: string;
+  readonly type: string;
+  readonly data: unknown;
+}
+
+export interface SagaStore {
+  /** Creates the tables that are missing. */
+  prepare(): Promise<void>;
+  /** Begins an instance; false when there is one of this key, whatever became of it. */
+  create(record: SagaRecord): Promise<boolean>;
+  load(saga: string, key: string): Promise<SagaRecord | undefined>;
+  /**
+   * Stores the record, hands `messages` to the outbox and forgets the mail `read`, all in one transaction, if the stored version is still the one before. False when it is not:
+   * nothing was changed. When mail is waiting that was not read, and the state waits for it, the record is due at once.
+   */
+  save(
+    record: SagaRecord,
+    changes: { readonly messages: readonly OutgoingMessage[]; readonly read: readonly string[] },
+  ): Promise<boolean>;
+  /** Up to `limit` instances that are due at `now`, the longest due first. */
+  due(saga: string, now: number, limit: number): Promise<readonly SagaRecord[]>;
+  /** Keeps the mail, once per message id, and makes an instance that waits due at `now`. False when there is no such instance. */
+  deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean>;
+  /** In the order of their coming. */
+  mail(saga: string, key: string): Promise<readonly SagaMail[]>;
+  list(saga: string, filter: { readonly status?: SagaStatus }, limit: number): Promise<readonly SagaRecord[]>;
+}

@@ -1,0 +1,170 @@
+/**
+ * The outbox on PostgreSQL.
+ *
+ * Why not `number > last`: a row's number is drawn when it is written, and a transaction that drew an earlier one may commit later. A reader that goes by
+ * numbers then passes the row before it exists, and it is lost. So rows are read in windows of transactions: `[from, to)` with `to` =
+ * `pg_snapshot_xmin`, below which every transaction has ended. Nothing can still appear in such a window.
+ *
+ * Why by number inside a window, and not by `(xid, number)` as is often told: a transaction gets its xid at its first write, which may be
+ * long before it locks the key whose change it tells of; its number is drawn under that lock. By xid two changes of one key can be turned round. And since a
+ * window holds only transactions that had ended when it was opened, a change that waited for a lock is never in an earlier window than the one it waited for.
+ *
+ * The price: a transaction that has written anything, anywhere on the server, holds back what was committed after it began until it ends.
+ */
+import { MessagingError } from '../../errors.ts';
+import type { OutboxStore } from '../../outbox-store.ts';
+import { type FreshReader, type OutboxDialect, ROW_COLUMNS, storedRowOf } from '../outbox-dialect.ts';
+import type { SqlConnection } from '../sql.ts';
+import { sqlOutbox } from '../sql-outbox.ts';
+import { DOORBELL } from './append.ts';
+import { type PostgresPool, postgresSqlPool } from './session.ts';
+
+export const postgresDialect: OutboxDialect = {
+  messageId: 'o.message_id',
+  recordedAt: 'o.recorded_at',
+  messageIdIn: (list) => `o.message_id IN (${list})`,
+  isPassed: '(o.xid < m.window_from OR (o.xid < m.window_to AND o.number <= m.number))',
+  isInRun: 'o.xid < r.up_to',
+  async lock(connection) {
+    const [row] = await connection.query(`SELECT pg_try_advisory_lock(${LOCK}) AS taken`);
+    return row?.taken === true;
+  },
+  async unlock(connection) {
+    await connection.query(`SELECT pg_advisory_unlock(${LOCK})`);
+  },
+  openReader,
+};
+
+/** Of this outbox's schema in this database. */
+const LOCK = `hashtext('doorbuster outbox'), hashtext(coalesce(current_schema(), ''))`;
+
+/** The outbox in the pool's database. The relay takes one connection out of the pool and keeps it. */
+export function postgresOutbox(pool: PostgresPool): OutboxStore {
+  return sqlOutbox(postgresSqlPool(pool), postgresDialect);
+}
+
+interface Window {
+  readonly from: string;
+  readonly to: string;
+  /** Rows up to this number are read. */
+  readonly number: number;
+}
+
+async function openReader(connection: SqlConnection): Promise<FreshReader> {
+  const [mark] = await connection.query(
+    `SELECT window_from::text AS window_from, window_to::text AS window_to, number,
+            window_to > pg_snapshot_xmax(pg_current_snapshot()) AS is_foreign FROM outbox_mark`,
+  );
+  if (!mark || mark.is_foreign === true)
+    throw new MessagingError(
+      'DB_MSG_ENGINE_UNSAFE',
+      mark
+        ? 'the outbox was copied from another server, whose transactions it names: run postgresOutboxAfterRestore once'
+        : 'outbox_mark has no row: run postgresOutboxSchema',
+    );
+  return new WindowReader(connection, {
+    from: String(mark.window_from),
+    to: String(mark.window_to),
+    number: Number(mark.number),
+  });
+}
+
+class WindowReader implements FreshReader {
+  readonly #connection: SqlConnection;
+  /** As stored, or opened since and not stored before something of it is published. */
+  #window: Window;
+  /** The last read found nothing more in the window. */
+  #isDrained = false;
+  /** Everything below this xid is published, and a run says so. */
+  #told = '0';
+
+  constructor(connection: SqlConnection, window: Window) {
+    this.#connection = connection;
+    this.#window = window;
+  }
+
+  async read(limit: number) {
+    const rows = await this.#page(limit);
+    this.#isDrained = rows.length === 0;
+    if (!this.#isDrained || !(await this.#openNext())) return rows;
+    this.#isDrained = false;
+    return this.#page(limit);
+  }
+
+  advance(upTo: number) {
+    const { from, to } = this.#window;
+    return [
+      {
+        sql: 'UPDATE outbox_mark SET window_from = ?::xid8, window_to = ?::xid8, number = ?',
+        values: [from, to, upTo],
+      },
+    ];
+  }
+
+  runEnd() {
+    const value = this.#publishedBelow();
+    return value === this.#told ? undefined : { sql: '?::xid8', value };
+  }
+
+  committed(upTo: number | undefined): void {
+    this.#told = this.#publishedBelow();
+    if (upTo !== undefined) this.#window = { ...this.#window, number: upTo };
+  }
+
+  /** Windows before this one are through; this one is when a read found nothing more in it. */
+  #publishedBelow(): string {
+    return this.#isDrained ? this.#window.to : this.#window.from;
+  }
+
+  async #page(limit: number) {
+    const { from, to, number } = this.#window;
+    if (from === to) return [];
+    // `coalesce` keeps the planner from sorting the whole window by the index on xid for each page; the primary key is in order already.
+    const rows = await this.#connection.query(
+      `SELECT ${ROW_COLUMNS} FROM outbox o
+       WHERE o.number > ? AND coalesce(o.xid, '0'::xid8) >= ?::xid8 AND coalesce(o.xid, '0'::xid8) < ?::xid8
+       ORDER BY o.number LIMIT ${limit}`,
+      [number, from, to],
+    );
+    return rows.map(storedRowOf);
+  }
+
+  /** The next window begins where this one ends and reaches to the oldest transaction that has not ended. False when nothing is in it. */
+  async #openNext(): Promise<boolean> {
+    const [next] = await this.#connection.query(
+      `SELECT b.xmin::text AS xmin, (SELECT min(o.number) FROM outbox o WHERE o.xid >= ?::xid8 AND o.xid < b.xmin) AS first
+       FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) b`,
+      [this.#window.to],
+    );
+    if (!next || next.first === null) return false;
+    this.#window = { from: this.#window.to, to: String(next.xmin), number: Number(next.first) - 1 };
+    return true;
+  }
+}
+
+/**
+ * For a database that was restored from a dump onto another server: its rows name transactions of the old one. Run it once, in a transaction, before a relay
+ * or a producer starts there. What was published stays published, the rest is published in the order of its numbers.
+ */
+export const postgresOutboxAfterRestore = `
+UPDATE outbox o SET xid = CASE WHEN (o.xid < m.window_from OR (o.xid < m.window_to AND o.number <= m.number))
+  THEN '0'::xid8 ELSE '1'::xid8 END FROM outbox_mark m;
+UPDATE outbox_runs SET up_to = '1';
+UPDATE outbox_mark SET window_from = '1', window_to = '1', number = 0;
+`;
+
+interface ListeningClient {
+  query(sql: string): Promise<unknown>;
+  on(name: 'notification', listener: (notification: { readonly channel: string }) => void): unknown;
+}
+
+/**
+ * Calls `ring` when a transaction that appended has committed anywhere. The client is a connection of its own (not one of a transaction-pooling proxy) and stays
+ * yours: reconnect it and call this again when it ends. A doorbell may be missed; the sweep of the relay is what finds every row.
+ */
+export async function listenForPostgresOutbox(client: ListeningClient, ring: () => void): Promise<void> {
+  client.on('notification', ({ channel }) => {
+    if (channel === DOORBELL) ring();
+  });
+  await client.query(`LISTEN ${DOORBELL}`);
+}

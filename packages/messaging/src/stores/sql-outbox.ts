@@ -1,0 +1,255 @@
+/** The outbox of the relay on any SQL database: what is the same on all three. Ordering and locking are the dialect's. */
+import type {
+  HeldLane,
+  HeldRow,
+  OutboxStore,
+  OutboxView,
+  OwnedOutbox,
+  ParkedRow,
+  RelayProgress,
+  StoredRow,
+} from '../outbox-store.ts';
+import { type FreshReader, type OutboxDialect, ROW_COLUMNS, storedRowOf } from './outbox-dialect.ts';
+import { numberOf, placeholders, type SqlConnection, type SqlPool, type SqlStatement } from './sql.ts';
+
+/** A run takes in what is published within this time: one row of `outbox_runs` a second, however many batches there are. */
+const RUN_MS = 1_000;
+/** Rows deleted by one purge, so that no transaction is long. */
+const PURGE_ROWS = 1_000;
+/** Rows counted for a view. */
+const COUNT_LIMIT = 10_000;
+
+export function sqlOutbox(pool: SqlPool, dialect: OutboxDialect): OutboxStore {
+  return {
+    async own() {
+      const connection = await pool.connect();
+      try {
+        if (await dialect.lock(connection)) {
+          const reader = await dialect.openReader(connection);
+          const last = await connection.query('SELECT max(began_at) AS began_at FROM outbox_runs');
+          return new OwnedSqlOutbox(connection, dialect, reader, numberOf(last[0]?.began_at) ?? 0);
+        }
+      } catch (error) {
+        await connection.release();
+        throw error;
+      }
+      await connection.release();
+      return undefined;
+    },
+    view: (now) => viewOf(pool, dialect, now),
+    parked: (page) => parkedOf(pool, page),
+    retryParked: (numbers, now) => decide(pool, numbers, 'waiting', now),
+    discardParked: (numbers, now) => decide(pool, numbers, 'discarded', now),
+  };
+}
+
+class OwnedSqlOutbox implements OwnedOutbox {
+  readonly #connection: SqlConnection;
+  readonly #dialect: OutboxDialect;
+  readonly #reader: FreshReader;
+  #runBeganAt: number;
+  #runIsOpen = false;
+
+  constructor(connection: SqlConnection, dialect: OutboxDialect, reader: FreshReader, runBeganAt: number) {
+    this.#connection = connection;
+    this.#dialect = dialect;
+    this.#reader = reader;
+    this.#runBeganAt = runBeganAt;
+  }
+
+  get lost(): boolean {
+    return this.#connection.lost;
+  }
+
+  readFresh(limit: number): Promise<readonly StoredRow[]> {
+    return this.#reader.read(limit);
+  }
+
+  async heldLanes(): Promise<readonly HeldLane[]> {
+    const rows = await this.#connection.query(
+      `SELECT lane, sum(CASE WHEN state = 'waiting' THEN 1 ELSE 0 END) AS waiting,
+              sum(CASE WHEN state = 'parked' THEN 1 ELSE 0 END) AS parked
+       FROM outbox_held WHERE state IN ('waiting', 'parked') GROUP BY lane`,
+    );
+    return rows.map(({ lane, waiting, parked }) => ({
+      lane: String(lane),
+      waiting: Number(waiting),
+      parked: Number(parked),
+    }));
+  }
+
+  async readWaiting(lane: string, limit: number): Promise<readonly StoredRow[]> {
+    const rows = await this.#connection.query(
+      `SELECT ${ROW_COLUMNS} FROM outbox_held h JOIN outbox o ON o.number = h.number
+       WHERE h.state = 'waiting' AND h.lane = ? ORDER BY h.number LIMIT ${limit}`,
+      [lane],
+    );
+    return rows.map(storedRowOf);
+  }
+
+  async record({ upTo, waiting, parked, released, now }: RelayProgress): Promise<void> {
+    const statements: SqlStatement[] = [];
+    if (upTo !== undefined) {
+      statements.push(...this.#reader.advance(upTo));
+      for (const row of waiting) statements.push(hold(row, 'waiting', now));
+      for (const row of parked) statements.push(hold(row, 'parked', now));
+    } else for (const row of parked) statements.push(park(row, now));
+    if (released.length > 0)
+      statements.push({
+        sql: `UPDATE outbox_held SET state = 'published', at = ? WHERE number IN (${placeholders(released.length)})`,
+        values: [now, ...released],
+      });
+    const run = upTo === undefined ? undefined : this.#runStatement(upTo, now);
+    if (run) statements.push(run.statement);
+    await this.#connection.batch(statements);
+    this.#reader.committed(upTo);
+    run?.done();
+  }
+
+  async purge(before: number, now: number): Promise<boolean> {
+    await this.#closeRun(now);
+    const cut = await this.#connection.query(
+      `SELECT up_to, began_at FROM outbox_runs WHERE at < ? ORDER BY up_to DESC, began_at DESC LIMIT 1`,
+      [before],
+    );
+    const beganAt = cut[0]?.began_at;
+    if (beganAt === undefined) return false;
+    const rows = await this.#connection.query(
+      `SELECT o.number, ${this.#dialect.recordedAt} AS recorded_at FROM outbox o, outbox_runs r
+       WHERE r.began_at = ? AND ${this.#dialect.isInRun} AND NOT EXISTS (
+         SELECT 1 FROM outbox_held h WHERE h.number = o.number AND (h.state IN ('waiting', 'parked') OR h.at >= ?))
+       ORDER BY o.number LIMIT ${PURGE_ROWS}`,
+      [Number(beganAt), before],
+    );
+    const numbers = rows.map((row) => Number(row.number));
+    const keptSince = rows.reduce((latest, row) => Math.max(latest, (numberOf(row.recorded_at) ?? 0) + 1), 0);
+    const list = placeholders(numbers.length);
+    await this.#connection.batch([
+      { sql: 'UPDATE outbox_kept SET kept_since = ? WHERE kept_since < ?', values: [keptSince, keptSince] },
+      { sql: `DELETE FROM outbox WHERE number IN (${list})`, values: numbers },
+      { sql: `DELETE FROM outbox_held WHERE number IN (${list})`, values: numbers },
+      { sql: 'DELETE FROM outbox_runs WHERE at < ? AND began_at <> ?', values: [before, Number(beganAt)] },
+    ]);
+    return numbers.length === PURGE_ROWS;
+  }
+
+  async release(): Promise<void> {
+    try {
+      await this.#dialect.unlock(this.#connection);
+    } catch (error) {
+      // A lock that lived on the connection went with it.
+      if (!this.#connection.lost) throw error;
+    } finally {
+      await this.#connection.release();
+    }
+  }
+
+  /** A reader that knows the end of what it published only when nothing more came says it here. */
+  async #closeRun(now: number): Promise<void> {
+    const run = this.#runStatement(undefined, now);
+    if (!run) return;
+    await this.#connection.batch([run.statement]);
+    this.#reader.committed(undefined);
+    run.done();
+  }
+
+  #runStatement(
+    upTo: number | undefined,
+    now: number,
+  ): { readonly statement: SqlStatement; readonly done: () => void } | undefined {
+    const end = this.#reader.runEnd(upTo);
+    if (!end) return undefined;
+    if (this.#runIsOpen && now >= this.#runBeganAt && now - this.#runBeganAt < RUN_MS) {
+      const sql = `UPDATE outbox_runs SET up_to = ${end.sql}, at = ? WHERE began_at = ?`;
+      return { statement: { sql, values: [end.value, now, this.#runBeganAt] }, done: () => {} };
+    }
+    // Names of runs go up also when the clock is set back.
+    const beganAt = Math.max(now, this.#runBeganAt + 1);
+    const sql = `INSERT INTO outbox_runs (began_at, at, up_to) VALUES (?, ?, ${end.sql})`;
+    return {
+      statement: { sql, values: [beganAt, now, end.value] },
+      done: () => {
+        this.#runBeganAt = beganAt;
+        this.#runIsOpen = true;
+      },
+    };
+  }
+}
+
+function hold({ number, lane, reason }: HeldRow, state: 'waiting' | 'parked', now: number): SqlStatement {
+  return {
+    sql: 'INSERT INTO outbox_held (number, lane, state, reason, at) VALUES (?, ?, ?, ?, ?)',
+    values: [number, lane, state, storable(reason), now],
+  };
+}
+
+function park({ number, reason }: HeldRow, now: number): SqlStatement {
+  return {
+    sql: `UPDATE outbox_held SET state = 'parked', reason = ?, at = ? WHERE number = ?`,
+    values: [storable(reason), now, number],
+  };
+}
+
+/** An engine's words may hold what a text column refuses. */
+function storable(reason: string): string {
+  return reason.replaceAll('\0', '').slice(0, 2_000);
+}
+
+async function viewOf(
+  pool: SqlPool,
+  { isPassed, recordedAt }: OutboxDialect,
+  now: number,
+): Promise<OutboxView> {
+  const [fresh] = await pool.query(
+    `SELECT count(*) AS count, min(recorded_at) AS oldest FROM (
+       SELECT ${recordedAt} AS recorded_at FROM outbox o, outbox_mark m WHERE NOT (${isPassed}) LIMIT ${COUNT_LIMIT}) AS fresh`,
+  );
+  const held = await pool.query(
+    `SELECT state, count(*) AS count FROM outbox_held WHERE state IN ('waiting', 'parked') GROUP BY state`,
+  );
+  const countOf = (state: string): number => Number(held.find((row) => row.state === state)?.count ?? 0);
+  const oldest = numberOf(fresh?.oldest);
+  return {
+    unpublished: Number(fresh?.count ?? 0),
+    oldestAgeMs: oldest === undefined ? undefined : Math.max(0, now - oldest),
+    waiting: countOf('waiting'),
+    parked: countOf('parked'),
+  };
+}
+
+async function parkedOf(
+  pool: SqlPool,
+  { limit, after = 0 }: { readonly limit: number; readonly after?: number },
+): Promise<readonly ParkedRow[]> {
+  const rows = await pool.query(
+    `SELECT h.number, o.channel, h.reason, h.at, o.body FROM outbox_held h JOIN outbox o ON o.number = h.number
+     WHERE h.state = 'parked' AND h.number > ? ORDER BY h.number LIMIT ${Math.trunc(limit)}`,
+    [after],
+  );
+  return rows.map((row) => ({
+    number: Number(row.number),
+    channel: String(row.channel),
+    reason: String(row.reason),
+    parkedAt: Number(row.at),
+    body: String(row.body),
+  }));
+}
+
+/** Only rows that are parked now; a person may have been quicker. */
+async function decide(
+  pool: SqlPool,
+  numbers: readonly number[],
+  state: 'waiting' | 'discarded',
+  now: number,
+): Promise<number> {
+  const list = placeholders(numbers.length);
+  const rows = await pool.query(
+    `SELECT count(*) AS count FROM outbox_held WHERE state = 'parked' AND number IN (${list})`,
+    numbers,
+  );
+  await pool.query(
+    `UPDATE outbox_held SET state = ?, at = ? WHERE state = 'parked' AND number IN (${list})`,
+    [state, now, ...numbers],
+  );
+  return Number(rows[0]?.count ?? 0);
+}

@@ -1,0 +1,159 @@
+/** Outbox and inbox tables as the sources of a reconciliation, the same on every database: pages by time and number, look-ups by id. */
+import { decodeCloudEvent } from '../cloud-event.ts';
+import type { OutgoingMessage } from '../engine.ts';
+import type {
+  Page,
+  PageRequest,
+  RecordedMessage,
+  RecordedSource,
+  RecordedState,
+  SettledMessage,
+  SettledSource,
+  TimeWindow,
+} from '../reconciliation-sources.ts';
+import { type OutboxDialect, ROW_COLUMNS, storedRowOf } from './outbox-dialect.ts';
+import { numberOf, placeholders, type SqlPool, type SqlRow } from './sql.ts';
+
+/** Ids asked for in one statement. */
+const IDS = 500;
+
+export function sqlRecordedSource(pool: SqlPool, dialect: OutboxDialect, name: string): RecordedSource {
+  const { messageId } = dialect;
+  return {
+    name,
+    page: (window, page) => recordedPage(pool, dialect, window, page),
+    recorded: (ids) =>
+      inLots(
+        ids,
+        (list) => `SELECT ${messageId} AS id FROM outbox o WHERE ${dialect.messageIdIn(list)}`,
+        pool,
+      ),
+    async keptSince() {
+      const [kept] = await pool.query('SELECT kept_since FROM outbox_kept');
+      return numberOf(kept?.kept_since) ?? 0;
+    },
+  };
+}
+
+async function recordedPage(
+  pool: SqlPool,
+  { messageId, recordedAt, isPassed, isInRun }: OutboxDialect,
+  { from, to }: TimeWindow,
+  { after, limit }: PageRequest,
+): Promise<Page<RecordedMessage>> {
+  const [time, number] = after?.split(':').map(Number) ?? [from, -1];
+  const rows = await pool.query(
+    `SELECT ${ROW_COLUMNS}, ${messageId} AS id, ${recordedAt} AS recorded_at, h.state, h.reason, h.at AS held_at,
+            CASE WHEN ${isPassed} THEN 1 ELSE 0 END AS passed,
+            (SELECT r.at FROM outbox_runs r WHERE ${isInRun} ORDER BY r.up_to LIMIT 1) AS published_at
+     FROM outbox o CROSS JOIN outbox_mark m LEFT JOIN outbox_held h ON h.number = o.number
+     WHERE ${recordedAt} >= ? AND ${recordedAt} < ? AND (${recordedAt} > ? OR o.number > ?)
+     ORDER BY ${recordedAt}, o.number LIMIT ${limit}`,
+    [time ?? from, to, time ?? from, number ?? -1],
+  );
+  const last = rows.at(-1);
+  return {
+    items: rows.map(recordedOf),
+    next: rows.length < limit || !last ? undefined : `${Number(last.recorded_at)}:${Number(last.number)}`,
+  };
+}
+
+function recordedOf(row: SqlRow): RecordedMessage {
+  const held = row.state === null ? undefined : (String(row.state) as RecordedState);
+  const state = held ?? (Number(row.passed) === 1 ? 'published' : 'unpublished');
+  const outgoing = outgoingOf(row);
+  return {
+    id: String(row.id),
+    channel: String(row.channel),
+    key: outgoing?.message.key,
+    recordedAt: Number(row.recorded_at),
+    state,
+    publishedAt: state !== 'published' ? undefined : numberOf(held ? row.held_at : row.published_at),
+    reason: held && row.reason !== null ? String(row.reason) : undefined,
+    outgoing,
+  };
+}
+
+function outgoingOf(row: SqlRow): OutgoingMessage | undefined {
+  const { channel, dueAt, priority, body } = storedRowOf(row);
+  try {
+    return {
+      channel,
+      message: decodeCloudEvent(body),
+      ...(dueAt === undefined ? {} : { dueAt }),
+      ...(priority === undefined ? {} : { priority }),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+export interface SettledSourceOptions {
+  readonly subscription: string;
+  readonly channels: readonly string[];
+  readonly takes?: (message: RecordedMessage) => boolean;
+  readonly since?: number;
+}
+
+/** `messageId` is the SQL that reads an inbox's id as text. */
+export function sqlSettledSource(
+  pool: SqlPool,
+  options: SettledSourceOptions,
+  messageId = 'message_id',
+): SettledSource {
+  const { subscription } = options;
+  return {
+    ...options,
+    page: (window, page) => settledPage(pool, subscription, messageId, window, page),
+    settled: (ids) =>
+      inLots(
+        ids,
+        (list) => `SELECT ${messageId} AS id FROM inbox WHERE subscription = ? AND message_id IN (${list})`,
+        pool,
+        [subscription],
+      ),
+    async keptSince() {
+      const [mark] = await pool.query('SELECT kept_since FROM inbox_mark WHERE subscription = ?', [
+        subscription,
+      ]);
+      return numberOf(mark?.kept_since) ?? 0;
+    },
+  };
+}
+
+async function settledPage(
+  pool: SqlPool,
+  subscription: string,
+  messageId: string,
+  { from, to }: TimeWindow,
+  { after, limit }: PageRequest,
+): Promise<Page<SettledMessage>> {
+  const at = after === undefined ? from : Number(after.slice(0, after.indexOf(':')));
+  const id = after?.slice(after.indexOf(':') + 1) ?? '';
+  const rows = await pool.query(
+    `SELECT ${messageId} AS id, handled_at FROM inbox
+     WHERE subscription = ? AND handled_at >= ? AND handled_at < ? AND (handled_at > ? OR message_id > ?)
+     ORDER BY handled_at, message_id LIMIT ${limit}`,
+    [subscription, at, to, at, id],
+  );
+  const last = rows.at(-1);
+  return {
+    items: rows.map((row) => ({ id: String(row.id), settledAt: Number(row.handled_at) })),
+    next: rows.length < limit || !last ? undefined : `${Number(last.handled_at)}:${String(last.id)}`,
+  };
+}
+
+async function inLots(
+  ids: readonly string[],
+  statement: (list: string) => string,
+  pool: SqlPool,
+  before: readonly string[] = [],
+): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  for (let from = 0; from < ids.length; from += IDS) {
+    const lot = ids.slice(from, from + IDS);
+    const rows = await pool.query(statement(placeholders(lot.length)), [...before, ...lot]);
+    for (const { id } of rows) found.add(String(id));
+  }
+  return found;
+}

@@ -1,0 +1,141 @@
+/** Projections on the three databases: once in effect through SIGKILL at every point, two runners, failures, and a rebuild beside the live one. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startChild } from '../conformance/child-process.ts';
+import { eventually } from '../conformance/fixture.ts';
+import { type ProjectionPoint, projectionPoints } from '../testing/projection-child.ts';
+import {
+  createSqlFixture,
+  type OpenSql,
+  openSql,
+  serverOf,
+  type SqlFixture,
+  sqlServers,
+} from '../testing/sql-fixture.ts';
+import {
+  createProjection,
+  forgetProjection,
+  liveProjection,
+  type Projection,
+  type ProjectionOptions,
+} from './projection.ts';
+import { createSqlStreamStore } from './sql-stream-store.ts';
+import type { StreamStore } from './stream-store.ts';
+
+const EVENTS = 11;
+
+for (const [dialect, variable] of sqlServers) {
+  const url = serverOf(variable);
+  describe.skipIf(url === undefined)(`projections on ${dialect} (needs ${variable ?? 'nothing'})`, () => {
+    let database: SqlFixture;
+    let streams: StreamStore;
+
+    beforeEach(async () => {
+      database = await createSqlFixture(dialect, url ?? '');
+      streams = createSqlStreamStore({ sql: database.sql });
+      await streams.prepare();
+      await database.sql.run('CREATE TABLE totals (total INTEGER NOT NULL)');
+      await database.sql.run('INSERT INTO totals (total) VALUES (0)');
+      for (let n = 0; n < EVENTS; n += 1) await streams.append(`s${n % 3}`, [{ type: 'noted', data: n }]);
+      await eventually(
+        () => streams.readAll(undefined, 100),
+        (events) => events.length === EVENTS,
+        'all events to be in order',
+      );
+    });
+    afterEach(() => database.destroy());
+
+    const total = async (): Promise<number> =>
+      Number((await database.sql.run('SELECT total FROM totals')).rows[0]?.['total']);
+    const projection = (options: Partial<ProjectionOptions> = {}, { sql }: OpenSql = database): Projection =>
+      createProjection({
+        name: 'total',
+        version: 1,
+        streams,
+        sql,
+        batchSize: 2,
+        backOffMs: 1,
+        handle: async (tx, events) =>
+          void (await tx.run('UPDATE totals SET total = total + ?', [events.length])),
+        ...options,
+      });
+
+    async function killAt(point: ProjectionPoint, how: 'together' | 'apart'): Promise<number> {
+      await projection().prepare();
+      const child = startChild(new URL('../testing/projection-child.ts', import.meta.url), [
+        database.argument,
+        point,
+        how,
+      ]);
+      await child.ended;
+      expect(child.trouble()).toBe('');
+      expect(await total()).toBeLessThan(EVENTS);
+      await projection().catchUp();
+      return total();
+    }
+
+    it.each(projectionPoints)('a SIGKILL %s costs nothing and doubles nothing', async (point) => {
+      expect(await killAt(point, 'together')).toBe(EVENTS);
+    });
+
+    it('control: a checkpoint in a transaction of its own counts a batch twice', async () => {
+      expect(await killAt('before commit', 'apart')).toBe(EVENTS + 2);
+    });
+
+    it('two runners at once handle every event once', async () => {
+      const second = await openSql(database.argument);
+      await projection().prepare();
+      await Promise.all([projection().catchUp(), projection({}, second).catchUp()]);
+      expect(await total()).toBe(EVENTS);
+      await second.close();
+    });
+
+    it('stays at an event that it cannot handle, says so, and goes on when it can', async () => {
+      let broken = true;
+      const following = projection({
+        async handle(tx, events) {
+          await tx.run('UPDATE totals SET total = total + ?', [events.length]);
+          if (broken && events.some(({ data }) => data === 6)) throw new Error('cannot take a six');
+        },
+      });
+      await following.prepare();
+      following.start();
+      await eventually(
+        async () => following.view(),
+        ({ failures }) => failures >= 3,
+        'failures',
+      );
+      expect(await total()).toBe(6);
+      expect(following.view().lastError).toContain('cannot take a six');
+      broken = false;
+      await eventually(total, (now) => now === EVENTS, 'the rest');
+      await following.stop();
+      expect(following.view()).toMatchObject({ state: 'stopped', lastError: undefined, handled: EVENTS });
+    });
+
+    it('is rebuilt from the first event beside the live one, and takes its place when it has caught up', async () => {
+      const old = projection();
+      await old.prepare();
+      await old.promote();
+      await database.sql.run('CREATE TABLE totals_v2 (total INTEGER NOT NULL)');
+      await database.sql.run('INSERT INTO totals_v2 (total) VALUES (0)');
+      const next = projection({
+        version: 2,
+        handle: async (tx, events) =>
+          void (await tx.run('UPDATE totals_v2 SET total = total + ?', [10 * events.length])),
+      });
+      await next.prepare();
+      expect(await next.checkpoint()).toBeUndefined();
+      expect(await liveProjection(database.sql, 'total')).toBe(1);
+      await next.promote();
+      expect(await liveProjection(database.sql, 'total')).toBe(2);
+      expect(await total()).toBe(EVENTS);
+      const { rows } = await database.sql.run('SELECT total FROM totals_v2');
+      expect(Number(rows[0]?.['total'])).toBe(10 * EVENTS);
+      await expect(forgetProjection(database.sql, 'total', 2)).rejects.toMatchObject({
+        code: 'DB_MSG_INVALID_OPTIONS',
+      });
+      await forgetProjection(database.sql, 'total', 1);
+      await expect(old.catchUp()).rejects.toMatchObject({ code: 'DB_MSG_NOT_STARTED' });
+    });
+  });
+}

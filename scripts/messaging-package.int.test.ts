@@ -1,0 +1,207 @@
+// @doorbuster/messaging as a stranger gets it: compiled as `npm run build` compiles it, packed, and installed into an empty folder in which there is no server's
+// client. The build goes to a folder of its own, so that whoever reads dist/ meanwhile is not disturbed.
+
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const source = join(root, 'packages/messaging');
+const compiler = join(root, 'node_modules/typescript/bin/tsc');
+const work = mkdtempSync(join(tmpdir(), 'messaging-package-'));
+const built = join(work, 'package');
+const shop = join(work, 'shop');
+const installed = join(shop, 'node_modules/@doorbuster/messaging');
+
+interface Manifest {
+  readonly exports: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly scripts?: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
+  readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional: boolean }>>;
+}
+const manifest = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8')) as Manifest;
+
+/** Without the flags of this test's own process: a stranger's Node knows no condition of ours. */
+const environment = { ...process.env, NODE_OPTIONS: '' };
+
+function run(command: string, args: readonly string[], cwd: string): { code: number; output: string } {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', env: environment });
+  return { code: status ?? 1, output: `${stdout}${stderr}` };
+}
+
+const node = (code: string): { code: number; output: string } =>
+  run(process.execPath, ['--input-type=module', '--eval', code], shop);
+
+function must(command: string, args: readonly string[], cwd: string): void {
+  const { code, output } = run(command, args, cwd);
+  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}: ${output}`);
+}
+
+beforeAll(() => {
+  mkdirSync(built);
+  mkdirSync(shop);
+  const dist = ['--outDir', join(built, 'dist'), '--tsBuildInfoFile', join(built, 'dist/.tsbuildinfo')];
+  must(process.execPath, [compiler, '-p', join(source, 'tsconfig.build.json'), ...dist], root);
+  for (const file of ['package.json', 'README.md', 'LICENSE']) cpSync(join(source, file), join(built, file));
+  must('npm', ['pack', '--silent', '--pack-destination', work], built);
+  const [tarball = ''] = globSync('*.tgz', { cwd: work });
+  writeFileSync(join(shop, 'package.json'), '{ "name": "shop", "private": true, "type": "module" }\n');
+  const quiet = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
+  must('npm', ['install', ...quiet, join(work, tarball)], shop);
+}, 180_000);
+
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+/** Modules that a packed file imports, or starts by its address. */
+function neighbours(file: string): string[] {
+  const text = readFileSync(file, 'utf8');
+  const found = [
+    ...text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'|new URL\('(\.[^']+)', import\.meta\.url\)/g),
+  ];
+  return found.map(([, imported, started]) => join(dirname(file), imported ?? started ?? ''));
+}
+
+/** Whoever starts a file by a name it puts together says so here. */
+const startedByName = ['engines/embedded/writer-thread.js', 'conformance/child.js'];
+
+describe('the tarball', () => {
+  const packed = (): string[] => globSync('**/*', { cwd: installed }).filter((path) => /\.\w+$/.test(path));
+
+  it('holds what every export points to', () => {
+    for (const [name, { types, default: code }] of Object.entries(manifest.exports))
+      for (const path of [types, code])
+        expect({ name, path, exists: existsSync(join(installed, path ?? '')) }).toMatchObject({
+          exists: true,
+        });
+  });
+
+  it('holds no tests, no sources, no leftovers of the compiler, and the licence', () => {
+    const files = packed();
+    expect(files.filter((path) => /test|\.map$|tsbuildinfo|^src\//.test(path))).toEqual([]);
+    expect(files.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))).toEqual([]);
+    expect(existsSync(join(installed, 'LICENSE'))).toBe(true);
+    expect(readFileSync(join(source, 'LICENSE'), 'utf8')).toBe(readFileSync(join(root, 'LICENSE'), 'utf8'));
+  });
+
+  it('holds no code that nobody can reach', () => {
+    const dist = join(installed, 'dist');
+    const reached = new Set<string>();
+    const waiting = [
+      ...Object.values(manifest.exports).map(({ default: code }) => join(installed, code ?? '')),
+      ...startedByName.map((name) => join(dist, name)),
+    ];
+    for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+      if (reached.has(file)) continue;
+      reached.add(file);
+      waiting.push(...neighbours(file));
+    }
+    const all = globSync('**/*.js', { cwd: dist }).map((path) => join(dist, path));
+    // What holds nothing but types is an empty module.
+    const isEmpty = (file: string): boolean =>
+      !/^(?!\/[/*]| \*|export \{\};)\S/m.test(readFileSync(file, 'utf8'));
+    expect(all.filter((file) => !reached.has(file) && !isEmpty(file))).toEqual([]);
+  });
+
+  it('runs nothing when it is installed, and brings no client of a server', () => {
+    expect(manifest.scripts).toBeUndefined();
+    for (const name of Object.keys(manifest.peerDependencies)) {
+      expect(manifest.peerDependenciesMeta[name]).toEqual({ optional: true });
+      expect({ name, isThere: existsSync(join(shop, 'node_modules', name)) }).toMatchObject({
+        isThere: false,
+      });
+    }
+  });
+});
+
+describe('in a project without any client', () => {
+  it('loads, and so do the parts that need no client', () => {
+    const { code, output } = node(`
+      const { createBus } = await import('@doorbuster/messaging');
+      const { createEmbeddedEngine } = await import('@doorbuster/messaging/engines/embedded');
+      const { testEngine } = await import('@doorbuster/messaging/conformance');
+      console.log(typeof createBus, typeof createEmbeddedEngine, typeof testEngine);`);
+    expect({ code, output }).toEqual({ code: 0, output: 'function function function\n' });
+  });
+
+  it('runs the quickstart of its README', () => {
+    const quickstart = readFileSync(join(source, 'examples/quickstart.ts'), 'utf8');
+    writeFileSync(join(shop, 'quickstart.ts'), quickstart);
+    const { code, output } = run(process.execPath, ['quickstart.ts'], shop);
+    expect(code, output).toBe(0);
+    expect(output).toContain('stored: disk');
+    expect(output).toContain('attempt 2: order A-1');
+  });
+
+  const clients = [
+    ['rabbitmq', 'amqplib'],
+    ['redis', 'redis'],
+    ['redis-pubsub', 'redis'],
+    ['kafka', '@platformatic/kafka'],
+  ].filter(([engine]) => Object.hasOwn(manifest.exports, `./engines/${engine}`));
+  it.each(clients)('says which package the %s engine needs', (engine, client) => {
+    const { code, output } = node(`await import('@doorbuster/messaging/engines/${engine}');`);
+    expect(code).not.toBe(0);
+    expect(output).toContain(`Cannot find package '${client}'`);
+  });
+});
+
+describe('its types', () => {
+  /** A program for everything that is exported, or for what needs no client. */
+  function compile(
+    names: readonly string[],
+    ...options: readonly string[]
+  ): { code: number; output: string } {
+    const imports = names.map(
+      (name, index) => `import type * as part${index} from '@doorbuster/messaging${name.slice(1)}';`,
+    );
+    const uses = names.map((_, index) => `typeof part${index}`);
+    writeFileSync(
+      join(shop, 'program.ts'),
+      `${imports.join('\n')}
+import { ack, createBus, defineChannel } from '@doorbuster/messaging';
+import { createEmbeddedEngine } from '@doorbuster/messaging/engines/embedded';
+import { Type } from 'typebox';
+const placed = defineChannel({ name: 'placed', version: 1, schema: Type.Object({ total: Type.Number() }) });
+const bus = createBus({ engine: createEmbeddedEngine({ path: 'bus.db' }), source: '/shop' });
+bus.subscribe(placed, { name: 'one', handler: ({ data }) => (data.total.toFixed(2) ? ack() : ack()) });
+// @ts-expect-error the contract wants a number
+void bus.publish(placed, { total: 'much' });
+export type All = [${uses.join(', ')}];
+`,
+    );
+    const strict = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--target', 'es2025'];
+    const modules = ['--module', 'nodenext', '--types', 'node'];
+    return run(process.execPath, [compiler, ...strict, ...modules, ...options, 'program.ts'], shop);
+  }
+
+  beforeAll(() => {
+    // What a project has that uses TypeScript on Node; taken from here, so that nothing is fetched for it.
+    mkdirSync(join(shop, 'node_modules/@types'), { recursive: true });
+    for (const name of ['@types/node', 'undici-types'])
+      symlinkSync(join(root, 'node_modules', name), join(shop, 'node_modules', name));
+  });
+
+  it('resolve for every export', () => {
+    expect(compile(Object.keys(manifest.exports), '--skipLibCheck')).toEqual({ code: 0, output: '' });
+  });
+
+  it('hold without skipLibCheck where no client is needed', () => {
+    const names = Object.keys(manifest.exports).filter(
+      (name) => !/rabbitmq|redis|kafka|otel|telemetry/.test(name),
+    );
+    expect(compile(names)).toEqual({ code: 0, output: '' });
+  });
+});
