@@ -1,9 +1,12 @@
 /** The Kafka engine's fixture for the conformance suite: a prefix of its own, every topic and group deleted at the end. The server is `KAFKA_URL`. */
+import { subscribe } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
 import { Admin, Producer } from '@platformatic/kafka';
 import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
+import { type OwnDefect, plantOwn } from './own-defects.ts';
 import { createKafkaEngine, type KafkaEngineOptions } from './engine.ts';
 
 const ids = createIds(systemClock);
@@ -26,12 +29,14 @@ export interface KafkaFixture extends EngineFixture {
   readonly engine: (options?: Partial<KafkaEngineOptions>) => Engine;
 }
 
-/** What a child process of the kill cases opens: the argument is the prefix. */
-export function openEngine(prefix: string): Engine {
+/** What a child process of the kill cases opens: the argument is the prefix, and what is planted in that process. */
+export function openEngine(argument: string): Engine {
+  const [prefix = '', defect = ''] = argument.split(' ');
+  if (defect !== '') plantOwn(defect as OwnDefect);
   return createKafkaEngine({ url: kafkaUrl ?? '', prefix, ...forTests });
 }
 
-export async function createKafkaFixture(url = kafkaUrl ?? ''): Promise<KafkaFixture> {
+export async function createKafkaFixture(url = kafkaUrl ?? '', defect = ''): Promise<KafkaFixture> {
   const prefix = `t-${ids.next()}.`;
   const engine = (options: Partial<KafkaEngineOptions> = {}): Engine =>
     createKafkaEngine({ url, prefix, ...forTests, ...options });
@@ -39,10 +44,25 @@ export async function createKafkaFixture(url = kafkaUrl ?? ''): Promise<KafkaFix
     prefix,
     engine,
     open: () => engine(),
-    child: { module: new URL(import.meta.url), argument: prefix },
+    child: { module: new URL(import.meta.url), argument: `${prefix} ${defect}` },
+    breakConnections: () => breakConnections(url),
     injectRaw: (channel, payload) => produceRaw(url, `${prefix}${channel}`, payload),
     destroy: () => removeAll(url, prefix),
   };
+}
+
+/** Sockets of this process, kept so that they can be broken: brokers name their own addresses, so no door can be put before them. */
+const sockets = new Set<Socket>();
+subscribe('net.client.socket', (message) => {
+  const { socket } = message as { socket: Socket };
+  sockets.add(socket);
+  socket.once('close', () => sockets.delete(socket));
+});
+
+async function breakConnections(url: string): Promise<void> {
+  const ports = url.split(',').map((one) => Number(new URL(one.replace(/^(kafka:\/\/)?/, 'kafka://')).port));
+  for (const socket of sockets)
+    if (socket.remotePort !== undefined && ports.includes(socket.remotePort)) socket.resetAndDestroy();
 }
 
 async function produceRaw(url: string, topic: string, payload: string): Promise<void> {

@@ -17,6 +17,8 @@ export class DeadBook {
   #letters = new Map<string, StoredLetter>();
   /** Per partition and key: ids and ranks of those that hold it. */
   #held = new Map<string, Map<string, number>>();
+  /** Ended, and the end has not been read. */
+  readonly #released = new Set<string>();
   #positions: number[] = [];
   #readAt = Number.NEGATIVE_INFINITY;
   #reading: Promise<void> | undefined;
@@ -66,9 +68,19 @@ export class DeadBook {
     if (letter.offset >= this.positionOf(letter.partition)) this.#put(letter);
   }
 
-  /** Letters this process has just ended. */
+  /** Letters this process has just ended: they are gone, also when they have not been read yet. */
   forget(ids: readonly string[]): void {
-    for (const id of ids) this.#remove(id);
+    for (const id of ids) {
+      if (this.#letters.has(id)) this.#released.add(id);
+      this.#remove(id);
+    }
+  }
+
+  /** Its redriven message was read, which may be before its end is: it holds its key no longer. */
+  release(id: string): void {
+    const letter = this.#letters.get(id);
+    this.#released.add(id);
+    if (letter) this.#unhold(letter);
   }
 
   /** Reads up to what the topic held when this was called. */
@@ -112,7 +124,10 @@ export class DeadBook {
 
   #applyOne(record: LogRecord): void {
     const id = record.key?.toString() ?? '';
-    if (record.value === null) return this.#remove(id);
+    if (record.value === null) {
+      this.#released.delete(id);
+      return this.#remove(id);
+    }
     const letter = decodeLetter(record);
     if (letter) this.#put(letter);
   }
@@ -120,7 +135,7 @@ export class DeadBook {
   #put(letter: StoredLetter): void {
     this.#letters.set(letter.id, letter);
     const { inLane, key, partition, rank, id } = letter;
-    if (!inLane || key === undefined) return;
+    if (!inLane || key === undefined || this.#released.has(id)) return;
     const place = `${partition}/${key}`;
     const ranks = this.#held.get(place) ?? new Map<string, number>();
     this.#held.set(place, ranks.set(id, rank));
@@ -129,8 +144,11 @@ export class DeadBook {
   #remove(id: string): void {
     const letter = this.#letters.get(id);
     this.#letters.delete(id);
-    if (letter?.key === undefined) return;
-    const place = `${letter.partition}/${letter.key}`;
+    if (letter) this.#unhold(letter);
+  }
+
+  #unhold({ id, partition, key }: StoredLetter): void {
+    const place = `${partition}/${key}`;
     const ranks = this.#held.get(place);
     ranks?.delete(id);
     if (ranks?.size === 0) this.#held.delete(place);

@@ -84,7 +84,7 @@ export class KafkaDeadLetters implements DeadLetterStore {
         const letter = book.get(id);
         if (!letter) continue;
         const { rank, priority } = letter;
-        const edited = copyOf(encodeMessage(message), { state, rank, priority, redriven: true });
+        const edited = copyOf(encodeMessage(message), { state, rank, priority, redriven: id });
         const sequence = sequenceOf(book.letters(), [letter]);
         await this.#parts.publisher.send(
           later,

@@ -17,9 +17,16 @@ export interface LedgerText {
   readonly marks: Set<number>;
 }
 
-/** How far above the watermark a partition is read: what fits into the text however it is mixed. */
+/** How far above the watermark a channel's partition is read: what fits into the text however it is mixed. */
 export const WINDOW = 8_192;
+/**
+ * And a subscription's own log, where what waits for hours lies before what waits for a second. So much does not always fit: what is cut off of
+ * the settled comes again after a crash, what is cut off of the hand-outs is not counted.
+ */
+export const LATER_WINDOW = 65_536;
 const LIMIT = 4_000;
+const SETTLED_LIMIT = 2_000;
+const OUT_LIMIT = 1_600;
 const VERSION = '1';
 
 export class Ledger {
@@ -114,6 +121,11 @@ export class Ledger {
     return this.#noted.has(offset);
   }
 
+  /** Whether the broker may believe that something is out. */
+  get hasNotes(): boolean {
+    return this.#noted.size > 0 || this.#marked.size > 0;
+  }
+
   giveBack(offset: number): void {
     this.#out.delete(offset);
     this.#noted.delete(offset);
@@ -132,9 +144,9 @@ export class Ledger {
    */
   encode(holder: string, ahead = 0): LedgerText {
     const base = this.#watermark;
-    const settled = encodeSet(this.#settled, base);
+    const settled = clip(encodeSet(this.#settled, base), SETTLED_LIMIT);
     const marks = this.#markAhead(this.#counts.size === 0 ? ahead : 0);
-    const out = encodeSet(marks, base);
+    const out = clip(encodeSet(marks, base), OUT_LIMIT);
     const parts = [VERSION, this.expired.toString(36), settled, out];
     const tail = `|${holder}`;
     let room = LIMIT - parts.join('|').length - tail.length;
@@ -208,6 +220,14 @@ function byCount(counts: ReadonlyMap<number, number>): readonly (readonly [numbe
     groups.set(count, group.add(offset));
   }
   return [...groups].sort(([a], [b]) => b - a);
+}
+
+/** As much of an encoded set as fits, from its beginning. */
+function clip(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  // Four signs of a bitmap are three whole bytes.
+  if (text.startsWith('~')) return text.slice(0, 1 + Math.floor((limit - 1) / 4) * 4);
+  return text.slice(0, text.lastIndexOf(',', limit));
 }
 
 /** Runs of numbers (`3.2` is 3 and 4), each from the end of the last one; or a bitmap when that is shorter. */

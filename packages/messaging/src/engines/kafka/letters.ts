@@ -88,8 +88,8 @@ export function recordOf(stored: StoredLetter): DeadLetterRecord {
 }
 
 /** The letter's message, on its way back to its subscription and its place. */
-export function revived({ parcel, stateOnRedrive, rank, priority }: StoredLetter): Parcel {
-  return copyOf(parcel, { state: stateOnRedrive, rank, priority, redriven: true });
+export function revived({ id, parcel, stateOnRedrive, rank, priority }: StoredLetter): Parcel {
+  return copyOf(parcel, { state: stateOnRedrive, rank, priority, redriven: id });
 }
 
 export function tombstoneOf(letterId: string): Parcel {

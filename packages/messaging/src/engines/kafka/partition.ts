@@ -11,9 +11,9 @@ import type { ChannelSpec } from '../../engine.ts';
 import type { DeadBook } from './dead-book.ts';
 import type { Source } from './fetcher.ts';
 import { KeyLanes, type Ranked } from './key-lanes.ts';
-import type { Ledger } from './ledger.ts';
-import { WINDOW } from './ledger.ts';
-import type { Received } from './wire.ts';
+import { LATER_WINDOW, type Ledger, WINDOW } from './ledger.ts';
+import type { LogRecord } from './fetch.ts';
+import { decodeRecord, type Received } from './wire.ts';
 
 export type SourceKind = 'main' | 'later' | 'dead';
 
@@ -47,7 +47,7 @@ export class LogSource implements Source {
     this.ledger = given.ledger;
     this.gate = given.gate;
     // On keyed channels all copies have to be known: one that is not might come before its followers.
-    this.#window = given.kind === 'later' && owner.holds ? Number.POSITIVE_INFINITY : WINDOW;
+    this.#window = given.kind !== 'later' ? WINDOW : owner.holds ? Number.POSITIVE_INFINITY : LATER_WINDOW;
   }
 
   get partition(): number {
@@ -214,4 +214,29 @@ export class Partition {
     entry.source.entries.delete(entry);
     entry.source.ledger.settle(entry.offset);
   }
+}
+
+/** A record as it was read, without a place yet. */
+export function entryOf(source: LogSource, record: LogRecord, channel: string): Entry {
+  const received = decodeRecord(record, {
+    channel,
+    text: `${source.topic}/${source.partition}/${record.offset}`,
+  });
+  const { message, note, parcel } = received;
+  return {
+    source,
+    offset: record.offset,
+    received,
+    key: source.owner.keyed ? (message?.key ?? parcel.key?.toString()) : undefined,
+    rank: note.rank ?? record.offset,
+    stage: 'waiting',
+    level: source.kind === 'later' ? (note.priority ?? 0) : source.level,
+    timestamp: record.timestamp,
+    expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
+    urgent: source.kind === 'later',
+    state: note.state,
+    abandonedBefore: note.abandoned ?? 0,
+    queued: false,
+    cancelTimer: undefined,
+  };
 }

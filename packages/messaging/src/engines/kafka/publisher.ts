@@ -58,7 +58,7 @@ export class Publisher {
     );
     if (!lane.sending) {
       lane.sending = true;
-      queueMicrotask(() => void this.#drain(topic));
+      void this.#drain(topic);
     }
     return sent;
   }
@@ -69,7 +69,9 @@ export class Publisher {
 
   async #drain(topic: string): Promise<void> {
     const lane = this.#lanes.get(topic);
-    while (lane && lane.queue.length > 0) {
+    if (!lane) return;
+    // All that is published in this turn of the event loop goes together, also what those publish whose messages were just confirmed.
+    for (await turn(); lane.queue.length > 0; await turn()) {
       const calls = takeSome(lane.queue);
       try {
         await this.#deliver(topic, calls);
@@ -120,6 +122,10 @@ export class Publisher {
     if (this.#names.size < NAMES_KEPT) this.#names.set(text, made);
     return made;
   }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** As many calls as fit into one request, at least one. */

@@ -16,15 +16,13 @@ import type { KafkaConsumer } from './consumer.ts';
 import type { DeadBook } from './dead-book.ts';
 import type { Fetched, LogRecord } from './fetch.ts';
 import { Fetcher } from './fetcher.ts';
-import { encodeLetter, type LetterPlace, type LetterText, type StoredLetter } from './letters.ts';
 import type { Link } from './link.ts';
 import { Membership } from './membership.ts';
+import { Moves } from './moves.ts';
 import type { KafkaSettings } from './options.ts';
-import type { Partition } from './partition.ts';
-import type { Entry, LogSource } from './partition.ts';
+import { type Entry, entryOf, type LogSource, type Partition } from './partition.ts';
 import type { Publisher } from './publisher.ts';
 import type { Takeover } from './takeover.ts';
-import { copyOf, decodeRecord, rawOf } from './wire.ts';
 
 export interface ReaderParts {
   readonly settings: KafkaSettings;
@@ -64,6 +62,7 @@ const PARKED = {
 
 export class Reader {
   readonly #parts: ReaderParts;
+  readonly #moves: Moves;
   readonly #membership: Membership;
   readonly #commits: Commits;
   readonly consumers = new Set<KafkaConsumer>();
@@ -90,6 +89,7 @@ export class Reader {
       onAssigned: (partitions, kept) => this.#assigned(partitions, kept),
       onTrouble,
     });
+    this.#moves = new Moves(parts);
     this.#commits = new Commits({
       link,
       clock,
@@ -141,7 +141,7 @@ export class Reader {
     const dead = alive.flatMap(([one, entry]) =>
       one.kind === 'deadLetter' ? [[one.letter, entry] as const] : [],
     );
-    await Promise.all([this.#sendCopies(retried), this.#sendLetters(dead)]);
+    await Promise.all([this.#moves.retried(retried), this.#moves.dead(dead)]);
     const back: Entry[] = [];
     for (const [settlement, entry] of alive) {
       if (!entry.source.owner.alive) continue;
@@ -185,6 +185,9 @@ export class Reader {
   async close(): Promise<void> {
     this.#closed = true;
     this.#commits.stop();
+    // What was only about to be handed out never was.
+    for (const { sources } of this.#partitions)
+      for (const source of sources) if (source.ledger.hasNotes) this.#mark(source);
     await this.#commits.flush().catch(() => {});
     this.#drop(() => true);
     await Promise.all([this.#fetcher?.close(), this.#membership.leave()]);
@@ -329,7 +332,7 @@ export class Reader {
         ledger.skipTo(record.offset + 1);
         continue;
       }
-      const entry = this.#entryOf(source, record);
+      const entry = entryOf(source, record, this.#parts.spec.name);
       ledger.reach(record.offset);
       source.entries.add(entry);
       if (source.kind === 'later') this.#admitLater(entry);
@@ -338,32 +341,6 @@ export class Reader {
     }
     ledger.skipTo(next);
     if (delayed.length > 0) void this.#delay(source.owner, delayed);
-  }
-
-  #entryOf(source: LogSource, record: LogRecord): Entry {
-    const { spec } = this.#parts;
-    const received = decodeRecord(record, {
-      channel: spec.name,
-      text: `${source.topic}/${source.partition}/${record.offset}`,
-    });
-    const { message, note, parcel } = received;
-    const { owner } = source;
-    return {
-      source,
-      offset: record.offset,
-      received,
-      key: owner.keyed ? (message?.key ?? parcel.key?.toString()) : undefined,
-      rank: note.rank ?? record.offset,
-      stage: 'waiting',
-      level: source.kind === 'later' ? (note.priority ?? 0) : source.level,
-      timestamp: record.timestamp,
-      expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
-      urgent: source.kind === 'later',
-      state: note.state,
-      abandonedBefore: note.abandoned ?? 0,
-      queued: false,
-      cancelTimer: undefined,
-    };
   }
 
   /** Bindings are asked here, because Kafka gives every group everything. */
@@ -390,6 +367,7 @@ export class Reader {
     const { owner } = entry.source;
     const { key, rank } = entry;
     if (owner.holds && key !== undefined) this.#replace(owner, key, rank);
+    if (entry.received.note.redriven !== undefined) this.#parts.book?.release(entry.received.note.redriven);
     const dueAt = entry.received.note.dueAt ?? 0;
     const waitMs = dueAt - this.#parts.clock.now();
     if (waitMs <= 0) return this.#becomeDue(entry);
@@ -426,13 +404,7 @@ export class Reader {
     if (later === undefined) return entries.forEach((entry) => this.#becomeDue(entry));
     while (owner.alive && !this.#closed) {
       try {
-        await this.#parts.publisher.send(
-          later,
-          entries.map(({ received, level }) => ({
-            partition: owner.index,
-            parcel: copyOf(received.parcel, { ...received.note, priority: level }),
-          })),
-        );
+        await this.#moves.delayed(entries);
         break;
       } catch (error) {
         this.#trouble(error as Error);
@@ -565,54 +537,6 @@ export class Reader {
     });
   }
 
-  async #sendCopies(
-    retried: readonly (readonly [Extract<Settlement, { kind: 'retry' }>, Entry])[],
-  ): Promise<void> {
-    const { later, publisher } = this.#parts;
-    if (later === undefined) return;
-    await publisher.send(
-      later,
-      retried.map(([{ dueAt, state }, entry]) => ({
-        partition: entry.source.partition,
-        parcel: copyOf(entry.received.parcel, {
-          state,
-          dueAt,
-          abandoned: abandonedOf(entry),
-          rank: entry.rank,
-          priority: entry.level,
-        }),
-      })),
-    );
-  }
-
-  async #sendLetters(dead: readonly (readonly [LetterText, Entry])[]): Promise<void> {
-    const { book, publisher } = this.#parts;
-    if (!book || dead.length === 0) return;
-    const made = dead.map(([letter, entry]) => ({ letter, entry, place: this.#placeOf(entry) }));
-    const offsets = await publisher.send(
-      book.topic,
-      made.map(({ letter, entry, place }) => ({
-        partition: place.partition,
-        parcel: encodeLetter(entry.received, letter, place),
-      })),
-    );
-    made.forEach(({ letter, entry, place }, index) => {
-      book.foresee(storedOf(letter, entry, place, offsets[index] ?? 0));
-    });
-  }
-
-  #placeOf({ source, rank, level, key }: Entry): LetterPlace {
-    const { spec, subscription } = this.#parts;
-    return {
-      channel: spec.name,
-      subscription,
-      partition: source.partition,
-      rank,
-      priority: level,
-      inLane: source.owner.holds && key !== undefined,
-    };
-  }
-
   /** Parks what follows a dead letter of its key, in the order of the key. */
   #park(owner: Partition, entries: readonly Entry[]): void {
     if (entries.length > 0) void this.#parkAll(owner, entries);
@@ -621,12 +545,14 @@ export class Reader {
   async #parkAll(owner: Partition, entries: readonly Entry[]): Promise<void> {
     const { clock, subscription } = this.#parts;
     const letters = entries.map((entry) => {
-      const id = `${subscription}-${entry.received.message?.id ?? ''}-${entry.source.partition}.${entry.rank}`;
+      // Its own for each copy: the end of a former letter of the message may be on its way.
+      const { kind, partition } = entry.source;
+      const id = `${subscription}-${entry.received.message?.id ?? ''}-${kind}.${partition}.${entry.offset}`;
       return [{ ...PARKED, id, at: clock.now(), stateOnRedrive: entry.state }, entry] as const;
     });
     while (owner.alive && !this.#closed) {
       try {
-        await this.#sendLetters(letters);
+        await this.#moves.dead(letters);
         break;
       } catch (error) {
         this.#trouble(error as Error);
@@ -655,22 +581,4 @@ function oldest(partitions: readonly Partition[], level: number): Partition | un
     found = partition;
   }
   return found;
-}
-
-function abandonedOf({ abandonedBefore, source, offset }: Entry): number {
-  return abandonedBefore + source.ledger.countOf(offset);
-}
-
-function storedOf(letter: LetterText, entry: Entry, place: LetterPlace, offset: number): StoredLetter {
-  const { received } = entry;
-  return {
-    ...letter,
-    ...place,
-    messageId: received.message?.id ?? '',
-    key: received.message?.key,
-    parkedAt: letter.at,
-    raw: rawOf(received),
-    offset,
-    parcel: received.parcel,
-  };
 }

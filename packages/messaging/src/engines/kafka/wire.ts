@@ -26,7 +26,8 @@ export interface CopyNote {
   /** The place the message had in its partition, which it keeps among those of its key. */
   readonly rank?: number | undefined;
   readonly priority?: number | undefined;
-  readonly redriven?: boolean | undefined;
+  /** The dead letter this copy takes the place of: from here on it holds nothing, though its end may not have been read yet. */
+  readonly redriven?: string | undefined;
 }
 
 const PREFIX = 'ce_';
@@ -156,7 +157,7 @@ function readNote(own: ReadonlyMap<string, string>): CopyNote {
     dueAt: number('db-due'),
     rank: number('db-rank'),
     priority: number('db-priority'),
-    redriven: own.has('db-redriven'),
+    redriven: own.get('db-redriven'),
   };
 }
 
@@ -171,7 +172,7 @@ export function copyOf(parcel: Parcel, note: CopyNote): Parcel {
   put('db-due', note.dueAt);
   put('db-rank', note.rank);
   put('db-priority', note.priority === 0 ? undefined : note.priority);
-  put('db-redriven', note.redriven ? 1 : undefined);
+  put('db-redriven', note.redriven);
   return { ...parcel, headers };
 }
 

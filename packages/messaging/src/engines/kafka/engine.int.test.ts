@@ -1,0 +1,15 @@
+/** What is peculiar to Kafka, on a real broker. */
+import { describe, expect, it } from 'vitest';
+import { createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
+import { kafkaCases } from './kafka-cases.ts';
+
+describe.skipIf(kafkaUrl === undefined)('facts of Kafka (needs KAFKA_URL)', { timeout: 60_000 }, () => {
+  it.each(kafkaCases)('$name', async ({ run }) => {
+    const fixture = await createKafkaFixture();
+    try {
+      await expect(run(fixture)).resolves.toBeUndefined();
+    } finally {
+      await fixture.destroy();
+    }
+  });
+});

@@ -1,0 +1,88 @@
+/**
+ * Mistakes of this engine's own kind, each made for real somewhere: planted by replacing a method while a test runs, in this process and in a child's.
+ * The suite and `kafka-cases.ts` have to catch every one; they are never part of the engine.
+ */
+import { Base, kGetApi } from '@platformatic/kafka';
+import { DeadBook } from './dead-book.ts';
+import { Ledger } from './ledger.ts';
+import { type Item, Publisher } from './publisher.ts';
+
+type Undo = () => void;
+
+export const ownDefects = {
+  /** What is still out below it is lost with its holder. */
+  'the highest offset is committed': () =>
+    replace(
+      Ledger.prototype,
+      'encode',
+      (original) =>
+        function (this: Ledger, ...given) {
+          return { ...original.apply(this, given), watermark: this.position, text: '' };
+        },
+    ),
+  'a hand-out is not written down': () =>
+    replace(
+      Ledger.prototype,
+      'encode',
+      (original) =>
+        function (this: Ledger, ...given) {
+          const { watermark, text, marks } = original.apply(this, given);
+          const parts = text.split('|');
+          parts[3] = '';
+          return { watermark, text: parts.join('|'), marks };
+        },
+    ),
+  'the key does not choose the partition': () => {
+    let turn = 0;
+    return replace(
+      Publisher.prototype,
+      'send',
+      (original) =>
+        function (this: Publisher, topic: string, items: readonly Item[]) {
+          const isChannel = !/-[LDR]$/.test(topic);
+          const spread = items.map((item) => (isChannel ? { ...item, partition: turn++ % 3 } : item));
+          return original.call(this, topic, spread);
+        },
+    );
+  },
+  /** The session ends under a handler, and somebody else gets what it holds. */
+  'no group heartbeat while a handler works': () =>
+    replace(Base.prototype, kGetApi, (original) => {
+      const silent = ((...given: unknown[]) => {
+        const [name, done] = given as [string, (error: null, api: unknown) => void];
+        if (name === 'Heartbeat') done(null, () => {});
+      }) as typeof original;
+      return function (this: Base, ...given: unknown[]) {
+        const called = (given[0] === 'Heartbeat' ? silent : original) as (...all: unknown[]) => void;
+        called.apply(this, given);
+      } as typeof original;
+    }),
+  'redrive forgets the sequence': () =>
+    replace(
+      DeadBook.prototype,
+      'letters',
+      (original) =>
+        function (this: DeadBook) {
+          return original.call(this).map((letter) => ({ ...letter, inLane: false }));
+        },
+    ),
+  'a dead letter does not hold its key': () => replace(DeadBook.prototype, 'heldFrom', () => () => undefined),
+} as const satisfies Record<string, () => Undo>;
+
+export type OwnDefect = keyof typeof ownDefects;
+
+export function plantOwn(defect: OwnDefect): Undo {
+  return ownDefects[defect]();
+}
+
+function replace<T extends object, K extends keyof T>(
+  target: T,
+  name: K,
+  make: (original: T[K]) => T[K],
+): Undo {
+  const original = target[name];
+  target[name] = make(original);
+  return () => {
+    target[name] = original;
+  };
+}

@@ -1,0 +1,64 @@
+/** Negative controls on the real broker: defects planted between the toolkit and this engine, and defects of its own, each seen by a case. */
+import { describe, expect, it } from 'vitest';
+import { limitPatience } from '../../conformance/fixture.ts';
+import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
+import { type ConformanceCase, conformanceCases } from '../../conformance/suite.ts';
+import { createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
+import { kafkaCases } from './kafka-cases.ts';
+import { type OwnDefect, ownDefects, plantOwn } from './own-defects.ts';
+
+/** Part of the name of the case that sees the defect. */
+const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
+  'a retry is an ack': 'snooze comes back later',
+  'a release is an ack': 'a graceful stop lets handlers finish',
+  'dead letters are dropped': 'poison ends as a dead letter',
+  'a delay is ignored': 'a delayed message is not early',
+  'the key is lost': 'order per key: one message of a key',
+  'every message comes twice': 'messages arrive once, oldest first',
+  'a confirmation claims too much': 'a confirmation states the durability',
+};
+
+const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
+  'the highest offset is committed': 'SIGKILL in the handler',
+  'a hand-out is not written down': 'SIGKILL between receive and handle',
+  'the key does not choose the partition': 'order per key: one message of a key',
+  'no group heartbeat while a handler works': 'a handler that works longer than the session',
+  'redrive forgets the sequence': 'sequencedDlq parks the head',
+  'a dead letter does not hold its key': 'blockKey holds the key',
+};
+
+// A healthy engine needs a third of it for each of these cases, a killed process and its session included.
+limitPatience(9_000);
+
+function caseCalled(part: string): ConformanceCase {
+  const found = [...conformanceCases, ...kafkaCases].filter(({ name }) => name.includes(part));
+  expect(found).toHaveLength(1);
+  return found[0] as ConformanceCase;
+}
+
+describe.skipIf(kafkaUrl === undefined)(
+  'planted defects on Kafka (needs KAFKA_URL)',
+  { timeout: 60_000 },
+  () => {
+    it.each(Object.keys(seenBy) as PlantedDefect[])('the suite catches: %s', async (defect) => {
+      const fixture = await createKafkaFixture();
+      try {
+        const defective = { ...fixture, open: () => plant(defect, fixture.open()) };
+        await expect(caseCalled(seenBy[defect] ?? 'nothing').run(defective)).rejects.toThrow(/./);
+      } finally {
+        await fixture.destroy();
+      }
+    });
+
+    it.each(Object.keys(ownDefects) as OwnDefect[])('a case catches: %s', async (defect) => {
+      const fixture = await createKafkaFixture(kafkaUrl, defect);
+      const undo = plantOwn(defect);
+      try {
+        await expect(caseCalled(ownSeenBy[defect]).run(fixture)).rejects.toThrow(/./);
+      } finally {
+        undo();
+        await fixture.destroy();
+      }
+    });
+  },
+);
