@@ -3,147 +3,27 @@
  * defects, where each has to be caught.
  */
 import assert from 'node:assert/strict';
-import { type Bus, createBus } from '../../bus.ts';
+import { createBus } from '../../bus.ts';
 import { pause, systemClock } from '../../clock.ts';
 import { plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually, signal, withBus } from '../../conformance/fixture.ts';
-import type { ChannelSpec, Consumer, Delivery, EngineConnection } from '../../engine.ts';
-import { MessagingError } from '../../errors.ts';
-import type { Message } from '../../message.ts';
+import type { Consumer, Delivery } from '../../engine.ts';
 import { ack, retry } from '../../outcome.ts';
-import type { RedisClient } from './client.ts';
-import { deleteAll, killConnections, type RedisFixture } from './conformance-fixture.ts';
+import { deleteAll, killConnections } from './conformance-fixture.ts';
 
-export interface RedisCase {
-  readonly name: string;
-  readonly run: (fixture: RedisFixture) => Promise<void>;
-}
-
-const streamOf = ({ prefix }: RedisFixture, channel: string): string => `${prefix}:stream:${channel}`;
-
-async function busOn(fixture: RedisFixture, prepare: (bus: Bus) => void = () => {}): Promise<Bus> {
-  const bus = createBus({ engine: fixture.open(), source: '/redis' });
-  bus.declare([plain, sequenced]);
-  prepare(bus);
-  await bus.start();
-  return bus;
-}
-
-async function publishNumbers(bus: Bus, from: number, to: number): Promise<void> {
-  await bus.publishBatch(
-    plain,
-    Array.from({ length: to - from + 1 }, (_, index) => ({ data: { n: from + index } })),
-  );
-}
-
-/** Publishes again, with the same id, what was refused for now: what an outbox's relay does. */
-async function publishUntilDone(bus: Bus, key: string, n: number): Promise<void> {
-  const id = `${key}-${n}`;
-  await eventually(
-    () =>
-      bus.publish(sequenced, { n }, { key, id }).then(
-        () => true,
-        (error: { retryable?: boolean }) => {
-          assert.equal(error.retryable, true, String(error));
-          return false;
-        },
-      ),
-    (done) => done,
-    `publishing ${id}`,
-  );
-}
-
-/** Watches keyed handlers: one of a key at a time, and each new message of a key after the one before. */
-class OrderWatch {
-  readonly seen = new Collector<string>();
-  readonly #last = new Map<string, number>();
-  readonly #out = new Set<string>();
-  readonly faults: string[] = [];
-
-  async handle(key: string, n: number): Promise<void> {
-    if (this.#out.has(key)) this.faults.push(`two of ${key} at once`);
-    this.#out.add(key);
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#out.delete(key);
-    const last = this.#last.get(key) ?? 0;
-    // At least once: an older one may come again, but none may be left out.
-    if (n > last + 1) this.faults.push(`${key}: ${n} after ${last}`);
-    if (n <= last) return;
-    this.#last.set(key, n);
-    this.seen.add(`${key}${n}`);
-  }
-}
-
-function subscribeWatched(bus: Bus, watch: OrderWatch): void {
-  bus.subscribe(sequenced, {
-    name: 'one',
-    concurrency: 4,
-    leaseMs: 30_000,
-    handler: async ({ key = '', data }) => {
-      await watch.handle(key, data.n);
-      return ack();
-    },
-  });
-}
-
-/** Throws away the first answer that carries messages to a subscription called `one`. */
-const losing =
-  (lost: { entries: number }, command: string) =>
-  (client: RedisClient): RedisClient => ({
-    ...client,
-    async send(args) {
-      const reply = (await client.send(args)) as readonly unknown[] | null;
-      const given = command === 'EVAL' ? reply?.[0] : (reply?.[0] as readonly unknown[] | undefined)?.[1];
-      const isAnswer = args[0]?.startsWith(command) && (command !== 'EVAL' || args[6] === 'one');
-      if (!isAnswer || lost.entries > 0 || !Array.isArray(given) || given.length === 0) return reply;
-      lost.entries += given.length;
-      throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the answer was lost');
-    },
-  });
-
-type Collecting = Consumer & { readonly got: Collector<Delivery> };
-
-/** One message of a key, at a consumer without a bus. */
-async function keyedConsumer(connection: EngineConnection, leaseMs: number): Promise<Collecting> {
-  const { name: channel } = sequenced;
-  await connection.declare({
-    channels: [specOf(channel, 'key')],
-    subscriptions: [{ channel, name: 'one' }],
-  });
-  await connection.publish([{ channel, message: { ...bare(channel), key: 'a' } }]);
-  const got = new Collector<Delivery>();
-  const consumer = await connection.subscribe(
-    { channel, subscription: 'one', prefetch: 10, leaseMs },
-    (deliveries) => deliveries.forEach((one) => got.add(one)),
-  );
-  return {
-    got,
-    settle: (settlements) => consumer.settle(settlements),
-    extend: (tokens) => consumer.extend(tokens),
-    pause: () => consumer.pause(),
-    close: () => consumer.close(),
-  };
-}
-
-const bare = (channel: string): Message => ({
-  id: 'm',
-  type: channel,
-  version: 1,
-  source: '/s',
-  time: '',
-  data: { n: 1 },
-  headers: {},
-});
-
-const specOf = (name: string, order: 'none' | 'key'): ChannelSpec => ({
-  name,
-  order,
-  onFailure: order === 'key' ? 'sequencedDlq' : 'skip',
-  priorityLevels: 1,
-  ephemeral: false,
-  routing: 'fanout',
-  keepMs: undefined,
-});
+import {
+  streamOf,
+  busOn,
+  publishNumbers,
+  publishUntilDone,
+  OrderWatch,
+  subscribeWatched,
+  losing,
+  keyedConsumer,
+  bare,
+  specOf,
+  type RedisCase,
+} from './redis-case-parts.ts';
 
 export const redisCases: readonly RedisCase[] = [
   {
