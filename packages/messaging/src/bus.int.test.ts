@@ -1,4 +1,5 @@
 /** The bus's own rules, on the in-process engine: what it refuses, what it shows, how it fails. */
+import { createManualClock } from './manual-clock.ts';
 import { DatabaseSync } from 'node:sqlite';
 import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
@@ -236,6 +237,60 @@ describe('a message that kills its process', () => {
     );
     await bus.stop();
     expect(letters.map(({ raw }) => (JSON.parse(raw) as { data: { n: number } }).data.n)).toEqual([0]);
+  });
+
+  it('innocents that were out at several kills do not wait for each other one by one', async () => {
+    const count = 200;
+    let bytes: Uint8Array | undefined;
+    const clock = createManualClock();
+    const life = async (
+      handles: boolean,
+      until: (got: Collector<number>) => Promise<unknown>,
+    ): Promise<void> => {
+      const database = new DatabaseSync(':memory:');
+      if (bytes) database.deserialize(bytes);
+      const bus = createBus({ engine: createInProcessEngine(database), source: '/t', clock });
+      const got = new Collector<number>();
+      bus.declare([plain]);
+      bus.subscribe(plain, {
+        name: 'one',
+        concurrency: count,
+        retries: { abandoned: 50 },
+        handler: ({ data }) => {
+          got.add(data.n);
+          return handles ? ack() : new Promise<never>(() => {});
+        },
+      });
+      await bus.start();
+      if (!bytes)
+        await bus.publishBatch(
+          plain,
+          Array.from({ length: count }, (_, n) => ({ data: { n } })),
+        );
+      await until(got);
+      bytes = database.serialize();
+      let stopped = false;
+      const stopping = bus.stop({ drainMs: 0 }).then(() => {
+        stopped = true;
+      });
+      while (!stopped) {
+        await new Promise((resolve) => setImmediate(resolve));
+        clock.advance(100);
+      }
+      await stopping;
+    };
+    for (let kill = 0; kill < 2; kill += 1) await life(false, (got) => got.waitFor(count));
+    let passedMs = 0;
+    await life(true, async (got) => {
+      while (got.values.length < count && passedMs < 60_000) {
+        await new Promise((resolve) => setImmediate(resolve));
+        clock.advance(50);
+        passedMs += 50;
+      }
+      expect(new Set(got.values).size).toBe(count);
+    });
+    // One by one it would be 250 ms for each.
+    expect(passedMs).toBeLessThan(10_000);
   });
 });
 
