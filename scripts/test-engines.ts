@@ -8,6 +8,7 @@
 import { globSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { Capabilities } from '@doorbuster/messaging';
 import type { CaseMeta } from '@doorbuster/messaging/conformance';
 import { startVitest, type TestCase, type TestModule } from 'vitest/node';
 import { root } from './check.ts';
@@ -24,6 +25,8 @@ interface EngineCount {
   skipped: number;
   /** Cases that the engine states it cannot do, each with the reason. */
   notApplicable: { readonly name: string; readonly reason: string }[];
+  /** What the engine states when connected to this server; of the first case that says so. */
+  capabilities?: Capabilities;
 }
 
 /** The folder's name, or the file's own where a folder holds several engines: `redis/broadcast.conformance.int.test.ts` is `broadcast`. */
@@ -48,17 +51,20 @@ export function countOf(module: TestModule): EngineCount {
 
 function add(count: EngineCount, test: TestCase): void {
   const { state } = test.result();
-  const { notApplicable: reason } = test.meta() as CaseMeta;
+  const { notApplicable: reason, capabilities } = test.meta() as CaseMeta;
+  if (capabilities) count.capabilities ??= capabilities;
   if (state === 'passed' && reason !== undefined) count.notApplicable.push({ name: test.name, reason });
   else count[state === 'pending' ? 'skipped' : state] += 1;
 }
 
 function sum(a: EngineCount, b: EngineCount): EngineCount {
+  const capabilities = a.capabilities ?? b.capabilities;
   return {
     passed: a.passed + b.passed,
     failed: a.failed + b.failed,
     skipped: a.skipped + b.skipped,
     notApplicable: [...a.notApplicable, ...b.notApplicable],
+    ...(capabilities ? { capabilities } : {}),
   };
 }
 

@@ -32,6 +32,8 @@ export interface EngineCase {
   readonly name: string;
   /** Why it is not run: the engine states that it cannot do this. */
   readonly notApplicable: string | undefined;
+  /** What the engine states when connected. */
+  readonly capabilities: Capabilities;
   /** Passes or throws; makes a store of its own and destroys it. */
   readonly run: () => Promise<void>;
 }
@@ -57,6 +59,7 @@ export function testEngine(
 ): readonly EngineCase[] {
   return conformanceCases.map((one) => ({
     name: `${name}: ${one.name}`,
+    capabilities,
     notApplicable: one.unless?.(capabilities, traits),
     async run() {
       const fixture = await create();
