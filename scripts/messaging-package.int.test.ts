@@ -56,6 +56,7 @@ beforeAll(() => {
   const dist = ['--outDir', join(built, 'dist'), '--tsBuildInfoFile', join(built, 'dist/.tsbuildinfo')];
   must(process.execPath, [compiler, '-p', join(source, 'tsconfig.build.json'), ...dist], root);
   for (const file of ['package.json', 'README.md', 'LICENSE']) cpSync(join(source, file), join(built, file));
+  cpSync(join(source, 'bin'), join(built, 'bin'), { recursive: true });
   must('npm', ['pack', '--silent', '--pack-destination', work], built);
   const [tarball = ''] = globSync('*.tgz', { cwd: work });
   writeFileSync(join(shop, 'package.json'), '{ "name": "shop", "private": true, "type": "module" }\n');
@@ -75,7 +76,7 @@ function neighbours(file: string): string[] {
 }
 
 /** Whoever starts a file by a name it puts together says so here. */
-const startedByName = ['engines/embedded/writer-thread.js', 'conformance/child.js'];
+const startedByName = ['engines/embedded/writer-thread.js', 'conformance/child.js', 'cli/main.js'];
 
 describe('the tarball', () => {
   const packed = (): string[] => globSync('**/*', { cwd: installed }).filter((path) => /\.\w+$/.test(path));
@@ -136,6 +137,15 @@ describe('in a project without any client', () => {
     expect({ code, output }).toEqual({ code: 0, output: 'function function function\n' });
   });
 
+  it('brings its command line', () => {
+    const { code, output } = run(
+      process.execPath,
+      [join(installed, 'bin/doorbuster-bus.mjs'), '--version'],
+      shop,
+    );
+    expect({ code, output }).toMatchObject({ code: 0, output: expect.stringMatching(/\d+\.\d+\.\d+/) });
+  });
+
   it('runs the quickstart of its README', () => {
     const quickstart = readFileSync(join(source, 'examples/quickstart.ts'), 'utf8');
     writeFileSync(join(shop, 'quickstart.ts'), quickstart);
@@ -149,6 +159,7 @@ describe('in a project without any client', () => {
     ['rabbitmq', 'amqplib'],
     ['redis', 'redis'],
     ['redis-pubsub', 'redis'],
+    ['redis-lists', 'redis'],
     ['kafka', '@platformatic/kafka'],
   ].filter(([engine]) => Object.hasOwn(manifest.exports, `./engines/${engine}`));
   it.each(clients)('says which package the %s engine needs', (engine, client) => {

@@ -129,7 +129,7 @@ describe('the start', () => {
   it('ends with 2 for a verb it does not know', () => {
     const run = start(['dance']);
     expect(run.status).toBe(2);
-    expect(run.stderr).toContain('demo, cli, test');
+    expect(run.stderr).toContain('one of demo, cli, ');
   });
 
   it('ends with 1 and says why when npm cannot install', () => {

@@ -65,7 +65,7 @@ describe('bench:messaging --quick', () => {
     const env = { ...process.env, REDIS_URL: 'redis://127.0.0.1:1' };
     const measured = run(process.execPath, [...flags, main, '--quick', 'redis'], { env });
     await expect(measured).rejects.toMatchObject({ code: 1 });
-  });
+  }, 180_000);
 });
 
 describe('the report', () => {
