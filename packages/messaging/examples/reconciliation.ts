@@ -30,8 +30,8 @@ const orderPlaced = defineChannel({
 const folder = mkdtempSync(join(tmpdir(), 'reconciliation-'));
 const shop = sqliteStore(new DatabaseSync(join(folder, 'shop.db')));
 const mailer = sqliteStore(new DatabaseSync(join(folder, 'mailer.db')));
-await shop.migrate();
-await mailer.migrate();
+await shop.prepare();
+await mailer.prepare();
 await mailer.inbox.transaction(async (db) => db.exec('CREATE TABLE mails (order_id TEXT NOT NULL) STRICT'));
 
 const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });

@@ -59,11 +59,12 @@ export const errorCatalogue = {
   DB_MSG_STORE_BUSY: {
     retryable: true,
     meaning:
-      'The database gave way to another transaction, or the connection is inside one of somebody else; nothing was stored. Do it again.',
+      'The database gave way to another transaction, or its connection is inside one of somebody else; nothing was stored. Do it again.',
   },
   DB_MSG_ROLLED_BACK: {
     retryable: true,
-    meaning: 'The database gave the transaction up before its commit; nothing of it was stored.',
+    meaning:
+      'The work passed over a failed statement, with which the database had ended the transaction; nothing from before it was stored.',
   },
   DB_MSG_SUBSCRIPTION_BUSY: {
     retryable: true,

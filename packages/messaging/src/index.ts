@@ -138,20 +138,22 @@ export type {
 } from './lock.ts';
 export { createLeader } from './leader.ts';
 export type { Leader, LeaderOptions } from './leader.ts';
-export { mariadbSql, postgresSql, sqliteSql } from './sql.ts';
 export type {
-  MysqlConnection,
-  MysqlPool,
-  PgClient,
-  PgPool,
+  SqlConnection,
+  SqlDatabase,
   SqlDialect,
   SqlResult,
   SqlRow,
   SqlRunner,
-  SqlStore,
+  SqlStatement,
   SqlTransaction,
   SqlValue,
 } from './sql.ts';
+export { sqliteSql } from './sql/sqlite.ts';
+export { postgresSql } from './sql/postgres.ts';
+export type { PostgresClient, PostgresPool } from './sql/postgres.ts';
+export { mariadbSql } from './sql/mariadb.ts';
+export type { MariadbClient, MariadbPool } from './sql/mariadb.ts';
 export { createSqlStreamStore } from './streams/sql-stream-store.ts';
 export type { SqlStreamStoreOptions } from './streams/sql-stream-store.ts';
 export { createCommandHandler } from './streams/decider.ts';

@@ -15,9 +15,9 @@ import { describeError } from './attempts.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxRow } from './outbox.ts';
 import { type HeldRow, laneOf, type OutboxStore, type OwnedOutbox, type StoredRow } from './outbox-store.ts';
-import { DEFAULT_DRAIN_MS, type Relay } from './relay.ts';
+import { DEFAULT_DRAIN_MS, type Relay, tellFailure } from './relay.ts';
 import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
-import { backOffAfter, RelayLoop } from './relay-loop.ts';
+import { backOffAfter, WorkLoop } from './work-loop.ts';
 
 export interface KeyedRelayOptions {
   readonly outbox: OutboxStore;
@@ -71,7 +71,7 @@ const PURGE_EVERY_MS = 5_000;
 
 class SingleOwnerRelay implements KeyedRelay {
   readonly #options: Required<KeyedRelayOptions>;
-  readonly #loop: RelayLoop;
+  readonly #loop: WorkLoop;
   readonly #lanes = new Map<string, Lane>();
   #owned: OwnedOutbox | undefined;
   #published = 0;
@@ -89,7 +89,11 @@ class SingleOwnerRelay implements KeyedRelay {
       keepMs: 0,
       ...options,
     };
-    this.#loop = new RelayLoop({ ...this.#options, step: () => this.#step() });
+    this.#loop = new WorkLoop({
+      ...this.#options,
+      step: () => this.#step(),
+      onFailure: (error) => tellFailure(this.#options.log, error),
+    });
   }
 
   start(): void {
@@ -101,7 +105,7 @@ class SingleOwnerRelay implements KeyedRelay {
   }
 
   async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
-    await this.#loop.stop(drainMs);
+    await this.#loop.drain(drainMs);
     await this.#letGo();
   }
 

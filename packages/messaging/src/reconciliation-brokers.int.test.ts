@@ -34,7 +34,7 @@ describe('reconciliation with a broker', () => {
 
   beforeEach(async () => {
     db = new DatabaseSync(':memory:');
-    await sqliteStore(db).migrate();
+    await sqliteStore(db).prepare();
     db.exec('CREATE TABLE effects (n INTEGER NOT NULL)');
   });
   afterEach(async () => {

@@ -14,7 +14,7 @@ import type { Bus } from './bus.ts';
 import { type Clock, pause } from './clock.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxSource } from './outbox.ts';
-import { RelayLoop } from './relay-loop.ts';
+import { WorkLoop } from './work-loop.ts';
 
 export interface RelayOptions {
   readonly source: OutboxSource;
@@ -46,9 +46,13 @@ export function createRelay(options: RelayOptions): Relay {
   return new OutboxRelay(options);
 }
 
+export function tellFailure(log: Log, error: string): void {
+  log.warn({ error }, 'the relay could not publish; it will try again');
+}
+
 class OutboxRelay implements Relay {
   readonly #options: Required<RelayOptions>;
-  readonly #loop: RelayLoop;
+  readonly #loop: WorkLoop;
   #published = 0;
 
   constructor(options: RelayOptions) {
@@ -60,7 +64,11 @@ class OutboxRelay implements Relay {
       backOffMs: 200,
       ...options,
     };
-    this.#loop = new RelayLoop({ ...this.#options, step: () => this.#relayBatch() });
+    this.#loop = new WorkLoop({
+      ...this.#options,
+      step: () => this.#relayBatch(),
+      onFailure: (error) => tellFailure(this.#options.log, error),
+    });
   }
 
   start(): void {
@@ -72,7 +80,7 @@ class OutboxRelay implements Relay {
   }
 
   stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
-    return this.#loop.stop(drainMs);
+    return this.#loop.drain(drainMs);
   }
 
   view(): { published: number; failures: number; lastError: string | undefined } {

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { systemClock } from '../clock.ts';
 import { createIds } from '../ids.ts';
-import type { SqlStore } from '../sql.ts';
+import type { SqlDatabase } from '../sql.ts';
 import { createCommandHandler, type Decider } from '../streams/decider.ts';
 import type { RecordedEvent, StreamEvent, StreamStore } from '../streams/stream-store.ts';
 import { eventually, signal } from './fixture.ts';
 
 export interface StreamFixture {
-  readonly sql: SqlStore;
+  readonly sql: SqlDatabase;
   readonly streams: StreamStore;
   /** The same streams over connections of their own. */
   readonly reader: StreamStore;

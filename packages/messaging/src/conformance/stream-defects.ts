@@ -1,9 +1,9 @@
 /** Defects planted in a real store of streams, each a mistake that event stores have really made; `stream-defects.int.test.ts` shows that the cases catch them. */
-import type { SqlStore } from '../sql.ts';
+import type { SqlDatabase } from '../sql.ts';
 import type { RecordedEvent, StreamStore } from '../streams/stream-store.ts';
 
 /** The reader that everybody writes first: by number alone. On PostgreSQL it loses what commits late. */
-export function readByNumber(sql: SqlStore): Pick<StreamStore, 'readAll'> {
+export function readByNumber(sql: SqlDatabase): Pick<StreamStore, 'readAll'> {
   return {
     async readAll(checkpoint, limit) {
       const after = (checkpoint ?? '0').split(':').at(-1) ?? '0';
@@ -58,11 +58,11 @@ export const streamDefects = {
     };
   },
   'a late commit is skipped': (_real, sql) => readByNumber(sql),
-} as const satisfies Record<string, (real: StreamStore, sql: SqlStore) => Partial<StreamStore>>;
+} as const satisfies Record<string, (real: StreamStore, sql: SqlDatabase) => Partial<StreamStore>>;
 
 export type StreamDefect = keyof typeof streamDefects;
 
-export function plantInStreams(defect: StreamDefect, store: StreamStore, sql: SqlStore): StreamStore {
+export function plantInStreams(defect: StreamDefect, store: StreamStore, sql: SqlDatabase): StreamStore {
   const bound: StreamStore = {
     prepare: () => store.prepare(),
     append: (stream, events, options) => store.append(stream, events, options),

@@ -9,11 +9,12 @@
  * two may hold the name with fences that do not tell them apart. Replicate synchronously where that matters.
  */
 import type { LockEngine } from '../lock.ts';
-import { createTables, type PgPool, postgresSql } from '../sql.ts';
+import { createTables } from '../sql.ts';
+import { type PostgresPool, postgresSql } from '../sql/postgres.ts';
 
 export interface PostgresLockOptions {
   /** A `pg.Pool`; it stays the caller's. Each call takes a connection for one statement. */
-  readonly pool: PgPool;
+  readonly pool: PostgresPool;
 }
 
 /** Run by `prepare`, or by your own migrations. */

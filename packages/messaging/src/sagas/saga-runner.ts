@@ -8,7 +8,7 @@
  */
 import { describeError } from '../attempts.ts';
 import type { Bus, Subscription } from '../bus.ts';
-import { type CancelTimer, type Clock, pause, systemClock } from '../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
 import type { OutgoingMessage } from '../engine.ts';
 import { MessagingError } from '../errors.ts';
 import { createIds, type Ids } from '../ids.ts';
@@ -16,6 +16,7 @@ import { type Log, silentLog } from '../log.ts';
 import type { Message } from '../message.ts';
 import { ack, type Outcome, retry } from '../outcome.ts';
 import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
+import { WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
 import type { SagaState, SagaStatus } from './saga-state.ts';
 import type { SagaMail, SagaRecord, SagaStore } from './saga-store.ts';
@@ -60,6 +61,8 @@ export interface SagaRunner<Data> {
   unpark(key: string, answer: { readonly how: 'again' | 'undone'; readonly note: string }): Promise<void>;
 }
 
+/** First wait after a sweep that failed, ms. */
+const BACK_OFF_MS = 200;
 const DEFAULT_DELAYS = [1_000, 10_000, 60_000];
 /** Attempts that may end with their process before a step counts as one that ends processes. */
 const MOST_ABANDONED = 5;
@@ -89,14 +92,17 @@ interface Move {
 
 class StoredSagaRunner<Data> implements SagaRunner<Data> {
   readonly #options: Required<SagaRunnerOptions<Data>>;
-  readonly #stop = new AbortController();
-  #state: 'new' | 'running' | 'stopped' = 'new';
-  #running: Promise<void> | undefined;
-  #rung = false;
-  #cancelSweep: CancelTimer = () => {};
+  readonly #loop: WorkLoop;
 
   constructor(options: Required<SagaRunnerOptions<Data>>) {
     this.#options = options;
+    this.#loop = new WorkLoop({
+      ...options,
+      backOffMs: BACK_OFF_MS,
+      step: async () => (await this.sweep()) > 0,
+      onFailure: (error) =>
+        options.log.error({ saga: options.saga.name, error }, 'the sweep of a saga failed'),
+    });
   }
 
   async begin(key: string, data: Data): Promise<boolean> {
@@ -153,25 +159,15 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   }
 
   start(): void {
-    if (this.#state !== 'new') return;
-    this.#state = 'running';
-    this.#sweepOn();
+    this.#loop.start();
   }
 
   wake(): void {
-    this.#rung = true;
-    if (this.#running || this.#state !== 'running') return;
-    this.#running = this.#follow().finally(() => {
-      this.#running = undefined;
-      if (this.#rung) this.wake();
-    });
+    this.#loop.wake();
   }
 
-  async stop(): Promise<void> {
-    this.#state = 'stopped';
-    this.#cancelSweep();
-    this.#stop.abort();
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#loop.end();
   }
 
   load(key: string): Promise<SagaRecord | undefined> {
@@ -239,7 +235,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
       let marked = false;
       while (record) {
         const move = await this.#next(record, marked);
-        const goesOn = move.dueAt !== undefined && move.dueAt <= clock.now() && this.#state !== 'stopped';
+        const goesOn =
+          move.dueAt !== undefined && move.dueAt <= clock.now() && this.#loop.state !== 'stopped';
         // A stop in between must not leave the mark of an attempt that never began.
         const rests = move.marks === true ? { state: record.state, dueAt: move.dueAt } : move;
         const stored = await this.#store(record, goesOn ? { ...move, dueAt: clock.now() + leaseMs } : rests);
@@ -436,25 +433,5 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   #tellPerson({ key }: SagaRecord, step: SagaStep<Data>, message: string): void {
     this.#options.log.error({ saga: this.#options.saga.name, key, step: step.name }, message);
-  }
-
-  async #follow(): Promise<void> {
-    const { clock, log, saga } = this.#options;
-    while (this.#rung && this.#state === 'running') {
-      this.#rung = false;
-      try {
-        if ((await this.sweep()) > 0) this.#rung = true;
-      } catch (error) {
-        log.error({ saga: saga.name, error: describeError(error) }, 'the sweep of a saga failed');
-        await pause(clock, this.#options.sweepMs, this.#stop.signal);
-      }
-    }
-    if (this.#state !== 'running') this.#rung = false;
-  }
-
-  #sweepOn(): void {
-    if (this.#state !== 'running') return;
-    this.wake();
-    this.#cancelSweep = this.#options.clock.setTimer(this.#options.sweepMs, () => this.#sweepOn());
   }
 }

@@ -8,7 +8,7 @@ import { eventually } from '../conformance/fixture.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
 import { createManualClock, type ManualClock } from '../manual-clock.ts';
 import { systemClock } from '../clock.ts';
-import { sqliteSql } from '../sql.ts';
+import { sqliteSql } from '../sql/sqlite.ts';
 import {
   defineSaga,
   reactsTo,

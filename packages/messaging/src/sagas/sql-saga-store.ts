@@ -9,14 +9,14 @@ import {
   createTables,
   type SqlDialect,
   type SqlRow,
-  type SqlStore,
+  type SqlDatabase,
   type SqlTransaction,
 } from '../sql.ts';
 import { type SagaState, waitsForMail } from './saga-state.ts';
 import type { SagaMail, SagaRecord, SagaStore } from './saga-store.ts';
 
 export interface SqlSagaStoreOptions<Native> {
-  readonly sql: SqlStore<Native>;
+  readonly sql: SqlDatabase<Native>;
   /** Puts messages into the outbox of this database, inside the given transaction. Without it a step that emits is refused. */
   readonly appendToOutbox?: (
     tx: SqlTransaction<Native>,
@@ -67,7 +67,7 @@ export function createSqlSagaStore<Native>(options: SqlSagaStoreOptions<Native>)
 }
 
 class SqlSagas<Native> implements SagaStore {
-  readonly #sql: SqlStore<Native>;
+  readonly #sql: SqlDatabase<Native>;
   readonly #appendToOutbox: SqlSagaStoreOptions<Native>['appendToOutbox'];
 
   constructor({ sql, appendToOutbox }: SqlSagaStoreOptions<Native>) {

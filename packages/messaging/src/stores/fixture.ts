@@ -75,7 +75,7 @@ async function fixtureOf(kind: StoreKind, address: string, drop: () => Promise<v
     return store;
   };
   const store = await open();
-  await store.migrate();
+  await store.prepare();
   return {
     kind,
     address,

@@ -1,5 +1,5 @@
 /** Forgetting handled ids by age, the same on every database: the oldest first, in runs, and noting up to when a subscription has forgotten. */
-import { placeholders, type SqlConnection, type SqlPool } from './sql.ts';
+import { placeholders, type SqlConnection, type SqlDatabase } from '../sql.ts';
 
 const RUN = 1_000;
 
@@ -13,12 +13,12 @@ export interface InboxPurge {
 
 /** Returns how many were forgotten; `limit` of them means that there may be more. */
 export async function purgeSqlInbox(
-  pool: SqlPool,
+  database: SqlDatabase,
   purge: InboxPurge,
   messageId = 'message_id',
 ): Promise<number> {
   const { limit = 10_000 } = purge;
-  const connection = await pool.connect();
+  const connection = await database.connect();
   try {
     let forgotten = 0;
     while (forgotten < limit) {
@@ -39,7 +39,7 @@ async function purgeRun(
   limit: number,
   messageId: string,
 ): Promise<number> {
-  const rows = await connection.query(
+  const { rows } = await connection.run(
     `SELECT ${messageId} AS id, handled_at FROM inbox
      WHERE subscription = ? AND handled_at < ? ORDER BY handled_at LIMIT ${limit}`,
     [subscription, before],
@@ -49,18 +49,18 @@ async function purgeRun(
   const keptSince = Math.max(...rows.map((row) => Number(row.handled_at))) + 1;
   await connection.batch([
     {
-      sql: 'DELETE FROM inbox_mark WHERE subscription = ? AND kept_since < ?',
-      values: [subscription, keptSince],
+      text: 'DELETE FROM inbox_mark WHERE subscription = ? AND kept_since < ?',
+      params: [subscription, keptSince],
     },
     {
-      sql: `INSERT INTO inbox_mark (subscription, kept_since)
+      text: `INSERT INTO inbox_mark (subscription, kept_since)
             SELECT ?, ${keptSince} FROM (SELECT 1 AS one) AS new
             WHERE NOT EXISTS (SELECT 1 FROM inbox_mark WHERE subscription = ?)`,
-      values: [subscription, subscription],
+      params: [subscription, subscription],
     },
     {
-      sql: `DELETE FROM inbox WHERE subscription = ? AND message_id IN (${placeholders(ids.length)})`,
-      values: [subscription, ...ids],
+      text: `DELETE FROM inbox WHERE subscription = ? AND message_id IN (${placeholders(ids.length)})`,
+      params: [subscription, ...ids],
     },
   ]);
   return rows.length;

@@ -13,7 +13,7 @@ export type { SettledSourceOptions } from './sql-records.ts';
 const CONNECTIONS = 5;
 
 /**
- * `postgres://user@host/database`, `mysql://user@host/database` (also `mariadb://`) or `sqlite:path/to/file.db`. Nothing is created: see `migrate`.
+ * `postgres://user@host/database`, `mysql://user@host/database` (also `mariadb://`) or `sqlite:path/to/file.db`. Nothing is created: see `prepare`.
  * Rejects with DB_MSG_INVALID_OPTIONS for another address and with the client's error when it is not installed.
  */
 export async function openSqlStore(address: string): Promise<SqlStore> {

@@ -9,7 +9,7 @@
  *   outbox_kept   one row: a row whose message was made before `kept_since` may have been purged
  */
 import type { StoredRow } from '../outbox-store.ts';
-import type { SqlConnection, SqlRow, SqlStatement } from './sql.ts';
+import type { SqlConnection, SqlRow, SqlStatement } from '../sql.ts';
 
 export interface OutboxDialect {
   /** SQL of a row's message id and of its time (ms since the epoch), of the table alias `o`. */

@@ -9,7 +9,7 @@ import Type from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { defineChannel } from '../channel.ts';
 import { systemClock } from '../clock.ts';
-import { eventually } from '../conformance/fixture.ts';
+import { eventually, signal } from '../conformance/fixture.ts';
 import type { OutgoingMessage } from '../engine.ts';
 import { MessagingError, type MessagingErrorCode } from '../errors.ts';
 import { createIds } from '../ids.ts';
@@ -114,11 +114,12 @@ for (const { kind, missing, create } of storeChoices)
 
     it('reads nothing of a transaction that is still open', async () => {
       const owned = await fixture.store.outbox.own();
-      let read: Promise<readonly unknown[]> | undefined;
+      const appended = signal();
+      const read = appended.fired.then(() => owned?.readFresh(10));
       await fixture.store.inbox
         .transaction(async (tx) => {
           await fixture.store.append(tx, [step('a', 1)]);
-          read = owned?.readFresh(10);
+          appended.fire();
           // A connection that is shared answers after the end of the transaction, one of its own at once.
           if (kind !== 'sqlite') await read;
           throw new Error('rolled back');

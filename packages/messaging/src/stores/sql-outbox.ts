@@ -10,7 +10,7 @@ import type {
   StoredRow,
 } from '../outbox-store.ts';
 import { type FreshReader, type OutboxDialect, ROW_COLUMNS, storedRowOf } from './outbox-dialect.ts';
-import { numberOf, placeholders, type SqlConnection, type SqlPool, type SqlStatement } from './sql.ts';
+import { numberOf, placeholders, type SqlConnection, type SqlDatabase, type SqlStatement } from '../sql.ts';
 
 /** A run takes in what is published within this time: one row of `outbox_runs` a second, however many batches there are. */
 const RUN_MS = 1_000;
@@ -19,15 +19,15 @@ const PURGE_ROWS = 1_000;
 /** Rows counted for a view. */
 const COUNT_LIMIT = 10_000;
 
-export function sqlOutbox(pool: SqlPool, dialect: OutboxDialect): OutboxStore {
+export function sqlOutbox(database: SqlDatabase, dialect: OutboxDialect): OutboxStore {
   return {
     async own() {
-      const connection = await pool.connect();
+      const connection = await database.connect();
       try {
         if (await dialect.lock(connection)) {
           const reader = await dialect.openReader(connection);
-          const last = await connection.query('SELECT max(began_at) AS began_at FROM outbox_runs');
-          return new OwnedSqlOutbox(connection, dialect, reader, numberOf(last[0]?.began_at) ?? 0);
+          const { rows } = await connection.run('SELECT max(began_at) AS began_at FROM outbox_runs');
+          return new OwnedSqlOutbox(connection, dialect, reader, numberOf(rows[0]?.began_at) ?? 0);
         }
       } catch (error) {
         await connection.release();
@@ -36,10 +36,10 @@ export function sqlOutbox(pool: SqlPool, dialect: OutboxDialect): OutboxStore {
       await connection.release();
       return undefined;
     },
-    view: (now) => viewOf(pool, dialect, now),
-    parked: (page) => parkedOf(pool, page),
-    retryParked: (numbers, now) => decide(pool, numbers, 'waiting', now),
-    discardParked: (numbers, now) => decide(pool, numbers, 'discarded', now),
+    view: (now) => viewOf(database, dialect, now),
+    parked: (page) => parkedOf(database, page),
+    retryParked: (numbers, now) => decide(database, numbers, 'waiting', now),
+    discardParked: (numbers, now) => decide(database, numbers, 'discarded', now),
   };
 }
 
@@ -66,7 +66,7 @@ class OwnedSqlOutbox implements OwnedOutbox {
   }
 
   async heldLanes(): Promise<readonly HeldLane[]> {
-    const rows = await this.#connection.query(
+    const { rows } = await this.#connection.run(
       `SELECT lane, sum(CASE WHEN state = 'waiting' THEN 1 ELSE 0 END) AS waiting,
               sum(CASE WHEN state = 'parked' THEN 1 ELSE 0 END) AS parked
        FROM outbox_held WHERE state IN ('waiting', 'parked') GROUP BY lane`,
@@ -79,7 +79,7 @@ class OwnedSqlOutbox implements OwnedOutbox {
   }
 
   async readWaiting(lane: string, limit: number): Promise<readonly StoredRow[]> {
-    const rows = await this.#connection.query(
+    const { rows } = await this.#connection.run(
       `SELECT ${ROW_COLUMNS} FROM outbox_held h JOIN outbox o ON o.number = h.number
        WHERE h.state = 'waiting' AND h.lane = ? ORDER BY h.number LIMIT ${limit}`,
       [lane],
@@ -96,8 +96,8 @@ class OwnedSqlOutbox implements OwnedOutbox {
     } else for (const row of parked) statements.push(park(row, now));
     if (released.length > 0)
       statements.push({
-        sql: `UPDATE outbox_held SET state = 'published', at = ? WHERE number IN (${placeholders(released.length)})`,
-        values: [now, ...released],
+        text: `UPDATE outbox_held SET state = 'published', at = ? WHERE number IN (${placeholders(released.length)})`,
+        params: [now, ...released],
       });
     const run = upTo === undefined ? undefined : this.#runStatement(upTo, now);
     if (run) statements.push(run.statement);
@@ -108,13 +108,13 @@ class OwnedSqlOutbox implements OwnedOutbox {
 
   async purge(before: number, now: number): Promise<boolean> {
     await this.#closeRun(now);
-    const cut = await this.#connection.query(
+    const cut = await this.#connection.run(
       `SELECT up_to, began_at FROM outbox_runs WHERE at < ? ORDER BY up_to DESC, began_at DESC LIMIT 1`,
       [before],
     );
-    const beganAt = cut[0]?.began_at;
+    const beganAt = cut.rows[0]?.began_at;
     if (beganAt === undefined) return false;
-    const rows = await this.#connection.query(
+    const { rows } = await this.#connection.run(
       `SELECT o.number, ${this.#dialect.recordedAt} AS recorded_at FROM outbox o, outbox_runs r
        WHERE r.began_at = ? AND ${this.#dialect.isInRun} AND NOT EXISTS (
          SELECT 1 FROM outbox_held h WHERE h.number = o.number AND (h.state IN ('waiting', 'parked') OR h.at >= ?))
@@ -125,10 +125,10 @@ class OwnedSqlOutbox implements OwnedOutbox {
     const keptSince = rows.reduce((latest, row) => Math.max(latest, (numberOf(row.recorded_at) ?? 0) + 1), 0);
     const list = placeholders(numbers.length);
     await this.#connection.batch([
-      { sql: 'UPDATE outbox_kept SET kept_since = ? WHERE kept_since < ?', values: [keptSince, keptSince] },
-      { sql: `DELETE FROM outbox WHERE number IN (${list})`, values: numbers },
-      { sql: `DELETE FROM outbox_held WHERE number IN (${list})`, values: numbers },
-      { sql: 'DELETE FROM outbox_runs WHERE at < ? AND began_at <> ?', values: [before, Number(beganAt)] },
+      { text: 'UPDATE outbox_kept SET kept_since = ? WHERE kept_since < ?', params: [keptSince, keptSince] },
+      { text: `DELETE FROM outbox WHERE number IN (${list})`, params: numbers },
+      { text: `DELETE FROM outbox_held WHERE number IN (${list})`, params: numbers },
+      { text: 'DELETE FROM outbox_runs WHERE at < ? AND began_at <> ?', params: [before, Number(beganAt)] },
     ]);
     return numbers.length === PURGE_ROWS;
   }
@@ -160,14 +160,14 @@ class OwnedSqlOutbox implements OwnedOutbox {
     const end = this.#reader.runEnd(upTo);
     if (!end) return undefined;
     if (this.#runIsOpen && now >= this.#runBeganAt && now - this.#runBeganAt < RUN_MS) {
-      const sql = `UPDATE outbox_runs SET up_to = ${end.sql}, at = ? WHERE began_at = ?`;
-      return { statement: { sql, values: [end.value, now, this.#runBeganAt] }, done: () => {} };
+      const text = `UPDATE outbox_runs SET up_to = ${end.sql}, at = ? WHERE began_at = ?`;
+      return { statement: { text, params: [end.value, now, this.#runBeganAt] }, done: () => {} };
     }
     // Names of runs go up also when the clock is set back.
     const beganAt = Math.max(now, this.#runBeganAt + 1);
-    const sql = `INSERT INTO outbox_runs (began_at, at, up_to) VALUES (?, ?, ${end.sql})`;
+    const text = `INSERT INTO outbox_runs (began_at, at, up_to) VALUES (?, ?, ${end.sql})`;
     return {
-      statement: { sql, values: [beganAt, now, end.value] },
+      statement: { text, params: [beganAt, now, end.value] },
       done: () => {
         this.#runBeganAt = beganAt;
         this.#runIsOpen = true;
@@ -178,15 +178,15 @@ class OwnedSqlOutbox implements OwnedOutbox {
 
 function hold({ number, lane, reason }: HeldRow, state: 'waiting' | 'parked', now: number): SqlStatement {
   return {
-    sql: 'INSERT INTO outbox_held (number, lane, state, reason, at) VALUES (?, ?, ?, ?, ?)',
-    values: [number, lane, state, storable(reason), now],
+    text: 'INSERT INTO outbox_held (number, lane, state, reason, at) VALUES (?, ?, ?, ?, ?)',
+    params: [number, lane, state, storable(reason), now],
   };
 }
 
 function park({ number, reason }: HeldRow, now: number): SqlStatement {
   return {
-    sql: `UPDATE outbox_held SET state = 'parked', reason = ?, at = ? WHERE number = ?`,
-    values: [storable(reason), now, number],
+    text: `UPDATE outbox_held SET state = 'parked', reason = ?, at = ? WHERE number = ?`,
+    params: [storable(reason), now, number],
   };
 }
 
@@ -196,21 +196,21 @@ function storable(reason: string): string {
 }
 
 async function viewOf(
-  pool: SqlPool,
+  database: SqlDatabase,
   { isPassed, recordedAt }: OutboxDialect,
   now: number,
 ): Promise<OutboxView> {
-  const [fresh] = await pool.query(
+  const { rows: fresh } = await database.run(
     `SELECT count(*) AS count, min(recorded_at) AS oldest FROM (
        SELECT ${recordedAt} AS recorded_at FROM outbox o, outbox_mark m WHERE NOT (${isPassed}) LIMIT ${COUNT_LIMIT}) AS fresh`,
   );
-  const held = await pool.query(
+  const { rows: held } = await database.run(
     `SELECT state, count(*) AS count FROM outbox_held WHERE state IN ('waiting', 'parked') GROUP BY state`,
   );
   const countOf = (state: string): number => Number(held.find((row) => row.state === state)?.count ?? 0);
-  const oldest = numberOf(fresh?.oldest);
+  const oldest = numberOf(fresh[0]?.oldest);
   return {
-    unpublished: Number(fresh?.count ?? 0),
+    unpublished: Number(fresh[0]?.count ?? 0),
     oldestAgeMs: oldest === undefined ? undefined : Math.max(0, now - oldest),
     waiting: countOf('waiting'),
     parked: countOf('parked'),
@@ -218,10 +218,10 @@ async function viewOf(
 }
 
 async function parkedOf(
-  pool: SqlPool,
+  database: SqlDatabase,
   { limit, after = 0 }: { readonly limit: number; readonly after?: number },
 ): Promise<readonly ParkedRow[]> {
-  const rows = await pool.query(
+  const { rows } = await database.run(
     `SELECT h.number, o.channel, h.reason, h.at, o.body FROM outbox_held h JOIN outbox o ON o.number = h.number
      WHERE h.state = 'parked' AND h.number > ? ORDER BY h.number LIMIT ${Math.trunc(limit)}`,
     [after],
@@ -237,19 +237,14 @@ async function parkedOf(
 
 /** Only rows that are parked now; a person may have been quicker. */
 async function decide(
-  pool: SqlPool,
+  database: SqlDatabase,
   numbers: readonly number[],
   state: 'waiting' | 'discarded',
   now: number,
 ): Promise<number> {
-  const list = placeholders(numbers.length);
-  const rows = await pool.query(
-    `SELECT count(*) AS count FROM outbox_held WHERE state = 'parked' AND number IN (${list})`,
-    numbers,
-  );
-  await pool.query(
-    `UPDATE outbox_held SET state = ?, at = ? WHERE state = 'parked' AND number IN (${list})`,
+  const { changes } = await database.run(
+    `UPDATE outbox_held SET state = ?, at = ? WHERE state = 'parked' AND number IN (${placeholders(numbers.length)})`,
     [state, now, ...numbers],
   );
-  return Number(rows[0]?.count ?? 0);
+  return changes;
 }

@@ -12,37 +12,41 @@ import type {
   TimeWindow,
 } from '../reconciliation-sources.ts';
 import { type OutboxDialect, ROW_COLUMNS, storedRowOf } from './outbox-dialect.ts';
-import { numberOf, placeholders, type SqlPool, type SqlRow } from './sql.ts';
+import { numberOf, placeholders, type SqlDatabase, type SqlRow } from '../sql.ts';
 
 /** Ids asked for in one statement. */
 const IDS = 500;
 
-export function sqlRecordedSource(pool: SqlPool, dialect: OutboxDialect, name: string): RecordedSource {
+export function sqlRecordedSource(
+  database: SqlDatabase,
+  dialect: OutboxDialect,
+  name: string,
+): RecordedSource {
   const { messageId } = dialect;
   return {
     name,
-    page: (window, page) => recordedPage(pool, dialect, window, page),
+    page: (window, page) => recordedPage(database, dialect, window, page),
     recorded: (ids) =>
       inLots(
         ids,
         (list) => `SELECT ${messageId} AS id FROM outbox o WHERE ${dialect.messageIdIn(list)}`,
-        pool,
+        database,
       ),
     async keptSince() {
-      const [kept] = await pool.query('SELECT kept_since FROM outbox_kept');
-      return numberOf(kept?.kept_since) ?? 0;
+      const { rows } = await database.run('SELECT kept_since FROM outbox_kept');
+      return numberOf(rows[0]?.kept_since) ?? 0;
     },
   };
 }
 
 async function recordedPage(
-  pool: SqlPool,
+  database: SqlDatabase,
   { messageId, recordedAt, isPassed, isInRun }: OutboxDialect,
   { from, to }: TimeWindow,
   { after, limit }: PageRequest,
 ): Promise<Page<RecordedMessage>> {
   const [time, number] = after?.split(':').map(Number) ?? [from, -1];
-  const rows = await pool.query(
+  const { rows } = await database.run(
     `SELECT ${ROW_COLUMNS}, ${messageId} AS id, ${recordedAt} AS recorded_at, h.state, h.reason, h.at AS held_at,
             CASE WHEN ${isPassed} THEN 1 ELSE 0 END AS passed,
             (SELECT r.at FROM outbox_runs r WHERE ${isInRun} ORDER BY r.up_to LIMIT 1) AS published_at
@@ -97,32 +101,32 @@ export interface SettledSourceOptions {
 
 /** `messageId` is the SQL that reads an inbox's id as text. */
 export function sqlSettledSource(
-  pool: SqlPool,
+  database: SqlDatabase,
   options: SettledSourceOptions,
   messageId = 'message_id',
 ): SettledSource {
   const { subscription } = options;
   return {
     ...options,
-    page: (window, page) => settledPage(pool, subscription, messageId, window, page),
+    page: (window, page) => settledPage(database, subscription, messageId, window, page),
     settled: (ids) =>
       inLots(
         ids,
         (list) => `SELECT ${messageId} AS id FROM inbox WHERE subscription = ? AND message_id IN (${list})`,
-        pool,
+        database,
         [subscription],
       ),
     async keptSince() {
-      const [mark] = await pool.query('SELECT kept_since FROM inbox_mark WHERE subscription = ?', [
+      const { rows } = await database.run('SELECT kept_since FROM inbox_mark WHERE subscription = ?', [
         subscription,
       ]);
-      return numberOf(mark?.kept_since) ?? 0;
+      return numberOf(rows[0]?.kept_since) ?? 0;
     },
   };
 }
 
 async function settledPage(
-  pool: SqlPool,
+  database: SqlDatabase,
   subscription: string,
   messageId: string,
   { from, to }: TimeWindow,
@@ -130,7 +134,7 @@ async function settledPage(
 ): Promise<Page<SettledMessage>> {
   const at = after === undefined ? from : Number(after.slice(0, after.indexOf(':')));
   const id = after?.slice(after.indexOf(':') + 1) ?? '';
-  const rows = await pool.query(
+  const { rows } = await database.run(
     `SELECT ${messageId} AS id, handled_at FROM inbox
      WHERE subscription = ? AND handled_at >= ? AND handled_at < ? AND (handled_at > ? OR message_id > ?)
      ORDER BY handled_at, message_id LIMIT ${limit}`,
@@ -146,13 +150,13 @@ async function settledPage(
 async function inLots(
   ids: readonly string[],
   statement: (list: string) => string,
-  pool: SqlPool,
+  database: SqlDatabase,
   before: readonly string[] = [],
 ): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
   for (let from = 0; from < ids.length; from += IDS) {
     const lot = ids.slice(from, from + IDS);
-    const rows = await pool.query(statement(placeholders(lot.length)), [...before, ...lot]);
+    const { rows } = await database.run(statement(placeholders(lot.length)), [...before, ...lot]);
     for (const { id } of rows) found.add(String(id));
   }
   return found;

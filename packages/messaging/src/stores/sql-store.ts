@@ -3,13 +3,16 @@ import type { OutgoingMessage } from '../engine.ts';
 import type { InboxStore } from '../handle-once.ts';
 import type { OutboxStore } from '../outbox-store.ts';
 import type { RecordedSource, SettledSource } from '../reconciliation-sources.ts';
+import type { SqlDatabase, SqlDialect } from '../sql.ts';
 import type { InboxPurge } from './inbox-purge.ts';
 import type { SettledSourceOptions } from './sql-records.ts';
 
 export interface SqlStore<Tx = unknown> {
-  readonly kind: 'sqlite' | 'postgres' | 'mariadb';
+  readonly kind: SqlDialect;
+  /** The database itself: for sagas, streams and locks beside it. */
+  readonly sql: SqlDatabase<Tx>;
   /** Creates the tables that are missing. */
-  migrate(): Promise<void>;
+  prepare(): Promise<void>;
   readonly outbox: OutboxStore;
   /** Appends in the open transaction `tx`, as `inbox.transaction` hands it out. */
   append(tx: Tx, messages: readonly OutgoingMessage[]): Promise<void>;

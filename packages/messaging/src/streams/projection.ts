@@ -11,11 +11,11 @@
  * A rebuild is another version beside the live one: it has its own checkpoint, from zero, and writes where its version tells it; `promote` makes it the live one once
  * it has caught up, and `forget` clears the former away. Checkpoint and tables lie in one database; the streams may lie in another.
  */
-import { describeError } from '../attempts.ts';
-import { type CancelTimer, type Clock, pause, systemClock } from '../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
-import { again, createTables, type SqlDialect, type SqlStore, type SqlTransaction } from '../sql.ts';
+import { again, createTables, type SqlDialect, type SqlDatabase, type SqlTransaction } from '../sql.ts';
+import { WorkLoop } from '../work-loop.ts';
 import type { RecordedEvent, StreamStore } from './stream-store.ts';
 
 export interface ProjectionOptions<Native = unknown> {
@@ -25,7 +25,7 @@ export interface ProjectionOptions<Native = unknown> {
   readonly version: number;
   readonly streams: Pick<StreamStore, 'readAll'>;
   /** Where its tables and its checkpoint are. */
-  readonly sql: SqlStore<Native>;
+  readonly sql: SqlDatabase<Native>;
   /** Changes the tables of this version, only through `tx`. In order. May run again after a failure, whose changes are then undone. */
   readonly handle: (tx: SqlTransaction<Native>, events: readonly RecordedEvent[]) => Promise<void>;
   /** Events per transaction. Default 500. */
@@ -42,6 +42,7 @@ export interface ProjectionView {
   readonly state: 'new' | 'running' | 'stopped';
   readonly handled: number;
   readonly failures: number;
+  /** What it stands at; undefined while it gets on. */
   readonly lastError: string | undefined;
 }
 
@@ -86,7 +87,6 @@ const MOVE = 'UPDATE projections SET checkpoint = ? WHERE name = ? AND version =
 const NONE = '';
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
-const LONGEST_BACK_OFF = 30;
 
 export function createProjection<Native>(options: ProjectionOptions<Native>): Projection {
   if (!NAME.test(options.name) || !Number.isInteger(options.version) || options.version < 1)
@@ -105,13 +105,13 @@ export function createProjection<Native>(options: ProjectionOptions<Native>): Pr
 }
 
 /** The version that readers use; undefined before the first `promote`. */
-export async function liveProjection(sql: SqlStore, name: string): Promise<number | undefined> {
+export async function liveProjection(sql: SqlDatabase, name: string): Promise<number | undefined> {
   const { rows } = await sql.run('SELECT version FROM projections WHERE name = ? AND live = 1', [name]);
   return rows[0] && Number(rows[0]['version']);
 }
 
 /** Forgets the checkpoint of a version that is not live any more; its tables are the caller's to drop. Rejects for the live one. */
-export async function forgetProjection(sql: SqlStore, name: string, version: number): Promise<void> {
+export async function forgetProjection(sql: SqlDatabase, name: string, version: number): Promise<void> {
   const text = 'DELETE FROM projections WHERE name = ? AND version = ? AND live = 0';
   if ((await sql.run(text, [name, version])).changes === 0 && (await liveProjection(sql, name)) === version)
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `version ${version} of "${name}" is the live one`);
@@ -120,18 +120,18 @@ export async function forgetProjection(sql: SqlStore, name: string, version: num
 class SqlProjection<Native> implements Projection {
   readonly #options: Required<ProjectionOptions<Native>>;
   readonly #id: readonly [string, number];
-  readonly #stop = new AbortController();
-  #state: ProjectionView['state'] = 'new';
-  #running: Promise<void> | undefined;
-  #rung = false;
+  readonly #loop: WorkLoop;
   #handled = 0;
-  #failures = 0;
-  #lastError: string | undefined;
-  #cancelSweep: CancelTimer = () => {};
 
   constructor(options: Required<ProjectionOptions<Native>>) {
     this.#options = options;
     this.#id = [options.name, options.version];
+    this.#loop = new WorkLoop({
+      ...options,
+      step: () => this.#step(),
+      onFailure: (error) =>
+        options.log.error({ projection: this.#id.join('@'), error }, 'a projection failed'),
+    });
   }
 
   async prepare(): Promise<void> {
@@ -156,25 +156,15 @@ class SqlProjection<Native> implements Projection {
   }
 
   start(): void {
-    if (this.#state !== 'new') return;
-    this.#state = 'running';
-    this.#sweep();
+    this.#loop.start();
   }
 
   wake(): void {
-    this.#rung = true;
-    if (this.#running || this.#state !== 'running') return;
-    this.#running = this.#follow().finally(() => {
-      this.#running = undefined;
-      if (this.#rung) this.wake();
-    });
+    this.#loop.wake();
   }
 
-  async stop(): Promise<void> {
-    this.#state = 'stopped';
-    this.#cancelSweep();
-    this.#stop.abort();
-    await this.#running;
+  stop(): Promise<void> {
+    return this.#loop.end();
   }
 
   async promote(): Promise<void> {
@@ -189,12 +179,14 @@ class SqlProjection<Native> implements Projection {
   }
 
   view(): ProjectionView {
-    return {
-      state: this.#state,
-      handled: this.#handled,
-      failures: this.#failures,
-      lastError: this.#lastError,
-    };
+    const { state, failures, isFailing, lastError } = this.#loop;
+    return { state, handled: this.#handled, failures, lastError: isFailing ? lastError : undefined };
+  }
+
+  async #step(): Promise<boolean> {
+    const count = await this.#batch();
+    this.#handled += count;
+    return count > 0;
   }
 
   /** How many events; 0 when there is nothing more. A batch that another process did meanwhile is read again. */
@@ -223,34 +215,5 @@ class SqlProjection<Native> implements Projection {
     const stored = rows[0]?.['checkpoint'];
     if (typeof stored === 'string') return stored;
     throw new MessagingError('DB_MSG_NOT_STARTED', `projection "${this.#id.join('@')}" was never prepared`);
-  }
-
-  async #follow(): Promise<void> {
-    const { clock, backOffMs, log } = this.#options;
-    let inARow = 0;
-    while (this.#rung && this.#state === 'running') {
-      this.#rung = false;
-      try {
-        const count = await this.#batch();
-        inARow = 0;
-        this.#lastError = undefined;
-        this.#handled += count;
-        if (count > 0) this.#rung = true;
-      } catch (error) {
-        this.#rung = true;
-        this.#failures += 1;
-        this.#lastError = describeError(error);
-        log.error({ projection: this.#id.join('@'), error: this.#lastError }, 'a projection failed');
-        await pause(clock, backOffMs * Math.min(2 ** inARow, LONGEST_BACK_OFF), this.#stop.signal);
-        inARow += 1;
-      }
-    }
-    if (this.#state !== 'running') this.#rung = false;
-  }
-
-  #sweep(): void {
-    if (this.#state !== 'running') return;
-    this.wake();
-    this.#cancelSweep = this.#options.clock.setTimer(this.#options.sweepMs, () => this.#sweep());
   }
 }

@@ -6,7 +6,7 @@ import {
   again,
   createTables,
   type SqlRow,
-  type SqlStore,
+  type SqlDatabase,
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
@@ -22,7 +22,7 @@ import type {
 } from './stream-store.ts';
 
 export interface SqlStreamStoreOptions {
-  readonly sql: SqlStore;
+  readonly sql: SqlDatabase;
   readonly clock?: Clock;
   readonly ids?: Ids;
 }
@@ -38,12 +38,12 @@ export function createSqlStreamStore(options: SqlStreamStoreOptions): StreamStor
 }
 
 class SqlStreams implements StreamStore {
-  readonly #sql: SqlStore;
+  readonly #sql: SqlDatabase;
   readonly #clock: Clock;
   readonly #ids: Ids;
   readonly #statements: StreamStatements;
 
-  constructor(sql: SqlStore, clock: Clock, ids: Ids) {
+  constructor(sql: SqlDatabase, clock: Clock, ids: Ids) {
     this.#sql = sql;
     this.#clock = clock;
     this.#ids = ids;

@@ -9,7 +9,7 @@ import { defineSaga, type StepContext, stepDone, stepFailed } from '../saga.ts';
 import { createSagaRunner, type SagaRunner } from '../sagas/saga-runner.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore } from '../sagas/sql-saga-store.ts';
-import type { SqlStore } from '../sql.ts';
+import type { SqlDatabase } from '../sql.ts';
 import { openSql } from './sql-fixture.ts';
 
 export const sagaPoints = [
@@ -25,7 +25,7 @@ export type SagaPoint = (typeof sagaPoints)[number];
 export type SagaScenario = 'delivered' | 'refused';
 
 export interface SagaErrand {
-  readonly sql: SqlStore;
+  readonly sql: SqlDatabase;
   readonly effects: string;
   readonly scenario: SagaScenario;
   readonly at?: (point: SagaPoint) => void;

@@ -7,10 +7,13 @@ import mysql from 'mysql2/promise';
 import { Pool } from 'pg';
 import { systemClock } from '../clock.ts';
 import { createIds } from '../ids.ts';
-import { mariadbSql, postgresSql, type SqlDialect, type SqlStore, sqliteSql } from '../sql.ts';
+import type { SqlDatabase, SqlDialect } from '../sql.ts';
+import { mariadbSql } from '../sql/mariadb.ts';
+import { postgresSql } from '../sql/postgres.ts';
+import { sqliteSql } from '../sql/sqlite.ts';
 
 export interface OpenSql {
-  readonly sql: SqlStore;
+  readonly sql: SqlDatabase;
   readonly close: () => Promise<void>;
 }
 

@@ -7,8 +7,8 @@
  */
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
-import type { SqlValue } from '../sql.ts';
-import { type MariadbClient, queryMariadb, refuseOutsideTransaction } from './session.ts';
+import type { SqlValue } from '../../sql.ts';
+import { type MariadbClient, refuseOutsideMariadbTransaction, runMariadb } from '../../sql/mariadb.ts';
 
 const ROWS_PER_STATEMENT = 500;
 
@@ -17,11 +17,9 @@ export async function appendToMariadbOutbox(
   transaction: MariadbClient,
   messages: readonly OutgoingMessage[],
 ): Promise<void> {
-  await refuseOutsideTransaction(transaction, 'appendToMariadbOutbox');
+  await refuseOutsideMariadbTransaction(transaction, 'appendToMariadbOutbox');
   if (messages.length === 0) return;
-  await queryMariadb(transaction, 'UPDATE outbox_counter SET last = last + ? WHERE one = 1', [
-    messages.length,
-  ]);
+  await runMariadb(transaction, 'UPDATE outbox_counter SET last = last + ? WHERE one = 1', [messages.length]);
   for (let from = 0; from < messages.length; from += ROWS_PER_STATEMENT)
     await insertRows(transaction, messages, from, Math.min(from + ROWS_PER_STATEMENT, messages.length));
 }
@@ -47,7 +45,7 @@ async function insertRows(
     );
     return '((SELECT last FROM outbox_counter WHERE one = 1) - ?, ?, ?, ?, ?, ?, ?)';
   });
-  await queryMariadb(
+  await runMariadb(
     transaction,
     `INSERT INTO outbox (number, message_id, channel, due_at, priority, recorded_at, body) VALUES ${rows.join(', ')}`,
     values,

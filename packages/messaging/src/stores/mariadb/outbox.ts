@@ -2,8 +2,8 @@
 import type { OutboxStore } from '../../outbox-store.ts';
 import { openNumberedReader } from '../numbered-reader.ts';
 import type { OutboxDialect } from '../outbox-dialect.ts';
+import { type MariadbPool, mariadbSql } from '../../sql/mariadb.ts';
 import { sqlOutbox } from '../sql-outbox.ts';
-import { type MariadbPool, mariadbSqlPool } from './session.ts';
 
 /** Named locks belong to the server, so the database is in the name; hashed, because MySQL takes 64 characters. */
 const LOCK = `CONCAT('doorbuster.outbox.', MD5(DATABASE()))`;
@@ -15,16 +15,16 @@ export const mariadbDialect: OutboxDialect = {
   isPassed: 'o.number <= m.published',
   isInRun: 'o.number <= r.up_to',
   async lock(connection) {
-    const [row] = await connection.query(`SELECT GET_LOCK(${LOCK}, 0) AS taken`);
-    return Number(row?.taken) === 1;
+    const { rows } = await connection.run(`SELECT GET_LOCK(${LOCK}, 0) AS taken`);
+    return Number(rows[0]?.taken) === 1;
   },
   async unlock(connection) {
-    await connection.query(`SELECT RELEASE_LOCK(${LOCK})`);
+    await connection.run(`SELECT RELEASE_LOCK(${LOCK})`);
   },
   openReader: openNumberedReader,
 };
 
 /** The outbox in the pool's database. The relay takes one connection out of the pool and keeps it. */
 export function mariadbOutbox(pool: MariadbPool): OutboxStore {
-  return sqlOutbox(mariadbSqlPool(pool), mariadbDialect);
+  return sqlOutbox(mariadbSql(pool), mariadbDialect);
 }

@@ -1,8 +1,8 @@
 /** Appends to the outbox on PostgreSQL, inside the transaction of the caller, and rings the doorbell of the relay with its commit. */
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
-import type { SqlValue } from '../sql.ts';
-import { type PostgresClient, queryPostgres, refuseOutsideTransaction } from './session.ts';
+import type { SqlValue } from '../../sql.ts';
+import { type PostgresClient, refuseOutsidePostgresTransaction, runPostgres } from '../../sql/postgres.ts';
 
 /** PostgreSQL takes 65,535 parameters; six are a row. */
 const ROWS_PER_STATEMENT = 1_000;
@@ -17,7 +17,7 @@ export async function appendToPostgresOutbox(
   messages: readonly OutgoingMessage[],
   options: { readonly doorbell?: boolean } = {},
 ): Promise<void> {
-  await refuseOutsideTransaction(transaction, 'appendToPostgresOutbox');
+  await refuseOutsidePostgresTransaction(transaction, 'appendToPostgresOutbox');
   for (let from = 0; from < messages.length; from += ROWS_PER_STATEMENT) {
     const isLast = from + ROWS_PER_STATEMENT >= messages.length;
     const rings = isLast && options.doorbell !== false;
@@ -42,5 +42,5 @@ async function insertRows(
   const rows = messages.map(() => '(?, ?, ?, ?, ?, ?)').join(', ');
   const insert = `INSERT INTO outbox (message_id, channel, due_at, priority, recorded_at, body) VALUES ${rows}`;
   const sql = rings ? `WITH appended AS (${insert}) SELECT pg_notify('${DOORBELL}', '')` : insert;
-  await queryPostgres(transaction, sql, values);
+  await runPostgres(transaction, sql, values);
 }

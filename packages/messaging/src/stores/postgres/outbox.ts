@@ -14,10 +14,10 @@
 import { MessagingError } from '../../errors.ts';
 import type { OutboxStore } from '../../outbox-store.ts';
 import { type FreshReader, type OutboxDialect, ROW_COLUMNS, storedRowOf } from '../outbox-dialect.ts';
-import type { SqlConnection } from '../sql.ts';
+import type { SqlConnection } from '../../sql.ts';
+import { type PostgresPool, postgresSql } from '../../sql/postgres.ts';
 import { sqlOutbox } from '../sql-outbox.ts';
 import { DOORBELL } from './append.ts';
-import { type PostgresPool, postgresSqlPool } from './session.ts';
 
 export const postgresDialect: OutboxDialect = {
   messageId: 'o.message_id',
@@ -26,11 +26,11 @@ export const postgresDialect: OutboxDialect = {
   isPassed: '(o.xid < m.window_from OR (o.xid < m.window_to AND o.number <= m.number))',
   isInRun: 'o.xid < r.up_to',
   async lock(connection) {
-    const [row] = await connection.query(`SELECT pg_try_advisory_lock(${LOCK}) AS taken`);
-    return row?.taken === true;
+    const { rows } = await connection.run(`SELECT pg_try_advisory_lock(${LOCK}) AS taken`);
+    return rows[0]?.taken === true;
   },
   async unlock(connection) {
-    await connection.query(`SELECT pg_advisory_unlock(${LOCK})`);
+    await connection.run(`SELECT pg_advisory_unlock(${LOCK})`);
   },
   openReader,
 };
@@ -40,7 +40,7 @@ const LOCK = `hashtext('doorbuster outbox'), hashtext(coalesce(current_schema(),
 
 /** The outbox in the pool's database. The relay takes one connection out of the pool and keeps it. */
 export function postgresOutbox(pool: PostgresPool): OutboxStore {
-  return sqlOutbox(postgresSqlPool(pool), postgresDialect);
+  return sqlOutbox(postgresSql(pool), postgresDialect);
 }
 
 interface Window {
@@ -51,10 +51,11 @@ interface Window {
 }
 
 async function openReader(connection: SqlConnection): Promise<FreshReader> {
-  const [mark] = await connection.query(
+  const { rows } = await connection.run(
     `SELECT window_from::text AS window_from, window_to::text AS window_to, number,
             window_to > pg_snapshot_xmax(pg_current_snapshot()) AS is_foreign FROM outbox_mark`,
   );
+  const [mark] = rows;
   if (!mark || mark.is_foreign === true)
     throw new MessagingError(
       'DB_MSG_ENGINE_UNSAFE',
@@ -95,8 +96,8 @@ class WindowReader implements FreshReader {
     const { from, to } = this.#window;
     return [
       {
-        sql: 'UPDATE outbox_mark SET window_from = ?::xid8, window_to = ?::xid8, number = ?',
-        values: [from, to, upTo],
+        text: 'UPDATE outbox_mark SET window_from = ?::xid8, window_to = ?::xid8, number = ?',
+        params: [from, to, upTo],
       },
     ];
   }
@@ -120,7 +121,7 @@ class WindowReader implements FreshReader {
     const { from, to, number } = this.#window;
     if (from === to) return [];
     // `coalesce` keeps the planner from sorting the whole window by the index on xid for each page; the primary key is in order already.
-    const rows = await this.#connection.query(
+    const { rows } = await this.#connection.run(
       `SELECT ${ROW_COLUMNS} FROM outbox o
        WHERE o.number > ? AND coalesce(o.xid, '0'::xid8) >= ?::xid8 AND coalesce(o.xid, '0'::xid8) < ?::xid8
        ORDER BY o.number LIMIT ${limit}`,
@@ -131,11 +132,12 @@ class WindowReader implements FreshReader {
 
   /** The next window begins where this one ends and reaches to the oldest transaction that has not ended. False when nothing is in it. */
   async #openNext(): Promise<boolean> {
-    const [next] = await this.#connection.query(
+    const { rows } = await this.#connection.run(
       `SELECT b.xmin::text AS xmin, (SELECT min(o.number) FROM outbox o WHERE o.xid >= ?::xid8 AND o.xid < b.xmin) AS first
        FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) b`,
       [this.#window.to],
     );
+    const [next] = rows;
     if (!next || next.first === null) return false;
     this.#window = { from: this.#window.to, to: String(next.xmin), number: Number(next.first) - 1 };
     return true;

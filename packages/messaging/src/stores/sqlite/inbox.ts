@@ -5,26 +5,19 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { InboxStore } from '../../handle-once.ts';
 import { alreadyHandled } from '../../inbox.ts';
+import { sqliteSql } from '../../sql/sqlite.ts';
 import { type InboxPurge, purgeSqlInbox } from '../inbox-purge.ts';
-import { inTransaction } from '../sql.ts';
-import { inTurn, sqliteSqlPool } from './session.ts';
 
 /** `tx` is the database itself. Relay, sources and purges on the same connection take turns with it; your own statements while a transaction waits belong on another connection. */
 export function sqliteInbox(db: DatabaseSync): InboxStore<DatabaseSync> {
+  const sql = sqliteSql(db);
   return {
-    transaction: (work) =>
-      inTurn(db, () =>
-        inTransaction(
-          async (sql) => db.exec(sql),
-          'BEGIN IMMEDIATE',
-          () => work(db),
-        ),
-      ),
+    transaction: (work) => sql.transaction(({ native }) => work(native)),
     alreadyHandled: async (tx, entry) => alreadyHandled(tx, entry),
   };
 }
 
 /** Forgets by age; returns how many. Needs `sqliteOutboxHistorySchema`. */
 export function purgeSqliteInbox(db: DatabaseSync, purge: InboxPurge): Promise<number> {
-  return purgeSqlInbox(sqliteSqlPool(db), purge);
+  return purgeSqlInbox(sqliteSql(db), purge);
 }

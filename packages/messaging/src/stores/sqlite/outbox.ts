@@ -6,13 +6,12 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import type { OutboxStore } from '../../outbox-store.ts';
+import { isSqliteBusy } from '../../sql/faults.ts';
+import { sqliteSql } from '../../sql/sqlite.ts';
 import { openNumberedReader } from '../numbered-reader.ts';
 import type { OutboxDialect } from '../outbox-dialect.ts';
 import { sqlOutbox } from '../sql-outbox.ts';
 import { MESSAGE_ID, RECORDED_AT } from './schema.ts';
-import { sqliteSqlPool } from './session.ts';
-
-const SQLITE_BUSY = 5;
 
 export function sqliteDialect(lockPath: string | undefined): OutboxDialect {
   let held: DatabaseSync | undefined;
@@ -43,7 +42,7 @@ function takeLock(path: string): DatabaseSync | undefined {
     return file;
   } catch (error) {
     file.close();
-    if (((error as { errcode?: number }).errcode ?? 0) % 256 === SQLITE_BUSY) return undefined;
+    if (isSqliteBusy(error)) return undefined;
     throw error;
   }
 }
@@ -54,5 +53,5 @@ export function sqliteKeyedOutbox(
   options: { readonly lockPath?: string } = {},
 ): OutboxStore {
   const path = options.lockPath ?? (db.location() === null ? undefined : `${db.location()}-relay`);
-  return sqlOutbox(sqliteSqlPool(db), sqliteDialect(path));
+  return sqlOutbox(sqliteSql(db), sqliteDialect(path));
 }

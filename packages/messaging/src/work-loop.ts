@@ -1,22 +1,25 @@
 /**
- * What every relay has in common: a step that is repeated while it finds work, woken by a doorbell or by its own sweep, and backing off
- * when it fails.
+ * What works in the background has in common (relays, projections, sagas): a step that is repeated while it finds work, woken by a doorbell or by its own sweep,
+ * and backing off when it fails.
  *
  *   idle --wake or sweep--> stepping --more--> stepping        stepping --none--> idle        stepping --failed--> backing off --> stepping
  *
- * It knows neither rows nor buses; `relay.ts` and `keyed-relay.ts` say what a step is.
+ * It knows no rows, buses or databases; whoever uses it says what a step is. Steps run outside of whatever rang: a doorbell rung inside a transaction, or
+ * a span, must not lend it to work that outlives it.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { describeError } from './attempts.ts';
 import { type CancelTimer, type Clock, pause } from './clock.ts';
-import type { Log } from './log.ts';
 
-export interface RelayLoopOptions {
+export interface WorkLoopOptions {
   readonly clock: Clock;
-  readonly log: Log;
   readonly sweepMs: number;
+  /** First wait after a failure, ms; doubled up to 30 times it while it fails in a row. */
   readonly backOffMs: number;
-  /** True when there may be more. A throw is a failure: it is logged, and the step is tried again after a wait. */
+  /** True when there may be more. A throw is a failure: it is told, and the step is tried again after a wait. */
   readonly step: () => Promise<boolean>;
+  /** For the log. */
+  readonly onFailure: (error: string) => void;
 }
 
 const LONGEST_BACK_OFF = 30;
@@ -26,8 +29,11 @@ export function backOffAfter(failuresBefore: number, backOffMs: number): number 
   return backOffMs * Math.min(2 ** failuresBefore, LONGEST_BACK_OFF);
 }
 
-export class RelayLoop {
-  readonly #options: RelayLoopOptions;
+export class WorkLoop {
+  readonly #options: WorkLoopOptions;
+  readonly #outside = AsyncLocalStorage.snapshot();
+  readonly #stop = new AbortController();
+  readonly #hurry = new AbortController();
   #running: Promise<void> | undefined;
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
   #rung = false;
@@ -35,10 +41,8 @@ export class RelayLoop {
   #failedInARow = 0;
   #lastError: string | undefined;
   #cancelSweep: CancelTimer = () => {};
-  readonly #stop = new AbortController();
-  readonly #hurry = new AbortController();
 
-  constructor(options: RelayLoopOptions) {
+  constructor(options: WorkLoopOptions) {
     this.#options = options;
   }
 
@@ -47,8 +51,16 @@ export class RelayLoop {
     return this.#hurry.signal;
   }
 
+  get state(): 'new' | 'running' | 'stopped' {
+    return this.#state === 'stopping' ? 'stopped' : this.#state;
+  }
+
   get failures(): number {
     return this.#failures;
+  }
+
+  get isFailing(): boolean {
+    return this.#failedInARow > 0;
   }
 
   get lastError(): string | undefined {
@@ -68,7 +80,8 @@ export class RelayLoop {
     this.#run();
   }
 
-  async stop(drainMs: number): Promise<void> {
+  /** Works off what is there, for at most so long, and ends. */
+  async drain(drainMs: number): Promise<void> {
     if (this.#state !== 'running') return;
     this.#state = 'stopping';
     this.#cancelSweep();
@@ -78,7 +91,14 @@ export class RelayLoop {
     const drained = new AbortController();
     await Promise.race([this.#running, pause(this.#options.clock, drainMs, drained.signal)]);
     drained.abort();
+    await this.end();
+  }
+
+  /** Ends after the step that is under way. */
+  async end(): Promise<void> {
     this.#state = 'stopped';
+    this.#cancelSweep();
+    this.#hurry.abort();
     this.#stop.abort();
     await this.#running;
   }
@@ -91,7 +111,7 @@ export class RelayLoop {
   }
 
   #run(): void {
-    this.#running = this.#work().finally(() => {
+    this.#running = this.#outside(() => this.#work()).finally(() => {
       this.#running = undefined;
       if (this.#rung && this.#state === 'running') this.#run();
     });
@@ -101,7 +121,11 @@ export class RelayLoop {
     while (this.#rung && !this.#stop.signal.aborted) {
       this.#rung = false;
       try {
-        while (!this.#stop.signal.aborted && (await this.#options.step())) this.#failedInARow = 0;
+        let more = true;
+        while (more && !this.#stop.signal.aborted) {
+          more = await this.#options.step();
+          this.#failedInARow = 0;
+        }
       } catch (error) {
         await this.#backOff(error);
       }
@@ -111,7 +135,7 @@ export class RelayLoop {
   async #backOff(error: unknown): Promise<void> {
     this.#failures += 1;
     this.#lastError = describeError(error);
-    this.#options.log.warn({ error: this.#lastError }, 'the relay could not publish; it will try again');
+    this.#options.onFailure(this.#lastError);
     const wait = backOffAfter(this.#failedInARow, this.#options.backOffMs);
     this.#failedInARow += 1;
     this.#rung = true;

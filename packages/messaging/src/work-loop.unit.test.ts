@@ -1,0 +1,90 @@
+/** The loop of everything that works in the background, by a clock that is moved by hand. */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { describe, expect, it } from 'vitest';
+import { createManualClock } from './manual-clock.ts';
+import { WorkLoop } from './work-loop.ts';
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+function stage(step: (n: number) => boolean) {
+  const clock = createManualClock();
+  const failures: string[] = [];
+  let steps = 0;
+  const loop = new WorkLoop({
+    clock,
+    sweepMs: 1_000,
+    backOffMs: 10,
+    step: async () => step((steps += 1)),
+    onFailure: (error) => failures.push(error),
+  });
+  const pass = async (ms: number): Promise<void> => {
+    clock.advance(ms);
+    await turn();
+  };
+  return { loop, pass, failures, steps: () => steps };
+}
+
+describe('a loop of work', () => {
+  it('goes on while there is more, and looks again at a doorbell or a sweep', async () => {
+    const { loop, pass, steps } = stage((n) => n < 3);
+    loop.start();
+    await turn();
+    expect(steps()).toBe(3);
+    loop.wake();
+    await turn();
+    expect(steps()).toBe(4);
+    await pass(1_000);
+    expect(steps()).toBe(5);
+  });
+
+  it('waits longer with each failure in a row, and after a success as at first', async () => {
+    const { loop, pass, failures, steps } = stage((n) => {
+      if (n === 4) return false;
+      throw new Error(`step ${n}`);
+    });
+    loop.start();
+    await turn();
+    expect([steps(), loop.isFailing]).toEqual([1, true]);
+    await pass(10);
+    expect(steps()).toBe(2);
+    await pass(19);
+    expect(steps()).toBe(2);
+    await pass(1);
+    expect(steps()).toBe(3);
+    await pass(40);
+    expect([steps(), loop.isFailing]).toEqual([4, false]);
+    loop.wake();
+    await turn();
+    expect(steps()).toBe(5);
+    await pass(10);
+    expect(steps()).toBe(6);
+    expect(failures).toHaveLength(5);
+    await loop.end();
+  });
+
+  it('drains to the end when it is asked to, and ends after one step when it is asked to', async () => {
+    const draining = stage((n) => n < 100);
+    draining.loop.start();
+    await draining.loop.drain(1_000);
+    // What was appended during the last step has rung: it looks once more.
+    expect(draining.steps()).toBe(101);
+    const ending = stage(() => true);
+    ending.loop.start();
+    await ending.loop.end();
+    expect([ending.steps(), ending.loop.state]).toEqual([1, 'stopped']);
+  });
+
+  it('works outside of whatever rang the doorbell', async () => {
+    const transaction = new AsyncLocalStorage<string>();
+    const seen: unknown[] = [];
+    const { loop } = stage(() => {
+      seen.push(transaction.getStore());
+      return false;
+    });
+    loop.start();
+    await turn();
+    transaction.run('open', () => loop.wake());
+    await turn();
+    expect(seen).toEqual([undefined, undefined]);
+  });
+});
