@@ -56,23 +56,23 @@ export const systems: Readonly<Record<SystemName, System>> = {
   },
   'toolkit-redis': {
     needs: 'REDIS_URL',
-    stored: 100_000,
+    stored: 240_000,
     settings: 'createRedisEngine with its defaults; one channel, one subscription',
   },
   'bare-redis': {
     needs: 'REDIS_URL',
-    stored: 100_000,
+    stored: 240_000,
     settings:
       'node-redis: XADD (pipelined), XREADGROUP COUNT 256 sent together with one XACK of the last batch',
   },
   'toolkit-embedded': {
     needs: null,
-    stored: 200_000,
+    stored: 240_000,
     settings: 'createEmbeddedEngine with its defaults: WAL, synchronous=FULL, a commit for each group',
   },
   'bare-embedded': {
     needs: null,
-    stored: 200_000,
+    stored: 240_000,
     settings:
       'node:sqlite: WAL, synchronous=FULL, prepared inserts in a group commit a turn; 256 rows behind a cursor, then one DELETE and its commit',
   },

@@ -27,6 +27,7 @@ import type {
 } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';
+import type { HandlerContext } from './handler-context.ts';
 import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
 import type { Message } from './message.ts';
@@ -35,12 +36,7 @@ import { isPromise, type Outcome } from './outcome.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
-import {
-  type HandlerContext,
-  RunningSubscription,
-  type SubscriptionCounts,
-  type SubscriptionSettings,
-} from './subscription.ts';
+import { RunningSubscription, type SubscriptionCounts, type SubscriptionSettings } from './subscription.ts';
 import { bindingsOf, specOf, specOfSubscription } from './specs.ts';
 import type { BusTelemetry, Telemetry } from './telemetry.ts';
 
@@ -474,6 +470,7 @@ class EngineBus implements Bus {
       retries: { ...DEFAULT_RETRIES, ...options.retries },
       bindings: bindingsOf(channel, options.bindings),
       randomness: this.#randomness,
+      handleOne: batched ? undefined : (one as unknown as SubscriptionSettings['handleOne']),
       handle: !batched ? single : (handler as unknown as SubscriptionSettings['handle']),
       sendReply: (request, data) => this.#sendReply(request, data),
       publish: this.#publish,

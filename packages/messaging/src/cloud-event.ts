@@ -31,35 +31,62 @@ const KNOWN = new Set([
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 
-/** JSON text of the message. Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. */
+/**
+ * JSON text of the message. Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. Put together from texts, because what differs between two messages of
+ * a channel is little: an object of all attributes would be made and walked for each.
+ */
 export function encodeCloudEvent(message: Message): string {
-  const event: Record<string, unknown> = {
-    specversion: '1.0',
-    id: message.id,
-    type: message.type,
-    source: message.source,
-    time: message.time,
-    datacontenttype: message.contentType ?? 'application/json',
-    dataschema: `urn:channel:${message.type}:v${message.version}`,
-  };
-  if (message.key !== undefined) event.partitionkey = message.key;
-  if (message.correlationId !== undefined) event.correlationid = message.correlationId;
-  if (message.causationId !== undefined) event.causationid = message.causationId;
-  if (message.expiresAt !== undefined) event.expirytime = message.expiresAt;
-  if (message.traceparent !== undefined) event.traceparent = message.traceparent;
-  if (message.routingKey !== undefined) event.routingkey = message.routingKey;
-  for (const name in message.headers) {
-    if (!EXTENSION_NAME.test(name) || KNOWN.has(name)) {
-      throw new MessagingError(
-        'DB_MSG_INVALID_OPTIONS',
-        `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`,
-      );
-    }
-    event[name] = message.headers[name];
+  const { id, time, data } = message;
+  let text = `{"specversion":"1.0","id":${quoted(id)},${originOf(message)},"time":${quoted(time)},${contentOf(message)}`;
+  if (message.key !== undefined) text += `,"partitionkey":${JSON.stringify(message.key)}`;
+  if (message.correlationId !== undefined)
+    text += `,"correlationid":${JSON.stringify(message.correlationId)}`;
+  if (message.causationId !== undefined) text += `,"causationid":${JSON.stringify(message.causationId)}`;
+  if (message.expiresAt !== undefined) text += `,"expirytime":${JSON.stringify(message.expiresAt)}`;
+  if (message.traceparent !== undefined) text += `,"traceparent":${JSON.stringify(message.traceparent)}`;
+  if (message.routingKey !== undefined) text += `,"routingkey":${JSON.stringify(message.routingKey)}`;
+  for (const name in message.headers) text += headerOf(name, message.headers[name]);
+  if (data instanceof Uint8Array) return `${text},"data_base64":"${Buffer.from(data).toString('base64')}"}`;
+  const json = JSON.stringify(data) as string | undefined;
+  return json === undefined ? `${text}}` : `${text},"data":${json}}`;
+}
+
+/** What JavaScript left out in spite of its type is null, which reads as left out. */
+const quoted = (text: string): string => (JSON.stringify(text) as string | undefined) ?? 'null';
+
+/** Messages of one channel come together, so these are nearly always those of the last one. */
+let lastOrigin = { type: '', source: '', text: '' };
+let lastContent = { type: '', version: 0, contentType: '', text: '' };
+
+function originOf({ type, source }: Message): string {
+  if (lastOrigin.type !== type || lastOrigin.source !== source)
+    lastOrigin = {
+      type,
+      source,
+      text: `"type":${quoted(type)},"source":${quoted(source)}`,
+    };
+  return lastOrigin.text;
+}
+
+function contentOf({ type, version, contentType = 'application/json' }: Message): string {
+  const last = lastContent;
+  if (last.type === type && last.version === version && last.contentType === contentType) return last.text;
+  const schema = JSON.stringify(`urn:channel:${type}:v${version}`);
+  const text = `"datacontenttype":${JSON.stringify(contentType)},"dataschema":${schema}`;
+  lastContent = { type, version, contentType, text };
+  return text;
+}
+
+/** One that is no text in spite of its type is left out or written as JSON does it. */
+function headerOf(name: string, value: unknown): string {
+  if (!EXTENSION_NAME.test(name) || KNOWN.has(name)) {
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`,
+    );
   }
-  if (message.data instanceof Uint8Array) event.data_base64 = Buffer.from(message.data).toString('base64');
-  else event.data = message.data;
-  return JSON.stringify(event);
+  const json = JSON.stringify(value) as string | undefined;
+  return json === undefined ? '' : `,"${name}":${json}`;
 }
 
 /** The message in a JSON text. Throws DB_MSG_MALFORMED with what is wrong. */

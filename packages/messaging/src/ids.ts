@@ -33,6 +33,8 @@ export function createIds(clock: Clock, randomness: Randomness = systemRandomnes
   const pool = new Uint8Array(POOL_BYTES);
   let used = POOL_BYTES;
   const hex = (byte: number): string => HEX[byte & 0xff] as string;
+  let lastMs = Number.NaN;
+  let front = '';
 
   return {
     next() {
@@ -41,10 +43,14 @@ export function createIds(clock: Clock, randomness: Randomness = systemRandomnes
         used = 0;
       }
       const random = (index: number): number => pool[used + index] as number;
-      const time = clock.now().toString(16).padStart(12, '0');
+      const now = clock.now();
+      if (now !== lastMs) {
+        const time = now.toString(16).padStart(12, '0');
+        front = `${time.slice(0, 8)}-${time.slice(8, 12)}-`;
+        lastMs = now;
+      }
       const id =
-        `${time.slice(0, 8)}-${time.slice(8, 12)}-` +
-        `${hex(0x70 | (random(0) & 0x0f))}${hex(random(1))}-` +
+        `${front}${hex(0x70 | (random(0) & 0x0f))}${hex(random(1))}-` +
         `${hex(0x80 | (random(2) & 0x3f))}${hex(random(3))}-` +
         hex(random(4)) +
         hex(random(5)) +

@@ -61,7 +61,7 @@ export type {
   Telemetry,
 } from './telemetry.ts';
 export type { RetryPolicy } from './attempts.ts';
-export type { HandlerContext } from './subscription.ts';
+export type { HandlerContext } from './handler-context.ts';
 export { silentLog } from './log.ts';
 export type { Log } from './log.ts';
 export { errorCatalogue, MessagingError, UnsupportedCapabilityError } from './errors.ts';

@@ -3,7 +3,7 @@ import type { Handler } from './bus.ts';
 import type { Channel, ChannelData } from './channel.ts';
 import type { Message } from './message.ts';
 import type { Outcome } from './outcome.ts';
-import type { HandlerContext } from './subscription.ts';
+import type { HandlerContext } from './handler-context.ts';
 
 export type Middleware<C extends Channel = Channel> = (
   message: Message<ChannelData<C>>,

@@ -78,20 +78,34 @@ function composeMessage(
 ): Message {
   if (fault !== undefined)
     throw new MessagingError('DB_MSG_INVALID_DATA', `channel "${channel.name}": ${fault}`);
-  const message: Record<string, unknown> = {
+  const { data: content, contentType } = encodeData(channel, data);
+  const message: { -readonly [name in keyof Message]: Message[name] } = {
     id: options.id ?? ids.next(),
     type: channel.name,
     version: channel.version,
     source,
-    time: new Date(clock.now()).toISOString(),
-    ...encodeData(channel, data),
+    time: isoTime(clock.now()),
+    data: content,
     headers: options.headers ?? {},
   };
+  if (contentType !== undefined) message.contentType = contentType;
   if (options.key !== undefined) message.key = options.key;
   if (options.routingKey !== undefined) message.routingKey = options.routingKey;
   if (options.correlationId !== undefined) message.correlationId = options.correlationId;
   if (options.causationId !== undefined) message.causationId = options.causationId;
   if (options.expiresAt !== undefined) message.expiresAt = new Date(options.expiresAt).toISOString();
   if (options.traceparent !== undefined) message.traceparent = options.traceparent;
-  return message as unknown as Message;
+  return message;
+}
+
+/** Many messages are made in one millisecond, and writing the time is a good part of making one. */
+let lastMs = Number.NaN;
+let lastTime = '';
+
+function isoTime(ms: number): string {
+  if (ms !== lastMs) {
+    lastTime = new Date(ms).toISOString();
+    lastMs = ms;
+  }
+  return lastTime;
 }

@@ -8,7 +8,6 @@
  *                  '-- released when the bus stops
  */
 import {
-  type AttemptState,
   deadLetterSettlement,
   describeError,
   isExhausted,
@@ -21,18 +20,13 @@ import {
   retrySettlement,
   type RetryPolicy,
 } from './attempts.ts';
-import { type Publish, publishCausedBy } from './causation.ts';
+import { Attempt, AttemptsOnHand } from './attempts-on-hand.ts';
+import type { Publish } from './causation.ts';
 import type { Channel } from './channel.ts';
 import type { CancelTimer, Clock } from './clock.ts';
 import { pause } from './clock.ts';
-import type {
-  Consumer,
-  Delivery,
-  DeliveryToken,
-  EngineConnection,
-  Settlement,
-  SettleResult,
-} from './engine.ts';
+import type { Consumer, Delivery, EngineConnection, Settlement, SettleResult } from './engine.ts';
+import { AttemptContext, type HandlerContext } from './handler-context.ts';
 import { drawFraction, type Ids, type Randomness } from './ids.ts';
 import type { Log } from './log.ts';
 import type { Message } from './message.ts';
@@ -40,18 +34,6 @@ import { isPromise, type Outcome } from './outcome.ts';
 import { readMessage, type Reading } from './reading.ts';
 import type { Binding } from './routing.ts';
 import type { BusTelemetry, ConsumingPlace } from './telemetry.ts';
-
-/** What a handler may know about the attempt it is part of. */
-export interface HandlerContext {
-  /** 1 for the first. */
-  readonly attempt: number;
-  /** Aborted when the lease was lost (another will handle the message) or the drain time is over. */
-  readonly signal: AbortSignal;
-  /** Set when a person redrove this message. */
-  readonly redrive: { readonly deadLetterId: string; readonly count: number } | undefined;
-  /** `bus.publish` for what this message causes: it gets the same correlation id and this message's id as its `causationId`. May be taken out of the context. */
-  readonly publish: Publish;
-}
 
 export interface SubscriptionSettings {
   readonly channel: Channel;
@@ -69,6 +51,8 @@ export interface SubscriptionSettings {
     messages: readonly Message[],
     contexts: readonly HandlerContext[],
   ) => readonly Outcome[] | Promise<readonly Outcome[]>;
+  /** The same for one message, where there are no batches: the common way makes no lists of one. */
+  readonly handleOne: ((message: Message, context: HandlerContext) => Outcome | Promise<Outcome>) | undefined;
   /** Publishes the reply of a request; undefined data means there is none. */
   readonly sendReply: (request: Message, data: unknown) => Promise<void>;
   readonly publish: Publish;
@@ -79,13 +63,6 @@ export interface SubscriptionParts {
   readonly ids: Ids;
   readonly log: Log;
   readonly telemetry: BusTelemetry | undefined;
-}
-
-interface Attempt {
-  readonly delivery: Delivery;
-  readonly message: Message;
-  state: AttemptState;
-  abort: AbortController | undefined;
 }
 
 export interface SubscriptionCounts {
@@ -102,6 +79,8 @@ const SETTLE_RETRY_MS = 500;
 /** Settlements get so long when handlers used up the drain time. */
 const LEAST_SETTLE_MS = 1_000;
 const SUSPECT_PUT_OFF_MS = 250;
+/** The buffer may never run empty; so many places in front are given up at once. */
+const TAKEN_PLACES = 256;
 
 export class RunningSubscription {
   readonly settings: SubscriptionSettings;
@@ -109,15 +88,18 @@ export class RunningSubscription {
   readonly #fields: Readonly<Record<string, unknown>>;
   readonly #place: ConsumingPlace;
   #consumer: Consumer | undefined;
-  readonly #buffer: Delivery[] = [];
-  /** Everything received and not known to be settled: what the heartbeat keeps. */
-  readonly #held = new Map<DeliveryToken, Attempt | undefined>();
+  readonly #held = new AttemptsOnHand();
+  /** Those that no handler has yet, from `#next` on; one whose lease was lost meanwhile is passed over. */
+  #buffer: (Attempt | undefined)[] = [];
+  #next = 0;
   #settlements: Settlement[] = [];
+  /** Whose they are. */
+  #settledAttempts: Attempt[] = [];
   #settlePlanned = false;
   readonly #settling = new Set<Promise<void>>();
   #left = false;
   /** Messages on hand that may be what kills their process. */
-  readonly #suspects = new Set<DeliveryToken>();
+  readonly #suspects = new Set<Attempt>();
   /** How many suspects may be in at once. */
   #company = 1;
   #isLastIn = false;
@@ -158,7 +140,7 @@ export class RunningSubscription {
     if (this.#stopping) return;
     this.#stopping = true;
     await this.#consumer?.pause();
-    for (const delivery of this.#buffer.splice(0)) this.#settle({ kind: 'release', token: delivery.token });
+    for (let attempt = this.#take(); attempt; attempt = this.#take()) this.#release(attempt);
     const end = this.#parts.clock.monotonic() + drainMs;
     if (this.#handling > 0) await this.#drained(drainMs);
     await this.#settledBy(Math.max(LEAST_SETTLE_MS, end - this.#parts.clock.monotonic()));
@@ -181,7 +163,7 @@ export class RunningSubscription {
       'handlers still ran when the drain time was over; their messages will be handed out again',
     );
     this.#abandonedDrain = true;
-    for (const attempt of this.#held.values()) attempt?.abort?.abort(new Error('the bus is stopping'));
+    for (const { abort } of this.#held.all()) abort?.abort(new Error('the bus is stopping'));
   }
 
   /** A server that stays away must not keep the process: what it did not take is handed out again. */
@@ -198,11 +180,16 @@ export class RunningSubscription {
   }
 
   #receive(deliveries: readonly Delivery[]): void {
+    if (this.#next >= TAKEN_PLACES) {
+      this.#buffer.splice(0, this.#next);
+      this.#next = 0;
+    }
     for (const delivery of deliveries) {
-      this.#held.set(delivery.token, undefined);
-      if (this.#stopping) this.#settle({ kind: 'release', token: delivery.token });
-      else if (isSuspect(delivery)) this.#quarantine(delivery);
-      else this.#buffer.push(delivery);
+      const attempt = new Attempt(delivery, NEVER_TRIED);
+      this.#held.add(attempt);
+      if (this.#stopping) this.#release(attempt);
+      else if (isSuspect(delivery)) this.#quarantine(attempt);
+      else this.#buffer.push(attempt);
     }
     this.#pump();
   }
@@ -212,38 +199,50 @@ export class RunningSubscription {
    * process killed from outside leaves hundreds of innocents behind. So each that went well doubles how many may be in, a new
    * process begins at one again, and one that has a single life left is handled without any other: company costs nobody his last.
    */
-  #quarantine(delivery: Delivery): void {
+  #quarantine(attempt: Attempt): void {
+    const { delivery } = attempt;
     const isLast = (delivery.abandoned ?? 0) >= this.settings.retries.abandoned - 1;
     const hasRoom = isLast ? this.#suspects.size === 0 : this.#suspects.size < this.#company;
     if (this.#isLastIn || !hasRoom) {
       const now = this.#parts.clock.now();
-      return this.#settle(retrySettlement(delivery, readAttempts(delivery, now), now + SUSPECT_PUT_OFF_MS));
+      const putOff = retrySettlement(delivery, readAttempts(delivery, now), now + SUSPECT_PUT_OFF_MS);
+      return this.#settle(attempt, putOff);
     }
-    this.#suspects.add(delivery.token);
+    this.#suspects.add(attempt);
     this.#isLastIn = isLast;
     void this.#allSettled().then(() => {
-      if (this.#stopping) return this.#settle({ kind: 'release', token: delivery.token });
-      this.#buffer.unshift(delivery);
+      if (this.#stopping) return this.#release(attempt);
+      this.#buffer.splice(this.#next, 0, attempt);
       this.#pump();
     });
   }
 
-  #acquit(token: DeliveryToken): void {
-    if (!this.#suspects.delete(token)) return;
+  #acquit(attempt: Attempt): void {
+    if (!this.#suspects.delete(attempt)) return;
     this.#isLastIn = false;
     this.#company = Math.min(this.#company * 2, this.settings.prefetch);
   }
 
+  /** The next one that waits; undefined when there is none. */
+  #take(): Attempt | undefined {
+    while (this.#next < this.#buffer.length) {
+      const attempt = this.#buffer[this.#next];
+      // The place is given up by itself; taking each from the front would move the rest.
+      this.#buffer[this.#next++] = undefined;
+      if (attempt?.isOnHand) return attempt;
+    }
+    this.#buffer.length = 0;
+    this.#next = 0;
+    return undefined;
+  }
+
   /** Nothing here waits for a promise that nobody made: with a synchronous contract and handler a message passes within one call. */
   #pump(): void {
-    while (
-      !this.#stopping &&
-      this.#consumer &&
-      this.#buffer.length > 0 &&
-      this.#handling < this.settings.concurrency
-    ) {
+    while (!this.#stopping && this.#consumer && this.#handling < this.settings.concurrency) {
+      const attempt = this.#take();
+      if (!attempt) return;
       this.#handling += 1;
-      const working = this.#work(this.#buffer.splice(0, this.settings.batchMax));
+      const working = this.#work(attempt);
       if (working)
         void working.finally(() => {
           this.#worked();
@@ -258,18 +257,56 @@ export class RunningSubscription {
     if (this.#handling === 0) this.#idle?.();
   }
 
-  #work(deliveries: readonly Delivery[]): Promise<void> | undefined {
+  #work(first: Attempt): Promise<void> | undefined {
+    if (!this.settings.batched) {
+      const prepared = this.#prepare(first);
+      if (prepared instanceof Promise) return prepared.then((worth) => this.#attemptOne(worth, first));
+      return this.#attemptOne(prepared, first);
+    }
+    const batch = [first];
+    for (let one = this.#nextOfBatch(batch); one; one = this.#nextOfBatch(batch)) batch.push(one);
+    return this.#workBatch(batch);
+  }
+
+  #nextOfBatch(batch: readonly Attempt[]): Attempt | undefined {
+    return batch.length < this.settings.batchMax ? this.#take() : undefined;
+  }
+
+  #workBatch(batch: readonly Attempt[]): Promise<void> | undefined {
     const attempts: Attempt[] = [];
     let waiting: Promise<void> | undefined;
-    for (const delivery of deliveries) {
-      const prepared: Attempt | Promise<Attempt | undefined> | undefined = waiting
-        ? waiting.then(() => this.#prepare(delivery))
-        : this.#prepare(delivery);
+    for (const attempt of batch) {
+      const prepared: boolean | Promise<boolean> = waiting
+        ? waiting.then(() => this.#prepare(attempt))
+        : this.#prepare(attempt);
       if (prepared instanceof Promise)
-        waiting = prepared.then((attempt) => void (attempt && attempts.push(attempt)));
-      else if (prepared) attempts.push(prepared);
+        waiting = prepared.then((worth) => void (worth && attempts.push(attempt)));
+      else if (prepared) attempts.push(attempt);
     }
     return waiting ? waiting.then(() => this.#attemptAll(attempts)) : this.#attemptAll(attempts);
+  }
+
+  #attemptOne(worth: boolean, attempt: Attempt): Promise<void> | undefined {
+    if (!worth) return undefined;
+    const { handleOne, publish } = this.settings;
+    if (!handleOne || this.#parts.telemetry) return this.#attemptAll([attempt]);
+    let outcome: Outcome | Promise<Outcome>;
+    try {
+      outcome = handleOne(attempt.message as Message, new AttemptContext(attempt, publish));
+    } catch (error) {
+      return this.#concludeOne(attempt, { kind: 'threw', reason: describeError(error) });
+    }
+    if (!isPromise(outcome)) return this.#concludeOne(attempt, checkedOutcome(outcome));
+    return Promise.resolve(outcome)
+      .then(checkedOutcome, (error: unknown) => ({ kind: 'threw' as const, reason: describeError(error) }))
+      .then((concluded) => this.#concludeOne(attempt, concluded));
+  }
+
+  #concludeOne(attempt: Attempt, outcome: Concluded): Promise<void> | undefined {
+    const wantsMore = this.#conclude(attempt, outcome);
+    if (wantsMore === false) return undefined;
+    if (wantsMore === true) return this.#oneByOne([attempt]);
+    return wantsMore.then((more) => (more ? this.#oneByOne([attempt]) : undefined));
   }
 
   /** Immediate attempts of a batch go one by one, so that a good message is not tied to a bad one. */
@@ -287,46 +324,35 @@ export class RunningSubscription {
     }
   }
 
-  /** The message of a delivery that is worth handling; the others are settled here as dead letters. */
-  #prepare(delivery: Delivery): Attempt | undefined | Promise<Attempt | undefined> {
-    const state = isUntried(delivery) ? NEVER_TRIED : readAttempts(delivery, this.#parts.clock.now());
+  /** Reads the message: true when it is worth handling; the others are settled here as dead letters. */
+  #prepare(attempt: Attempt): boolean | Promise<boolean> {
+    const { delivery } = attempt;
+    if (!isUntried(delivery)) attempt.state = readAttempts(delivery, this.#parts.clock.now());
     const received = delivery.message;
-    if (!received) return this.#refuseUnread(delivery, state, 'malformed', delivery.malformed ?? 'malformed');
-    if (isExhausted(this.settings.retries, state))
-      return this.#refuse(delivery, state, state.history.at(-1)?.reason ?? 'no attempts left');
+    if (!received) return this.#refuseUnread(attempt, 'malformed', delivery.malformed ?? 'malformed');
+    if (isExhausted(this.settings.retries, attempt.state))
+      return this.#refuse(attempt, attempt.state.history.at(-1)?.reason ?? 'no attempts left');
     const reading = readMessage(this.settings.channel, received);
-    if (reading instanceof Promise) return reading.then((read) => this.#taken(delivery, state, read));
-    return this.#taken(delivery, state, reading);
+    if (reading instanceof Promise) return reading.then((read) => this.#taken(attempt, read));
+    return this.#taken(attempt, reading);
   }
 
-  #taken(delivery: Delivery, state: AttemptState, read: Reading): Attempt | undefined {
+  #taken(attempt: Attempt, read: Reading): boolean {
     if ('fault' in read)
-      return this.#refuseUnread(
-        delivery,
-        state,
-        'invalid',
-        read.fault,
-        `does not fit its contract: ${read.fault}`,
-      );
-    const attempt = { delivery, message: read.message, state, abort: undefined };
-    this.#held.set(delivery.token, attempt);
-    return attempt;
+      return this.#refuseUnread(attempt, 'invalid', read.fault, `does not fit its contract: ${read.fault}`);
+    attempt.message = read.message;
+    return true;
   }
 
-  #refuseUnread(
-    delivery: Delivery,
-    state: AttemptState,
-    kind: 'malformed' | 'invalid',
-    fault: string,
-    reason = fault,
-  ): undefined {
-    return this.#refuse(delivery, recordFailure(state, kind, fault, this.#parts.clock.now()), reason);
+  #refuseUnread(attempt: Attempt, kind: 'malformed' | 'invalid', fault: string, reason = fault): false {
+    attempt.state = recordFailure(attempt.state, kind, fault, this.#parts.clock.now());
+    return this.#refuse(attempt, reason);
   }
 
-  #refuse(delivery: Delivery, state: AttemptState, reason: string): undefined {
+  #refuse(attempt: Attempt, reason: string): false {
     this.#failed += 1;
-    this.#park(delivery, state, reason);
-    return undefined;
+    this.#park(attempt, reason);
+    return false;
   }
 
   /** Calls the handler once and settles; returns what wants another attempt at once. */
@@ -371,7 +397,7 @@ export class RunningSubscription {
 
   #handle(attempts: readonly Attempt[]): readonly Outcome[] | Promise<readonly Outcome[]> {
     const { settings } = this;
-    const messages = attempts.map((one) => one.message);
+    const messages = attempts.map((one) => one.message as Message);
     const contexts = attempts.map((one) => new AttemptContext(one, settings.publish));
     const { telemetry } = this.#parts;
     if (!telemetry) return settings.handle(messages, contexts);
@@ -388,21 +414,20 @@ export class RunningSubscription {
 
   /** Turns one outcome into a settlement; true when the message wants another attempt at once. */
   #conclude(attempt: Attempt, outcome: Concluded): boolean | Promise<boolean> {
-    const { delivery } = attempt;
     const { clock } = this.#parts;
     switch (outcome.kind) {
       case 'ack':
-        if (outcome.reply === undefined) return this.#acked(delivery);
-        return this.#reply(attempt.message, outcome.reply).then((failure) =>
-          failure === undefined ? this.#acked(delivery) : this.#fail(attempt, 'threw', failure, undefined),
+        if (outcome.reply === undefined) return this.#acked(attempt);
+        return this.#reply(attempt.message as Message, outcome.reply).then((failure) =>
+          failure === undefined ? this.#acked(attempt) : this.#fail(attempt, 'threw', failure, undefined),
         );
       case 'snooze':
-        this.#settle(retrySettlement(delivery, attempt.state, clock.now() + outcome.delayMs));
+        this.#retryAt(attempt, clock.now() + outcome.delayMs);
         return false;
       case 'deadLetter':
         this.#failed += 1;
         attempt.state = recordFailure(attempt.state, 'deadLetter', outcome.reason, clock.now());
-        this.#park(delivery, attempt.state, outcome.reason);
+        this.#park(attempt, outcome.reason);
         return false;
       case 'retry':
         return this.#fail(attempt, 'retry', outcome.reason, outcome.delayMs);
@@ -411,10 +436,18 @@ export class RunningSubscription {
     }
   }
 
-  #acked({ token }: Delivery): false {
+  #acked(attempt: Attempt): false {
     this.#handled += 1;
-    this.#settle({ kind: 'ack', token });
+    this.#settle(attempt, { kind: 'ack', token: attempt.delivery.token });
     return false;
+  }
+
+  #release(attempt: Attempt): void {
+    this.#settle(attempt, { kind: 'release', token: attempt.delivery.token });
+  }
+
+  #retryAt(attempt: Attempt, dueAt: number): void {
+    this.#settle(attempt, retrySettlement(attempt.delivery, attempt.state, dueAt));
   }
 
   async #reply(request: Message, data: unknown): Promise<string | undefined> {
@@ -431,27 +464,29 @@ export class RunningSubscription {
     const now = this.#parts.clock.now();
     attempt.state = recordFailure(attempt.state, kind, reason, now);
     this.#parts.log.warn(
-      { ...this.#fields, messageId: attempt.message.id, attempt: attempt.state.attempts, reason },
+      { ...this.#fields, messageId: attempt.message?.id, attempt: attempt.state.attempts, reason },
       'a message failed',
     );
     const { retries, randomness } = this.settings;
     const next = nextAttempt(retries, attempt.state, delayMs, () => drawFraction(randomness));
     if (next !== 'never') this.#tell(attempt.message, 'retry', kind, reason);
     if (next === 'now') {
-      if (!this.#stopping && this.#held.has(attempt.delivery.token)) return true;
-      this.#settle(retrySettlement(attempt.delivery, attempt.state, now));
-    } else if (next === 'never') this.#park(attempt.delivery, attempt.state, reason);
-    else this.#settle(retrySettlement(attempt.delivery, attempt.state, now + next.afterMs));
+      if (!this.#stopping && attempt.isOnHand) return true;
+      this.#retryAt(attempt, now);
+    } else if (next === 'never') this.#park(attempt, reason);
+    else this.#retryAt(attempt, now + next.afterMs);
     return false;
   }
 
-  #park(delivery: Delivery, state: AttemptState, reason: string): void {
+  #park(attempt: Attempt, reason: string): void {
+    const { delivery, state } = attempt;
     this.#parts.log.error(
       { ...this.#fields, messageId: delivery.message?.id, reason },
       'a message became a dead letter',
     );
     this.#tell(delivery.message, 'deadLetter', state.history.at(-1)?.kind ?? 'deadLetter', reason);
     this.#settle(
+      attempt,
       deadLetterSettlement(delivery, state, this.#parts.ids.next(), reason, this.#parts.clock.now()),
     );
   }
@@ -460,8 +495,9 @@ export class RunningSubscription {
     this.#parts.telemetry?.failed({ ...this.#place, message, outcome, kind, reason });
   }
 
-  #settle(settlement: Settlement): void {
+  #settle(attempt: Attempt, settlement: Settlement): void {
     this.#settlements.push(settlement);
+    this.#settledAttempts.push(attempt);
     this.#planSettle();
   }
 
@@ -472,8 +508,10 @@ export class RunningSubscription {
     queueMicrotask(() => {
       this.#settlePlanned = false;
       const batch = this.#settlements;
+      const attempts = this.#settledAttempts;
       this.#settlements = [];
-      const sent = this.#sendBatch(batch);
+      this.#settledAttempts = [];
+      const sent = this.#sendBatch(batch, attempts);
       this.#settling.add(sent);
       void sent.finally(() => this.#settling.delete(sent));
     });
@@ -484,12 +522,12 @@ export class RunningSubscription {
     while (this.#settling.size > 0) await Promise.all(this.#settling);
   }
 
-  async #sendBatch(batch: readonly Settlement[]): Promise<void> {
+  async #sendBatch(batch: readonly Settlement[], attempts: readonly Attempt[]): Promise<void> {
     const consumer = this.#consumer as Consumer;
     for (;;) {
       try {
-        const results = await this.#settleAll(consumer, batch);
-        batch.forEach(({ token }, index) => this.#settled(token, results[index] === 'lost'));
+        const results = await this.#settleAll(consumer, batch, attempts);
+        attempts.forEach((attempt, index) => this.#settled(attempt, results[index] === 'lost'));
         return;
       } catch (error) {
         const retryable = (error as { retryable?: boolean }).retryable === true;
@@ -500,15 +538,19 @@ export class RunningSubscription {
     }
   }
 
-  #settleAll(consumer: Consumer, settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
+  #settleAll(
+    consumer: Consumer,
+    settlements: readonly Settlement[],
+    attempts: readonly Attempt[],
+  ): Promise<readonly SettleResult[]> {
     const { telemetry } = this.#parts;
     if (!telemetry) return consumer.settle(settlements);
-    const messages = settlements.map(({ token }) => this.#held.get(token)?.message);
+    const messages = attempts.map(({ message }) => message);
     return telemetry.settle({ ...this.#place, settlements, messages }, () => consumer.settle(settlements));
   }
 
-  #settled(token: DeliveryToken, lost: boolean): void {
-    this.#forget(token);
+  #settled(attempt: Attempt, lost: boolean): void {
+    this.#forget(attempt);
     if (!lost) return;
     this.#lost += 1;
     this.#parts.log.warn(
@@ -517,9 +559,9 @@ export class RunningSubscription {
     );
   }
 
-  #forget(token: DeliveryToken): void {
-    this.#held.delete(token);
-    this.#acquit(token);
+  #forget(attempt: Attempt): void {
+    this.#held.remove(attempt);
+    this.#acquit(attempt);
   }
 
   #beat(): void {
@@ -531,57 +573,37 @@ export class RunningSubscription {
   }
 
   async #extend(): Promise<void> {
-    const tokens = [...this.#held.keys()];
-    if (tokens.length === 0) return;
+    const attempts = this.#held.all();
+    if (attempts.length === 0) return;
     try {
-      const results = await this.#consumer?.extend(tokens);
-      tokens.forEach((token, index) => {
-        if (results?.[index] === 'lost') this.#loseLease(token);
+      const results = await this.#consumer?.extend(attempts.map(({ delivery }) => delivery.token));
+      attempts.forEach((attempt, index) => {
+        if (results?.[index] === 'lost') this.#loseLease(attempt);
       });
     } catch (error) {
       this.#parts.log.warn({ ...this.#fields, error: describeError(error) }, 'extending leases failed');
     }
   }
 
-  #loseLease(token: DeliveryToken): void {
-    const attempt = this.#held.get(token);
-    this.#forget(token);
-    attempt?.abort?.abort(new Error('the lease was lost'));
-    const buffered = this.#buffer.findIndex((delivery) => delivery.token === token);
-    if (buffered >= 0) this.#buffer.splice(buffered, 1);
+  #loseLease(attempt: Attempt): void {
+    this.#forget(attempt);
+    attempt.abort?.abort(new Error('the lease was lost'));
   }
 }
 
-/** What is seldom looked at, the signal and the publisher, is made when it is asked for. */
-class AttemptContext implements HandlerContext {
-  readonly attempt: number;
-  readonly redrive: HandlerContext['redrive'];
-  readonly #attempt: Attempt;
-  readonly #publish: Publish;
-
-  constructor(attempt: Attempt, publish: Publish) {
-    const { redriveOf, redrives, attempts } = attempt.state;
-    this.attempt = attempts + 1;
-    this.redrive = redriveOf === undefined ? undefined : { deadLetterId: redriveOf, count: redrives };
-    this.#attempt = attempt;
-    this.#publish = publish;
-  }
-
-  get signal(): AbortSignal {
-    this.#attempt.abort ??= new AbortController();
-    return this.#attempt.abort.signal;
-  }
-
-  get publish(): Publish {
-    return publishCausedBy(this.#attempt.message, this.#publish);
-  }
+/** What a handler of one message returned; one that returned none would lose it. */
+function checkedOutcome(outcome: Outcome | undefined): Concluded {
+  if (outcome?.kind !== undefined) return outcome;
+  return { kind: 'threw', reason: describeError(new TypeError(forgotten(0, 1))) };
 }
+
+const forgotten = (given: number, expected: number): string =>
+  `the handler returned ${given} outcomes for ${expected} messages`;
 
 /** One outcome for each message, or a TypeError: a handler that forgot some would lose them. */
 function checkedOutcomes(outcomes: readonly Outcome[], expected: number): readonly Outcome[] {
   const list: readonly (Outcome | undefined)[] = Array.isArray(outcomes) ? outcomes : [];
   const given = list.filter((one) => one?.kind !== undefined).length;
-  if (given !== expected || list.length !== expected)
-    throw new TypeError(`the handler returned ${given} outcomes for ${expected} messages`);
+  if (given !== expected || list.length !== expected) throw new TypeError(forgotten(given, expected));
   return outcomes;
 }

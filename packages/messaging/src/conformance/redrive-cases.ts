@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { Capabilities } from '../engine.ts';
 import type { Message } from '../message.ts';
 import { ack, deadLetter, type Outcome } from '../outcome.ts';
-import type { HandlerContext } from '../subscription.ts';
+import type { HandlerContext } from '../handler-context.ts';
 import { plain, sequenced } from './channels.ts';
 import { Collector, eventually, numbers, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';

@@ -6,7 +6,6 @@
  * several processes of one machine use the file: one of them hosts the writer, the others speak to it over a local socket (`sharing/`).
  */
 import type { DatabaseSync } from 'node:sqlite';
-import type { Clock } from '../../clock.ts';
 import { decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
 import type {
   Capabilities,
@@ -91,7 +90,6 @@ export class EmbeddedConnection implements EngineConnection {
   readonly capabilities: Capabilities;
   readonly deadLetters: DeadLetterStore;
   readonly #writer: Writer;
-  readonly #clock: Clock;
   readonly #queue: TurnQueue;
   readonly #receivers = new Map<number, (deliveries: readonly Delivery[]) => void>();
   #nextConsumer = 1;
@@ -99,7 +97,6 @@ export class EmbeddedConnection implements EngineConnection {
 
   constructor(writer: Writer, context: EngineContext, maxMessageBytes: number) {
     this.#writer = writer;
-    this.#clock = context.clock;
     this.#queue = new TurnQueue({
       writer,
       clock: context.clock,
@@ -133,8 +130,9 @@ export class EmbeddedConnection implements EngineConnection {
   async publish(batch: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
     if (batch.length === 0) return [];
     await this.#ask({ op: 'publish', rows: batch.map((one) => this.#encode(one)) });
-    const confirmedAt = this.#clock.now();
-    return batch.map(({ message }) => ({ id: message.id, durability: this.#writer.durability, confirmedAt }));
+    const confirmedAt = this.#queue.endedAt;
+    const { durability } = this.#writer;
+    return batch.map(({ message }) => ({ id: message.id, durability, confirmedAt }));
   }
 
   /** Stores a text as it is: what a foreign or broken publisher might have left. For conformance tests. */

@@ -6,7 +6,7 @@ import { endOf } from './positions.ts';
 import { firstSince } from './purge.ts';
 import type { Cursor, Log } from './state.ts';
 import type { Statements } from './statements.ts';
-import type { Subscription } from './subscription.ts';
+import type { LogRow, Subscription } from './subscription.ts';
 import type { PeekedRow } from './turn.ts';
 
 /** What was put off or given back comes first, as it does when it is handed out; then the logs, the highest priority first. */
@@ -31,17 +31,11 @@ function peekLog(
   cursor: Cursor,
   into: { readonly limit: number; readonly now: number; readonly found: PeekedRow[] },
 ): void {
-  const rows = sql.readRouted.iterate(cursor.next, cursor.log.head, -1) as unknown as Iterable<{
-    position: number;
-    expires_at: number | null;
-    body: string;
-    route: string | null;
-  }>;
-  for (const row of rows) {
+  const rows = sql.readRouted.iterate(cursor.next, cursor.log.head, -1) as unknown as Iterable<LogRow>;
+  for (const [position, expiresAt, , body, route = null] of rows) {
     if (into.found.length >= into.limit) return;
-    if (row.expires_at !== null && row.expires_at <= into.now) continue;
-    if (takes(routing, cursor.bindings, row.position, row.route))
-      into.found.push({ offset: String(row.position), body: row.body });
+    if (expiresAt !== null && expiresAt <= into.now) continue;
+    if (takes(routing, cursor.bindings, position, route)) into.found.push({ offset: String(position), body });
   }
 }
 

@@ -22,7 +22,7 @@ export interface Log {
 export interface Cursor {
   readonly log: Log;
   next: number;
-  readonly flying: Set<number>;
+  flying: Set<number>;
   dirty: boolean;
   /** On channels with routing: what the subscription takes, by the position from which it holds, ascending. */
   bindings: readonly BindingRecord[];
@@ -31,6 +31,7 @@ export interface Cursor {
 }
 
 export interface Lease {
+  readonly consumer: Consumer;
   readonly token: number;
   /** Set when the message is in its log; else `number` is its deferred row. */
   readonly cursor: Cursor | undefined;
@@ -46,7 +47,9 @@ export interface Consumer {
   readonly prefetch: number;
   readonly leaseMs: number;
   /** In the order of their ends, because an extended lease moves to the back. */
-  readonly leases: Map<number, Lease>;
+  leases: Map<number, Lease>;
+  /** The token at which `leases` is made anew. */
+  renewAt: number;
   paused: boolean;
 }
 
@@ -59,8 +62,8 @@ export interface Turnstile {
   monotonic: number;
   nextToken: number;
   /** Leases ended and begun in this turn, for its undoing. */
-  readonly ended: { readonly consumer: Consumer; readonly lease: Lease }[];
-  readonly begun: { readonly consumer: Consumer; readonly lease: Lease }[];
+  readonly ended: Lease[];
+  readonly begun: Lease[];
 }
 
 export interface StoredRow {

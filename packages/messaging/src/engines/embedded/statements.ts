@@ -99,5 +99,7 @@ export type Statements = { readonly [Name in keyof typeof SQL]: StatementSync };
 export function prepareStatements(db: DatabaseSync): Statements {
   const prepared: Record<string, StatementSync> = {};
   for (const [name, sql] of Object.entries(SQL)) prepared[name] = db.prepare(sql);
+  // Read for each message: an object a row costs half as much again.
+  for (const name of ['readMessages', 'readRouted'] as const) prepared[name]?.setReturnArrays(true);
   return prepared as Statements;
 }

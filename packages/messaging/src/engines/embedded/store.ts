@@ -149,10 +149,10 @@ export class Store {
     if (primaryCode(error) !== SQLITE_FULL) throw error;
     // SQLite may have rolled back by itself already.
     if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
-    for (const { consumer, lease } of this.#turn.begun) consumer.leases.delete(lease.token);
-    const begun = new Set(this.#turn.begun.map(({ lease }) => lease.token));
-    for (const { consumer, lease } of this.#turn.ended)
-      if (!begun.has(lease.token)) consumer.leases.set(lease.token, lease);
+    for (const { consumer, token } of this.#turn.begun) consumer.leases.delete(token);
+    const begun = new Set(this.#turn.begun.map(({ token }) => token));
+    for (const lease of this.#turn.ended)
+      if (!begun.has(lease.token)) lease.consumer.leases.set(lease.token, lease);
     this.#load();
     const refusal = {
       error: {
@@ -246,6 +246,7 @@ export class Store {
       prefetch: operation.prefetch,
       leaseMs: operation.leaseMs,
       leases: new Map(),
+      renewAt: 0,
       paused: false,
     };
     subscription.consumers.push(consumer);

@@ -20,15 +20,17 @@ import type { HandOut } from './turn.ts';
 /** Rows looked at in one turn while searching for messages whose key is free: bounds the length of a turn. */
 const SCAN_LIMIT = 1_000;
 const ROUTED_RUN = 64;
+/** Hand-outs. */
+const RENEW_AFTER = 4_096;
 
-interface LogRow {
-  readonly position: number;
-  readonly expires_at: number | null;
-  readonly key: string | null;
-  readonly body: string;
-  /** Read on channels with routing only. */
-  readonly route?: string | null;
-}
+/** An array, because it is read for each message; the route on channels with routing only. */
+export type LogRow = readonly [
+  position: number,
+  expiresAt: number | null,
+  key: string | null,
+  body: string,
+  route?: string | null,
+];
 
 export class Subscription {
   readonly id: number;
@@ -86,6 +88,7 @@ export class Subscription {
     const handOuts: { consumer: number; items: HandOut[] }[] = [];
     for (const consumer of this.consumers) {
       if (consumer.paused) continue;
+      this.#renew(consumer);
       const items: HandOut[] = [];
       this.#fillConsumer(consumer, items);
       if (items.length > 0) handOuts.push({ consumer: consumer.id, items });
@@ -94,6 +97,17 @@ export class Subscription {
     const first = this.consumers.shift();
     if (first) this.consumers.push(first);
     return handOuts;
+  }
+
+  /**
+   * Maps and sets that are written to without end leave a chain of their former tables behind, and each collection of young objects keeps all that hangs on
+   * it. New ones now and then end the chain.
+   */
+  #renew(consumer: Consumer): void {
+    if (this.#turn.nextToken < consumer.renewAt) return;
+    consumer.renewAt = this.#turn.nextToken + RENEW_AFTER;
+    consumer.leases = new Map(consumer.leases);
+    for (const cursor of this.cursors) cursor.flying = new Set(cursor.flying);
   }
 
   #fillConsumer(consumer: Consumer, items: HandOut[]): void {
@@ -117,14 +131,9 @@ export class Subscription {
       else if (this.ordered && row.key !== null && this.#busy.has(row.key)) this.#waitAgain(row);
       else {
         sql.flyDeferred.run(row.number);
-        const lease = this.#lend(consumer, {
-          cursor: undefined,
-          position: row.origin,
-          number: row.number,
-          key: row.key,
-          inLane: row.in_lane === 1,
-        });
-        items.push({ token: lease.token, body: row.body, state: row.state, abandoned: row.abandoned });
+        const inLane = row.in_lane === 1;
+        const token = this.#lend(consumer, undefined, row.origin, row.number, row.key, inLane);
+        items.push({ token, body: row.body, state: row.state, abandoned: row.abandoned });
       }
     }
     this.#readNextDue();
@@ -146,27 +155,22 @@ export class Subscription {
       scanned += rows.length;
       for (const row of rows) {
         if (consumer.leases.size >= consumer.prefetch) return;
-        cursor.next = row.position + 1;
+        cursor.next = row[0] + 1;
         this.#claim(consumer, cursor, row, items);
       }
     }
   }
 
   #claim(consumer: Consumer, cursor: Cursor, row: LogRow, items: HandOut[]): void {
-    if (this.routing !== 'fanout' && !takes(this.routing, cursor.bindings, row.position, row.route ?? null)) {
+    const [position, expiresAt, key, body, route = null] = row;
+    if (this.routing !== 'fanout' && !takes(this.routing, cursor.bindings, position, route)) {
       cursor.unbound -= 1;
-    } else if (row.expires_at !== null && row.expires_at <= this.#turn.now) this.#countExpired();
-    else if (this.ordered && row.key !== null && this.#held(row.key)) this.#holdBack(row.position, row.key);
+    } else if (expiresAt !== null && expiresAt <= this.#turn.now) this.#countExpired();
+    else if (this.ordered && key !== null && this.#held(key)) this.#holdBack(position, key);
     else {
-      const lease = this.#lend(consumer, {
-        cursor,
-        position: row.position,
-        number: 0,
-        key: this.ordered ? row.key : null,
-        inLane: false,
-      });
-      cursor.flying.add(row.position);
-      items.push({ token: lease.token, body: row.body, state: null, abandoned: 0 });
+      const token = this.#lend(consumer, cursor, position, 0, this.ordered ? key : null, false);
+      cursor.flying.add(position);
+      items.push({ token, body, state: null, abandoned: 0 });
     }
   }
 
@@ -181,17 +185,26 @@ export class Subscription {
     else this.#defer(row, null, true, 0, null);
   }
 
-  #lend(consumer: Consumer, from: Omit<Lease, 'token' | 'until'>): Lease {
-    const lease = { ...from, token: this.#turn.nextToken++, until: this.#turn.monotonic + consumer.leaseMs };
-    consumer.leases.set(lease.token, lease);
-    this.#turn.begun.push({ consumer, lease });
-    if (this.ordered && lease.key !== null) this.#busy.add(lease.key);
-    return lease;
+  #lend(
+    consumer: Consumer,
+    cursor: Cursor | undefined,
+    position: number,
+    number: number,
+    key: string | null,
+    inLane: boolean,
+  ): number {
+    const token = this.#turn.nextToken++;
+    const until = this.#turn.monotonic + consumer.leaseMs;
+    const lease: Lease = { consumer, token, cursor, position, number, key, inLane, until };
+    consumer.leases.set(token, lease);
+    this.#turn.begun.push(lease);
+    if (this.ordered && key !== null) this.#busy.add(key);
+    return token;
   }
 
-  #takeBack(consumer: Consumer, lease: Lease): void {
-    consumer.leases.delete(lease.token);
-    this.#turn.ended.push({ consumer, lease });
+  #takeBack(lease: Lease): void {
+    lease.consumer.leases.delete(lease.token);
+    this.#turn.ended.push(lease);
     if (lease.key !== null) this.#busy.delete(lease.key);
     if (lease.cursor) {
       lease.cursor.flying.delete(lease.position);
@@ -202,7 +215,7 @@ export class Subscription {
   settle(consumer: Consumer, settlement: Settlement): SettleResult {
     const lease = consumer.leases.get(settlement.token as number);
     if (!lease) return 'lost';
-    this.#takeBack(consumer, lease);
+    this.#takeBack(lease);
     if (settlement.kind === 'ack') this.#settleAck(lease);
     else if (settlement.kind === 'retry') this.#settleRetry(lease, settlement.dueAt, settlement.state, 0);
     else if (settlement.kind === 'release') this.#giveBack(lease, 0);
@@ -224,7 +237,7 @@ export class Subscription {
     for (const consumer of this.consumers) {
       for (const lease of consumer.leases.values()) {
         if (lease.until > this.#turn.monotonic) break;
-        this.#takeBack(consumer, lease);
+        this.#takeBack(lease);
         this.#giveBack(lease, 1);
       }
     }
@@ -233,7 +246,7 @@ export class Subscription {
   /** Gives everything back: uncounted when the consumer left, as abandoned (1) when it was lost. */
   releaseAll(consumer: Consumer, abandoned: 0 | 1): void {
     for (const lease of consumer.leases.values()) {
-      this.#takeBack(consumer, lease);
+      this.#takeBack(lease);
       this.#giveBack(lease, abandoned);
     }
   }

@@ -36,9 +36,15 @@ export class TurnQueue {
   #cancelWake: CancelTimer | undefined;
   #resting = false;
   #lost = false;
+  #endedAt = 0;
 
   constructor(parts: TurnQueueParts) {
     this.#parts = parts;
+  }
+
+  /** When the last reply came, ms since the epoch: one look at the clock for all that it confirms. */
+  get endedAt(): number {
+    return this.#endedAt;
   }
 
   ask<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
@@ -98,6 +104,7 @@ export class TurnQueue {
 
   #ended(batch: readonly Pending[], reply: TurnReply): void {
     this.#outstanding -= 1;
+    this.#endedAt = this.#parts.clock.now();
     batch.forEach((pending, index) => {
       const result = reply.results[index];
       if (result && 'value' in result) pending.resolve(result.value as never);

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MessagingError } from '../../errors.ts';
+import { packReply, unpackTurn } from './packing.ts';
 import { Store } from './store.ts';
 import type { WriterThreadData, WriterThreadReply, WriterThreadRequest } from './writer.ts';
 
@@ -35,7 +36,7 @@ try {
 function serve(database: DatabaseSync, store: Store): void {
   port?.on('message', (request: WriterThreadRequest) => {
     try {
-      if ('turn' in request) return answer({ reply: store.run(request.turn) });
+      if ('turn' in request) return answer({ reply: packReply(store.run(unpackTurn(request.turn))) });
       store.close();
       database.close();
       port.close();

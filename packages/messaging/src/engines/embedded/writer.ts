@@ -5,6 +5,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import { MessagingError, type MessagingErrorCode } from '../../errors.ts';
+import { type PackedReply, type PackedTurn, packTurn, unpackReply } from './packing.ts';
 import { Store, type StoreOptions } from './store.ts';
 import type { Turn, TurnReply, Writer } from './turn.ts';
 
@@ -13,11 +14,11 @@ export interface WriterThreadData {
   readonly options: StoreOptions;
 }
 
-export type WriterThreadRequest = { readonly turn: Turn } | { readonly close: true };
+export type WriterThreadRequest = { readonly turn: PackedTurn } | { readonly close: true };
 
 export type WriterThreadReply =
   | { readonly ready: true }
-  | { readonly reply: TurnReply }
+  | { readonly reply: PackedReply }
   | { readonly closed: true }
   | { readonly refused: { readonly code: MessagingErrorCode; readonly message: string } }
   | { readonly failed: string };
@@ -72,7 +73,7 @@ class ThreadWriter implements Writer {
     if (this.#lost) return Promise.reject(this.#lost);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#worker.postMessage({ turn } satisfies WriterThreadRequest);
+      this.#worker.postMessage({ turn: packTurn(turn) } satisfies WriterThreadRequest);
     });
   }
 
@@ -85,7 +86,7 @@ class ThreadWriter implements Writer {
   }
 
   #receive(message: WriterThreadReply): void {
-    if ('reply' in message) this.#waiting.shift()?.resolve(message.reply);
+    if ('reply' in message) this.#waiting.shift()?.resolve(unpackReply(message.reply));
     else if ('ready' in message) this.#settleOpen?.resolve();
     else if ('refused' in message)
       this.#refuse(new MessagingError(message.refused.code, message.refused.message));
