@@ -3,6 +3,7 @@ import type { Channel, ChannelModel } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import type {
   Capabilities,
+  ChannelSpec,
   Consumer,
   ConsumerSpec,
   Delivery,
@@ -26,7 +27,9 @@ import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
 import { inspectTopology } from './inspect.ts';
 import { Link, unreachable } from './link.ts';
 import type { MemberHint } from './members.ts';
+import { KeptNotes } from './kept-notes.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
+import { encodeNotes, type Note, type QueueNotes, SharedNotes } from './notes.ts';
 import type { RabbitSettings } from './options.ts';
 import { peekQueues } from './peek.ts';
 import { Publisher } from './publisher.ts';
@@ -142,15 +145,9 @@ export class RabbitConnection implements EngineConnection {
         channelSpec,
         queues: names.queues(channelSpec, spec.subscription),
         deadQueue: names.dead(spec.channel, spec.subscription),
-        notesQueue: this.#book.isQuorum(channelSpec)
-          ? names.notes(spec.channel, spec.subscription)
-          : undefined,
+        notesOf: (queue, model) => this.#notesOf(channelSpec, spec.subscription, queue, model),
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         publishLater: (queue, delayMs, parcel) => this.#publishLater(queue, delayMs, parcel),
-        readNotes: (queue, read) =>
-          this.#turns.run(queue, () =>
-            browse(this.#consumeLink.model(), this.#clock, queue, async ({ messages }) => read(messages)),
-          ),
         heldKeys: () => this.deadLetters.heldKeys(channelSpec, spec.subscription),
         number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
@@ -178,6 +175,27 @@ export class RabbitConnection implements EngineConnection {
     return consumer;
   }
 
+  #notesOf(
+    spec: ChannelSpec,
+    subscription: string,
+    index: number,
+    model: ChannelModel,
+  ): QueueNotes | undefined {
+    if (!this.#book.isQuorum(spec)) return undefined;
+    const queue = this.#names.notes(spec, subscription)[index] as string;
+    const write = (notes: readonly Note[]): Promise<void> =>
+      this.#publisher.publish('', queue, encodeNotes(notes));
+    return spec.order === 'key'
+      ? new KeptNotes({ queue, model, write, nextMark: () => `${this.#hintQueue}/${this.#nextToken++}` })
+      : new SharedNotes({
+          write,
+          browse: (look) =>
+            this.#turns.run(queue, () =>
+              browse(model, this.#clock, queue, async ({ messages }) => look(messages)),
+            ),
+        });
+  }
+
   /** What this process's consumers hold ready or waiting for its key comes first: it is older than what is still in the queue. */
   async peek({ channel, name }: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
     this.#refuseClosed();
@@ -192,7 +210,7 @@ export class RabbitConnection implements EngineConnection {
         clock: this.#clock,
         queues,
         isSingleConsumer: spec.order === 'key',
-        notesQueue: this.#book.isQuorum(spec) ? this.#names.notes(channel, name) : undefined,
+        notesQueues: this.#book.isQuorum(spec) ? this.#names.notes(spec, name) : undefined,
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
       },
       limit,
