@@ -8,8 +8,9 @@
  *   write --confirm--> in the queue --our own consumer--> in the book --settled, superseded or not there--> acknowledged
  *
  * What counts as a crash. A consumer that is killed had up to 250 messages of the partition, of which only a few were handed out, and the broker counts all of them
- * alike. Taken for crashes, a few kills made each of them suspect of killing its process, to be handled alone. So only the first return counts
- * without proof, which makes nobody a suspect yet; from then on a hand-out is noted before it happens, and only what was noted counts.
+ * alike. Taken for crashes, a few kills made each of them suspect of killing its process, to be handled alone. So the first return
+ * counts as one without proof, which makes nobody a suspect yet; from then on a hand-out is noted before it happens, and what was noted takes the place of
+ * the guess. Poison is found one crash later than it could be, and whoever stands beside it is never taken for it.
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { unreachable } from './link.ts';
@@ -91,8 +92,10 @@ export class KeptNotes implements QueueNotes {
 
   about(copy: string, count: number): Noted {
     const about = this.#book.get(copy);
-    let crashes = count > 0 && (about?.out.get(0) ?? true) ? 1 : 0;
-    for (const [one, wasOut] of about?.out ?? []) if (wasOut && one > 0 && one < count) crashes += 1;
+    let noted = 0;
+    for (const [one, wasOut] of about?.out ?? []) if (wasOut && one < count) noted += 1;
+    const guessed = count > 0 && about?.out.get(0) === undefined ? 1 : 0;
+    const crashes = Math.max(guessed, noted);
     return { crashes, waits: about?.waits };
   }
 
