@@ -103,7 +103,7 @@ async function cleanRabbit(url: string, prefix: string): Promise<void> {
   for (const queue of [
     names.unclaimed(name),
     names.dead(name, 'mailer'),
-    names.notes(name, 'mailer'),
+    `${prefix}${name}/s/mailer/notes`,
     `${prefix}${name}/s/mailer`,
   ])
     await channel.deleteQueue(queue);

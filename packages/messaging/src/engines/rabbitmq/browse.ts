@@ -9,6 +9,7 @@ import { Acks } from './acks.ts';
 import { unreachable } from './link.ts';
 
 export interface Browsed {
+  /** What comes while it is being looked through is added to them. */
   readonly messages: readonly ConsumeMessage[];
   /** Removes one of them for good. */
   readonly take: (message: ConsumeMessage) => void;
@@ -16,7 +17,7 @@ export interface Browsed {
 
 const TURN_MS = 20;
 /** Another that browses is gone by then, or its connection is dead and the broker has not noticed yet. */
-const LONGEST_TURN_MS = 15_000;
+const LONGEST_TURN_MS = 30_000;
 const LONGEST_TRANSFER_MS = 15_000;
 
 /** Calls `look` with all messages; what it does not take stays in the queue. */
@@ -42,7 +43,7 @@ export async function browse<T>(
       messages.push(message);
       if (messages.length >= expected) complete.abort();
     });
-    await pause(clock, LONGEST_TRANSFER_MS, complete.signal);
+    await transferred(clock, { channel, queue, messages, complete: complete.signal });
     const taken: ConsumeMessage[] = [];
     const result = await look({ messages, take: (message) => void taken.push(message) });
     await remove(channel, queue, taken);
@@ -51,6 +52,30 @@ export async function browse<T>(
     throw gone ? unreachable(`looking through "${queue}" failed: ${gone.message}`, gone) : error;
   } finally {
     await channel.close().catch(() => {});
+  }
+}
+
+interface Transfer {
+  readonly channel: Channel;
+  readonly queue: string;
+  readonly messages: readonly ConsumeMessage[];
+  readonly complete: AbortSignal;
+}
+
+/**
+ * Another that came to the same turn may have been served first and have removed some of what was counted: then the number is never reached, and
+ * all is here when nobody else is, nothing is left in the queue and nothing has come between two looks.
+ */
+async function transferred(clock: Clock, { channel, queue, messages, complete }: Transfer): Promise<void> {
+  const end = clock.monotonic() + LONGEST_TRANSFER_MS;
+  let before = -1;
+  while (clock.monotonic() < end) {
+    await pause(clock, TURN_MS, complete);
+    if (complete.aborted) return;
+    const { messageCount, consumerCount } = await channel.checkQueue(queue);
+    const isAlone = messageCount === 0 && consumerCount === 1;
+    if (isAlone && messages.length === before) return;
+    before = isAlone ? messages.length : -1;
   }
 }
 

@@ -1,8 +1,9 @@
 /** One engine connection: joins the two links, the topology, the publisher and the consumers, and brings all of them back together. */
-import type { Channel, ChannelModel } from 'amqplib';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import type {
   Capabilities,
+  ChannelSpec,
   Consumer,
   ConsumerSpec,
   Delivery,
@@ -18,7 +19,7 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { applyBindings } from './bindings.ts';
-import { browse, Turns } from './browse.ts';
+import { type Browsed, browse, Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
@@ -26,7 +27,9 @@ import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
 import { inspectTopology } from './inspect.ts';
 import { Link, unreachable } from './link.ts';
 import type { MemberHint } from './members.ts';
+import { KeptNotes } from './kept-notes.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
+import { encodeNotes, type Note, type QueueNotes, SharedNotes } from './notes.ts';
 import type { RabbitSettings } from './options.ts';
 import { peekQueues } from './peek.ts';
 import { Publisher } from './publisher.ts';
@@ -34,6 +37,8 @@ import { TopologyBook } from './topology.ts';
 import { decodeMessage, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
 const REOPEN_MS = 50;
+/** While a publisher is as fast as the move, the rest has to go after the binding. */
+const MOVING_ROUNDS = 20;
 /** What AMQP allows. */
 const ROUTING_KEY_BYTES = 255;
 
@@ -142,15 +147,9 @@ export class RabbitConnection implements EngineConnection {
         channelSpec,
         queues: names.queues(channelSpec, spec.subscription),
         deadQueue: names.dead(spec.channel, spec.subscription),
-        notesQueue: this.#book.isQuorum(channelSpec)
-          ? names.notes(spec.channel, spec.subscription)
-          : undefined,
+        notesOf: (queue, model) => this.#notesOf(channelSpec, spec.subscription, queue, model),
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         publishLater: (queue, delayMs, parcel) => this.#publishLater(queue, delayMs, parcel),
-        readNotes: (queue, read) =>
-          this.#turns.run(queue, () =>
-            browse(this.#consumeLink.model(), this.#clock, queue, async ({ messages }) => read(messages)),
-          ),
         heldKeys: () => this.deadLetters.heldKeys(channelSpec, spec.subscription),
         number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
@@ -178,6 +177,27 @@ export class RabbitConnection implements EngineConnection {
     return consumer;
   }
 
+  #notesOf(
+    spec: ChannelSpec,
+    subscription: string,
+    index: number,
+    model: ChannelModel,
+  ): QueueNotes | undefined {
+    if (!this.#book.isQuorum(spec)) return undefined;
+    const queue = this.#names.notes(spec, subscription)[index] as string;
+    const write = (notes: readonly Note[]): Promise<void> =>
+      this.#publisher.publish('', queue, encodeNotes(notes));
+    return spec.order === 'key'
+      ? new KeptNotes({ queue, model, write, nextMark: () => `${this.#hintQueue}/${this.#nextToken++}` })
+      : new SharedNotes({
+          write,
+          browse: (look) =>
+            this.#turns.run(queue, () =>
+              browse(model, this.#clock, queue, async ({ messages }) => look(messages)),
+            ),
+        });
+  }
+
   /** What this process's consumers hold ready or waiting for its key comes first: it is older than what is still in the queue. */
   async peek({ channel, name }: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
     this.#refuseClosed();
@@ -192,7 +212,7 @@ export class RabbitConnection implements EngineConnection {
         clock: this.#clock,
         queues,
         isSingleConsumer: spec.order === 'key',
-        notesQueue: this.#book.isQuorum(spec) ? this.#names.notes(channel, name) : undefined,
+        notesQueues: this.#book.isQuorum(spec) ? this.#names.notes(spec, name) : undefined,
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
       },
       limit,
@@ -301,7 +321,10 @@ export class RabbitConnection implements EngineConnection {
     );
   }
 
-  /** Moves what was published while nobody had subscribed into the queues of those that subscribe now. */
+  /**
+   * Moves what was published while nobody had subscribed into the queues of those that subscribe now, and binds these while nobody else can look: whoever
+   * comes meanwhile waits for its turn and does not bind in front of what is still being moved, or new messages would come before older ones of their key.
+   */
   async #claim(
     model: ChannelModel,
     channel: Channel,
@@ -311,24 +334,49 @@ export class RabbitConnection implements EngineConnection {
       const { spec } = this.#book.known(name);
       if (!this.#book.keepsUnclaimed(spec)) continue;
       const queue = this.#names.unclaimed(name);
-      const { messageCount } = await channel.checkQueue(queue);
-      if (messageCount === 0) continue;
+      const { messageCount, consumerCount } = await channel.checkQueue(queue);
+      if (messageCount === 0 && consumerCount === 0) continue;
       const targets = subscriptions.filter((one) => one.channel === name);
       await this.#turns.run(queue, () =>
-        browse(model, this.#clock, queue, async ({ messages, take }) => {
-          const moved = messages.map(async (message) => {
-            const { parcel, message: event } = decodeMessage(message);
-            for (const target of targets) {
-              const queues = this.#names.queues(spec, target.name);
-              const index = spec.order === 'key' ? partitionOf(event?.key ?? '', queues.length) : 0;
-              await this.#publisher.publish('', queues[index] as string, parcel);
-            }
-            take(message);
-          });
-          await Promise.all(moved);
+        browse(model, this.#clock, queue, async (browsed) => {
+          const moved = await this.#moveClaimed(spec, targets, browsed, 0);
+          for (const target of targets) await this.#bind(model, channel, target);
+          await this.#moveClaimed(spec, targets, browsed, moved);
         }),
       );
     }
+  }
+
+  /** From the given place on, and what comes while it moves, so that little is left for after the binding. Returns how far it came. */
+  async #moveClaimed(
+    spec: ChannelSpec,
+    targets: Topology['subscriptions'],
+    { messages, take }: Browsed,
+    from: number,
+  ): Promise<number> {
+    let next = from;
+    for (let round = 0; round < MOVING_ROUNDS && next < messages.length; round += 1) {
+      const some = messages.slice(next);
+      next = messages.length;
+      await Promise.all(some.map((message) => this.#publishClaimed(spec, targets, message)));
+      for (const message of some) take(message);
+    }
+    return next;
+  }
+
+  async #publishClaimed(
+    spec: ChannelSpec,
+    targets: Topology['subscriptions'],
+    claimed: ConsumeMessage,
+  ): Promise<void> {
+    const { parcel, message } = decodeMessage(claimed);
+    await Promise.all(
+      targets.map(({ name }) => {
+        const queues = this.#names.queues(spec, name);
+        const index = spec.order === 'key' ? partitionOf(message?.key ?? '', queues.length) : 0;
+        return this.#publisher.publish('', queues[index] as string, parcel);
+      }),
+    );
   }
 
   #encode({ channel, message, priority }: OutgoingMessage): Parcel {

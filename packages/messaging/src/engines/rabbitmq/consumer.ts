@@ -9,7 +9,7 @@
  *
  * A settlement that moves a message publishes first, waits for the confirm and acknowledges then: a crash between the two repeats, never loses.
  */
-import type { ChannelModel, ConsumeMessage } from 'amqplib';
+import type { ChannelModel } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import type {
   ChannelSpec,
@@ -23,7 +23,7 @@ import type {
 import { Leases } from '../../leases.ts';
 import { encodeLetter, type LetterText } from './letters.ts';
 import { type MemberHint, Members } from './members.ts';
-import { copyIdOf, encodeNotes, type Note } from './notes.ts';
+import { copyIdOf, type QueueNotes } from './notes.ts';
 import { type Entry, Source } from './source.ts';
 import { copyOf, type Parcel, rawOf, type Received } from './wire.ts';
 
@@ -33,12 +33,11 @@ export interface ConsumerParts {
   readonly channelSpec: ChannelSpec;
   readonly queues: readonly string[];
   readonly deadQueue: string;
-  /** Undefined where the queue cannot count hand-outs (classic, ephemeral, somebody else's). */
-  readonly notesQueue: string | undefined;
+  /** The notes of one of the queues; undefined where it cannot count hand-outs (classic, ephemeral, somebody else's). */
+  readonly notesOf: (queue: number, model: ChannelModel) => QueueNotes | undefined;
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
   /** Publishes so that the queue gets it after the delay. */
   readonly publishLater: (queue: string, delayMs: number, parcel: Parcel) => Promise<void>;
-  readonly readNotes: (queue: string, read: (messages: readonly ConsumeMessage[]) => void) => Promise<void>;
   readonly heldKeys: () => Promise<ReadonlySet<string>>;
   /** Among the consumers of this connection. */
   readonly number: number;
@@ -55,6 +54,7 @@ const KEY_WINDOW = 250;
 /** Others answer a newcomer within it, as a rule; opening what is theirs before does no harm. */
 const ANSWERS_MS = 25;
 const OPEN_AGAIN_MS = 100;
+const NOTE_AGAIN_MS = 100;
 
 export class RabbitConsumer implements Consumer {
   readonly #parts: ConsumerParts;
@@ -69,6 +69,8 @@ export class RabbitConsumer implements Consumer {
   readonly #leases: Leases<Entry>;
   /** What is being moved: neither out nor settled yet. */
   readonly #moving = new Map<DeliveryToken, Entry>();
+  /** To be handed out when that is noted. */
+  readonly #noting = new Set<Entry>();
   #turn = 0;
   #pumpPlanned = false;
   #sharing: Promise<void> | undefined;
@@ -117,8 +119,12 @@ export class RabbitConsumer implements Consumer {
     this.#members?.hear(hint);
   }
 
+  get #taken(): number {
+    return this.#leases.size + this.#moving.size + this.#noting.size;
+  }
+
   view(): { ready: number; inFlight: number; waiting: number; delayed: number } {
-    const view = { ready: 0, inFlight: this.#leases.size + this.#moving.size, waiting: 0, delayed: 0 };
+    const view = { ready: 0, inFlight: this.#taken, waiting: 0, delayed: 0 };
     for (const source of this.#sources.values()) {
       const { ready, waiting, delayed } = source.view();
       view.ready += ready;
@@ -206,7 +212,7 @@ export class RabbitConsumer implements Consumer {
     this.#closed = true;
     await this.#sharing;
     const sources = [...this.#sources.values()];
-    const back = [...this.#leases.clear(), ...sources.flatMap((source) => source.drain())];
+    const back = [...this.#leases.clear(), ...this.#noting, ...sources.flatMap((source) => source.drain())];
     this.#sources.clear();
     this.#parts.onClosed();
     await this.#note(back).catch(() => {});
@@ -252,7 +258,8 @@ export class RabbitConsumer implements Consumer {
   /** Closes those of the sources to be given up of which nothing is out. */
   #leaveQuiet(): void {
     if (this.#leaving.size === 0 || this.#closed) return;
-    const busy = new Set([...this.#leases.entries(), ...this.#moving.values()].map(({ source }) => source));
+    const taken = [...this.#leases.entries(), ...this.#moving.values(), ...this.#noting];
+    const busy = new Set(taken.map(({ source }) => source));
     for (const source of this.#leaving) {
       if (busy.has(source) || source.parking > 0) continue;
       this.#leaving.delete(source);
@@ -271,13 +278,12 @@ export class RabbitConsumer implements Consumer {
   async #openSource(model: ChannelModel, queue: string): Promise<void> {
     const open = this.#sources.get(queue);
     if (open) return void this.#leaving.delete(open);
-    const { clock, spec, channelSpec, notesQueue, readNotes, heldKeys } = this.#parts;
+    const { clock, spec, channelSpec, queues, notesOf, heldKeys } = this.#parts;
     const source = await Source.open(model, {
       clock,
       queue,
       channelSpec,
-      notesQueue,
-      readNotes,
+      notes: notesOf(queues.indexOf(queue), model),
       heldKeys,
       window: this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch,
       onReady: () => this.#planPump(),
@@ -309,13 +315,41 @@ export class RabbitConsumer implements Consumer {
 
   #pump(): void {
     const deliveries: Delivery[] = [];
-    while (!this.#paused && this.#leases.size + this.#moving.size < this.#parts.spec.prefetch) {
+    const noting: Entry[] = [];
+    while (!this.#paused && this.#taken < this.#parts.spec.prefetch) {
       const entry = this.#next();
       if (!entry) break;
       if (entry.expiresAt <= this.#parts.clock.now()) this.#drop(entry);
-      else deliveries.push(this.#handOut(entry));
+      else if (!entry.spared) deliveries.push(this.#handOut(entry));
+      else {
+        this.#noting.add(entry);
+        noting.push(entry);
+      }
     }
     if (deliveries.length > 0) this.#receive(deliveries);
+    for (const [source, entries] of bySource(noting)) void this.#handOutNoted(source, entries);
+  }
+
+  async #handOutNoted(source: Source, entries: readonly Entry[]): Promise<void> {
+    // Whoever gives them back meanwhile has to say so, behind this note.
+    for (const entry of entries) entry.spared = false;
+    let isNoted = true;
+    try {
+      await source.note(entries, { out: true });
+    } catch {
+      // Nobody knows whether it is stored; they are not handed out before it is.
+      isNoted = false;
+      for (const entry of entries) entry.spared = true;
+      await pause(this.#parts.clock, NOTE_AGAIN_MS);
+    }
+    for (const entry of entries) this.#noting.delete(entry);
+    if (!this.#closed && source.live) {
+      if (isNoted && !this.#paused && !this.#leaving.has(source))
+        this.#receive(entries.map((entry) => this.#handOut(entry)));
+      else for (const entry of entries.toReversed()) source.lanes.again(entry);
+    }
+    this.#planPump();
+    this.#leaveQuiet();
   }
 
   /** From the sources in turn, so that a full partition does not keep the others waiting. */
@@ -360,13 +394,8 @@ export class RabbitConsumer implements Consumer {
 
   /** Tells whoever gets them next that the broker's count grew without a crash. */
   async #note(entries: readonly Entry[]): Promise<void> {
-    const { notesQueue, publish } = this.#parts;
-    if (notesQueue === undefined || entries.length === 0) return;
-    const notes: Note[] = entries.map(({ amqp, received, count }) => ({
-      copy: copyIdOf(amqp, received),
-      count: count ?? 0,
-    }));
-    await publish('', notesQueue, encodeNotes(notes));
+    const counted = entries.filter(({ spared }) => !spared);
+    await allDone([...bySource(counted)].map(([source, some]) => source.note(some, {})));
   }
 
   async #move(entry: Entry, settlement: Settlement): Promise<void> {
@@ -375,17 +404,12 @@ export class RabbitConsumer implements Consumer {
   }
 
   async #retry(entry: Entry, dueAt: number, state: string): Promise<void> {
-    const { clock, publish, publishLater, notesQueue } = this.#parts;
+    const { clock, publish, publishLater } = this.#parts;
     const { parcel, note } = entry.received;
     if (this.#holds && entry.key !== undefined) {
-      const copy = copyIdOf(entry.amqp, entry.received);
-      if (notesQueue !== undefined)
-        await publish(
-          '',
-          notesQueue,
-          encodeNotes([{ copy, count: entry.count ?? 0, waits: { state, dueAt } }]),
-        );
+      await entry.source.note([entry], () => ({ state, dueAt }));
       entry.state = state;
+      entry.spared = this.#keyed && entry.count !== undefined;
       return entry.source.putOff(entry, dueAt);
     }
     const copy = copyOf(parcel, { state, abandoned: entry.abandoned ?? 0, turn: (note.turn ?? 0) + 1 });
@@ -458,6 +482,16 @@ class HandOut implements Delivery {
   get raw(): string {
     return rawOf(this.#received);
   }
+}
+
+function bySource(entries: readonly Entry[]): Map<Source, Entry[]> {
+  const found = new Map<Source, Entry[]>();
+  for (const entry of entries) {
+    const some = found.get(entry.source);
+    if (some) some.push(entry);
+    else found.set(entry.source, [entry]);
+  }
+  return found;
 }
 
 /** Waits for all, also when one fails: what is under way must not be settled twice. */

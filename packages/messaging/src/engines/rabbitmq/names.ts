@@ -19,7 +19,8 @@ export interface Names {
   /** One queue, or one for each partition on channels with order per key. */
   readonly queues: (spec: ChannelSpec, subscription: string) => readonly string[];
   readonly dead: (channel: string, subscription: string) => string;
-  readonly notes: (channel: string, subscription: string) => string;
+  /** One for each of its queues with order per key, else one. */
+  readonly notes: (spec: ChannelSpec, subscription: string) => readonly string[];
   /** Which bindings a subscription has: the broker does not tell over AMQP. */
   readonly bindings: (channel: string, subscription: string) => string;
   /** Never used as a queue: its length limit records the number of partitions, so that two processes cannot disagree. */
@@ -51,7 +52,10 @@ export function namesOf(
       return Array.from({ length: partitions }, (_, index) => `${base}/${index}`);
     },
     dead: (channel, subscription) => `${subscriptionOf(channel, subscription)}/dead`,
-    notes: (channel, subscription) => `${subscriptionOf(channel, subscription)}/notes`,
+    notes: ({ name, order }, subscription) => {
+      const base = `${subscriptionOf(name, subscription)}/notes`;
+      return order === 'key' ? Array.from({ length: partitions }, (_, index) => `${base}/${index}`) : [base];
+    },
     bindings: (channel, subscription) => `${subscriptionOf(channel, subscription)}/bindings`,
     partitionMark: (channel) => `${prefix}${channel}/partitions`,
     ephemeral: (channel) => `${prefix}${channel}/reply`,

@@ -1,20 +1,45 @@
 /**
  * Notes beside a message that stays where it is. A quorum queue counts every return of a message in `x-delivery-count`, whether its consumer
- * died or gave it back politely, and cannot store a changed message in the same place. So what must outlive this process goes into
- * a small queue of its own, and is read when the broker says that a message was out before:
+ * died or gave it back politely, and whether it was handed out or only waited in the consumer's memory; and it cannot store a changed message in the
+ * same place. So what must outlive this process goes into a small queue of its own, and is read when the broker says that a message was out before:
  *
  *   released  this return is no crash, do not count it
+ *   out       it is handed out, and not for the first time: a return without `released` or `waits` is a crash. Only with order per key, see `kept-notes.ts`
  *   waits     a retry that keeps its place in its key: the state, and the time before which it is not handed out
+ *
+ * The last of them about a hand-out counts.
  */
 import type { ConsumeMessage, GetMessage } from 'amqplib';
 import type { Parcel, Received } from './wire.ts';
 
+/** One of a copy in what is written together. */
 export interface Note {
   /** Id and turn of the copy it belongs to. */
   readonly copy: string;
-  /** `x-delivery-count` of the hand-out it ends. */
+  /** `x-delivery-count` of the hand-out that it is about. */
   readonly count: number;
+  readonly out?: true;
   readonly waits?: { readonly state: string; readonly dueAt: number };
+}
+
+/** The notes that belong to one queue, as its consumer uses them. */
+export interface QueueNotes {
+  /** Resolves when they are stored. */
+  write(notes: readonly Note[]): Promise<void>;
+  /** Resolves when everything that was written before, by anybody, is known. */
+  read(): Promise<void>;
+  about(copy: string, count: number): Noted;
+  /** The copy is settled: what is noted about it may go. */
+  forget(copy: string): void;
+  /** Every copy that was ever returned has arrived by now, and these are the ones not settled yet. */
+  onlyThese(copies: ReadonlySet<string>): void;
+  close(): Promise<void>;
+}
+
+export interface Noted {
+  /** Hand-outs that ended in a crash. */
+  readonly crashes: number;
+  readonly waits: Note['waits'];
 }
 
 /** Names one copy of a message: each retry and redrive makes another, and the broker counts anew. */
@@ -37,35 +62,50 @@ export function encodeNotes(notes: readonly Note[]): Parcel {
   };
 }
 
-export interface Noted {
-  /** Returns that were no crash. */
-  readonly released: number;
-  readonly waits: Note['waits'];
+export function decodeNotes({ content }: ConsumeMessage): readonly Note[] {
+  return JSON.parse(content.toString()) as readonly Note[];
 }
 
-/** The notes of one subscription as they were when last read. */
-export class Notebook {
-  #released = new Map<string, Set<number>>();
-  #waits = new Map<string, NonNullable<Note['waits']>>();
+export interface SharedNotesParts {
+  readonly write: (notes: readonly Note[]) => Promise<void>;
+  /** Looks through all of them. */
+  readonly browse: (look: (messages: readonly ConsumeMessage[]) => void) => Promise<void>;
+}
 
-  read(messages: readonly ConsumeMessage[]): void {
-    this.#released = new Map();
-    this.#waits = new Map();
-    for (const { content } of messages)
-      for (const note of JSON.parse(content.toString()) as Note[]) this.add(note);
+/**
+ * Of a queue that several consumers read side by side: as they were when last read. Nobody can tell when one is of no use any more, so they
+ * stay until they are too old; there are few, because without order per key only what is put back politely needs one.
+ */
+export class SharedNotes implements QueueNotes {
+  readonly #parts: SharedNotesParts;
+  #released = new Map<string, Set<number>>();
+
+  constructor(parts: SharedNotesParts) {
+    this.#parts = parts;
   }
 
-  add({ copy, count, waits }: Note): void {
-    const counts = this.#released.get(copy) ?? new Set();
-    if (!waits) this.#released.set(copy, counts.add(count));
-    else this.#waits.set(copy, waits);
+  write(notes: readonly Note[]): Promise<void> {
+    return this.#parts.write(notes);
+  }
+
+  read(): Promise<void> {
+    return this.#parts.browse((messages) => {
+      this.#released = new Map();
+      for (const { copy, count } of messages.flatMap(decodeNotes)) {
+        const counts = this.#released.get(copy) ?? new Set();
+        this.#released.set(copy, counts.add(count));
+      }
+    });
   }
 
   about(copy: string, count: number): Noted {
-    const counts = this.#released.get(copy) ?? new Set<number>();
-    return {
-      released: [...counts].filter((one) => one < count).length,
-      waits: this.#waits.get(copy),
-    };
+    const released = [...(this.#released.get(copy) ?? [])].filter((one) => one < count).length;
+    return { crashes: count - released, waits: undefined };
   }
+
+  forget(): void {}
+
+  onlyThese(): void {}
+
+  async close(): Promise<void> {}
 }

@@ -9,15 +9,15 @@ import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib'
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { unreachable } from './link.ts';
-import { copyIdOf, deliveryCountOf, encodeNotes, type Note } from './notes.ts';
+import { copyIdOf, deliveryCountOf, encodeNotes } from './notes.ts';
 import { decodeMessage, type Parcel, type Received } from './wire.ts';
 
 export interface PeekParts {
   readonly clock: Clock;
   readonly queues: readonly string[];
   readonly isSingleConsumer: boolean;
-  /** Undefined where the queue does not count. */
-  readonly notesQueue: string | undefined;
+  /** Of each queue, or one for all; undefined where the queues do not count. */
+  readonly notesQueues: readonly string[] | undefined;
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
 }
 
@@ -30,27 +30,28 @@ const LOOK_AGAIN_MS = 10;
 /** At most `limit` of each queue, each queue oldest first. */
 export async function peekQueues(
   model: ChannelModel,
-  { clock, queues, isSingleConsumer, notesQueue, publish }: PeekParts,
+  { clock, queues, isSingleConsumer, notesQueues, publish }: PeekParts,
   limit: number,
 ): Promise<readonly Received[]> {
   const channel = await model.createChannel();
   channel.on('error', () => {});
   try {
     const until = clock.monotonic() + LONGEST_TURN_MS;
-    const taken: (GetMessage | ConsumeMessage)[] = [];
-    for (const queue of queues)
-      taken.push(
-        ...(isSingleConsumer
-          ? await consume(channel, { clock, until }, queue, limit)
-          : await get(channel, queue, limit)),
-      );
-    const seen = taken.map((message) => [message, decodeMessage(message)] as const);
-    const notes: Note[] = seen.map(([message, received]) => ({
-      copy: copyIdOf(message, received),
-      count: deliveryCountOf(message),
-    }));
-    if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
-    return seen.map(([, received]) => received);
+    const seen: Received[] = [];
+    for (const [index, queue] of queues.entries()) {
+      const taken: readonly (GetMessage | ConsumeMessage)[] = isSingleConsumer
+        ? await consume(channel, { clock, until }, queue, limit)
+        : await get(channel, queue, limit);
+      const received = taken.map(decodeMessage);
+      const notes = taken.map((message, place) => ({
+        copy: copyIdOf(message, received[place] as Received),
+        count: deliveryCountOf(message),
+      }));
+      const notesQueue = notesQueues?.[index];
+      if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
+      seen.push(...received);
+    }
+    return seen;
   } catch (error) {
     if ((error as { code?: unknown }).code === NOT_FOUND)
       throw new MessagingError('DB_MSG_INVALID_OPTIONS', `there is no such subscription: ${queues[0]}`);

@@ -13,7 +13,7 @@ import type { ChannelSpec } from '../../engine.ts';
 import { Acks } from './acks.ts';
 import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
-import { copyIdOf, deliveryCountOf, Notebook } from './notes.ts';
+import { copyIdOf, deliveryCountOf, type Note, type QueueNotes } from './notes.ts';
 import { decodeMessage, type Received } from './wire.ts';
 
 export interface SourceParts {
@@ -23,8 +23,7 @@ export interface SourceParts {
   /** Unsettled messages the broker lends at once. */
   readonly window: number;
   /** Undefined where the queue cannot count hand-outs (classic, ephemeral, somebody else's). */
-  readonly notesQueue: string | undefined;
-  readonly readNotes: (queue: string, read: (messages: readonly ConsumeMessage[]) => void) => Promise<void>;
+  readonly notes: QueueNotes | undefined;
   readonly heldKeys: () => Promise<ReadonlySet<string>>;
   /** Something may be ready. */
   readonly onReady: () => void;
@@ -47,6 +46,8 @@ export interface Entry {
   abandoned: number | undefined;
   /** Its notes have been read. */
   looked: boolean;
+  /** Its return would not be taken for a crash: that it is handed out has to be noted first. */
+  spared: boolean;
   /** Acknowledged or given back. */
   gone: boolean;
 }
@@ -78,7 +79,10 @@ export class Source {
   readonly #parked = new Map<string, number>();
   #parkOrder = 0;
   #parkedKnown = false;
-  readonly #notebook = new Notebook();
+  /** Copies with notes, of those that are not settled. */
+  readonly #noted = new Set<string>();
+  /** Something has arrived that was never out before: with one reader, nothing that was comes behind it. */
+  #newSeen = false;
   #fence: Fence | undefined;
 
   static async open(model: ChannelModel, parts: SourceParts): Promise<Source> {
@@ -111,6 +115,7 @@ export class Source {
     channel.on('close', () => {
       if (!this.#live) return;
       this.#live = false;
+      void parts.notes?.close();
       parts.onLost(this);
     });
   }
@@ -123,7 +128,29 @@ export class Source {
   ack(entry: Entry): void {
     entry.gone = true;
     if (this.#live) this.#acks.ack(entry.amqp);
+    if (this.#noted.size > 0) this.#forget(copyIdOf(entry.amqp, entry.received));
     this.lanes.advance(entry.key);
+  }
+
+  #forget(copy: string): void {
+    if (this.#noted.delete(copy)) this.#parts.notes?.forget(copy);
+  }
+
+  /** They are handed out from now on, put off or given back; stored when it resolves. */
+  async note(
+    entries: readonly Entry[],
+    what: Pick<Note, 'out'> | ((entry: Entry) => Note['waits']),
+  ): Promise<void> {
+    const { notes } = this.#parts;
+    if (!notes || entries.length === 0) return;
+    await notes.write(
+      entries.map((entry) => {
+        const copy = copyIdOf(entry.amqp, entry.received);
+        this.#noted.add(copy);
+        const waits = typeof what === 'function' ? what(entry) : undefined;
+        return { copy, count: entry.count ?? 0, ...(waits ? { waits } : what) };
+      }),
+    );
   }
 
   giveBack(entry: Entry): void {
@@ -223,6 +250,7 @@ export class Source {
     this.#acks.flush();
     await this.#applied().catch(() => {});
     await this.#channel.close().catch(() => {});
+    await this.#parts.notes?.close();
   }
 
   /** Gives all up at once: what is out comes again. */
@@ -247,7 +275,7 @@ export class Source {
   #arrive(amqp: ConsumeMessage): void {
     const received = decodeMessage(amqp);
     const { message, note } = received;
-    const count = this.#parts.notesQueue === undefined ? undefined : deliveryCountOf(amqp);
+    const count = this.#parts.notes === undefined ? undefined : deliveryCountOf(amqp);
     this.#arrived.push({
       received,
       amqp,
@@ -258,9 +286,19 @@ export class Source {
       state: note.state,
       abandoned: count === undefined ? undefined : (note.abandoned ?? 0) + count,
       looked: false,
+      spared: this.#keyed && (count ?? 0) > 0,
       gone: false,
     });
+    if (this.#keyed && count !== undefined) this.#countNoted(count, copyIdOf(amqp, received));
     if (!this.#taking) this.#take();
+  }
+
+  #countNoted(count: number, copy: string): void {
+    if (count > 0) this.#noted.add(copy);
+    else if (!this.#newSeen) {
+      this.#newSeen = true;
+      this.#parts.notes?.onlyThese(this.#noted);
+    }
   }
 
   /** In the order of arrival; pauses only for what needs a look at another queue first. */
@@ -291,7 +329,7 @@ export class Source {
   }
 
   async #lookFor(entry: Entry): Promise<void> {
-    const { notesQueue, heldKeys, readNotes, clock } = this.#parts;
+    const { notes, heldKeys, clock } = this.#parts;
     try {
       if (this.#holds && !this.#parkedKnown) {
         for (const key of await heldKeys())
@@ -300,8 +338,8 @@ export class Source {
       }
       if (entry.key !== undefined && this.#mayFree(entry) && !(await heldKeys()).has(entry.key))
         this.#parked.delete(entry.key);
-      if (notesQueue !== undefined && (entry.count ?? 0) > 0) {
-        await readNotes(notesQueue, (messages) => this.#notebook.read(messages));
+      if (notes && (entry.count ?? 0) > 0) {
+        await notes.read();
         // What arrived before this reading is covered by it.
         for (const one of this.#arrived) one.looked = true;
       }
@@ -312,9 +350,10 @@ export class Source {
   }
 
   #accept(entry: Entry): void {
-    if (entry.count !== undefined && entry.count > 0) {
-      const { released, waits } = this.#notebook.about(copyIdOf(entry.amqp, entry.received), entry.count);
-      entry.abandoned = Math.max(0, (entry.abandoned ?? 0) - released);
+    const { notes } = this.#parts;
+    if (notes && entry.count !== undefined && entry.count > 0) {
+      const { crashes, waits } = notes.about(copyIdOf(entry.amqp, entry.received), entry.count);
+      entry.abandoned = (entry.received.note.abandoned ?? 0) + crashes;
       if (waits) entry.state = waits.state;
       if (waits && waits.dueAt > this.#parts.clock.now()) {
         if (this.lanes.hold(entry)) this.putOff(entry, waits.dueAt);

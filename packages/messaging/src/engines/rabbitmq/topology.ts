@@ -192,9 +192,8 @@ export class TopologyBook {
     const quorum = { ...QUORUM, ...ONE_READER };
     await this.#queue(channel, names.dead(spec.name, subscription), { arguments: quorum });
     if (this.isQuorum(spec))
-      await this.#queue(channel, names.notes(spec.name, subscription), {
-        arguments: { ...quorum, 'x-message-ttl': NOTE_TTL_MS },
-      });
+      for (const notes of names.notes(spec, subscription))
+        await this.#queue(channel, notes, { arguments: { ...quorum, 'x-message-ttl': NOTE_TTL_MS } });
     if (spec.routing !== 'fanout')
       await this.#queue(channel, names.bindings(spec.name, subscription), { arguments: quorum });
   }
@@ -215,7 +214,7 @@ export class TopologyBook {
     if (existing !== undefined)
       return void (await channel.unbindQueue(existing, ladder.out, ladder.pattern(existing)));
     for (const queue of names.queues(spec, subscription)) await channel.deleteQueue(queue);
-    await channel.deleteQueue(names.notes(spec.name, subscription));
+    for (const notes of names.notes(spec, subscription)) await channel.deleteQueue(notes);
     await channel.deleteQueue(names.bindings(spec.name, subscription));
   }
 

@@ -1,0 +1,90 @@
+/** The notes of a partition: only what was handed out counts as a crash, and none stays that has served. */
+import { EventEmitter } from 'node:events';
+import type { ChannelModel, ConsumeMessage } from 'amqplib';
+import { expect, it } from 'vitest';
+import { KeptNotes } from './kept-notes.ts';
+import { encodeNotes, type Note } from './notes.ts';
+
+/** The queue of notes: gives each consumer all that is not acknowledged, as the broker does. */
+class FakeQueue {
+  readonly stored = new Map<number, Buffer>();
+  #consumer: ((message: ConsumeMessage) => void) | undefined;
+  #next = 1;
+  #mark = 1;
+
+  open(): KeptNotes {
+    return new KeptNotes({
+      queue: 'notes',
+      model: { createChannel: async () => this.#channel() } as unknown as ChannelModel,
+      write: async (notes: readonly Note[]) => {
+        const tag = this.#next++;
+        this.stored.set(tag, encodeNotes(notes).content);
+        this.#give(tag);
+      },
+      nextMark: () => `mark ${this.#mark++}`,
+    });
+  }
+
+  #channel(): unknown {
+    return Object.assign(new EventEmitter(), {
+      consume: async (_queue: string, take: (message: ConsumeMessage) => void) => {
+        this.#consumer = take;
+        for (const tag of this.stored.keys()) this.#give(tag);
+      },
+      ack: ({ fields }: ConsumeMessage) => void this.stored.delete(fields.deliveryTag),
+      close: async () => {
+        this.#consumer = undefined;
+      },
+    });
+  }
+
+  #give(tag: number): void {
+    this.#consumer?.({ content: this.stored.get(tag), fields: { deliveryTag: tag } } as ConsumeMessage);
+  }
+}
+
+it('what a killed process merely had is no suspect, however often; what it had handed out is', async () => {
+  const queue = new FakeQueue();
+  for (const count of [1, 2, 3, 4]) {
+    const notes = queue.open();
+    await notes.read();
+    expect(notes.about('lent', count).crashes).toBe(1);
+    expect(notes.about('poison', count).crashes).toBe(Math.max(1, count - 1));
+    await notes.write([{ copy: 'poison', count, out: true }]);
+    await notes.close();
+  }
+});
+
+it('what was put off or given back is no crash', async () => {
+  const queue = new FakeQueue();
+  const notes = queue.open();
+  const waits = { state: 's', dueAt: 7 };
+  await notes.write([
+    { copy: 'put off', count: 0, waits },
+    { copy: 'given back', count: 0 },
+  ]);
+  await notes.read();
+  expect(notes.about('put off', 1)).toEqual({ crashes: 0, waits });
+  expect(notes.about('given back', 1)).toEqual({ crashes: 0, waits: undefined });
+  await notes.write([{ copy: 'put off', count: 0, out: true }]);
+  await notes.read();
+  expect(notes.about('put off', 1).crashes).toBe(1);
+});
+
+it('notes go when their copies are settled, superseded or not there', async () => {
+  const queue = new FakeQueue();
+  const notes = queue.open();
+  for (const dueAt of [1, 2, 3]) await notes.write([{ copy: 'a', count: 1, waits: { state: '', dueAt } }]);
+  await notes.write([
+    { copy: 'a', count: 1, out: true },
+    { copy: 'b', count: 1, out: true },
+  ]);
+  await notes.write([{ copy: 'of a former reader', count: 0 }]);
+  expect(queue.stored.size).toBe(3);
+  notes.onlyThese(new Set(['a', 'b']));
+  expect(queue.stored.size).toBe(2);
+  notes.forget('a');
+  expect(queue.stored.size).toBe(1);
+  notes.forget('b');
+  expect(queue.stored.size).toBe(0);
+});
