@@ -52,7 +52,7 @@ export const systems: Readonly<Record<SystemName, System>> = {
     needs: 'KAFKA_URL',
     stored: 120_000,
     settings:
-      '@platformatic/kafka: 4 partitions, idempotent, acks=all, one send a turn, no autocommit, commit each 250 ms',
+      '@platformatic/kafka: 6 partitions, idempotent, acks=all, one send a turn, no autocommit, a commit for each prefetch and each 250 ms',
   },
   'toolkit-redis': {
     needs: 'REDIS_URL',

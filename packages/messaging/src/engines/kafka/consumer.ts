@@ -12,8 +12,9 @@ import type {
   SettleResult,
 } from '../../engine.ts';
 import { Leases } from '../../leases.ts';
+import type { Message } from '../../message.ts';
 import type { Entry } from './partition.ts';
-import { rawOf } from './wire.ts';
+import { rawOf, type Received } from './wire.ts';
 
 export interface ConsumerParts {
   readonly clock: Clock;
@@ -111,17 +112,29 @@ export class KafkaConsumer implements Consumer {
   #lend(entry: Entry): Delivery {
     const token = this.#parts.nextToken();
     this.#leases.lend(token, entry);
-    const { received, source, offset, state, abandonedBefore } = entry;
-    return {
-      token,
-      message: received.message,
-      ...(received.malformed === undefined ? {} : { malformed: received.malformed }),
-      // Made when asked for: only dead letters and people look at it.
-      get raw() {
-        return rawOf(received);
-      },
-      state,
-      abandoned: abandonedBefore + source.ledger.countOf(offset),
-    };
+    return new LentDelivery(token, entry);
+  }
+}
+
+class LentDelivery implements Delivery {
+  readonly token: DeliveryToken;
+  readonly message: Message | undefined;
+  readonly malformed?: string;
+  readonly state: string | undefined;
+  readonly abandoned: number;
+  readonly #received: Received;
+
+  constructor(token: DeliveryToken, { received, source, offset, state, abandonedBefore }: Entry) {
+    this.token = token;
+    this.message = received.message;
+    if (received.malformed !== undefined) this.malformed = received.malformed;
+    this.state = state;
+    this.abandoned = abandonedBefore + source.ledger.countOf(offset);
+    this.#received = received;
+  }
+
+  /** Made when asked for: only dead letters and people look at it. */
+  get raw(): string {
+    return rawOf(this.#received);
   }
 }

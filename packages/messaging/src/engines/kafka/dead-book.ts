@@ -3,7 +3,7 @@
  * read from the beginning once and then only on; the owner of a partition feeds it as it reads, and whoever looks first reads up to the end.
  */
 import type { Clock } from '../../clock.ts';
-import type { LogRecord } from './fetch.ts';
+import type { LogRecord } from './log-record.ts';
 import { decodeLetter, type StoredLetter } from './letters.ts';
 import type { Logs } from './logs.ts';
 

@@ -39,9 +39,9 @@ export class Ledger {
   readonly #pending = new Set<number>();
   readonly #out = new Set<number>();
   readonly #counts = new Map<number, number>();
-  /** Out by what the broker has; and by what is on its way to it. */
+  /** Out by what the broker has; and by what is on its way to it, in the order of sending. */
   #noted = new Set<number>();
-  #marked = new Set<number>();
+  #sent: Set<number>[] = [];
 
   constructor(watermark = 0) {
     this.#watermark = watermark;
@@ -116,20 +116,20 @@ export class Ledger {
     this.#out.add(offset);
   }
 
-  /** Whether the broker knows already that it is out: then it may be handed out at once. */
+  /** Whether the broker knows already that it is out, and is not about to be told otherwise: then it may be handed out at once. */
   isNoted(offset: number): boolean {
-    return this.#noted.has(offset);
+    return this.#noted.has(offset) && this.#sent.every((marks) => marks.has(offset));
   }
 
   /** Whether the broker may believe that something is out. */
   get hasNotes(): boolean {
-    return this.#noted.size > 0 || this.#marked.size > 0;
+    return this.#noted.size > 0 || this.#sent.some(({ size }) => size > 0);
   }
 
   giveBack(offset: number): void {
     this.#out.delete(offset);
     this.#noted.delete(offset);
-    this.#marked.delete(offset);
+    for (const marks of this.#sent) marks.delete(offset);
   }
 
   /** A hand-out ended without a settlement. */
@@ -160,7 +160,11 @@ export class Ledger {
     return { watermark: base, text: [...parts, counts.join(';')].join('|') + tail, marks };
   }
 
+  /** The broker has taken what was encoded with these marks, and with that all that was sent before it. */
   confirm(marks: Set<number>): void {
+    const at = this.#sent.indexOf(marks);
+    if (at < 0) return;
+    this.#sent.splice(0, at + 1);
     this.#noted = marks;
   }
 
@@ -198,7 +202,9 @@ export class Ledger {
       marks.add(offset);
       left -= 1;
     }
-    this.#marked = marks;
+    // Of those that failed it is enough to know what all of them say: the brokers may be away for long.
+    if (this.#sent.length > 1) this.#sent = [this.#sent.reduce((all, one) => all.intersection(one))];
+    this.#sent.push(marks);
     return marks;
   }
 

@@ -125,3 +125,32 @@ it('sets of offsets come back as they were, as runs or as a bitmap', () => {
   for (const offsets of [[], [7], [7, 8, 9, 40], Array.from({ length: 500 }, (_, index) => 7 + index * 2)])
     expect(decodeSet(encodeSet(new Set(offsets), 7), 7)).toEqual(offsets);
 });
+
+describe('what the broker knows to be out', () => {
+  function read(count: number): Ledger {
+    const ledger = new Ledger();
+    for (let offset = 0; offset < count; offset += 1) ledger.reach(offset);
+    return ledger;
+  }
+
+  it('is what was confirmed, unless a commit under way says otherwise', () => {
+    const ledger = read(4);
+    ledger.confirm(ledger.encode('me', 4).marks);
+    expect([0, 1, 2, 3].map((offset) => ledger.isNoted(offset))).toEqual([true, true, true, true]);
+    // Written down for fewer than before: until the broker has it nobody knows which of the two counts.
+    const { marks } = ledger.encode('me', 2);
+    expect([0, 1, 2, 3].map((offset) => ledger.isNoted(offset))).toEqual([true, true, false, false]);
+    ledger.confirm(marks);
+    expect([0, 1, 2, 3].map((offset) => ledger.isNoted(offset))).toEqual([true, true, false, false]);
+  });
+
+  it('stays open behind a commit that failed, until a later one is taken', () => {
+    const ledger = read(2);
+    ledger.confirm(ledger.encode('me', 2).marks);
+    for (const ahead of [2, 0, 2]) ledger.encode('me', ahead);
+    const later = ledger.encode('me', 2);
+    expect([0, 1].map((offset) => ledger.isNoted(offset))).toEqual([false, false]);
+    ledger.confirm(later.marks);
+    expect([0, 1].map((offset) => ledger.isNoted(offset))).toEqual([true, true]);
+  });
+});

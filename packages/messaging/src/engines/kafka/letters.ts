@@ -1,7 +1,7 @@
 /** A dead letter on the wire: the record as it came, to be redriven unchanged, with one more header that holds everything `DeadLetterRecord` shows. */
 import type { DeadLetterRecord, Letter } from '../../engine.ts';
-import type { LogRecord } from './fetch.ts';
-import { copyOf, decodeRecord, headerOf, type Parcel, rawOf, type Received } from './wire.ts';
+import { type LogRecord, looseRecord } from './log-record.ts';
+import { copyOf, headerOf, type Parcel, rawOf, Received } from './wire.ts';
 
 export interface LetterPlace {
   readonly channel: string;
@@ -65,12 +65,12 @@ export function decodeLetter(record: LogRecord): StoredLetter | undefined {
   const text = headerOf(record, LABEL);
   if (text === undefined) return undefined;
   const label = JSON.parse(text) as Label;
-  const received = decodeRecord(
-    {
+  const received = new Received(
+    looseRecord({
       key: label.recordKey === undefined ? null : Buffer.from(label.recordKey, 'base64'),
       value: label.hasValue ? record.value : null,
       headers: record.headers,
-    },
+    }),
     { channel: label.channel, text: label.messageId },
   );
   return {

@@ -1,7 +1,7 @@
 /**
  * Requests to the brokers, one by one, over a connection pool of its own. The client's Consumer and Admin hide what this engine is built on: the
  * text that a commit keeps beside the offset, and a fetch of any partition without a session. So these requests are sent as they are, with
- * the client's connections, versions and parsers.
+ * the client's connections, versions and parsers; only the answer to a fetch is read by `fetch-answer.ts`.
  *
  * A long fetch or a join holds up everything behind it on its connection: whoever waits long opens a link of its own.
  */
@@ -101,11 +101,15 @@ export class Link {
     return leader;
   }
 
-  /** A request to one node, with the newest version that both sides speak. */
-  async onNode<A extends unknown[], R>(api: string, node: number): Promise<Call<A, R>> {
+  /** A request to one node, with the newest version that both sides speak; `adapt` may read its answer in another way. */
+  async onNode<A extends unknown[], R>(
+    api: string,
+    node: number,
+    adapt?: (api: API<A, R>) => API<A, R>,
+  ): Promise<Call<A, R>> {
     const broker = (await this.cluster()).brokers.get(node) ?? (await this.cluster(true)).brokers.get(node);
     if (!broker) throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', `broker ${node} is not there`);
-    return this.#call<A, R>(api, () => this.#connection(broker));
+    return this.#call<A, R>(api, () => this.#connection(broker), adapt);
   }
 
   onAny<A extends unknown[], R>(api: string): Promise<Call<A, R>> {
@@ -152,8 +156,13 @@ export class Link {
     return promised<Connection>((done) => this.#base[kGetConnection](broker, done));
   }
 
-  async #call<A extends unknown[], R>(name: string, connect: () => Promise<Connection>): Promise<Call<A, R>> {
-    const api = await promised<API<A, R>>((done) => this.#base[kGetApi]<A, R>(name, done));
+  async #call<A extends unknown[], R>(
+    name: string,
+    connect: () => Promise<Connection>,
+    adapt: (api: API<A, R>) => API<A, R> = (same) => same,
+  ): Promise<Call<A, R>> {
+    const found = await promised<API<A, R>>((done) => this.#base[kGetApi]<A, R>(name, done));
+    const api = adapt(found);
     const run = async (...args: A): Promise<R> => {
       const connection = await connect();
       return promised<R>((done) => {

@@ -1,8 +1,9 @@
 /** Looks at logs from outside any group: where they begin and end, and what is in them. For people, dead letters and the gate of an assignment. */
 import type { Admin } from '@platformatic/kafka';
 import { faultOf } from './faults.ts';
-import { fetchFrom, type LogRecord } from './fetch.ts';
+import { fetchFrom } from './fetch.ts';
 import type { Link } from './link.ts';
+import type { LogRecord } from './log-record.ts';
 
 const LATEST = -1n;
 const EARLIEST = -2n;

@@ -9,7 +9,7 @@ import { MessagingError } from '../../errors.ts';
 import { isBound } from '../../routing.ts';
 import type { DeadBook } from './dead-book.ts';
 import { faultOf } from './faults.ts';
-import type { LogRecord } from './fetch.ts';
+import type { LogRecord } from './log-record.ts';
 import { Ledger } from './ledger.ts';
 import type { Link } from './link.ts';
 import type { Logs } from './logs.ts';
@@ -18,7 +18,7 @@ import type { Reader } from './reader.ts';
 import type { Registry } from './registry.ts';
 import { committedOf } from './takeover.ts';
 import type { KnownChannel } from './topology.ts';
-import { decodeRecord, rawOf, type Received } from './wire.ts';
+import { rawOf, Received } from './wire.ts';
 
 export interface LookParts {
   readonly link: Link;
@@ -187,7 +187,7 @@ export class Look {
     await logs.read(topic, partition, Math.max(start, ledger.watermark), end, (records) => {
       for (const record of records) {
         if (ledger.isSettled(record.offset) || ledger.isOut(record.offset) || found.length >= limit) continue;
-        const received = decodeRecord(record, {
+        const received = new Received(record, {
           channel: spec.name,
           text: `${topic}/${partition}/${record.offset}`,
         });

@@ -12,8 +12,8 @@ import type { DeadBook } from './dead-book.ts';
 import type { Source } from './fetcher.ts';
 import { KeyLanes, type Ranked } from './key-lanes.ts';
 import { LATER_WINDOW, type Ledger, WINDOW } from './ledger.ts';
-import type { LogRecord } from './fetch.ts';
-import { decodeRecord, type Received } from './wire.ts';
+import type { LogRecord } from './log-record.ts';
+import { Received } from './wire.ts';
 
 export type SourceKind = 'main' | 'later' | 'dead';
 
@@ -218,21 +218,21 @@ export class Partition {
 
 /** A record as it was read, without a place yet. */
 export function entryOf(source: LogSource, record: LogRecord, channel: string): Entry {
-  const received = decodeRecord(record, {
+  const received = new Received(record, {
     channel,
     text: `${source.topic}/${source.partition}/${record.offset}`,
   });
-  const { message, note, parcel } = received;
+  const { note } = received;
   return {
     source,
     offset: record.offset,
     received,
-    key: source.owner.keyed ? (message?.key ?? parcel.key?.toString()) : undefined,
+    key: source.owner.keyed ? received.key : undefined,
     rank: note.rank ?? record.offset,
     stage: 'waiting',
     level: source.kind === 'later' ? (note.priority ?? 0) : source.level,
     timestamp: record.timestamp,
-    expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
+    expiresAt: received.expiresAt,
     urgent: source.kind === 'later',
     state: note.state,
     abandonedBefore: note.abandoned ?? 0,

@@ -14,9 +14,11 @@ import { type Binding, isBound } from '../../routing.ts';
 import { Commits } from './commits.ts';
 import type { KafkaConsumer } from './consumer.ts';
 import type { DeadBook } from './dead-book.ts';
-import type { Fetched, LogRecord } from './fetch.ts';
+import type { Fetched } from './fetch.ts';
 import { Fetcher } from './fetcher.ts';
+import type { LetterText } from './letters.ts';
 import type { Link } from './link.ts';
+import type { LogRecord } from './log-record.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import type { KafkaSettings } from './options.ts';
@@ -136,21 +138,24 @@ export class Reader {
 
   /** Copies and letters first, all or unknown; then all is settled here, and then for everybody. */
   async settle(pairs: readonly (readonly [Settlement, Entry])[]): Promise<void> {
-    const alive = pairs.filter(([, entry]) => entry.source.owner.alive);
-    const retried = alive.flatMap(([one, entry]) => (one.kind === 'retry' ? [[one, entry] as const] : []));
-    const dead = alive.flatMap(([one, entry]) =>
-      one.kind === 'deadLetter' ? [[one.letter, entry] as const] : [],
-    );
-    await Promise.all([this.#moves.retried(retried), this.#moves.dead(dead)]);
+    const retried: (readonly [Extract<Settlement, { kind: 'retry' }>, Entry])[] = [];
+    const dead: (readonly [LetterText, Entry])[] = [];
+    for (const [one, entry] of pairs) {
+      if (one.kind === 'ack' || !entry.source.owner.alive) continue;
+      if (one.kind === 'retry') retried.push([one, entry]);
+      else if (one.kind === 'deadLetter') dead.push([one.letter, entry]);
+    }
+    // Most are acknowledged: those need nothing but the commit.
+    if (retried.length + dead.length > 0)
+      await Promise.all([this.#moves.retried(retried), this.#moves.dead(dead)]);
     const back: Entry[] = [];
-    for (const [settlement, entry] of alive) {
+    for (const [settlement, entry] of pairs) {
       if (!entry.source.owner.alive) continue;
       if (settlement.kind === 'release') back.push(entry);
       else if (settlement.kind === 'retry') this.#putOff(entry, settlement.dueAt, settlement.state);
       else this.#done(entry);
     }
     this.giveBack(back);
-    this.#planPump();
     await this.#commits.flush();
   }
 
@@ -350,6 +355,7 @@ export class Reader {
       settings.onNotice({ kind: 'tombstone', channel: spec.name, subscription });
       return false;
     }
+    if (spec.routing === 'fanout') return true;
     return received.message === undefined || isBound(spec.routing, bindings(), received.message);
   }
 
@@ -429,32 +435,45 @@ export class Reader {
 
   #pump(): void {
     if (this.#revoking || this.#closed) return;
-    const consumers = [...this.consumers];
+    const loaded = this.#partitions.filter(({ readyCount, isLoaded }) => readyCount > 0 && isLoaded);
+    const rooms = [...this.consumers].map((consumer) => ({ consumer, room: consumer.capacity }));
     const chosen = new Map<KafkaConsumer, Entry[]>();
-    for (;;) {
-      const free = consumers.filter(({ capacity }) => capacity > 0);
-      if (free.length === 0) break;
-      const entry = this.#choose();
+    let count = 0;
+    for (let next = this.#roomFor(rooms); next; next = this.#roomFor(rooms)) {
+      const entry = this.#choose(loaded);
       if (!entry) break;
-      const consumer = free[this.#turn++ % free.length] as KafkaConsumer;
-      const entries = chosen.get(consumer);
+      next.room -= 1;
+      next.consumer.coming += 1;
+      count += 1;
+      const entries = chosen.get(next.consumer);
       if (entries) entries.push(entry);
-      else chosen.set(consumer, [entry]);
-      consumer.coming += 1;
-      this.#coming += 1;
+      else chosen.set(next.consumer, [entry]);
     }
+    this.#coming += count;
     this.#fetcher?.wake();
-    if (chosen.size === 0) return this.#noteQuiet();
-    // What the broker knows already needs no commit; but nothing overtakes what waits for one.
-    let known = this.#coming === countOf(chosen);
+    if (count === 0) return this.#noteQuiet();
+    this.#handOut(chosen, count);
+  }
+
+  /** In turn, whoever has room. */
+  #roomFor(rooms: readonly Room[]): Room | undefined {
+    for (let tries = 0; tries < rooms.length; tries += 1) {
+      const one = rooms[this.#turn++ % rooms.length] as Room;
+      if (one.room > 0) return one;
+    }
+    return undefined;
+  }
+
+  /** What the broker knows already needs no commit; but nothing overtakes what waits for one. */
+  #handOut(chosen: ReadonlyMap<KafkaConsumer, readonly Entry[]>, count: number): void {
+    let known = this.#coming === count;
     for (const entries of chosen.values())
       known &&= entries.every(({ source, offset }) => source.ledger.isNoted(offset));
-    if (known) this.#deliver(chosen);
-    else
-      void this.#commits.flush().then(
-        () => this.#deliver(chosen),
-        () => this.#deliver(chosen),
-      );
+    if (known) return this.#deliver(chosen);
+    void this.#commits.flush().then(
+      () => this.#deliver(chosen),
+      () => this.#deliver(chosen),
+    );
   }
 
   #ahead(): number {
@@ -463,14 +482,14 @@ export class Reader {
     return Math.min(MOST_AHEAD, total);
   }
 
-  #choose(): Entry | undefined {
+  #choose(loaded: readonly Partition[]): Entry | undefined {
     const { clock, spec } = this.#parts;
-    const loaded = this.#partitions.filter(({ readyCount, isLoaded }) => readyCount > 0 && isLoaded);
     for (let level = spec.priorityLevels - 1; level >= 0; level -= 1) {
       for (let partition = oldest(loaded, level); partition; partition = oldest(loaded, level)) {
         const entry = partition.next(level) as Entry;
         if (!partition.mayLeave(entry)) continue;
-        if (entry.expiresAt > clock.now()) return this.#lend(entry);
+        if (entry.expiresAt === Number.POSITIVE_INFINITY || entry.expiresAt > clock.now())
+          return this.#lend(entry);
         entry.source.ledger.expired += 1;
         this.#done(entry);
         void this.#commits.flush();
@@ -565,10 +584,9 @@ export class Reader {
   }
 }
 
-function countOf(chosen: ReadonlyMap<KafkaConsumer, readonly Entry[]>): number {
-  let count = 0;
-  for (const entries of chosen.values()) count += entries.length;
-  return count;
+interface Room {
+  readonly consumer: KafkaConsumer;
+  room: number;
 }
 
 function oldest(partitions: readonly Partition[], level: number): Partition | undefined {

@@ -8,6 +8,7 @@
 import { decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { OWN, type RecordLike } from './log-record.ts';
 
 /** Key, value and headers of a record; the headers keep their order. */
 export interface Parcel {
@@ -31,7 +32,6 @@ export interface CopyNote {
 }
 
 const PREFIX = 'ce_';
-const OWN = 'db-';
 const CONTENT_TYPE = 'content-type';
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
@@ -100,53 +100,86 @@ function bytesOf(data: unknown, nullAsTombstone: boolean): Buffer | undefined {
   return Buffer.from(JSON.stringify(data ?? null));
 }
 
-/** A record as it was read: the message alone in `parcel`, ready for another copy, and what travelled beside it. */
-export interface Received {
-  readonly parcel: Parcel;
-  readonly message: Message | undefined;
-  readonly malformed: string | undefined;
+type Place = { readonly channel: string; readonly text: string };
+
+/**
+ * A record as it was read. It waits as it came, and becomes a message when somebody looks at it: what is read ahead of the handlers would else be the
+ * larger part of what the process keeps.
+ */
+export class Received {
   readonly note: CopyNote;
   /** A record without a value that is no CloudEvent: what a compacted topic keeps of a deleted key. */
   readonly tombstone: boolean;
-}
+  readonly #record: RecordLike;
+  readonly #place: Place;
+  readonly #isEvent: boolean;
+  readonly #hasExpiry: boolean;
+  #read: { readonly message: Message | undefined; readonly malformed: string | undefined } | undefined;
 
-export interface RecordLike {
-  readonly key: Buffer | null;
-  readonly value: Buffer | null;
-  readonly headers: readonly (readonly [Buffer | null, Buffer | null])[];
-}
+  /** `place` names a record that has no id of its own. */
+  constructor(record: RecordLike, place: Place) {
+    const { isEvent, hasExpiry, hasOwn } = record.names();
+    this.#record = record;
+    this.#place = place;
+    this.#isEvent = isEvent;
+    this.#hasExpiry = !isEvent || hasExpiry;
+    this.tombstone = !isEvent && !record.hasValue;
+    this.note = hasOwn ? readNote(record) : NO_NOTE;
+  }
 
-/** `place` names a record that has no id of its own. */
-export function decodeRecord(record: RecordLike, place: { channel: string; text: string }): Received {
-  const own = new Map<string, string>();
-  const headers: (readonly [string, Buffer])[] = [];
-  let isEvent = false;
-  for (const [rawName, rawValue] of record.headers) {
-    const name = rawName?.toString() ?? '';
-    if (name.startsWith(OWN)) own.set(name, rawValue?.toString() ?? '');
-    else {
-      isEvent ||= name === 'ce_id';
-      headers.push([name, rawValue ?? Buffer.alloc(0)]);
+  get message(): Message | undefined {
+    this.#read ??= this.#decode();
+    return this.#read.message;
+  }
+
+  get malformed(): string | undefined {
+    this.#read ??= this.#decode();
+    return this.#read.malformed;
+  }
+
+  /** Of the message, or of the record when it is none. */
+  get key(): string | undefined {
+    return this.message?.key ?? this.#record.keyText();
+  }
+
+  /** ms since the epoch; Infinity without one. */
+  get expiresAt(): number {
+    const expiresAt = this.#hasExpiry ? this.message?.expiresAt : undefined;
+    return expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(expiresAt);
+  }
+
+  /** The message alone, ready for another copy. */
+  get parcel(): Parcel {
+    const { key, value, headers } = this.#record;
+    const own = headers.map(([name, text]) => [name?.toString() ?? '', text ?? Buffer.alloc(0)] as const);
+    return {
+      key: key ?? undefined,
+      value: value ?? undefined,
+      headers: own.filter(([name]) => !name.startsWith(OWN)),
+    };
+  }
+
+  #decode(): { readonly message: Message | undefined; readonly malformed: string | undefined } {
+    try {
+      return { message: this.#message(), malformed: undefined };
+    } catch (error) {
+      return { message: undefined, malformed: (error as Error).message };
     }
   }
-  const parcel = { key: record.key ?? undefined, value: record.value ?? undefined, headers };
-  const note = own.size === 0 ? NO_NOTE : readNote(own);
-  const tombstone = record.value === null && !isEvent;
-  try {
-    const message = tombstone
-      ? tombstoneMessage(parcel, place)
-      : isEvent
-        ? binaryMessage(parcel)
-        : structuredMessage(parcel);
-    return { parcel, message, malformed: undefined, note, tombstone };
-  } catch (error) {
-    return { parcel, message: undefined, malformed: (error as Error).message, note, tombstone };
+
+  #message(): Message {
+    if (this.tombstone) return tombstoneMessage(this.#record, this.#place);
+    return this.#isEvent ? binaryMessage(this.#record) : structuredMessage(this.#record);
   }
 }
 
 const NO_NOTE: CopyNote = Object.freeze({});
 
-function readNote(own: ReadonlyMap<string, string>): CopyNote {
+function readNote(record: RecordLike): CopyNote {
+  const own = new Map<string, string>();
+  record.visitTexts((name, text) => {
+    if (name.startsWith(OWN)) own.set(name, text);
+  });
   const number = (name: string): number | undefined => {
     const text = own.get(name);
     return text === undefined ? undefined : Number(text);
@@ -194,12 +227,14 @@ export function headerOf(record: RecordLike, wanted: string): string | undefined
   return undefined;
 }
 
-function structuredMessage({ key, value }: Parcel): Message {
-  const message = decodeCloudEvent(value?.toString() ?? '');
-  return message.key === undefined && key !== undefined ? { ...message, key: key.toString() } : message;
+function structuredMessage(record: RecordLike): Message {
+  const message = decodeCloudEvent(record.valueText());
+  const key = record.keyText();
+  return message.key === undefined && key !== undefined ? { ...message, key } : message;
 }
 
-function tombstoneMessage({ key }: Parcel, { channel, text }: { channel: string; text: string }): Message {
+function tombstoneMessage(record: RecordLike, { channel, text }: Place): Message {
+  const key = record.keyText();
   return {
     id: text,
     type: channel,
@@ -208,56 +243,104 @@ function tombstoneMessage({ key }: Parcel, { channel, text }: { channel: string;
     time: '',
     data: null,
     headers: {},
-    ...(key === undefined ? {} : { key: key.toString() }),
+    ...(key === undefined ? {} : { key }),
   };
 }
 
 /** Built in one pass: this is the way of every message that is handled. */
-function binaryMessage({ key, value, headers }: Parcel): Message {
-  const extensions: Record<string, string> = {};
-  const message: Record<string, unknown> = { version: 1, time: '' };
-  let contentType: string | undefined;
-  for (const [name, bytes] of headers) {
-    const text = bytes.toString();
-    if (name === CONTENT_TYPE) contentType = text;
-    if (!name.startsWith(PREFIX)) continue;
-    const attribute = name.slice(PREFIX.length);
-    const field = FIELDS[attribute];
-    if (field !== undefined) message[field] = text;
-    else if (!RESERVED.has(attribute)) extensions[attribute] = text;
-    else if (attribute === 'dataschema') message.version = Number(SCHEMA_VERSION.exec(text)?.[1] ?? 1);
-    else message[attribute] = text;
-  }
-  for (const name of ['id', 'type', 'source', 'specversion'])
-    if (!message[name]) throw malformed(`ce_${name} is missing`);
-  if (message.specversion !== '1.0') throw malformed(`specversion is "${message.specversion}", not "1.0"`);
-  delete message.specversion;
-  delete message.subject;
-  message.headers = extensions;
-  if (message.key === undefined && key !== undefined) message.key = key.toString();
-  readData(message, value, contentType);
-  return message as unknown as Message;
+function binaryMessage(record: RecordLike): Message {
+  const message = new BinaryMessage();
+  record.visitTexts((name, text) => message.take(name, text));
+  return message.finished(record);
 }
 
-function readData(
-  message: Record<string, unknown>,
-  value: Buffer | undefined,
-  contentType: string | undefined,
-): void {
-  if (value === undefined) message.data = null;
-  else if (contentType !== undefined && !isJson(contentType)) {
-    message.data = value;
-    message.contentType = contentType;
-  } else message.data = parseJson(value);
+class BinaryMessage {
+  id = '';
+  type = '';
+  source = '';
+  specversion = '';
+  time = '';
+  version = 1;
+  contentType: string | undefined;
+  readonly headers: Record<string, string> = {};
+  readonly optional: { -readonly [Field in keyof Message]?: Message[Field] } = {};
+
+  take(name: string, text: string): void {
+    switch (name) {
+      case 'ce_id':
+        this.id = text;
+        return;
+      case 'ce_type':
+        this.type = text;
+        return;
+      case 'ce_source':
+        this.source = text;
+        return;
+      case 'ce_specversion':
+        this.specversion = text;
+        return;
+      case 'ce_time':
+        this.time = text;
+        return;
+      case 'ce_dataschema':
+        this.version = versionOf(text);
+        return;
+      case CONTENT_TYPE:
+        this.contentType = text;
+        return;
+      default:
+        if (name.startsWith(PREFIX)) this.#takeOther(name.slice(PREFIX.length), text);
+    }
+  }
+
+  #takeOther(attribute: string, text: string): void {
+    const field = FIELDS[attribute];
+    if (field !== undefined) Object.assign(this.optional, { [field]: text });
+    else if (!RESERVED.has(attribute)) this.headers[attribute] = text;
+  }
+
+  finished(record: RecordLike): Message {
+    for (const name of ['id', 'type', 'source', 'specversion'] as const)
+      if (this[name] === '') throw malformed(`ce_${name} is missing`);
+    if (this.specversion !== '1.0') throw malformed(`specversion is "${this.specversion}", not "1.0"`);
+    const { id, type, version, source, time, headers, optional, contentType } = this;
+    const key = optional.key ?? record.keyText();
+    const isText = contentType === undefined || isJson(contentType);
+    const data = isText ? parseJson(record) : record.value;
+    return {
+      id,
+      type,
+      version,
+      source,
+      time,
+      data,
+      headers,
+      ...optional,
+      ...(key === undefined ? undefined : { key }),
+      ...(isText || !record.hasValue ? undefined : { contentType }),
+    };
+  }
+}
+
+/** Messages of one channel come together, so the last answer is nearly always the next one too. */
+let lastSchema = '';
+let lastVersion = 1;
+
+function versionOf(schema: string): number {
+  if (schema === lastSchema) return lastVersion;
+  lastSchema = schema;
+  lastVersion = Number(SCHEMA_VERSION.exec(schema)?.[1] ?? 1);
+  return lastVersion;
 }
 
 function isJson(contentType: string): boolean {
   return contentType === 'application/json' || /[/+]json\b/i.test(contentType);
 }
 
-function parseJson(value: Buffer): unknown {
+function parseJson(record: RecordLike): unknown {
+  if (!record.hasValue) return null;
   try {
-    return JSON.parse(value.toString());
+    return JSON.parse(record.valueText());
   } catch (cause) {
     throw new MessagingError('DB_MSG_MALFORMED', 'the data is not JSON, as its content type says', { cause });
   }

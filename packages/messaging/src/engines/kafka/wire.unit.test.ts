@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Message } from '../../message.ts';
 import { namesOf, partitionOf } from './names.ts';
-import { copyOf, decodeRecord, encodeMessage, type Parcel, type RecordLike } from './wire.ts';
+import { looseRecord, type RecordLike } from './log-record.ts';
+import { copyOf, encodeMessage, type Parcel, Received } from './wire.ts';
 
 const message: Message = {
   id: 'm1',
@@ -19,13 +20,14 @@ const message: Message = {
   headers: { tenant: 'ä' },
 };
 const place = { channel: 'orders', text: 'orders/0/7' };
-const asRecord = ({ key, value, headers }: Parcel): RecordLike => ({
-  key: key ?? null,
-  value: value ?? null,
-  headers: headers.map(([name, text]) => [Buffer.from(name), text] as const),
-});
+const asRecord = ({ key, value, headers }: Parcel): RecordLike =>
+  looseRecord({
+    key: key ?? null,
+    value: value ?? null,
+    headers: headers.map(([name, text]) => [Buffer.from(name), text] as const),
+  });
 const there = (given: Message): Message | undefined =>
-  decodeRecord(asRecord(encodeMessage(given)), place).message;
+  new Received(asRecord(encodeMessage(given)), place).message;
 
 describe('a message as a record', () => {
   it('comes back as it was', () => {
@@ -43,7 +45,7 @@ describe('a message as a record', () => {
 
   it('keeps what travels beside it apart', () => {
     const note = { state: '{"a":1}', abandoned: 2, dueAt: 5, rank: 9, priority: 1, redriven: 'letter-1' };
-    const received = decodeRecord(asRecord(copyOf(encodeMessage(message), note)), place);
+    const received = new Received(asRecord(copyOf(encodeMessage(message), note)), place);
     expect(received.message).toEqual(message);
     expect(received.note).toEqual(note);
     expect(received.parcel.headers.some(([name]) => name.startsWith('db-'))).toBe(false);
@@ -56,7 +58,7 @@ describe('a message as a record', () => {
 
   it('may have no value: then it ends a key', () => {
     expect(encodeMessage({ ...message, data: null }, true).value).toBeUndefined();
-    const foreign = decodeRecord({ key: Buffer.from('gone'), value: null, headers: [] }, place);
+    const foreign = new Received(looseRecord({ key: Buffer.from('gone'), value: null, headers: [] }), place);
     expect(foreign).toMatchObject({
       tombstone: true,
       message: { id: 'orders/0/7', key: 'gone', data: null },
@@ -65,7 +67,7 @@ describe('a message as a record', () => {
 
   it('says what is wrong with one that is no CloudEvent', () => {
     const malformed = (value: string, headers: RecordLike['headers'] = []): string | undefined =>
-      decodeRecord({ key: null, value: Buffer.from(value), headers }, place).malformed;
+      new Received(looseRecord({ key: null, value: Buffer.from(value), headers }), place).malformed;
     expect(malformed('{"half": ')).toMatch(/not JSON/);
     expect(malformed('{}', [[Buffer.from('ce_id'), Buffer.from('x')]])).toMatch(/ce_type is missing/);
   });
