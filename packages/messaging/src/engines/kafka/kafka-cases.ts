@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import Type from 'typebox';
 import {
+  Admin,
   Consumer,
   MessagesStreamModes,
   Producer,
@@ -393,7 +394,6 @@ export const kafkaCases: readonly ConformanceCase[] = [
     name: 'reply topics go with their owner',
     run: async (fixture) => {
       const { asked } = await import('../../conformance/channels.ts');
-      const { Admin } = await import('@platformatic/kafka');
       await withBus({
         fixture,
         channels: [asked],
@@ -410,6 +410,38 @@ export const kafkaCases: readonly ConformanceCase[] = [
       );
       await admin.close();
       assert.deepEqual(replies, []);
+    },
+  },
+  {
+    name: 'reply topics of a process that was killed are swept when they are ten minutes old, and not before',
+    run: async (fixture) => {
+      const { asked } = await import('../../conformance/channels.ts');
+      const admin = new Admin(client());
+      const { prefix } = own(fixture);
+      const orphanOf = (at: number): string => {
+        const time = at.toString(16).padStart(12, '0');
+        return `${prefix}replies.${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000-E`;
+      };
+      const [old, young] = [orphanOf(systemClock.now() - 660_000), orphanOf(systemClock.now() - 60_000)];
+      await admin.createTopics({ topics: [old, young], partitions: 1, replicas: 1 });
+      try {
+        await withBus({
+          fixture,
+          channels: [asked],
+          prepare: (bus) => void bus.subscribe(asked, { name: 'answers', handler: () => ack() }),
+          async use(bus) {
+            await bus.request(asked, { n: 1 }, { timeoutMs: 1_000 }).catch(() => {});
+            await eventually(
+              () => admin.listTopics(),
+              (topics) => !topics.includes(old),
+              'the old one is swept',
+            );
+          },
+        });
+        assert.ok((await admin.listTopics()).includes(young));
+      } finally {
+        await admin.close();
+      }
     },
   },
 ];
