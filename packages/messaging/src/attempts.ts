@@ -5,6 +5,7 @@
  * Attempts = failures recorded here + hand-outs the engine saw end without a settlement (a killed process). The latter have a limit of
  * their own, so that a message that kills its process ends as a dead letter and its neighbours do not.
  */
+import { MessagingError } from './errors.ts';
 import type { Delivery, FailureRecord, Letter, Settlement } from './engine.ts';
 
 export interface RetryPolicy {
@@ -19,6 +20,32 @@ export interface RetryPolicy {
   readonly abandoned?: number;
   /** Delayed attempts come up to this share later, at random, so that what failed together does not come back together; 0 to 1. Default 0.2. */
   readonly jitter?: number;
+}
+
+const DEFAULT_RETRIES: Required<RetryPolicy> = {
+  immediate: 1,
+  delayed: [1_000, 10_000, 60_000],
+  abandoned: 5,
+  jitter: 0.2,
+};
+
+/** The policy with its defaults; one that is `undefined` counts as not given. Throws DB_MSG_INVALID_OPTIONS for what would retry for ever or at no time. */
+export function retriesOf(given: RetryPolicy = {}): Required<RetryPolicy> {
+  const policy = {
+    immediate: given.immediate ?? DEFAULT_RETRIES.immediate,
+    delayed: given.delayed ?? DEFAULT_RETRIES.delayed,
+    abandoned: given.abandoned ?? DEFAULT_RETRIES.abandoned,
+    jitter: given.jitter ?? DEFAULT_RETRIES.jitter,
+  };
+  const bad = (detail: string): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `retries: ${detail}`);
+  };
+  if (!Number.isInteger(policy.immediate) || policy.immediate < 0) bad('immediate is a whole number from 0');
+  if (!Number.isInteger(policy.abandoned) || policy.abandoned < 1) bad('abandoned is a whole number from 1');
+  if (!(policy.jitter >= 0 && policy.jitter <= 1)) bad('jitter is 0 to 1');
+  if (!Array.isArray(policy.delayed) || !policy.delayed.every((ms) => ms >= 0 && Number.isFinite(ms)))
+    bad('delayed is a list of waits of 0 or more milliseconds');
+  return policy;
 }
 
 export interface AttemptState {
@@ -160,8 +187,13 @@ export function groupOf(kind: FailureRecord['kind'], reason: string): string {
   return `${kind}: ${cause}`.slice(0, 200);
 }
 
+/** What was thrown, in one line. Anything may be thrown, also what has no text or throws when asked for it. */
 export function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const cause = error.cause instanceof Error ? ` (cause: ${error.cause.message})` : '';
-  return `${error.name}: ${error.message}${cause}`;
+  try {
+    if (!(error instanceof Error)) return String(error);
+    const cause = error.cause instanceof Error ? ` (cause: ${error.cause.message})` : '';
+    return `${error.name}: ${error.message}${cause}`;
+  } catch {
+    return 'something was thrown that cannot be described';
+  }
 }

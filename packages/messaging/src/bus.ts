@@ -3,7 +3,7 @@
  * It owns no store and no connection; an `Engine` does, and the bus makes every engine behave alike where that is possible
  * and refuses to start where it is not.
  */
-import { describeError, type RetryPolicy } from './attempts.ts';
+import { describeError, retriesOf, type RetryPolicy } from './attempts.ts';
 import { causedBy, type Publish } from './causation.ts';
 import type {
   BindingsOption,
@@ -172,12 +172,6 @@ export interface Bus {
   rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void>;
 }
 
-const DEFAULT_RETRIES: Required<RetryPolicy> = {
-  immediate: 1,
-  delayed: [1_000, 10_000, 60_000],
-  abandoned: 5,
-  jitter: 0.2,
-};
 const DEFAULT_LEASE_MS = 30_000;
 const DEFAULT_DRAIN_MS = 10_000;
 
@@ -205,6 +199,8 @@ class EngineBus implements Bus {
   readonly #publish: Publish = (channel, data, ...options) => this.publish(channel, data, ...options);
   #requester: Requester | undefined;
   #connection: EngineConnection | undefined;
+  #starting: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
   #state: BusView['state'] = 'new';
 
   constructor(options: BusOptions) {
@@ -243,10 +239,16 @@ class EngineBus implements Bus {
     }
   }
 
-  async start(
+  start(
     options: { readonly forget?: readonly { readonly channel: string; readonly name: string }[] } = {},
   ): Promise<void> {
-    if (this.#state !== 'new') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'a bus is started once');
+    if (this.#state !== 'new' || this.#starting)
+      return Promise.reject(new MessagingError('DB_MSG_INVALID_OPTIONS', 'a bus is started once'));
+    this.#starting = this.#start(options.forget ?? []);
+    return this.#starting;
+  }
+
+  async #start(forget: readonly { readonly channel: string; readonly name: string }[]): Promise<void> {
     const connection = await this.#engine.connect({
       clock: this.#steady,
       onFatal: (error) => this.#failed(error),
@@ -255,11 +257,7 @@ class EngineBus implements Bus {
       const channels = [...this.#channels.values()];
       refuseUnmet(this.#engine.name, connection.capabilities, channels);
       const subscriptions = this.#running.map(({ settings }) => specOfSubscription(settings));
-      await connection.declare({
-        channels: channels.map(specOf),
-        subscriptions,
-        removed: options.forget ?? [],
-      });
+      await connection.declare({ channels: channels.map(specOf), subscriptions, removed: forget });
       this.#connection = connection;
       this.#state = 'running';
       this.#telemetry?.started();
@@ -337,12 +335,18 @@ class EngineBus implements Bus {
     return (await this.#requester.ask(channel, outgoing, timeoutMs)) as ReplyData<C>;
   }
 
-  async stop(options: { readonly drainMs?: number } = {}): Promise<void> {
-    if (this.#state === 'stopped' || this.#state === 'draining') return;
-    const wasRunning = this.#state === 'running';
-    this.#state = 'draining';
-    if (wasRunning) {
-      await Promise.all(this.#running.map((one) => one.stop(options.drainMs ?? DEFAULT_DRAIN_MS)));
+  stop(options: { readonly drainMs?: number } = {}): Promise<void> {
+    // Whoever asks again waits for the same end.
+    this.#stopped ??= this.#stop(options.drainMs ?? DEFAULT_DRAIN_MS);
+    return this.#stopped;
+  }
+
+  async #stop(drainMs: number): Promise<void> {
+    // A start under way would leave a running bus behind; why it failed is told to whoever started.
+    await this.#starting?.catch(() => {});
+    if (this.#state === 'running') {
+      this.#state = 'draining';
+      await Promise.all(this.#running.map((one) => one.stop(drainMs)));
       this.#requester?.stop();
       this.#telemetry?.stopped();
       await this.#connection?.close();
@@ -467,7 +471,7 @@ class EngineBus implements Bus {
       // Twice what the handlers hold, so that the next is here when one ends.
       prefetch: concurrency * batchMax * 2,
       leaseMs: within('leaseMs', options.leaseMs ?? DEFAULT_LEASE_MS, 30, 86_400_000),
-      retries: { ...DEFAULT_RETRIES, ...options.retries },
+      retries: retriesOf(options.retries),
       bindings: bindingsOf(channel, options.bindings),
       randomness: this.#randomness,
       handleOne: batched ? undefined : (one as unknown as SubscriptionSettings['handleOne']),

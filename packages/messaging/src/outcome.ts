@@ -1,3 +1,4 @@
+import { describeError } from './attempts.ts';
 import { MessagingError } from './errors.ts';
 
 /** What a handler says about a message: a closed set of values, never an exception. */
@@ -44,6 +45,40 @@ export function retry(options: { readonly delayMs?: number; readonly reason?: st
 /** Not yet: bring it again after `delayMs`. Not a failure and not an attempt. */
 export function snooze(delayMs: number): Outcome {
   return { kind: 'snooze', delayMs: waitOf(delayMs) };
+}
+
+/**
+ * The outcome that a handler returned, made sound: written by hand, or from JavaScript, it may be anything, and a store that is asked for an impossible time
+ * fails with everything else it was asked for. Throws a TypeError for what is no outcome: the message then fails like any other.
+ */
+export function soundOutcome(returned: unknown): Outcome {
+  if (returned === ACK) return ACK;
+  const outcome = returned as
+    | Partial<Record<'kind' | 'reason' | 'delayMs' | 'reply', unknown>>
+    | undefined
+    | null;
+  switch (outcome?.kind) {
+    case 'ack':
+      return outcome as Outcome;
+    case 'retry': {
+      const reason = textOf(outcome.reason);
+      if (outcome.delayMs === undefined) return { kind: 'retry', reason };
+      return { kind: 'retry', reason, delayMs: waitOf(outcome.delayMs as number) };
+    }
+    case 'snooze':
+      return { kind: 'snooze', delayMs: waitOf(outcome.delayMs as number) };
+    case 'deadLetter':
+      return { kind: 'deadLetter', reason: textOf(outcome.reason) };
+    default:
+      throw new TypeError(
+        'the handler returned no outcome: return ack(), reply(data), retry(), snooze(ms) or deadLetter(reason)',
+      );
+  }
+}
+
+function textOf(reason: unknown): string {
+  if (typeof reason === 'string') return reason;
+  return reason === undefined || reason === null ? 'the handler gave no reason' : describeError(reason);
 }
 
 /** Will never work: park it for a person at once, with the reason. */

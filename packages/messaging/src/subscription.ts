@@ -30,7 +30,7 @@ import { AttemptContext, type HandlerContext } from './handler-context.ts';
 import { drawFraction, type Ids, type Randomness } from './ids.ts';
 import type { Log } from './log.ts';
 import type { Message } from './message.ts';
-import { isPromise, type Outcome } from './outcome.ts';
+import { isPromise, type Outcome, soundOutcome } from './outcome.ts';
 import { readMessage, type Reading } from './reading.ts';
 import type { Binding } from './routing.ts';
 import type { BusTelemetry, ConsumingPlace } from './telemetry.ts';
@@ -108,6 +108,7 @@ export class RunningSubscription {
   #failed = 0;
   #lost = 0;
   #stopping = false;
+  #stopped: Promise<void> | undefined;
   #abandonedDrain = false;
   #idle: (() => void) | undefined;
   #cancelHeartbeat: CancelTimer = () => {};
@@ -136,8 +137,12 @@ export class RunningSubscription {
   }
 
   /** Takes nothing new, gives back what no handler has, waits `drainMs` for the handlers, then leaves. */
-  async stop(drainMs: number): Promise<void> {
-    if (this.#stopping) return;
+  stop(drainMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(drainMs);
+    return this.#stopped;
+  }
+
+  async #stop(drainMs: number): Promise<void> {
     this.#stopping = true;
     await this.#consumer?.pause();
     for (let attempt = this.#take(); attempt; attempt = this.#take()) this.#release(attempt);
@@ -592,18 +597,20 @@ export class RunningSubscription {
 }
 
 /** What a handler of one message returned; one that returned none would lose it. */
-function checkedOutcome(outcome: Outcome | undefined): Concluded {
-  if (outcome?.kind !== undefined) return outcome;
-  return { kind: 'threw', reason: describeError(new TypeError(forgotten(0, 1))) };
+function checkedOutcome(outcome: unknown): Concluded {
+  try {
+    return soundOutcome(outcome);
+  } catch (error) {
+    return { kind: 'threw', reason: describeError(error) };
+  }
 }
 
-const forgotten = (given: number, expected: number): string =>
-  `the handler returned ${given} outcomes for ${expected} messages`;
-
 /** One outcome for each message, or a TypeError: a handler that forgot some would lose them. */
-function checkedOutcomes(outcomes: readonly Outcome[], expected: number): readonly Outcome[] {
-  const list: readonly (Outcome | undefined)[] = Array.isArray(outcomes) ? outcomes : [];
-  const given = list.filter((one) => one?.kind !== undefined).length;
-  if (given !== expected || list.length !== expected) throw new TypeError(forgotten(given, expected));
-  return outcomes;
+function checkedOutcomes(outcomes: readonly unknown[], expected: number): readonly Concluded[] {
+  const given = Array.isArray(outcomes) ? outcomes.length : 0;
+  if (given !== expected)
+    throw new TypeError(
+      `the handler returned ${given} outcomes for ${expected} messages: return one for each, in the same order`,
+    );
+  return outcomes.map(checkedOutcome);
 }
