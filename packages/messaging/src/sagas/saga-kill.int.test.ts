@@ -49,7 +49,7 @@ for (const [dialect, variable] of sqlServers) {
 
     async function killAt(scenario: SagaScenario, point: SagaPoint, visit: number, ids = 'steady') {
       const effects = join(folder, 'effects.db');
-      const one = startChild(child, [database.argument, effects, scenario, point, String(visit), ids]);
+      const one = startChild(child, [database.address, effects, scenario, point, String(visit), ids]);
       await one.ended;
       expect(one.trouble()).toBe('');
       const runner = orderSaga({ sql: database.sql, effects, scenario, forgetful: ids === 'forgetful' });

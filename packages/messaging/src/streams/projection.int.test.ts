@@ -6,7 +6,6 @@ import { type ProjectionPoint, projectionPoints } from '../testing/projection-ch
 import {
   createSqlFixture,
   type OpenSql,
-  openSql,
   serverOf,
   type SqlFixture,
   sqlServers,
@@ -18,6 +17,7 @@ import {
   type Projection,
   type ProjectionOptions,
 } from './projection.ts';
+import { openSqlStore } from '../stores/open.ts';
 import { createSqlStreamStore } from './sql-stream-store.ts';
 import type { StreamStore } from './stream-store.ts';
 
@@ -62,7 +62,7 @@ for (const [dialect, variable] of sqlServers) {
     async function killAt(point: ProjectionPoint, how: 'together' | 'apart'): Promise<number> {
       await projection().prepare();
       const child = startChild(new URL('../testing/projection-child.ts', import.meta.url), [
-        database.argument,
+        database.address,
         point,
         how,
       ]);
@@ -82,7 +82,7 @@ for (const [dialect, variable] of sqlServers) {
     });
 
     it('two runners at once handle every event once', async () => {
-      const second = await openSql(database.argument);
+      const second = await openSqlStore(database.address);
       await projection().prepare();
       await Promise.all([projection().catchUp(), projection({}, second).catchUp()]);
       expect(await total()).toBe(EVENTS);

@@ -10,12 +10,12 @@ import {
 } from '../conformance/stream-defects.ts';
 import {
   createSqlFixture,
-  openSql,
   type OpenSql,
   serverOf,
   type SqlFixture,
   sqlServers,
 } from '../testing/sql-fixture.ts';
+import { openSqlStore } from '../stores/open.ts';
 import { createSqlStreamStore } from './sql-stream-store.ts';
 import type { RecordedEvent, StreamEvent } from './stream-store.ts';
 
@@ -40,7 +40,7 @@ for (const [dialect, variable] of sqlServers) {
 
     beforeAll(async () => {
       database = await createSqlFixture(dialect, url ?? '');
-      second = await openSql(database.argument);
+      second = await openSqlStore(database.address);
       const streams = createSqlStreamStore({ sql: database.sql });
       await Promise.all([streams.prepare(), streams.prepare()]);
       fixture = { sql: database.sql, streams, reader: createSqlStreamStore({ sql: second.sql }) };

@@ -1,11 +1,11 @@
 /**
- * A projection that is made to be killed. Arguments: that of `openSql`, a point, and `together` or `apart`. It adds every event to a total, two at a time, and kills
+ * A projection that is made to be killed. Arguments: the address of a database, a point, and `together` or `apart`. It adds every event to a total, two at a time, and kills
  * itself when it comes to the point for the second time. `apart` is the defect: the checkpoint is committed in a transaction of its own.
  */
 import { createProjection } from '../streams/projection.ts';
 import { createSqlStreamStore } from '../streams/sql-stream-store.ts';
 import type { SqlRunner } from '../sql.ts';
-import { openSql } from './sql-fixture.ts';
+import { openSqlStore } from '../stores/open.ts';
 
 export const projectionPoints = ['before handle', 'in handle', 'before commit', 'after commit'] as const;
 export type ProjectionPoint = (typeof projectionPoints)[number];
@@ -18,7 +18,7 @@ async function run(): Promise<void> {
   const at = (here: ProjectionPoint): void => {
     if (here === point && (visits += 1) === 2) process.kill(process.pid, 'SIGKILL');
   };
-  const { sql } = await openSql(argument);
+  const { sql } = await openSqlStore(argument);
   const streams = createSqlStreamStore({ sql });
   const add = (tx: SqlRunner, n: number) => tx.run('UPDATE totals SET total = total + ?', [n]);
   let batches = 0;

@@ -1,5 +1,5 @@
 /**
- * A saga that is made to be killed. Arguments: that of `openSql`, the file of the other side's effects, the scenario, a point, at which visit of it, and
+ * A saga that is made to be killed. Arguments: the address of a database, the file of the other side's effects, the scenario, a point, at which visit of it, and
  * `steady` or `forgetful` step ids. The other side takes each id once, as a payment provider does with an idempotency key. `forgetful` is the defect: a new id for each attempt.
  */
 import { DatabaseSync } from 'node:sqlite';
@@ -10,7 +10,7 @@ import { createSagaRunner, type SagaRunner } from '../sagas/saga-runner.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore } from '../sagas/sql-saga-store.ts';
 import type { SqlDatabase } from '../sql.ts';
-import { openSql } from './sql-fixture.ts';
+import { openSqlStore } from '../stores/open.ts';
 
 export const sagaPoints = [
   'after begin',
@@ -99,7 +99,7 @@ function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
 const [argument = '', effects = '', scenario = '', point = '', visit = '', idsOf = ''] =
   process.argv.slice(2);
 if (idsOf !== '') {
-  const { sql } = await openSql(argument);
+  const { sql } = await openSqlStore(argument);
   let visits = 0;
   const runner = orderSaga({
     sql,

@@ -1,25 +1,21 @@
-/** A database of its own for one test file, on each of the three: a file, a schema, a database. `openSql` opens the same one again, also in a child process. */
+/** A database of its own for one test, on each of the three, by the address that `openSqlStore` takes, also in a child process. Servers by `DATABASE_URL` and `MARIADB_URL`; SQLite needs none. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import mysql from 'mysql2/promise';
-import { Pool } from 'pg';
 import { systemClock } from '../clock.ts';
 import { createIds } from '../ids.ts';
 import type { SqlDatabase, SqlDialect } from '../sql.ts';
-import { mariadbSql } from '../sql/mariadb.ts';
-import { postgresSql } from '../sql/postgres.ts';
-import { sqliteSql } from '../sql/sqlite.ts';
+import { openSqlStore } from '../stores/open.ts';
 
 export interface OpenSql {
   readonly sql: SqlDatabase;
-  readonly close: () => Promise<void>;
+  close(): Promise<void>;
 }
 
 export interface SqlFixture extends OpenSql {
-  /** For `openSql`, in this process (connections of its own) or another. */
-  readonly argument: string;
+  /** For `openSqlStore`, in this process (connections of its own) or another. */
+  readonly address: string;
   /** Removes the database and everything in it. */
   readonly destroy: () => Promise<void>;
 }
@@ -34,49 +30,52 @@ export const sqlServers: readonly (readonly [SqlDialect, string | undefined])[] 
 export const serverOf = (variable: string | undefined): string | undefined =>
   variable === undefined ? '' : process.env[variable];
 
-interface Place {
-  readonly dialect: SqlDialect;
-  readonly url: string;
-  readonly space: string;
-}
-
-export async function openSql(argument: string): Promise<OpenSql> {
-  const { dialect, url, space } = JSON.parse(argument) as Place;
-  if (dialect === 'sqlite') {
-    const db = new DatabaseSync(space, { timeout: 10_000 });
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
-    return { sql: sqliteSql(db), close: async () => db.close() };
-  }
-  if (dialect === 'postgres') {
-    const pool = new Pool({ connectionString: url, max: 10, options: `-c search_path=${space}` });
-    pool.on('error', () => {});
-    return { sql: postgresSql(pool), close: () => pool.end() };
-  }
-  const pool = mysql.createPool({ uri: `${url}${space}`, connectionLimit: 10 });
-  return { sql: mariadbSql(pool), close: () => pool.end() };
-}
+const ids = createIds(systemClock);
 
 export async function createSqlFixture(dialect: SqlDialect, url: string): Promise<SqlFixture> {
-  const name = `pattern_${createIds(systemClock).next().replaceAll('-', '')}`;
-  const folder = dialect === 'sqlite' ? mkdtempSync(join(tmpdir(), 'pattern-')) : '';
-  const space = dialect === 'sqlite' ? join(folder, 'state.db') : name;
-  const asOwner = async (create: string, end: string): Promise<void> => {
-    if (dialect === 'sqlite') return;
-    const owner = await openSql(JSON.stringify({ dialect, url, space: '' }));
-    const word = dialect === 'postgres' ? 'SCHEMA' : 'DATABASE';
-    await owner.sql.run(`${create} ${word} ${name}${dialect === 'postgres' ? end : ''}`);
-    await owner.close();
-  };
-  await asOwner('CREATE', '');
-  const argument = JSON.stringify({ dialect, url, space });
-  const open = await openSql(argument);
+  const { address, drop } = await (dialect === 'sqlite' ? createFile() : createDatabase(url));
+  const store = await openSqlStore(address);
   return {
-    ...open,
-    argument,
+    sql: store.sql,
+    close: () => store.close(),
+    address,
     async destroy() {
-      await open.close();
-      await asOwner('DROP', ' CASCADE');
-      if (folder !== '') rmSync(folder, { recursive: true, force: true });
+      await store.close();
+      await drop();
     },
   };
+}
+
+interface Place {
+  readonly address: string;
+  readonly drop: () => Promise<void>;
+}
+
+async function createFile(): Promise<Place> {
+  const folder = mkdtempSync(join(tmpdir(), 'sql-'));
+  const path = join(folder, 'state.db');
+  const db = new DatabaseSync(path);
+  // Stays with the file: readers of other processes do not wait for writers.
+  db.exec('PRAGMA journal_mode = WAL');
+  db.close();
+  return { address: `sqlite:${path}`, drop: async () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+async function createDatabase(server: string): Promise<Place> {
+  // Not a UUID's front, which is the same for two made at once.
+  const name = `test_${ids.next().replaceAll('-', '').slice(8)}`;
+  await runOn(server, `CREATE DATABASE ${name}`);
+  const url = new URL(server);
+  url.pathname = `/${name}`;
+  const force = server.startsWith('postgres') ? ' WITH (FORCE)' : '';
+  return { address: String(url), drop: () => runOn(server, `DROP DATABASE ${name}${force}`) };
+}
+
+async function runOn(server: string, text: string): Promise<void> {
+  const store = await openSqlStore(server);
+  try {
+    await store.sql.run(text);
+  } finally {
+    await store.close();
+  }
 }
