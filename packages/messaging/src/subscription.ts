@@ -582,6 +582,8 @@ function checkedOutcomes(outcomes: readonly Outcome[], expected: number): readon
   const list: readonly (Outcome | undefined)[] = Array.isArray(outcomes) ? outcomes : [];
   const given = list.filter((one) => one?.kind !== undefined).length;
   if (given !== expected || list.length !== expected)
-    throw new TypeError(`the handler returned ${given} outcomes for ${expected} messages`);
+    throw new TypeError(
+      `the handler returned ${given} outcomes for ${expected} messages: it has to return ack(), retry(), snooze(), deadLetter() or reply(), one for each`,
+    );
   return outcomes;
 }
