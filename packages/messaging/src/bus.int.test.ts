@@ -9,7 +9,7 @@ import { Collector, eventually } from './conformance/fixture.ts';
 import type { Capabilities, Engine } from './engine.ts';
 import { createInProcessEngine, embeddedEngineOn, openInProcessWriter } from './engines/embedded/engine.ts';
 import { errorCatalogue, UnsupportedCapabilityError } from './errors.ts';
-import { ack, snooze } from './outcome.ts';
+import { ack, type Outcome, snooze } from './outcome.ts';
 
 const schema = Type.Object({ n: Type.Integer() });
 const plain = defineChannel({ name: 'plain', version: 1, schema });
@@ -161,6 +161,24 @@ describe('a store that fails for good', () => {
     ]);
     expect(fatal).toHaveLength(1);
     await expect(bus.publish(plain, { n: 3 })).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+    await bus.stop();
+  });
+});
+
+describe('a handler that returns nothing', () => {
+  it('makes a dead letter whose reason says what to return', async () => {
+    const bus = createBus({ engine: engine(), source: '/t' });
+    bus.declare([plain]);
+    const forgetful = (() => undefined) as unknown as () => Outcome;
+    bus.subscribe(plain, { name: 'one', retries: { immediate: 0, delayed: [] }, handler: forgetful });
+    await bus.start();
+    await bus.publish(plain, { n: 1 });
+    const letters = await eventually(
+      () => bus.deadLetters.list({ channel: 'plain' }),
+      (list) => list.length === 1,
+      'the dead letter',
+    );
+    expect(letters[0]?.reason).toContain('has to return ack(), retry()');
     await bus.stop();
   });
 });

@@ -64,8 +64,33 @@ it('refuses what names no engine, without showing its password', async () => {
   });
   await expect(engineFromUrl('sqlite:./bus.db?mode=ro')).rejects.toMatchObject({
     code: 'DB_MSG_INVALID_OPTIONS',
-    message: expect.stringContaining('?share=true only'),
+    message: expect.stringContaining('no option "mode"; it takes share'),
   });
   await expect(engineFromUrl('sqlite:')).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
   expect(withoutSecret('redis://:pw@h:1')).toBe('redis://h:1');
 });
+
+it.each([
+  ['redis://host?prefx=a', 'prefx'],
+  ['sqlite:./bus.db?prefix=x', 'prefix'],
+  ['kafka://one:9092?share=true', 'share'],
+  ['amqp://broker/v?hartbeat=5', 'hartbeat'],
+])('refuses the option that no such engine has: %s', async (url, option) => {
+  await expect(engineFromUrl(url)).rejects.toMatchObject({
+    code: 'DB_MSG_INVALID_OPTIONS',
+    message: expect.stringContaining(`no option "${option}"`),
+  });
+});
+
+it('refuses an option that is given twice', async () => {
+  await expect(engineFromUrl('redis://host?prefix=a&prefix=b')).rejects.toMatchObject({
+    code: 'DB_MSG_INVALID_OPTIONS',
+  });
+});
+
+it.each(['amqp://broker?prefix=', 'kafka://one:9092?prefix=', 'redis://host?prefix='])(
+  'an empty prefix is one: %s',
+  async (url) => {
+    await expect(engineFromUrl(url)).resolves.toHaveProperty('name');
+  },
+);

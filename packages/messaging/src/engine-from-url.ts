@@ -7,7 +7,8 @@
  *   kafka://one:9092,two:9092           Kafka                             peer: @platformatic/kafka
  *   redis://host:6379/0                 Redis Streams (rediss:// with TLS) peer: redis
  *
- * `?prefix=shop.` sets the engine's prefix. What else an engine can be told belongs into its own factory.
+ * `?prefix=shop.` sets the engine's prefix, an empty one too; RabbitMQ also takes amqplib's heartbeat, frameMax, channelMax and locale. An
+ * option that the engine does not have is refused by its name: a mistyped prefix would be another, empty bus. What else an engine can be told belongs into its own factory.
  */
 import type { Engine } from './engine.ts';
 import { MessagingError } from './errors.ts';
@@ -16,6 +17,8 @@ interface Scheme {
   readonly module: string;
   /** What has to be installed; undefined when nothing has. */
   readonly peer: string | undefined;
+  /** Options that may stand behind the question mark. */
+  readonly takes: readonly string[];
   readonly make: (module: never, url: string, prefix: string | undefined) => Engine;
 }
 
@@ -38,24 +41,28 @@ const addressed = (url: string, prefix: string | undefined): Addressed => ({
 const EMBEDDED: Scheme = {
   module: '@doorbuster/messaging/engines/embedded',
   peer: undefined,
+  takes: ['share'],
   make: (module: { createEmbeddedEngine: Factory<EmbeddedAddress> }, url) =>
     module.createEmbeddedEngine(fileOf(url)),
 };
 const RABBITMQ: Scheme = {
   module: '@doorbuster/messaging/engines/rabbitmq',
   peer: 'amqplib',
+  takes: ['prefix', 'heartbeat', 'frameMax', 'channelMax', 'locale'],
   make: (module: { createRabbitEngine: Factory<Addressed> }, url, prefix) =>
     module.createRabbitEngine(addressed(url, prefix)),
 };
 const KAFKA: Scheme = {
   module: '@doorbuster/messaging/engines/kafka',
   peer: '@platformatic/kafka',
+  takes: ['prefix'],
   make: (module: { createKafkaEngine: Factory<Addressed> }, url, prefix) =>
     module.createKafkaEngine(addressed(url, prefix)),
 };
 const REDIS: Scheme = {
   module: '@doorbuster/messaging/engines/redis',
   peer: 'redis',
+  takes: ['prefix'],
   make: (module: { createRedisEngine: Factory<Addressed> }, url, prefix) =>
     module.createRedisEngine(addressed(url, prefix)),
 };
@@ -70,7 +77,7 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
 };
 
 /**
- * The engine of this URL, not connected yet. Rejects with DB_MSG_INVALID_OPTIONS for a scheme that no engine has, and with
+ * The engine of this URL, not connected yet. Rejects with DB_MSG_INVALID_OPTIONS for a scheme or an option that no engine has, and with
  * DB_MSG_PEER_MISSING, naming the package to install, when the engine's client is not there.
  */
 export function engineFromUrl(url: string): Promise<Engine> {
@@ -91,6 +98,7 @@ export async function engineLoadedBy(
         .map((one) => `${one}:`)
         .join(', ')}`,
     );
+  refuseUnknownOptions(name, scheme.takes, url);
   const { address, prefix } = takePrefix(url);
   const module = await load(scheme.module).catch((cause: unknown) => {
     throw isMissing(cause, scheme)
@@ -102,6 +110,17 @@ export async function engineLoadedBy(
       : cause;
   });
   return scheme.make(module as never, address, prefix);
+}
+
+function refuseUnknownOptions(name: string, takes: readonly string[], url: string): void {
+  const at = url.indexOf('?');
+  const given = at < 0 ? [] : [...new URLSearchParams(url.slice(at + 1)).keys()];
+  const unknown = given.find((one) => !takes.includes(one));
+  const twice = given.find((one, index) => given.indexOf(one) !== index);
+  const fault =
+    (unknown !== undefined && `has no option "${unknown}"; it takes ${takes.join(', ')}`) ||
+    (twice !== undefined && `has the option "${twice}" more than once`);
+  if (fault) throw new MessagingError('DB_MSG_INVALID_OPTIONS', `the URL of ${name}: ${fault}`);
 }
 
 function isMissing(error: unknown, { peer, module }: Scheme): boolean {

@@ -72,7 +72,8 @@ export const errorCatalogue = {
   },
   DB_MSG_PEER_MISSING: {
     retryable: false,
-    meaning: 'The client of this engine is not installed; the message names the package.',
+    meaning:
+      'The client of this engine or store, or the Node it needs, is not there; the message says what to install.',
   },
   DB_MSG_REQUEST_TIMEOUT: {
     retryable: true,

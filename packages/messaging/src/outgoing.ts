@@ -9,6 +9,9 @@ import type { Message } from './message.ts';
 /** What AMQP allows. */
 const ROUTING_KEY_BYTES = 255;
 
+/** What AMQP's message-id and the tables of the inbox and the outbox have room for. */
+const ID_BYTES = 255;
+
 /** Publish options as they come from JavaScript: the types of a channel have narrowed them for everybody else. */
 export interface LooseOptions {
   readonly id?: string;
@@ -30,6 +33,10 @@ function refuseBadOptions(channel: Channel, options: LooseOptions): void {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${channel.name}": ${detail}`);
   };
+  if (options.id !== undefined) refuseBadId(options.id, bad);
+  for (const name of ['key', 'correlationId', 'causationId'] as const)
+    if (options[name] !== undefined && (typeof options[name] !== 'string' || options[name] === ''))
+      bad(`${name} is a text that is not empty, or left out`);
   if (channel.order === 'key' && (key === undefined || key === '')) bad('a key is needed for order per key');
   if (delayMs !== undefined) {
     const maxMs = channel.requires.delay?.maxMs ?? bad('delayMs needs requires.delay');
@@ -47,6 +54,11 @@ function refuseBadOptions(channel: Channel, options: LooseOptions): void {
   if (!byKey && routingKey !== undefined) bad('routingKey needs requires.routing of direct or topic');
   if (routingKey !== undefined && Buffer.byteLength(routingKey) > ROUTING_KEY_BYTES)
     bad(`routingKey has at most ${ROUTING_KEY_BYTES} bytes`);
+}
+
+function refuseBadId(id: unknown, bad: (detail: string) => never): void {
+  if (typeof id !== 'string' || id === '') bad('id is a text that is not empty, or left out');
+  else if (Buffer.byteLength(id) > ID_BYTES) bad(`id has at most ${ID_BYTES} bytes`);
 }
 
 export interface MessageParts {

@@ -19,14 +19,17 @@ export interface HeadersBinding {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** Whether one of the bindings takes the message. */
+/**
+ * Whether one of the bindings takes the message. One that is of no known shape, which a store may have kept from another version, takes
+ * nothing: it must not end the process that reads it.
+ */
 export function isBound(
   routing: RoutingKind,
   bindings: readonly Binding[],
   message: Pick<Message, 'routingKey' | 'headers'>,
 ): boolean {
   if (routing === 'fanout') return true;
-  return bindings.some((binding) => takes(routing, binding, message));
+  return Array.isArray(bindings) && bindings.some((binding) => takes(routing, binding, message));
 }
 
 function takes(
@@ -34,9 +37,14 @@ function takes(
   binding: Binding,
   { routingKey = '', headers }: Pick<Message, 'routingKey' | 'headers'>,
 ): boolean {
-  if (typeof binding !== 'string') return routing === 'headers' && hasHeaders(binding, headers);
+  if (typeof binding !== 'string')
+    return routing === 'headers' && isReadable(binding) && hasHeaders(binding, headers);
   if (routing === 'direct') return binding === routingKey;
   return routing === 'topic' && fitsPattern(binding.split('.'), routingKey.split('.'));
+}
+
+function isReadable(binding: Partial<HeadersBinding> | null): binding is HeadersBinding {
+  return typeof binding?.headers === 'object' && binding.headers !== null;
 }
 
 function hasHeaders(

@@ -3,6 +3,14 @@ import { type Binding, isBound, type RoutingKind } from './routing.ts';
 
 const message = (routingKey: string, headers: Record<string, string> = {}) => ({ routingKey, headers });
 
+it.each([null, undefined, 7, [], {}, { match: 'all' }, { match: 'any', headers: null }])(
+  'a binding of no known shape takes nothing: %j',
+  (binding) => {
+    for (const routing of ['direct', 'topic', 'headers'] as const)
+      expect(isBound(routing, [binding as unknown as Binding], message('eu', { eu: 'eu' }))).toBe(false);
+  },
+);
+
 describe('what a binding takes', () => {
   it.each<[RoutingKind, Binding, string, boolean]>([
     ['fanout', 'anything', '', true],

@@ -25,23 +25,60 @@ export function specOfSubscription({
   return { channel: channel.name, name, ...(bindings === undefined ? {} : { bindings }) };
 }
 
-/** The types refuse these already; JavaScript and widened types do not. */
+/** What AMQP allows for a routing key and for the name of a header; held to on every engine, so that a channel can move. */
+const TEXT_BYTES = 255;
+
+/**
+ * The bindings of a subscription, checked: the types refuse wrong ones already; JavaScript and widened types do not. Throws
+ * DB_MSG_INVALID_OPTIONS, because a store keeps bindings for longer than the process that gave a bad one.
+ */
 export function bindingsOf(
   channel: Channel,
   bindings: readonly Binding[] | undefined,
 ): readonly Binding[] | undefined {
   const { routing } = channel.requires;
-  const fits = (one: Binding): boolean => (typeof one === 'string') === (routing !== 'headers');
-  if (
-    routing === undefined
-      ? bindings === undefined
-      : bindings !== undefined && bindings.length > 0 && bindings.every(fits)
-  )
-    return bindings;
-  throw new MessagingError(
-    'DB_MSG_INVALID_OPTIONS',
-    routing === undefined
-      ? `channel "${channel.name}": bindings need requires.routing`
-      : `channel "${channel.name}": a subscription needs bindings for ${routing} routing: ${routing === 'headers' ? '{ match, headers }' : 'texts'}`,
-  );
+  const bad = (detail: string): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${channel.name}": ${detail}`);
+  };
+  if (routing === undefined)
+    return bindings === undefined ? undefined : bad('bindings need requires.routing');
+  const given: unknown = bindings;
+  if (!Array.isArray(given) || given.length === 0)
+    return bad(`a subscription needs bindings for ${routing} routing: a list of ${SHAPES[routing]}`);
+  for (const [index, one] of given.entries()) {
+    const fault = routing === 'headers' ? faultOfHeaders(one) : faultOfText(one);
+    if (fault !== undefined) bad(`bindings[${index}] ${fault}; ${routing} routing takes ${SHAPES[routing]}`);
+  }
+  return bindings;
+}
+
+const SHAPES = {
+  direct: 'routing keys (texts)',
+  topic: 'patterns (texts)',
+  headers: "{ match: 'all' or 'any', headers: { name: text } }",
+} as const;
+
+function faultOfText(value: unknown): string | undefined {
+  if (typeof value !== 'string') return 'is not text';
+  if (value === '') return 'is empty';
+  return Buffer.byteLength(value) > TEXT_BYTES ? `has more than ${TEXT_BYTES} bytes` : undefined;
+}
+
+function faultOfHeaders(value: unknown): string | undefined {
+  if (!isRecord(value)) return 'is no object';
+  const { match, headers } = value;
+  if (match !== 'all' && match !== 'any') return "has a match that is neither 'all' nor 'any'";
+  if (!isRecord(headers)) return 'has no headers';
+  const entries = Object.entries(headers);
+  if (entries.length === 0) return 'names no header';
+  for (const [name, wanted] of entries) {
+    const fault = faultOfText(name);
+    if (fault !== undefined) return `has a header whose name ${fault}`;
+    if (typeof wanted !== 'string') return `has a header "${name}" whose value is not text`;
+  }
+  return undefined;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -42,6 +42,10 @@ const ADVICE: Partial<Record<MessagingErrorCode, Advice>> = {
     exitCodes.unreachable,
     'Check the URL and that the server runs; then run the same command again.',
   ],
+  DB_MSG_ENGINE_REFUSED: [
+    exitCodes.configuration,
+    'Look at the user, the password and the virtual host or database of the URL.',
+  ],
   DB_MSG_ENGINE_BLOCKED: [exitCodes.unreachable, 'The broker takes nothing for now; try again later.'],
   DB_MSG_ENGINE_FULL: [exitCodes.unreachable, 'Make room on the server, then run the same command again.'],
   DB_MSG_DISK_FULL: [exitCodes.failed, 'Make room on the disk, then run the same command again.'],

@@ -1,10 +1,11 @@
 /** A store by its address, for tools that are configured with text: the client package of the database has to be installed. */
-import { DatabaseSync } from 'node:sqlite';
+import type mysql from 'mysql2/promise';
+import type pg from 'pg';
 import { MessagingError } from '../errors.ts';
+import { refuseWithoutSqlite } from '../sqlite-present.ts';
 import { mariadbStore } from './mariadb/store.ts';
 import { postgresStore } from './postgres/store.ts';
 import type { SqlStore } from './sql-store.ts';
-import { sqliteStore } from './sqlite/store.ts';
 
 export type { SqlStore } from './sql-store.ts';
 export type { SettledSourceOptions } from './sql-records.ts';
@@ -14,12 +15,24 @@ const CONNECTIONS = 5;
 
 /**
  * `postgres://user@host/database`, `mysql://user@host/database` (also `mariadb://`) or `sqlite:path/to/file.db`. Nothing is created: see `prepare`.
- * Rejects with DB_MSG_INVALID_OPTIONS for another address and with the client's error when it is not installed.
+ * Rejects with DB_MSG_INVALID_OPTIONS for another address and with DB_MSG_PEER_MISSING, naming what to install, when the client is not there.
  */
-export async function openSqlStore(address: string): Promise<SqlStore> {
+export function openSqlStore(address: string): Promise<SqlStore> {
+  return sqlStoreLoadedBy({ pg: () => import('pg'), mysql2: () => import('mysql2/promise') }, address);
+}
+
+/** How the clients are loaded. Without their types, which are not there for whoever uses another database. */
+export interface StoreClients {
+  readonly pg: () => Promise<unknown>;
+  readonly mysql2: () => Promise<unknown>;
+}
+
+/** The same with the caller's way of loading a client: for tests. */
+export async function sqlStoreLoadedBy(load: StoreClients, address: string): Promise<SqlStore> {
   const scheme = /^([a-z]+):/.exec(address)?.[1];
-  if (scheme === 'postgres' || scheme === 'postgresql') return openPostgres(address);
-  if (scheme === 'mysql' || scheme === 'mariadb') return openMariadb(address.replace(/^mariadb:/, 'mysql:'));
+  if (scheme === 'postgres' || scheme === 'postgresql') return openPostgres(load, address);
+  if (scheme === 'mysql' || scheme === 'mariadb')
+    return openMariadb(load, address.replace(/^mariadb:/, 'mysql:'));
   if (scheme === 'sqlite') return openSqlite(address.replace(/^sqlite:(\/\/)?/, ''));
   throw new MessagingError(
     'DB_MSG_INVALID_OPTIONS',
@@ -27,21 +40,40 @@ export async function openSqlStore(address: string): Promise<SqlStore> {
   );
 }
 
-async function openPostgres(connectionString: string): Promise<SqlStore> {
-  const { Pool } = (await import('pg')).default;
+async function loaded(client: Promise<unknown>, name: string): Promise<unknown> {
+  return client.catch((cause: unknown) => {
+    const { code, message } = cause as { code?: unknown; message?: unknown };
+    if (code !== 'ERR_MODULE_NOT_FOUND' || !String(message).includes(`'${name}'`)) throw cause;
+    throw new MessagingError(
+      'DB_MSG_PEER_MISSING',
+      `this store needs the package "${name}": npm install ${name}`,
+      { cause },
+    );
+  });
+}
+
+async function openPostgres(load: StoreClients, connectionString: string): Promise<SqlStore> {
+  const { Pool } = ((await loaded(load.pg(), 'pg')) as { readonly default: typeof pg }).default;
   const pool = new Pool({ connectionString, max: CONNECTIONS });
   // An idle connection that breaks is replaced; without a listener it would end the process.
   pool.on('error', () => {});
   return postgresStore(pool, { onClose: () => pool.end() });
 }
 
-async function openMariadb(uri: string): Promise<SqlStore> {
-  const { createPool } = await import('mysql2/promise');
+async function openMariadb(load: StoreClients, uri: string): Promise<SqlStore> {
+  const { createPool } = (await loaded(load.mysql2(), 'mysql2')) as typeof mysql;
   const pool = createPool({ uri, connectionLimit: CONNECTIONS, charset: 'utf8mb4' });
   return mariadbStore(pool, { onClose: () => pool.end() });
 }
 
 async function openSqlite(path: string): Promise<SqlStore> {
+  if (path === '') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'name the file: sqlite:./shop.db');
+  refuseWithoutSqlite('a store in SQLite');
+  // Loaded here, so that the other stores need no Node that has it.
+  const [{ DatabaseSync }, { sqliteStore }] = await Promise.all([
+    import('node:sqlite'),
+    import('./sqlite/store.ts'),
+  ]);
   const db = new DatabaseSync(path, { timeout: 5_000 });
   return sqliteStore(db, { onClose: async () => db.close() });
 }

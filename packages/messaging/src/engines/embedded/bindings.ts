@@ -14,6 +14,16 @@ export interface BindingRecord {
   readonly bindings: readonly Binding[];
 }
 
+/** Bindings as they are stored. What is no list of them takes nothing, rather than make the file unreadable for every later process. */
+export function readBindings(text: string): readonly Binding[] {
+  try {
+    const found: unknown = JSON.parse(text);
+    return Array.isArray(found) ? (found as readonly Binding[]) : [];
+  } catch {
+    return [];
+  }
+}
+
 /** The route of a stored message as JSON. A payload that is no CloudEvent has neither key nor headers. */
 export function routeOf(kind: RoutingKind, body: string): string {
   const { routingKey, headers } = routedOf(body);

@@ -217,3 +217,27 @@ describe('replay', () => {
       });
   });
 });
+
+describe('bindings on file that cannot be read', () => {
+  const bindings = (database: DatabaseSync, text: string): void =>
+    void database.prepare('UPDATE bindings SET bindings = ?').run(text);
+
+  it.each(['[null]', '[{"region":"north"}]', '[7]', '"red"', '{}', 'no json'])(
+    'take nothing and harm nobody: %s',
+    async (text) => {
+      const database = new DatabaseSync(':memory:');
+      const first = await startBus(database);
+      await bindOnly(first, 'bad', ['red']);
+      await first.stop();
+      bindings(database, text);
+      const bus = await startBus(database);
+      await bindOnly(bus, 'good', ['red']);
+      await bus.publish(colours, { n: 1 }, { routingKey: 'red' });
+      expect(await readyOf(bus, colours)).toEqual({ bad: 0, good: 1 });
+      // Good ones, given again, hold from then on.
+      await bindOnly(bus, 'bad', ['blue']);
+      await bus.publish(colours, { n: 2 }, { routingKey: 'blue' });
+      expect(await readyOf(bus, colours)).toEqual({ bad: 1, good: 1 });
+    },
+  );
+});

@@ -6,7 +6,7 @@ import { MessagingError } from '../../errors.ts';
 import type { FailureOrder } from '../../channel.ts';
 import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
 import type { RoutingKind } from '../../routing.ts';
-import { bind, type BindingRecord, countUnbound } from './bindings.ts';
+import { bind, countUnbound, readBindings } from './bindings.ts';
 import { emptyLog, endOf, wholeMs } from './positions.ts';
 import type { Cursor, Log, Turnstile } from './state.ts';
 import { Subscription } from './subscription.ts';
@@ -243,7 +243,7 @@ export class StoredTopology {
   #loadCursor(cursor: Cursor, row: { next: number } | undefined, bindings: readonly BindingRow[]): void {
     cursor.bindings = bindings.map((one) => ({
       since: one.since,
-      bindings: JSON.parse(one.bindings) as BindingRecord['bindings'],
+      bindings: readBindings(one.bindings),
     }));
     if (row) {
       cursor.next = row.next;

@@ -6,6 +6,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import { MessagingError, type MessagingErrorCode } from '../../errors.ts';
 import { type PackedReply, type PackedTurn, packTurn, unpackReply } from './packing.ts';
+import { refuseWithoutSqlite } from '../../sqlite-present.ts';
 import { Store, type StoreOptions } from './store.ts';
 import type { Turn, TurnReply, Writer } from './turn.ts';
 
@@ -23,11 +24,12 @@ export type WriterThreadReply =
   | { readonly refused: { readonly code: MessagingErrorCode; readonly message: string } }
   | { readonly failed: string };
 
-/** Opens the file in a thread of its own. Rejects with DB_MSG_ENGINE_LOCKED or DB_MSG_ENGINE_UNSAFE. `onFatal` is called at most once. */
+/** Opens the file in a thread of its own. Rejects with DB_MSG_ENGINE_LOCKED, DB_MSG_ENGINE_UNSAFE or, on an old Node, DB_MSG_PEER_MISSING. `onFatal` is called at most once. */
 export async function openWriterThread(
   data: WriterThreadData,
   onFatal: (error: Error) => void,
 ): Promise<Writer> {
+  refuseWithoutSqlite('the embedded engine');
   // The thread imports by relative paths only, so it needs none of the process's flags; some (--input-type) would break it.
   // Sources run as .ts under type stripping, the published package as .js beside this file.
   const entry = import.meta.url.endsWith('.ts') ? './writer-thread.ts' : './writer-thread.js';

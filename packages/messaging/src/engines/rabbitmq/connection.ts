@@ -110,8 +110,7 @@ export class RabbitConnection implements EngineConnection {
       await Promise.all([this.#publishLink.open(), this.#consumeLink.open()]);
     } catch (error) {
       await Promise.all([this.#publishLink.close(), this.#consumeLink.close()]);
-      if (error instanceof MessagingError) throw error;
-      throw unreachable(`no connection to the broker: ${(error as Error).message}`, error);
+      throw error;
     }
   }
 

@@ -17,6 +17,7 @@ import {
   removeLadder,
 } from './conformance-fixture.ts';
 import { createCutter } from './cutter.ts';
+import { createRabbitEngine } from './engine.ts';
 import type { RabbitNotice } from './options.ts';
 
 const LADDER = 'facts.';
@@ -532,3 +533,26 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
   },
 );
+
+describe.skipIf(!rabbitUrl)('a broker that refuses (set RABBITMQ_URL to run it)', () => {
+  const connectTo = (change: (url: URL) => void): Promise<EngineConnection> => {
+    const url = new URL(rabbitUrl ?? '');
+    change(url);
+    return createRabbitEngine({ url: url.toString() }).connect({ clock: systemClock, onFatal: () => {} });
+  };
+
+  it('the credentials: that is no broker out of reach', async () => {
+    await expect(connectTo((url) => void (url.password = 'wrong'))).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_REFUSED',
+      retryable: false,
+      message: expect.stringContaining('refuses the credentials'),
+    });
+  });
+
+  it('the virtual host, which is named', async () => {
+    await expect(connectTo((url) => void (url.pathname = '/no-such-host'))).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_REFUSED',
+      message: expect.stringContaining('virtual host "no-such-host"'),
+    });
+  });
+});

@@ -11,7 +11,7 @@ import { type RabbitEngineOptions, settingsOf } from './options.ts';
 
 export type { RabbitEngineOptions, RabbitNotice } from './options.ts';
 export type { QueueType } from './names.ts';
-export type { Route } from './topology.ts';
+export type { Route } from './route.ts';
 
 export function createRabbitEngine(options: RabbitEngineOptions): Engine {
   const settings = settingsOf(options);

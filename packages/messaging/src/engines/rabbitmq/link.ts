@@ -41,8 +41,13 @@ export class Link {
       try {
         return await this.#connect();
       } catch (error) {
-        if (left <= 1) throw error;
+        if (left <= 1) throw openingFault(error, this.#urlTried());
       }
+  }
+
+  #urlTried(): string {
+    const { urls } = this.#parts;
+    return urls[(this.#next + urls.length - 1) % urls.length] as string;
   }
 
   get up(): boolean {
@@ -113,6 +118,32 @@ export class Link {
       }
     }
   }
+}
+
+/** amqplib gives the broker's refusals as words only; of a refused virtual host not even those, just that the broker closed. */
+const REFUSED_LOGIN = /ACCESS[-_]REFUSED/;
+const CLOSED_AT_OPEN = /Expected ConnectionOpenOk; got <ConnectionClose/;
+
+/** Why the first connection did not come about: trying again helps only where nobody answered. */
+export function openingFault(error: unknown, url: string): MessagingError {
+  if (error instanceof MessagingError) return error;
+  const { message } = error as Error;
+  if (REFUSED_LOGIN.test(message))
+    return new MessagingError('DB_MSG_ENGINE_REFUSED', `the broker refuses the credentials: ${message}`, {
+      cause: error,
+    });
+  if (CLOSED_AT_OPEN.test(message))
+    return new MessagingError(
+      'DB_MSG_ENGINE_REFUSED',
+      `the broker refuses the virtual host "${virtualHostOf(url)}": there is none of this name, this user may not use it, or it takes no more connections`,
+      { cause: error },
+    );
+  return unreachable(`no connection to the broker: ${message}`, error);
+}
+
+function virtualHostOf(url: string): string {
+  const { pathname } = new URL(url);
+  return pathname === '' ? '/' : decodeURIComponent(pathname.slice(1));
 }
 
 export function unreachable(detail: string, cause?: unknown): MessagingError {

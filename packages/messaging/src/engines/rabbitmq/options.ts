@@ -1,7 +1,7 @@
 /** What a team may set about RabbitMQ. Everything has a default but the address. */
 import { MessagingError } from '../../errors.ts';
 import type { ExistingPlace, QueueType } from './names.ts';
-import type { Route } from './topology.ts';
+import type { Route } from './route.ts';
 
 export interface RabbitEngineOptions {
   /** `amqp://user:password@host:port/vhost`, or `amqps://`. Of a cluster name every node: a lost connection goes on at the next one. */

@@ -8,17 +8,7 @@ import { MessagingError } from '../../errors.ts';
 import type { Ladder } from './delay-ladder.ts';
 import type { Names, QueueType } from './names.ts';
 import { NOTE_TTL_MS } from './notes.ts';
-
-/** Messages of an exchange that others publish to, led into a channel. */
-export interface Route {
-  readonly channel: string;
-  readonly exchange: string;
-  readonly type: 'direct' | 'fanout' | 'topic' | 'headers';
-  /** Binding key; ignored by `fanout` and `headers`. */
-  readonly pattern?: string;
-  /** Arguments of a `headers` binding, for instance `{ 'x-match': 'all', region: 'north' }`. */
-  readonly arguments?: Readonly<Record<string, string>>;
-}
+import type { Route } from './route.ts';
 
 export interface TopologySettings {
   readonly names: Names;

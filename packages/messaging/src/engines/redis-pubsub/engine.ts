@@ -247,7 +247,14 @@ async function openClient({ url, prefix, connectTimeoutMs }: Settings, part: str
 function unreachable(cause: unknown): MessagingError {
   if (cause instanceof MessagingError) return cause;
   const detail = cause instanceof Error ? cause.message : String(cause);
-  return new MessagingError('DB_MSG_ENGINE_UNREACHABLE', `redis: ${detail}`, { cause });
+  const refused = /^(NOAUTH|WRONGPASS|NOPERM)\b/.test(detail);
+  if (/^ERR (DB index is out of range|invalid DB index)/.test(detail))
+    return new MessagingError('DB_MSG_INVALID_OPTIONS', `redis: ${detail}`, { cause });
+  return new MessagingError(
+    refused ? 'DB_MSG_ENGINE_REFUSED' : 'DB_MSG_ENGINE_UNREACHABLE',
+    `redis: ${detail}`,
+    { cause },
+  );
 }
 
 export function unsupported(what: string): MessagingError {

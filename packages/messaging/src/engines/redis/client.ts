@@ -25,7 +25,7 @@ export interface ClientOptions {
 
 const LONGEST_RECONNECT_MS = 1_000;
 
-/** Connects or rejects with DB_MSG_ENGINE_UNREACHABLE; after that it reconnects for ever. `onReady` is called after each reconnect. */
+/** Connects or rejects with DB_MSG_ENGINE_UNREACHABLE, DB_MSG_ENGINE_REFUSED or DB_MSG_INVALID_OPTIONS; after that it reconnects for ever. `onReady` is called after each reconnect. */
 export async function openClient(
   options: ClientOptions,
   onReady: () => void = () => {},
@@ -33,7 +33,7 @@ export async function openClient(
   let connected = false;
   let last: unknown;
   const client = createClient({
-    url: options.url,
+    url: checkedUrl(options.url),
     name: options.name,
     RESP: 2,
     disableOfflineQueue: true,
@@ -79,11 +79,23 @@ export async function openClient(
   };
 }
 
+/** The client's own word for a path that is no number is "Invalid pathname", and it puts the whole address, secret and all, into others. */
+function checkedUrl(url: string): string {
+  const path = URL.parse(url)?.pathname ?? '/?';
+  if (/^\/?\d*$/.test(path)) return url;
+  throw new MessagingError(
+    'DB_MSG_INVALID_OPTIONS',
+    'redis: the URL is redis://[user:password@]host:port[/database], and the database is a number',
+  );
+}
+
 /** By the first word of the server's reply; scripts repeat the word of the command that failed in them. */
 const REPLIES: readonly (readonly [RegExp, MessagingErrorCode])[] = [
   [/^(OOM|MISCONF|NOREPLICAS)\b/, 'DB_MSG_ENGINE_FULL'],
   [/^(LOADING|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN|UNBLOCKED)\b/, 'DB_MSG_ENGINE_UNREACHABLE'],
-  [/^(NOAUTH|WRONGPASS|NOPERM)\b/, 'DB_MSG_ENGINE_UNSAFE'],
+  [/^(NOAUTH|WRONGPASS|NOPERM)\b/, 'DB_MSG_ENGINE_REFUSED'],
+  // What SELECT says; the number is the path of the URL.
+  [/^ERR (DB index is out of range|invalid DB index)/, 'DB_MSG_INVALID_OPTIONS'],
 ];
 
 function faultOf(error: unknown): MessagingError {

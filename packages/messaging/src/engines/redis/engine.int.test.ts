@@ -42,7 +42,48 @@ describe.skipIf(!url)('Redis, the server itself (set REDIS_URL to run it)', () =
   });
 });
 
+describe.skipIf(!url)('a Redis that refuses (set REDIS_URL to run it)', () => {
+  const at = (change: (address: URL) => void): string => {
+    const address = new URL(url ?? '');
+    change(address);
+    return address.toString();
+  };
+
+  it.each([
+    [
+      'a database it does not have',
+      (address: URL): void => void (address.pathname = '/9999'),
+      'DB_MSG_INVALID_OPTIONS',
+      'DB index',
+    ],
+    [
+      'a stranger',
+      (address: URL): void => void (address.username = 'nobody'),
+      'DB_MSG_ENGINE_REFUSED',
+      'WRONGPASS',
+    ],
+  ] as const)('%s', async (_, change, code, words) => {
+    const strange = at((address) => {
+      address.password = 'wrong';
+      if (code === 'DB_MSG_INVALID_OPTIONS') address.password = new URL(url ?? '').password;
+      change(address);
+    });
+    await expect(createRedisEngine({ url: strange }).connect(context)).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(words),
+    });
+  });
+});
+
 describe('Redis, without a server', () => {
+  it('refuses a database that is no number, without showing the secret of the URL', async () => {
+    const url = 'redis://user:secret@127.0.0.1:9/orders';
+    await expect(createRedisEngine({ url }).connect(context)).rejects.toMatchObject({
+      code: 'DB_MSG_INVALID_OPTIONS',
+      message: expect.not.stringContaining('secret'),
+    });
+  });
+
   it('rejects the connect as retryable when nobody listens', async () => {
     // The discard port: nothing of ours listens there.
     await expect(createRedisEngine({ url: 'redis://127.0.0.1:9' }).connect(context)).rejects.toMatchObject({

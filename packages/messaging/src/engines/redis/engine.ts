@@ -39,7 +39,7 @@ import { viewChannels } from './view.ts';
 export interface RedisEngineOptions {
   /** `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS. */
   readonly url: string;
-  /** Of all keys; a bus finds the messages of those with the same prefix. Default `doorbuster`. */
+  /** Of all keys; a bus finds the messages of those with the same prefix. Default `doorbuster`; empty: keys begin with their colon. */
   readonly prefix?: string;
   /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
   readonly maxMessageBytes?: number;
@@ -58,7 +58,7 @@ const DEFAULTS = {
   connectTimeoutMs: 5_000,
   strangerIdleMs: 60_000,
 } as const;
-const PREFIX = /^[A-Za-z0-9._-]{1,60}$/;
+const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
 /** Beats between two looks at what a write is worth, and between two trims of channels that this process settled nothing of. */
 const BEATS_PER_PROBE = 5;
 const BEATS_PER_TRIM = 10;

@@ -58,7 +58,7 @@ const DEFAULTS = {
   maxMessageBytes: 2 ** 20,
   connectTimeoutMs: 5_000,
 } as const;
-const PREFIX = /^[A-Za-z0-9._-]{1,60}$/;
+const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
 
 type Settings = Required<RedisListsEngineOptions>;
 type OpenClient = (options: ClientOptions, onReady: () => void) => Promise<RedisClient>;

@@ -50,6 +50,25 @@ describe.skipIf(!hasServerProgram())('Redis servers of our own (install redis-se
     await bus.stop();
   });
 
+  it('works with an empty prefix', async () => {
+    const { url } = await serve();
+    const bus = createBus({ engine: createRedisEngine({ url, prefix: '' }), source: '/test' });
+    bus.declare([plain]);
+    const got = new Collector<number>();
+    bus.subscribe(plain, {
+      name: 'one',
+      handler: ({ data }) => {
+        got.add(data.n);
+        return ack();
+      },
+    });
+    await bus.start();
+    await bus.publish(plain, { n: 1 });
+    await got.waitFor(1);
+    expect((await bus.view()).channels.map(({ name }) => name)).toEqual([plain.name]);
+    await bus.stop();
+  });
+
   it('refuses a server that evicts streams, and a replica', async () => {
     const evicting = await serve('--maxmemory', '50mb', '--maxmemory-policy', 'allkeys-lru');
     await expect(createRedisEngine({ url: evicting.url }).connect(context)).rejects.toMatchObject({

@@ -1,0 +1,36 @@
+/** A store by its address: what is refused, and what is missing, in words that say what to do. */
+import { expect, it } from 'vitest';
+import { openSqlStore, sqlStoreLoadedBy } from './open.ts';
+
+const missing = (name: string) => async (): Promise<never> => {
+  throw Object.assign(new Error(`Cannot find package '${name}' imported from x`), {
+    code: 'ERR_MODULE_NOT_FOUND',
+  });
+};
+
+it.each([
+  ['postgres://localhost/shop', 'npm install pg'],
+  ['mariadb://localhost/shop', 'npm install mysql2'],
+])('%s without its client says: %s', async (address, words) => {
+  const load = { pg: missing('pg'), mysql2: missing('mysql2') };
+  await expect(sqlStoreLoadedBy(load, address)).rejects.toMatchObject({
+    code: 'DB_MSG_PEER_MISSING',
+    message: expect.stringContaining(words),
+  });
+});
+
+it('lets the faults of a client that is there through', async () => {
+  const load = { pg: missing('pg-types'), mysql2: missing('mysql2') };
+  await expect(sqlStoreLoadedBy(load, 'postgres://localhost/shop')).rejects.toMatchObject({
+    code: 'ERR_MODULE_NOT_FOUND',
+  });
+});
+
+it.each(['sqlite:', 'sqlite://', 'oracle://host'])('refuses %s', async (address) => {
+  await expect(openSqlStore(address)).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
+});
+
+it.each(['sqlite::memory:', 'postgres://localhost/shop'])('opens %s', async (address) => {
+  const store = await openSqlStore(address);
+  await expect(store.close()).resolves.toBeUndefined();
+});
