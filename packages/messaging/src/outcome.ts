@@ -1,7 +1,10 @@
+/**
+ * What a handler says about a message: a closed set of values, never an exception. Whoever writes TypeScript makes them with the functions below; what comes from
+ * elsewhere is made sound before anything is stored.
+ */
 import { describeError } from './attempts.ts';
 import { MessagingError } from './errors.ts';
 
-/** What a handler says about a message: a closed set of values, never an exception. */
 export type Outcome =
   | { readonly kind: 'ack'; readonly reply?: unknown }
   | { readonly kind: 'retry'; readonly reason: string; readonly delayMs?: number }

@@ -30,7 +30,8 @@ import { AttemptContext, type HandlerContext } from './handler-context.ts';
 import { drawFraction, type Ids, type Randomness } from './ids.ts';
 import type { Log } from './log.ts';
 import type { Message } from './message.ts';
-import { isPromise, type Outcome, soundOutcome } from './outcome.ts';
+import { checkedOutcome, checkedOutcomes, type Concluded } from './concluded.ts';
+import { isPromise, type Outcome } from './outcome.ts';
 import { readMessage, type Reading } from './reading.ts';
 import type { Binding } from './routing.ts';
 import type { BusTelemetry, ConsumingPlace } from './telemetry.ts';
@@ -71,9 +72,6 @@ export interface SubscriptionCounts {
   readonly failed: number;
   readonly lost: number;
 }
-
-/** What became of one attempt. */
-type Concluded = Outcome | { readonly kind: 'threw'; readonly reason: string };
 
 const SETTLE_RETRY_MS = 500;
 /** Settlements get so long when handlers used up the drain time. */
@@ -594,23 +592,4 @@ export class RunningSubscription {
     this.#forget(attempt);
     attempt.abort?.abort(new Error('the lease was lost'));
   }
-}
-
-/** What a handler of one message returned; one that returned none would lose it. */
-function checkedOutcome(outcome: unknown): Concluded {
-  try {
-    return soundOutcome(outcome);
-  } catch (error) {
-    return { kind: 'threw', reason: describeError(error) };
-  }
-}
-
-/** One outcome for each message, or a TypeError: a handler that forgot some would lose them. */
-function checkedOutcomes(outcomes: readonly unknown[], expected: number): readonly Concluded[] {
-  const given = Array.isArray(outcomes) ? outcomes.length : 0;
-  if (given !== expected)
-    throw new TypeError(
-      `the handler returned ${given} outcomes for ${expected} messages: return one for each, in the same order`,
-    );
-  return outcomes.map(checkedOutcome);
 }

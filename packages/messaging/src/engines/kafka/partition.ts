@@ -240,3 +240,16 @@ export function entryOf(source: LogSource, record: LogRecord, channel: string): 
     cancelTimer: undefined,
   };
 }
+
+/** The partition whose first record of this level was published first. */
+export function oldest(partitions: readonly Partition[], level: number): Partition | undefined {
+  let found: Partition | undefined;
+  let since = Number.POSITIVE_INFINITY;
+  for (const partition of partitions) {
+    const timestamp = partition.peekAt(level);
+    if (timestamp === undefined || timestamp >= since) continue;
+    since = timestamp;
+    found = partition;
+  }
+  return found;
+}

@@ -22,7 +22,7 @@ import type { LogRecord } from './log-record.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import type { KafkaSettings } from './options.ts';
-import { type Entry, entryOf, type LogSource, type Partition } from './partition.ts';
+import { type Entry, entryOf, type LogSource, type Partition, oldest } from './partition.ts';
 import type { Publisher } from './publisher.ts';
 import type { Takeover } from './takeover.ts';
 
@@ -587,16 +587,4 @@ export class Reader {
 interface Room {
   readonly consumer: KafkaConsumer;
   room: number;
-}
-
-function oldest(partitions: readonly Partition[], level: number): Partition | undefined {
-  let found: Partition | undefined;
-  let since = Number.POSITIVE_INFINITY;
-  for (const partition of partitions) {
-    const timestamp = partition.peekAt(level);
-    if (timestamp === undefined || timestamp >= since) continue;
-    since = timestamp;
-    found = partition;
-  }
-  return found;
 }
