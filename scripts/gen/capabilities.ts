@@ -15,7 +15,6 @@ interface EngineResult {
 
 const recordedAt = fileURLToPath(new URL('../../docs/evidence/engines.json', import.meta.url));
 
-
 function delayOf({ support, maxMs, resolutionMs }: Capabilities['delay']): string {
   if (support === 'none') return support;
   const most = maxMs >= Number.MAX_SAFE_INTEGER / 2 ? 'no limit' : `up to ${Math.floor(maxMs / 3_600_000)} h`;
