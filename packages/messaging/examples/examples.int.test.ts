@@ -80,6 +80,15 @@ describe('each example prints', () => {
     ]);
   });
 
+  it('routing: what each binding takes', async () => {
+    expect(await output('routing')).toEqual([
+      'alarm: nearly full',
+      'alarm: no answer',
+      'north-express: P-1',
+      'resizer: a.png',
+    ]);
+  });
+
   it('tracing: one trace over two hops', async () => {
     expect(await output('tracing')).toEqual([
       'conversation visit-7, caused by the order: true',

@@ -25,6 +25,9 @@ import {
 import { Client, Pool } from 'pg';
 import Type from 'typebox';
 
+if (!process.env.DATABASE_URL)
+  throw new Error('set DATABASE_URL, for instance postgres://localhost/postgres');
+
 const schema = `example_${createIds(systemClock).next().replaceAll('-', '')}`;
 const settings = { connectionString: process.env.DATABASE_URL, options: `-c search_path=${schema}` };
 const pool = new Pool(settings);

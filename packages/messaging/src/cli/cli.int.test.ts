@@ -198,7 +198,7 @@ describe('mending', () => {
   it('redrive counts with --dry-run, moves by filter, and says how many are left', async () => {
     await withLetters(3);
     const dry = await onFile('redrive', '--group', 'retry: the mail server is busy', '--dry-run');
-    expect(dry).toMatchObject({ code: 0, err: expect.stringContaining('2 would be moved; nothing was.') });
+    expect(dry).toMatchObject({ code: 0, err: expect.stringContaining('2 would be redriven; nothing was.') });
     expect(dry.out).toContain('the mail server is busy');
     const limited = await onFile('redrive', '--channel', 'order.placed', '--limit', '1', '--json');
     expect(jsonOf(limited)).toEqual({ moved: 1, remaining: 2, aborted: false });
@@ -345,6 +345,8 @@ describe('asyncapi', () => {
 describe('wrong input says what, why and what to do', () => {
   it.each<[string, string[], number, RegExp]>([
     ['an unknown command', ['inspekt'], 2, /no command "inspekt"[\s\S]*One of: inspect/],
+    ['a mistyped command', ['redrve'], 2, /Did you mean redrive\? One of/],
+    ['half a command', ['dead-letters'], 2, /Did you mean dead-letters groups, or dead-letters list/],
     ['no command but an option', ['--quiet'], 2, /no command was given/],
     ['an unknown option', ['inspect', '--wach'], 2, /'--wach'[\s\S]*--help tells more/],
     ['an option without its value', ['inspect', '--url'], 2, /--url[\s\S]*Usage/],
@@ -394,6 +396,8 @@ describe('wrong input says what, why and what to do', () => {
     });
     const place = await onFile('peek', '--channel', 'order.placed', '--subscription', 'nope');
     expect(place).toMatchObject({ code: 2, err: expect.stringContaining('It has: mailer, report') });
+    const redriven = await onFile('redrive', '--channel', 'nope');
+    expect(redriven).toMatchObject({ code: 2, err: expect.stringContaining('"nope" is not known') });
     const letter = await onFile('dead-letters', 'show', 'nope');
     expect(letter).toMatchObject({ code: 2, err: expect.stringContaining('no dead letter "nope"') });
   });
@@ -440,6 +444,8 @@ describe('help', () => {
       expect(overview.out).toMatch(new RegExp(`${name} +${summary.slice(0, 20)}`));
     expect((await cli('redrive', '--help')).out).toContain('Usage: doorbuster-bus redrive [options]');
     expect((await cli('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(await inProcess('inspect', '--version')).toMatchObject({ code: 0, out: '0.0.0\n' });
+    expect((await inProcess('help')).out).toContain('Commands');
     expect(existsSync(join(folder, 'bus.db'))).toBe(false);
   });
 });

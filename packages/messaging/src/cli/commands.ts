@@ -31,7 +31,10 @@ export const globalOptions: OptionSpecs = {
       'the engine: sqlite:./bus.db, amqp://..., kafka://..., redis://...; ?prefix= sets its prefix',
     standard: 'DOORBUSTER_BUS_URL',
   },
-  channels: { value: '<module>', description: 'module that exports the channels (and "subscriptions")' },
+  channels: {
+    value: '<module>',
+    description: 'module that exports the channels (and "subscriptions"); RabbitMQ and Kafka need it',
+  },
   json: { description: 'data as JSON; a failure is one JSON object on stdout too' },
   quiet: { description: 'no messages but errors' },
   'no-input': { description: 'never read a terminal; for scripts' },

@@ -54,16 +54,24 @@ async function dispatch(
   if (!found) {
     if (argv.includes('--version')) return said(around, around.version);
     const word = argv.find((one) => !one.startsWith('-'));
-    if (argv.includes('--help') || argv.length === 0) return said(around, overview());
+    if (argv.includes('--help') || argv.length === 0 || word === 'help') return said(around, overview());
     throw usage(
       word === undefined ? 'no command was given' : `there is no command "${word}"`,
-      `One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
+      `${meant(word)}One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
     );
   }
   const { command, rest } = found;
   if (rest.includes('--help')) return said(around, helpOf(command));
+  if (rest.includes('--version')) return said(around, around.version);
   const { values, positionals } = parse(command, rest);
   return work(command, new Values(values), positionals, around, terminal);
+}
+
+/** Commands that begin as the word does, or go on from it: `redrve`, `dead-letters`. */
+function meant(word = ''): string {
+  const start = word.slice(0, 4);
+  const near = commands.map(({ name }) => name).filter((name) => start !== '' && name.startsWith(start));
+  return near.length === 0 ? '' : `Did you mean ${near.join(', or ')}? `;
 }
 
 function said({ stdout }: Surroundings, text: string): ExitCode {
@@ -141,6 +149,7 @@ async function work(
       module: await module(),
       clock: around.clock,
       openEngine: around.openEngine,
+      onAbsent: (names) => terminal.say(`Not there under this URL and prefix: ${names.join(', ')}.`),
       onFatal: (error) => terminal.warn(`${PROGRAM}: the engine failed: ${error.message}`),
     });
     return opened;

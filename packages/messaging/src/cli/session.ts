@@ -1,6 +1,7 @@
 /**
  * The engine as a command works on it: connected below the bus, because an operator's command must not start subscriptions, and
- * must not change the settings of a channel it only knows by name. With `--channels` the module's own definitions are declared, as the application does.
+ * must not change the settings of a channel it only knows by name. Opening makes nothing on the server: engines that know only what was declared to
+ * them are told what of the module of `--channels` exists. The commands that write declare what they write to.
  */
 import { existsSync } from 'node:fs';
 import { createIds } from '../ids.ts';
@@ -8,10 +9,10 @@ import { steadyClock, type Clock } from '../clock.ts';
 import { DeadLetterDesk } from '../dead-letter-desk.ts';
 import { engineFromUrl } from '../engine-from-url.ts';
 import type { Engine } from '../engine.ts';
-import { specOf } from '../specs.ts';
 import type { ChannelsModule } from './channels-module.ts';
 import type { Session } from './command.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
+import { canList, presentOn } from './present.ts';
 
 export type OpenEngine = (url: string) => Promise<Engine>;
 
@@ -21,6 +22,8 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly openEngine: OpenEngine;
   readonly onFatal: (error: Error) => void;
+  /** Told what of the module the server does not have, when there is such. */
+  readonly onAbsent: (names: readonly string[]) => void;
 }
 
 export interface OpenSession extends Session {
@@ -47,16 +50,17 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
       'Give --url, or set DOORBUSTER_BUS_URL: sqlite:./bus.db, amqp://..., kafka://..., redis://...',
     );
   const engine = await options.openEngine(url);
+  if (!canList(engine.name) && module.channels.length === 0) throw withoutModule(engine.name);
   const steady = steadyClock(clock);
   const connection = await engine.connect({ clock: steady, onFatal: options.onFatal });
   const messageParts = { clock, ids: createIds(clock), source: '/doorbuster-bus' };
   const channel = (name: string) => module.channels.find((one) => one.name === name);
   try {
-    if (module.channels.length > 0)
-      await connection.declare({
-        channels: module.channels.map(specOf),
-        subscriptions: module.subscriptions.map((one) => ({ channel: one.channel.name, name: one.name })),
-      });
+    if (!canList(engine.name)) {
+      const { topology, absent } = await presentOn(engine.name, url, module);
+      if (topology.channels.length > 0) await connection.declare(topology);
+      if (absent.length > 0) options.onAbsent(absent);
+    }
   } catch (error) {
     await connection.close();
     throw error;
@@ -77,4 +81,12 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
     channel,
     close: () => connection.close(),
   };
+}
+
+/** An empty answer would be untrue: the letters are there, and the engine does not know where. */
+function withoutModule(engine: string): CliFailure {
+  return usage(
+    `${engine} cannot list channels and subscriptions`,
+    'Give --channels with the module that exports the channels, and "subscriptions": [{ channel, name }].',
+  );
 }

@@ -5,9 +5,13 @@ import { exitCodes } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, wholeNumber } from '../filters.ts';
 import { printable, type Row } from '../terminal.ts';
 
+const BLIND_ENGINES =
+  'RabbitMQ and Kafka cannot list their channels, so --channels has to name them, and what it does not name is not looked at. Nothing is made by looking.';
+
 export const list: Command = {
   name: 'dead-letters list',
   summary: 'lists dead letters, oldest first',
+  details: BLIND_ENGINES,
   arguments: [],
   options: {
     ...filterOptions,
@@ -16,6 +20,7 @@ export const list: Command = {
   },
   examples: [
     'dead-letters list --channel order.placed',
+    'dead-letters list --url amqp://localhost --channels ./channels.ts',
     'dead-letters list --before 2026-11-28T09:00:00Z --json',
   ],
   async run({ session, values, terminal }) {
@@ -54,9 +59,10 @@ function rowOf({ id, channel, subscription, key, parkedAt, history, reason }: De
 export const groups: Command = {
   name: 'dead-letters groups',
   summary: 'counts dead letters by cause, the largest first',
+  details: BLIND_ENGINES,
   arguments: [],
   options: {},
-  examples: ['dead-letters groups'],
+  examples: ['dead-letters groups', 'dead-letters groups --url amqp://localhost --channels ./channels.ts'],
   async run({ session, terminal }) {
     const found = await (await session()).deadLetters.groups();
     terminal.table(
@@ -70,9 +76,13 @@ export const groups: Command = {
 export const show: Command = {
   name: 'dead-letters show',
   summary: 'shows one dead letter: its message and every failure',
+  details: BLIND_ENGINES,
   arguments: [{ name: 'id', description: 'of the dead letter or of its message' }],
   options: {},
-  examples: ['dead-letters show 01920c1e-...'],
+  examples: [
+    'dead-letters show 01920c1e-...',
+    'dead-letters show 01920c1e-... --url amqp://localhost --channels ./channels.ts',
+  ],
   async run({ session, terminal, arguments: [id = ''] }) {
     const letter = await letterOf(await session(), id);
     terminal.data(letter, () => textOf(letter));

@@ -24,13 +24,17 @@ export const inspect: Command = {
   name: 'inspect',
   summary: 'shows channels, subscriptions, backlog and dead letters',
   details:
-    'On RabbitMQ and Kafka it shows what --channels declares; the embedded engine and Redis list what they store.',
+    'RabbitMQ and Kafka cannot list their channels: it shows what --channels names, as far as it is there. The embedded engine and Redis list what they store. Nothing is made by looking.',
   arguments: [],
   options: {
     watch: { description: 'look again and again until Ctrl-C; with --json one document a line' },
     every: { value: '<seconds>', description: 'pause between two looks', standard: String(DEFAULT_WATCH_S) },
   },
-  examples: ['inspect --url sqlite:./bus.db', 'inspect --watch --every 5', 'inspect --json'],
+  examples: [
+    'inspect --url sqlite:./bus.db',
+    'inspect --watch --every 5',
+    'inspect --url amqp://localhost --channels ./channels.ts --json',
+  ],
   async run(context) {
     const session = await context.session();
     const everyMs = wholeNumber(context.values, 'every', DEFAULT_WATCH_S, 1, 3_600) * 1_000;
@@ -92,7 +96,10 @@ export const peek: Command = {
     ...placeOptions,
     limit: { value: '<n>', description: 'at most so many, 1 to 1,000', standard: '20' },
   },
-  examples: ['peek --channel order.placed --subscription mailer --limit 5'],
+  examples: [
+    'peek --channel order.placed --subscription mailer --limit 5',
+    'peek --channel order.placed --subscription mailer --url amqp://localhost --channels ./channels.ts',
+  ],
   async run(context) {
     const session = await context.session();
     const place = await placeOf(context, session);

@@ -4,13 +4,14 @@ import type { Message } from '../../message.ts';
 import { type LooseOptions, makeMessage } from '../../outgoing.ts';
 import type { Command, Session, Values } from '../command.ts';
 import { exitCodes, usage } from '../failure.ts';
+import { channelAlone } from '../present.ts';
 import { namesOf, placeOf, placeOptions, replayPointOf, wholeNumber } from '../filters.ts';
 
 export const publish: Command = {
   name: 'publish',
   summary: 'publishes one message whose data is read from stdin or a file',
   details:
-    'With --channels the contract of the channel checks it. Without, it goes to a channel that the engine already has, unchecked, and consumers will check it.',
+    'With --channels the contract of the channel checks it. Without, it goes to a channel that the engine already has, unchecked, and consumers will check it; RabbitMQ and Kafka need --channels.',
   arguments: [],
   options: {
     channel: { value: '<name>', description: 'the channel', isRequired: true },
@@ -45,6 +46,7 @@ export const publish: Command = {
       terminal.say('Nothing was published.');
       return exitCodes.ok;
     }
+    if (channel) await opened.connection.declare(channelAlone(channel));
     const outgoing: OutgoingMessage = { channel: name, message };
     const [confirmation] = await opened.connection.publish([outgoing]);
     terminal.data(confirmation, () => message.id);

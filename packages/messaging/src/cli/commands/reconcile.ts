@@ -5,6 +5,7 @@
 import type { Command, CommandContext, Session } from '../command.ts';
 import { type ExitCode, exitCodes, usage } from '../failure.ts';
 import { timeOf, wholeNumber } from '../filters.ts';
+import { topologyOf } from '../present.ts';
 import { reconcile, type ReconcileOptions } from '../../reconciliation.ts';
 import type { ReconciliationReport } from '../../reconciliation-report.ts';
 
@@ -17,7 +18,7 @@ export const reconciliation: Command = {
   name: 'reconcile',
   summary: 'compares what outboxes recorded with what inboxes settled, and publishes again what was lost',
   details:
-    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked or unrecorded, and with 5 when it was stopped early.',
+    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked or unrecorded, and with 5 when it was stopped early.',
   arguments: [],
   options: {
     from: {
@@ -49,6 +50,7 @@ export const reconciliation: Command = {
   ],
   async run(context) {
     const session = await context.session();
+    if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
     const sources = await sourcesOf(session);
     try {
       const report = await reconcile(await optionsOf(context, session, sources));
@@ -66,7 +68,7 @@ async function sourcesOf({ module }: Session): Promise<Sources> {
   if (!Array.isArray(made?.recorded) || !Array.isArray(made?.settled))
     throw usage(
       'the module of --channels exports no "reconciliation" with "recorded" and "settled"',
-      'Export them: the outboxes of the producers and the inboxes of the subscriptions; the guide of reconciliation shows how.',
+      'Export them: the outboxes of the producers and the inboxes of the subscriptions. docs/messaging/patterns/reconciliation.md shows such a module.',
     );
   return made as Sources;
 }

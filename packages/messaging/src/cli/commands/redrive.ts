@@ -6,27 +6,28 @@ import type { DeadLetterMove, DeadLetterMoveOptions } from '../../dead-letter-de
 import type { DeadLetterFilter } from '../../engine.ts';
 import type { Command, CommandContext, Session } from '../command.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
-import { filterOf, filterOptions, letterOf, lettersOf, wholeNumber } from '../filters.ts';
+import { filterOf, filterOptions, letterOf, lettersOf, namesOf, wholeNumber } from '../filters.ts';
 import { parseData } from './publish.ts';
 
 const moveOptions = {
   ...filterOptions,
   all: { description: 'every dead letter, when no filter is given' },
   limit: { value: '<n>', description: 'at most so many' },
-  'dry-run': { description: 'count what would be moved, by cause, and move nothing' },
+  'dry-run': { description: 'count by cause what it would take, and change nothing' },
 };
 
 export const redrive: Command = {
   name: 'redrive',
-  summary: 'puts dead letters back at the front of their subscription',
+  summary: 'puts dead letters back into their subscription',
   details:
-    'They keep their id and their history. What fails again while this runs is not redriven again. A parked sequence of a key goes back as a whole, so a limit may be exceeded. Ctrl-C ends it after the step under way; the same command goes on from there.',
+    'They go back before what was never tried, on RabbitMQ behind what waits. They keep their id and their history. What fails again while this runs is not redriven again. A parked sequence of a key goes back as a whole, so a limit may be exceeded. Ctrl-C ends it after the step under way; the same command goes on from there.',
   arguments: [],
   options: moveOptions,
   examples: [
     'redrive --group "threw: Error: the mail server is busy" --dry-run',
     'redrive --channel order.placed',
     'redrive --all',
+    'redrive --all --url amqp://localhost --channels ./channels.ts',
   ],
   run: (context) =>
     move(context, 'redriven', (session, filter, options) => session.deadLetters.redrive(filter, options)),
@@ -43,6 +44,7 @@ export const discard: Command = {
   },
   examples: [
     'discard --channel order.placed --dry-run',
+    'discard --channel order.placed --dry-run --url amqp://localhost --channels ./channels.ts',
     'discard --channel order.placed --confirm order.placed',
   ],
   run: (context) =>
@@ -63,7 +65,8 @@ async function move(context: CommandContext, done: 'redriven' | 'discarded', wor
   const limit = wholeNumber(values, 'limit', Number.MAX_SAFE_INTEGER, 1, Number.MAX_SAFE_INTEGER);
   if (done === 'discarded' && !values.flag('dry-run')) refuseUnconfirmed(context, filter);
   const session = await context.session();
-  if (values.flag('dry-run')) return preview(context, session, filter, limit);
+  if (filter.channel !== undefined) await refuseUnknown(session, filter.channel);
+  if (values.flag('dry-run')) return preview(context, session, done, filter, limit);
   const moved = await work(session, filter, {
     limit,
     signal,
@@ -73,6 +76,16 @@ async function move(context: CommandContext, done: 'redriven' | 'discarded', wor
   terminal.data({ ...moved, aborted: isAborted }, () => `${moved.moved} ${done}, ${moved.remaining} left`);
   if (isAborted) terminal.say('Stopped. The same command goes on from here.');
   return isAborted ? exitCodes.partlyFailed : exitCodes.ok;
+}
+
+/** Nothing found because of a typo must not look like nothing to do. A subscription may be gone and its letters still there: it is not asked for. */
+async function refuseUnknown({ connection }: Session, channel: string): Promise<void> {
+  const { channels } = await connection.inspect();
+  if (!channels.some(({ name }) => name === channel))
+    throw usage(
+      `channel "${channel}" is not known to the engine`,
+      `It knows: ${namesOf(channels)}. RabbitMQ and Kafka know what --channels names and the server has.`,
+    );
 }
 
 function refuseUnconfirmed({ values }: CommandContext, { channel }: DeadLetterFilter): void {
@@ -92,6 +105,7 @@ function refuseUnconfirmed({ values }: CommandContext, { channel }: DeadLetterFi
 async function preview(
   { terminal }: CommandContext,
   session: Session,
+  done: 'redriven' | 'discarded',
   filter: DeadLetterFilter,
   limit: number,
 ): Promise<ExitCode> {
@@ -105,7 +119,7 @@ async function preview(
   }
   const rows = [...counts].sort((a, b) => b[1] - a[1]).map(([group, count]) => ({ count, group }));
   terminal.table(rows, ['count', 'group'], { matching, groups: rows, dryRun: true });
-  terminal.say(`${matching} would be moved; nothing was.`);
+  terminal.say(`${matching} would be ${done}; nothing was.`);
   return exitCodes.ok;
 }
 

@@ -1,0 +1,127 @@
+/** Looking makes nothing on RabbitMQ and Kafka, which know only what was declared to them, and an answer that would be untrue is refused. */
+import { fileURLToPath } from 'node:url';
+import { Admin } from '@platformatic/kafka';
+import { connect } from 'amqplib';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { orderPlaced } from '../../examples/channels.ts';
+import { createBus } from '../bus.ts';
+import { systemClock } from '../clock.ts';
+import { eventually } from '../conformance/fixture.ts';
+import { engineFromUrl } from '../engine-from-url.ts';
+import { clientOf } from '../engines/kafka/conformance-fixture.ts';
+import { createLadder } from '../engines/rabbitmq/delay-ladder.ts';
+import { namesOf } from '../engines/rabbitmq/names.ts';
+import { deadLetter } from '../outcome.ts';
+import { run } from './run.ts';
+import { openExisting } from './session.ts';
+
+const module = fileURLToPath(new URL('../../examples/channels.ts', import.meta.url));
+const prefix = `look${process.pid}.`;
+
+interface Result {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function inProcess(...args: string[]): Promise<Result> {
+  let out = '';
+  let err = '';
+  const code = await run(args, {
+    env: {},
+    stdout: { write: (text) => (out += text) },
+    stderr: { write: (text) => (err += text) },
+    stdin: { isTTY: false, read: async () => '' },
+    clock: systemClock,
+    signal: new AbortController().signal,
+    openEngine: openExisting,
+    version: '0.0.0',
+  });
+  return { code, out, err };
+}
+
+async function cleanRabbit(url: string): Promise<void> {
+  const model = await connect(url);
+  const channel = await model.createChannel();
+  const names = namesOf(prefix, 8);
+  const name = 'order.placed';
+  for (const queue of [
+    names.unclaimed(name),
+    names.dead(name, 'mailer'),
+    names.notes(name, 'mailer'),
+    `${prefix}${name}/s/mailer`,
+  ])
+    await channel.deleteQueue(queue);
+  for (const exchange of [names.exchange(name), names.unclaimed(name), names.hints])
+    await channel.deleteExchange(exchange);
+  await createLadder(prefix).remove(channel);
+  await model.close();
+}
+
+async function topicsOn(url: string, remove: boolean): Promise<readonly string[]> {
+  const admin = new Admin(clientOf(url));
+  try {
+    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix));
+    if (remove && topics.length > 0) await admin.deleteTopics({ topics });
+    return topics;
+  } finally {
+    await admin.close();
+  }
+}
+
+/** They know only what was declared to them: an empty answer would be untrue, and declaring would make what a typo names. */
+const servers = ['RABBITMQ_URL', 'KAFKA_URL'].map(
+  (variable) => [variable, process.env[variable] ?? ''] as const,
+);
+
+describe.each(servers)('on a server that cannot list (needs %s)', (variable, address) => {
+  const at = (prefix: string): string[] => ['--url', `${address}?prefix=${prefix}`];
+  const isKafka = variable === 'KAFKA_URL';
+
+  it
+    .skipIf(address === '')
+    .each([
+      ['inspect'],
+      ['dead-letters', 'groups'],
+      ['dead-letters', 'list'],
+      ['dead-letters', 'show', 'x'],
+      ['redrive', '--all'],
+      ['discard', '--all', '--dry-run'],
+    ])('%j needs --channels', async (...words) => {
+    expect(await inProcess(...words, ...at(prefix))).toMatchObject({
+      code: 2,
+      out: '',
+      err: expect.stringContaining('Give --channels'),
+    });
+  });
+
+  it.skipIf(address === '')('looking makes nothing, and looks at what is there', async () => {
+    const look = (): Promise<Result> => inProcess('inspect', '--channels', module, ...at(prefix));
+    for (const _ of [1, 2]) {
+      const empty = await look();
+      expect(empty).toMatchObject({ code: 0, out: '(none)\n' });
+      expect(empty.err).toContain(
+        'Not there under this URL and prefix: mail.wanted, order.placed, price.asked',
+      );
+    }
+    expect(isKafka ? await topicsOn(address, false) : []).toEqual([]);
+    onTestFinished(async () => void (await (isKafka ? topicsOn(address, true) : cleanRabbit(address))));
+    const engine = await engineFromUrl(`${address}?prefix=${prefix}`);
+    const bus = createBus({ engine, source: '/shop' });
+    bus.declare([orderPlaced]);
+    bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
+    await bus.start();
+    await bus.publish(orderPlaced, { orderId: 'A-1', total: 1 });
+    await eventually(
+      () => bus.deadLetters.list(),
+      (letters) => letters.length === 1,
+      'the dead letter',
+    );
+    await bus.stop();
+    const found = await look();
+    expect(found.out).toMatch(/order\.placed +mailer .* 1 +/);
+    expect(found.out).not.toContain('mail.wanted');
+    const groups = await inProcess('dead-letters', 'groups', '--channels', module, ...at(prefix));
+    expect(groups.out).toContain('no such address');
+  });
+});
