@@ -1,5 +1,6 @@
 /**
- * `npm run -s soak -- --engine NAME [--messages N] [--workers K] [--kill-every-ms MS] [--limit-s S] [--controls] [--json]`: the long run. Messages go through an engine
+ * `npm run -s soak -- --engine NAME [--messages N] [--workers K] [--kill-every-ms MS] [--limit-s S] [--controls]
+ * [--rate-unjudged] [--json]`: the long run. Messages go through an engine
  * to workers of which one is killed (SIGKILL) at each interval and replaced; the handler uses the inbox. Nothing may be lost, handled twice, or out of order on
  * its key, and with kills at least half of the undisturbed rate, measured in the same run, has to remain.
  *
@@ -47,6 +48,8 @@ interface Asked {
   readonly killEveryMs: number;
   readonly limitMs: number;
   readonly controls: boolean;
+  /** The rate is told and not judged: in CI, where no test may depend on how fast a machine is. */
+  readonly rateUnjudged: boolean;
   readonly json: boolean;
 }
 
@@ -87,6 +90,7 @@ function read(argv: readonly string[]): Asked | null {
         'kill-every-ms': { type: 'string', default: '1000' },
         'limit-s': { type: 'string', default: '1800' },
         controls: { type: 'boolean', default: false },
+        'rate-unjudged': { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
     });
@@ -105,6 +109,7 @@ function read(argv: readonly string[]): Asked | null {
       killEveryMs: whole('kill-every-ms'),
       limitMs: whole('limit-s') * 1000,
       controls: values.controls,
+      rateUnjudged: values['rate-unjudged'],
       json: values.json,
     };
   } catch (error) {
@@ -173,7 +178,7 @@ async function tidy(engine: SoakEngine, url: string, prefix: string): Promise<vo
 }
 
 async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<EngineResult> {
-  const { workers, killEveryMs, limitMs, messages } = asked;
+  const { workers, killEveryMs, limitMs, messages, rateUnjudged } = asked;
   const shared = engine === 'embedded' && (await isShared());
   const base = {
     mode: 'inbox' as Mode,
@@ -192,7 +197,8 @@ async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<Engi
   const rate = Number((killed.perSecond / Math.max(1, calm.perSecond)).toFixed(3));
   const violations = [...faultsOf('undisturbed', calm), ...faultsOf('with kills', killed)];
   if (killed.kills === 0) violations.push('nobody was killed: the run was too short to show anything');
-  if (rate < leastRate) violations.push(`with kills ${rate} of the undisturbed rate, ${leastRate} is wanted`);
+  if (rate < leastRate && !rateUnjudged)
+    violations.push(`with kills ${rate} of the undisturbed rate, ${leastRate} is wanted`);
   const { lost, handledTwice, orderBroken, kills, seconds } = killed;
   return {
     messages,

@@ -38,14 +38,16 @@ const SCHEMA_VERSION = /:v(\d{1,9})$/;
 const JSON_TYPE = Buffer.from('application/json');
 const SPEC = Buffer.from('1.0');
 /** Attributes with a place of their own in a message. */
-const FIELDS: Readonly<Record<string, keyof Message>> = {
-  partitionkey: 'key',
-  correlationid: 'correlationId',
-  causationid: 'causationId',
-  expirytime: 'expiresAt',
-  traceparent: 'traceparent',
-  routingkey: 'routingKey',
-};
+const OPTIONAL: readonly (readonly [attribute: string, field: keyof Message])[] = [
+  ['partitionkey', 'key'],
+  ['correlationid', 'correlationId'],
+  ['causationid', 'causationId'],
+  ['expirytime', 'expiresAt'],
+  ['traceparent', 'traceparent'],
+  ['routingkey', 'routingKey'],
+];
+/** A map, because a header may be called like something every object inherits (`constructor`). */
+const FIELDS: ReadonlyMap<string, keyof Message> = new Map(OPTIONAL);
 const RESERVED = new Set([
   'specversion',
   'id',
@@ -56,9 +58,8 @@ const RESERVED = new Set([
   'datacontenttype',
   'subject',
   'data',
-  ...Object.keys(FIELDS),
+  ...FIELDS.keys(),
 ]);
-const OPTIONAL = Object.entries(FIELDS);
 
 /** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. `nullAsTombstone`: data null becomes a record without a value. */
 export function encodeMessage(message: Message, nullAsTombstone = false): Parcel {
@@ -294,7 +295,7 @@ class BinaryMessage {
   }
 
   #takeOther(attribute: string, text: string): void {
-    const field = FIELDS[attribute];
+    const field = FIELDS.get(attribute);
     if (field !== undefined) Object.assign(this.optional, { [field]: text });
     else if (!RESERVED.has(attribute)) this.headers[attribute] = text;
   }

@@ -35,6 +35,11 @@ describe('a message as a record', () => {
     expect(there({ ...message, data: null })).toEqual({ ...message, data: null });
   });
 
+  it('keeps headers that are called like something every object inherits', () => {
+    const headers = { constructor: 'acme', valueof: 'x' };
+    expect(there({ ...message, headers })).toEqual({ ...message, headers });
+  });
+
   it('carries bytes with their media type', () => {
     const data = Buffer.from([0, 255]);
     expect(there({ ...message, data, contentType: 'application/avro' })).toMatchObject({

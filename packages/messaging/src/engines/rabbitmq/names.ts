@@ -3,6 +3,7 @@
  * another channel. The names are part of the wire: two versions that disagree here would not see each other's messages.
  */
 import type { ChannelSpec } from '../../engine.ts';
+import { refuseIllFormed, refuseUnfit } from './short-text.ts';
 
 /** What the engine asks of a queue; `quorum` unless a channel needs what quorum queues of this broker refuse. */
 export type QueueType = 'quorum' | 'classic';
@@ -31,14 +32,22 @@ export interface Names {
   readonly hints: string;
 }
 
+/** The longest of what follows a subscription: one that is refused must have none of its queues made. */
+const LONGEST_ENDING = '/notes/999';
+
+/** What names a subscription throws DB_MSG_INVALID_OPTIONS when the broker has no room for that name. */
 export function namesOf(
   prefix: string,
   partitions: number,
   places: Readonly<Record<string, ExistingPlace>> = {},
 ): Names {
   const existing: Names['existing'] = (channel) => places[channel] ?? {};
-  const subscriptionOf = (channel: string, name: string): string =>
-    `${prefix}${channel}/s/${encodeURIComponent(name)}`;
+  const subscriptionOf = (channel: string, name: string): string => {
+    refuseIllFormed('the name of a subscription', name);
+    const base = `${prefix}${channel}/s/${encodeURIComponent(name)}`;
+    refuseUnfit(`the queue of subscription "${name.slice(0, 40)}"`, base + LONGEST_ENDING);
+    return base;
+  };
   return {
     existing,
     exchange: (channel) => existing(channel).exchange ?? `${prefix}${channel}`,

@@ -9,6 +9,7 @@ import type { ChannelModel, ConfirmChannel, Message as AmqpMessage } from 'amqpl
 import type { CancelTimer, Clock } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { unreachable } from './link.ts';
+import { refuseUnfit, unfit } from './short-text.ts';
 import type { Parcel } from './wire.ts';
 
 export interface PublisherParts {
@@ -68,6 +69,7 @@ export class Publisher {
     if (!channel) return Promise.reject(unreachable('the connection to the broker is down'));
     return new Promise((resolve, reject) => {
       const { messageId } = options;
+      refuseUnfit('a routing key', routingKey);
       const since = this.#parts.clock.monotonic();
       const flight: Flight = { exchange, routingKey, messageId, since, resolve, reject };
       this.#flying.add(flight);
@@ -79,7 +81,13 @@ export class Publisher {
         );
       } catch (error) {
         this.#flying.delete(flight);
-        reject(unreachable('the channel is closed', error));
+        // amqplib says so of what it cannot encode, before it has sent anything; the channel is none the worse for it.
+        const isUnfit = error instanceof TypeError || error instanceof RangeError;
+        reject(
+          isUnfit
+            ? unfit(`AMQP cannot carry this: ${error.message}`, error)
+            : unreachable('the channel is closed', error),
+        );
       }
     });
   }

@@ -88,4 +88,28 @@ describe('publisher', () => {
     channel.sent[0]?.confirm(new Error('nacked'));
     await expect(refused).rejects.toMatchObject({ retryable: true });
   });
+
+  it('refuses for good what AMQP cannot carry, and its channel goes on', async () => {
+    const { publisher, channel } = await open();
+    const refusal = { code: 'DB_MSG_INVALID_OPTIONS', retryable: false };
+    for (const routingKey of ['k'.repeat(256), 'é'.repeat(128), 'half \ud800'])
+      await expect(publisher.publish('e', routingKey, parcel)).rejects.toMatchObject(refusal);
+    expect(channel.sent).toEqual([]);
+    const whole = channel.publish;
+    channel.publish = () => {
+      throw new TypeError("Field 'messageId' is the wrong type");
+    };
+    await expect(publisher.publish('e', 'k', parcel)).rejects.toMatchObject(refusal);
+    channel.publish = () => {
+      throw Object.assign(new Error('Channel closed'), { name: 'IllegalOperationError' });
+    };
+    await expect(publisher.publish('e', 'k', parcel)).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_UNREACHABLE',
+      retryable: true,
+    });
+    channel.publish = whole;
+    const fine = publisher.publish('e', 'k'.repeat(255), parcel);
+    channel.sent[0]?.confirm(null);
+    await fine;
+  });
 });

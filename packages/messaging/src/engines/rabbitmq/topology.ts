@@ -9,6 +9,7 @@ import type { Ladder } from './delay-ladder.ts';
 import type { Names, QueueType } from './names.ts';
 import { NOTE_TTL_MS } from './notes.ts';
 import type { Route } from './route.ts';
+import { refuseUnfit } from './short-text.ts';
 
 export interface TopologySettings {
   readonly names: Names;
@@ -45,6 +46,7 @@ export class TopologyBook {
   }
 
   remember({ channels, subscriptions }: Topology): void {
+    for (const one of subscriptions) this.#refuseUnfit(one);
     for (const spec of channels) {
       this.#refuseImpossible(spec);
       const known = this.channels.get(spec.name);
@@ -63,6 +65,12 @@ export class TopologyBook {
         );
       known.set(name, bindings ?? known.get(name));
     }
+  }
+
+  /** Before anything is remembered or sent: what was remembered is declared again and again. */
+  #refuseUnfit({ channel, name, bindings = [] }: SubscriptionSpec): void {
+    this.#settings.names.dead(channel, name);
+    for (const one of bindings) if (typeof one === 'string') refuseUnfit('a binding', one);
   }
 
   /** An existing queue has no exchange in front of it, and its arguments are not ours. */

@@ -9,6 +9,7 @@ import type { ConsumeMessage, GetMessage, MessagePropertyHeaders, Options } from
 import { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { refuseIllFormed, refuseUnfit } from './short-text.ts';
 
 export interface Parcel {
   readonly content: Buffer;
@@ -50,19 +51,19 @@ const RESERVED = new Set([
   'subject',
   'routingkey',
 ]);
-/** Attributes with a place of their own in a message. */
-const FIELDS: Readonly<Record<string, string>> = {
-  id: 'id',
-  type: 'type',
-  source: 'source',
-  time: 'time',
-  partitionkey: 'key',
-  correlationid: 'correlationId',
-  causationid: 'causationId',
-  expirytime: 'expiresAt',
-  traceparent: 'traceparent',
-  routingkey: 'routingKey',
-};
+/** Attributes with a place of their own in a message. A map, because a header may be called like something every object inherits (`constructor`). */
+const FIELDS: ReadonlyMap<string, string> = new Map([
+  ['id', 'id'],
+  ['type', 'type'],
+  ['source', 'source'],
+  ['time', 'time'],
+  ['partitionkey', 'key'],
+  ['correlationid', 'correlationId'],
+  ['causationid', 'causationId'],
+  ['expirytime', 'expiresAt'],
+  ['traceparent', 'traceparent'],
+  ['routingkey', 'routingKey'],
+]);
 const REQUIRED = ['id', 'type', 'source'] as const;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
@@ -81,8 +82,11 @@ function schemaOf({ type, version }: Message): string {
   return schemaText;
 }
 
-/** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. */
+/** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed, or when id, key or routing key cannot be carried. */
 export function encodeMessage(message: Message): Parcel {
+  refuseUnfit('the id of a message', message.id);
+  if (message.routingKey !== undefined) refuseUnfit('a routing key', message.routingKey);
+  if (message.key !== undefined) refuseIllFormed('a key', message.key);
   // Names are written out: to put them together for each message would cost more than the rest of it.
   const headers: Record<string, string> = {
     cloudEvents_specversion: '1.0',
@@ -258,7 +262,7 @@ function binaryMessage(
     if (!header.startsWith(prefix)) continue;
     const name = header.slice(prefix.length);
     const value: unknown = headers[header];
-    const field = FIELDS[name];
+    const field = FIELDS.get(name);
     if (field !== undefined) message[field] = typeof value === 'string' ? value : String(value);
     else if (name === 'dataschema') message.version = versionOf(String(value));
     else if (name === 'specversion') specversion = value;

@@ -1,0 +1,51 @@
+import type { ConsumeMessage } from 'amqplib';
+import { describe, expect, it } from 'vitest';
+import type { Message } from '../../message.ts';
+import { namesOf } from './names.ts';
+import { decodeMessage, encodeMessage } from './wire.ts';
+
+const message: Message = {
+  id: 'm1',
+  type: 'orders',
+  version: 3,
+  source: '/shop',
+  time: '2026-01-01T00:00:00.000Z',
+  data: { n: 1 },
+  key: 'k',
+  headers: {},
+};
+
+function there(given: Message): Message | undefined {
+  const { content, options } = encodeMessage(given);
+  return decodeMessage({ content, fields: {}, properties: options } as unknown as ConsumeMessage).message;
+}
+
+describe('a message on AMQP', () => {
+  it('keeps headers that are called like something every object inherits', () => {
+    const headers = { constructor: 'acme', valueof: 'x' };
+    expect(there({ ...message, headers })).toEqual({ ...message, headers });
+  });
+
+  it('is refused for good when AMQP cannot carry its id or its keys', () => {
+    const refusal = expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS', retryable: false });
+    const long = 'é'.repeat(128);
+    for (const bad of [
+      { id: long },
+      { id: 'half \udc00' },
+      { id: 7 as unknown as string },
+      { routingKey: long },
+      { key: 'half \ud800' },
+    ])
+      expect(() => encodeMessage({ ...message, ...bad }), JSON.stringify(bad)).toThrow(refusal);
+    const fits = { ...message, id: 'i'.repeat(255), key: long };
+    expect(there(fits)).toEqual(fits);
+  });
+});
+
+it('a subscription whose queues would have names too long for AMQP is refused', () => {
+  const names = namesOf('shop.', 8);
+  const refusal = expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS', retryable: false });
+  for (const name of ['s'.repeat(240), 'ü'.repeat(45), 'half \ud800'])
+    expect(() => names.dead('orders', name)).toThrow(refusal);
+  expect(names.dead('orders', 's'.repeat(200))).toMatch(/dead$/);
+});
