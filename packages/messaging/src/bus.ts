@@ -26,6 +26,7 @@ import type {
   ReplayPoint,
 } from './engine.ts';
 import { MessagingError } from './errors.ts';
+import { refuseBadLimit } from './dead-letter-filter.ts';
 import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';
 import type { HandlerContext } from './handler-context.ts';
 import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts';
@@ -354,13 +355,16 @@ class EngineBus implements Bus {
     this.#state = 'stopped';
   }
 
-  peek(channel: Channel, subscription: string, limit = 20): Promise<readonly PeekedMessage[]> {
+  async peek(channel: Channel, subscription: string, limit = 20): Promise<readonly PeekedMessage[]> {
     this.#declared(channel.name);
+    refuseBadName(subscription);
+    refuseBadLimit(limit);
     return this.#connected().peek({ channel: channel.name, name: subscription }, limit);
   }
 
-  rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void> {
+  async rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void> {
     this.#declared(channel.name);
+    refuseBadName(subscription);
     return this.#connected().rewind({ channel: channel.name, name: subscription }, from);
   }
 
@@ -447,6 +451,7 @@ class EngineBus implements Bus {
     channel: C,
     options: BatchSubscribeOptions<C> | SubscribeOptions<C>,
   ): SubscriptionSettings {
+    refuseBadName(options.name);
     const concurrency = within('concurrency', options.concurrency ?? 1, 1, 1_000);
     const batched = 'batch' in options && options.batch !== undefined;
     const batchMax = !batched ? 1 : within('batch.max', options.batch.max, 1, 2_000);
@@ -539,9 +544,17 @@ class EngineBus implements Bus {
 }
 
 function within(name: string, value: number, low: number, high: number): number {
-  if (!(value >= low && value <= high))
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `${name} is ${low} to ${high}, not ${value}`);
+  if (!Number.isInteger(value) || value < low || value > high)
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `${name} is a whole number from ${low} to ${high}, not ${String(value)}`,
+    );
   return value;
+}
+
+function refuseBadName(name: string): void {
+  if (typeof name !== 'string' || name.length < 1 || name.length > 200)
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'a subscription has a name of 1 to 200 characters');
 }
 
 function throwLater(error: Error): void {

@@ -4,9 +4,14 @@ import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
+import { systemClock } from './clock.ts';
 import { Collector, eventually } from './conformance/fixture.ts';
+import { DeadLetterDesk } from './dead-letter-desk.ts';
+import type { DeadLetterRecord, DeadLetterStore } from './engine.ts';
 import { createInProcessEngine } from './engines/embedded/engine.ts';
+import { createIds } from './ids.ts';
 import { ack, deadLetter } from './outcome.ts';
+import { specOf } from './specs.ts';
 
 const orders = defineChannel({
   name: 'orders',
@@ -81,4 +86,78 @@ describe('dead letters', () => {
     expect(new Set(got.values.slice(450)).size).toBe(450);
     await bus.stop();
   });
+
+  it('edited twice the same way have one id, and another edit has another', async () => {
+    const { bus } = await parked(1, () => false);
+    const [letter] = await bus.deadLetters.list();
+    await bus.stop();
+    const idOf = async (n: number): Promise<string | undefined> => {
+      const desk = new DeadLetterDesk({
+        // A store that still has the letter: what a second process meets that edits at once.
+        store: () => ({ redriveEdited: async () => true }) as unknown as DeadLetterStore,
+        view: async () => [],
+        channel: () => orders,
+        message: { clock: systemClock, ids: createIds(systemClock), source: '/other' },
+        now: () => 0,
+      });
+      return desk.redriveEdited(letter as DeadLetterRecord, { n });
+    };
+    const first = await idOf(7);
+    expect(first).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    expect(await idOf(7)).toBe(first);
+    expect(await idOf(8)).not.toBe(first);
+  });
+
+  it('are not looked for with what no store can compare, and the bus goes on', async () => {
+    const { bus } = await parked(1, () => false);
+    const refusal = { code: 'DB_MSG_INVALID_OPTIONS' };
+    const { deadLetters } = bus;
+    const filters = [
+      { before: new Date() },
+      { key: {} },
+      { messageIds: 'abc' },
+      { before: Number.NaN },
+      null,
+    ];
+    for (const filter of filters as never[]) {
+      await expect(deadLetters.list(filter)).rejects.toMatchObject(refusal);
+      await expect(deadLetters.redrive(filter)).rejects.toMatchObject(refusal);
+      await expect(deadLetters.discard(filter)).rejects.toMatchObject(refusal);
+    }
+    for (const limit of [Number.NaN, -1, 1.5, '5' as unknown as number]) {
+      await expect(deadLetters.list({}, { limit })).rejects.toMatchObject(refusal);
+      await expect(deadLetters.redrive({}, { limit })).rejects.toMatchObject(refusal);
+      await expect(bus.peek(orders, 'one', limit)).rejects.toMatchObject(refusal);
+    }
+    await expect(bus.peek(orders, {} as never)).rejects.toMatchObject(refusal);
+    for (const wrong of [{ name: 5 }, { concurrency: 1.5 }, { leaseMs: '500' }])
+      expect(() => bus.subscribe(orders, { name: 'x', handler: () => ack(), ...(wrong as object) })).toThrow(
+        expect.objectContaining(refusal),
+      );
+    expect(await deadLetters.list()).toHaveLength(1);
+    await bus.stop();
+  });
+});
+
+it('the embedded engine refuses what it cannot bind without harm to its neighbours, and keeps durable channels', async () => {
+  const failures: Error[] = [];
+  const context = { clock: systemClock, onFatal: (error: Error) => failures.push(error) };
+  const connection = await createInProcessEngine(new DatabaseSync(':memory:')).connect(context);
+  const refusal = { code: 'DB_MSG_INVALID_OPTIONS' };
+  const durable = { ...specOf(orders), name: 'orders' };
+  await connection.declare({ channels: [durable], subscriptions: [{ channel: 'orders', name: 's' }] });
+  const message = { id: 'm', type: 'orders', version: 1, source: '/t', time: '', data: 1, headers: {} };
+  const bad = { ...message, id: 'bad', key: {} as string };
+  const [fine, refused] = await Promise.allSettled([
+    connection.publish([{ channel: 'orders', message }]),
+    connection.publish([{ channel: 'orders', message: bad }]),
+  ]);
+  expect(fine.status).toBe('fulfilled');
+  expect(refused).toMatchObject({ status: 'rejected', reason: refusal });
+  await expect(connection.peek({ channel: 'orders', name: {} as string }, 5)).rejects.toMatchObject(refusal);
+  const ephemeral = { channels: [{ ...durable, ephemeral: true }], subscriptions: [] };
+  await expect(connection.declare(ephemeral)).rejects.toMatchObject(refusal);
+  expect(await connection.peek({ channel: 'orders', name: 's' }, 5)).toHaveLength(1);
+  expect(failures).toEqual([]);
+  await connection.close();
 });

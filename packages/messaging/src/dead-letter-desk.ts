@@ -2,10 +2,12 @@
  * What a person does with dead letters, above the engine's store: by filter, in steps that can be resumed, and with a corrected message in the
  * place of one that can never work.
  */
+import { createHash } from 'node:crypto';
 import type { AttemptState } from './attempts.ts';
 import type { Channel } from './channel.ts';
 import type { ChannelView, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from './engine.ts';
-import { decodeCloudEvent } from './cloud-event.ts';
+import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
+import { refuseBadFilter, refuseBadLimit } from './dead-letter-filter.ts';
 import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 import { makeMessage, type MessageParts } from './outgoing.ts';
@@ -17,6 +19,7 @@ export interface DeadLetterMove {
 }
 
 export interface DeadLetterMoveOptions {
+  /** A whole number; all without it. */
   readonly limit?: number;
   /** Told after each step of at most 200. */
   readonly onProgress?: (soFar: DeadLetterMove) => void;
@@ -34,6 +37,7 @@ export interface DeadLetterGroup {
 export interface DeadLetters {
   /** By cause, the largest first. */
   groups(): Promise<readonly DeadLetterGroup[]>;
+  /** Oldest first. `after` is the id of the last one seen; whether one that is gone begins anew or ends the list is the engine's, so page without moving. */
   list(
     filter?: DeadLetterFilter,
     page?: { readonly limit?: number; readonly after?: string },
@@ -47,6 +51,7 @@ export interface DeadLetters {
   /**
    * A new message with this data takes the place of the letter, in its subscription only. It keeps key, correlation and headers; its
    * `causationId` is the message it replaces, its header `redriveof` the letter. Resolves to its id, or undefined when the letter was gone.
+   * The id is made of the letter's and the data: the same edit done twice, or by two processes at once, has one id, which an inbox knows again.
    */
   redriveEdited(letter: DeadLetterRecord, data: unknown): Promise<string | undefined>;
 }
@@ -86,19 +91,25 @@ export class DeadLetterDesk implements DeadLetters {
     page: { readonly limit?: number; readonly after?: string } = {},
   ): Promise<readonly DeadLetterRecord[]> {
     const { after } = page;
+    refuseBadFilter(filter);
+    if (page.limit !== undefined) refuseBadLimit(page.limit);
+    if (after !== undefined && typeof after !== 'string')
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', '`after` is the id of a dead letter');
     return this.#parts
       .store()
       .list(filter, { limit: page.limit ?? DEFAULT_PAGE, ...(after === undefined ? {} : { after }) });
   }
 
-  redrive(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
+  async redrive(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
+    refuseBadFilter(filter);
     const store = this.#parts.store();
     // Those of this very millisecond are meant too.
     const bounded = { ...filter, before: filter.before ?? this.#parts.now() + 1 };
     return inSteps(options, (step) => store.redrive(bounded, step));
   }
 
-  discard(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
+  async discard(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
+    refuseBadFilter(filter);
     const store = this.#parts.store();
     return inSteps(options, (step) => store.discard(filter, step));
   }
@@ -110,7 +121,10 @@ export class DeadLetterDesk implements DeadLetters {
         'DB_MSG_UNKNOWN_CHANNEL',
         `channel "${letter.channel}" is not declared on this bus, so its contract is not known`,
       );
-    const message = await this.#replacement(channel, letter, data);
+    if (typeof letter.id !== 'string')
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'the id of a dead letter is a text');
+    const made = await this.#replacement(channel, letter, data);
+    const message = { ...made, id: idOfEdit(letter, made) };
     const state: AttemptState = {
       attempts: 0,
       abandoned: 0,
@@ -137,6 +151,18 @@ export class DeadLetterDesk implements DeadLetters {
   }
 }
 
+/** UUIDv8 (RFC 9562) of the letter and the encoded data, so that a repeat is known again. Never used for order. */
+function idOfEdit({ id, channel, subscription }: DeadLetterRecord, message: Message): string {
+  // What differs between two processes that do the same stays out.
+  const same = encodeCloudEvent({ ...message, id: 'x', time: '', source: '-' });
+  const hash = createHash('sha256')
+    .update(JSON.stringify([channel, subscription, id, same]))
+    .digest();
+  hash[6] = 0x80 | ((hash[6] as number) & 0x0f);
+  hash[8] = 0x80 | ((hash[8] as number) & 0x3f);
+  return hash.toString('hex', 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
 /** What a malformed letter holds cannot be kept; that is often why it is edited. */
 function originalOf({ raw }: DeadLetterRecord): Partial<Message> {
   try {
@@ -150,6 +176,7 @@ async function inSteps(
   { limit = Number.POSITIVE_INFINITY, onProgress, signal }: DeadLetterMoveOptions,
   step: (limit: number) => Promise<DeadLetterMove>,
 ): Promise<DeadLetterMove> {
+  if (limit !== Number.POSITIVE_INFINITY) refuseBadLimit(limit);
   let moved = 0;
   for (;;) {
     const done = await step(Math.min(STEP, limit - moved));

@@ -1,5 +1,6 @@
 /** Whether a filter means a dead letter: for engines whose store cannot ask that itself. */
 import type { DeadLetterFilter, DeadLetterRecord } from './engine.ts';
+import { MessagingError } from './errors.ts';
 
 export function isMeant(
   letter: Pick<DeadLetterRecord, 'channel' | 'subscription' | 'group' | 'key' | 'messageId' | 'parkedAt'>,
@@ -13,4 +14,27 @@ export function isMeant(
     (before === undefined || letter.parkedAt < before) &&
     (messageIds === undefined || messageIds.includes(letter.messageId))
   );
+}
+
+/** The types refuse these already; JavaScript does not, and a store may fail of what it cannot bind. Throws DB_MSG_INVALID_OPTIONS. */
+export function refuseBadFilter(filter: DeadLetterFilter): void {
+  if (typeof filter !== 'object' || filter === null) throw invalid('a filter is an object');
+  for (const name of ['channel', 'subscription', 'group', 'key'] as const)
+    if (filter[name] !== undefined && typeof filter[name] !== 'string')
+      throw invalid(`${name} of a filter is a text`);
+  const { messageIds, before } = filter;
+  const areTexts = Array.isArray(messageIds) && messageIds.every((one) => typeof one === 'string');
+  if (messageIds !== undefined && !areTexts) throw invalid('messageIds of a filter are a list of texts');
+  if (before !== undefined && !Number.isFinite(before))
+    throw invalid('before of a filter is a number of ms since the epoch');
+}
+
+/** Throws DB_MSG_INVALID_OPTIONS. */
+export function refuseBadLimit(limit: number): void {
+  if (!Number.isSafeInteger(limit) || limit < 0)
+    throw invalid(`a limit is a whole number from 0, not ${String(limit)}`);
+}
+
+function invalid(detail: string): MessagingError {
+  return new MessagingError('DB_MSG_INVALID_OPTIONS', detail);
 }

@@ -21,6 +21,8 @@ type Send = (batch: readonly OutgoingMessage[]) => Promise<unknown>;
 const SUBSCRIPTION = 'replies';
 const PREFETCH = 100;
 const LEASE_MS = 30_000;
+/** A timer's longest, about 24 days. */
+const LONGEST_MS = 2 ** 31 - 1;
 
 export class Requester {
   readonly #connection: EngineConnection;
@@ -28,7 +30,8 @@ export class Requester {
   readonly #clock: Clock;
   readonly #name: string;
   readonly #asked = new Map<string, Asked>();
-  readonly #opened: Promise<Consumer>;
+  /** Forgotten when it failed, so that the next request opens it again. */
+  #opened: Promise<Consumer> | undefined;
 
   constructor(parts: {
     readonly connection: EngineConnection;
@@ -40,11 +43,14 @@ export class Requester {
     this.#send = parts.send;
     this.#clock = parts.clock;
     this.#name = `replies.${parts.ids.next()}`;
-    this.#opened = this.#open();
   }
 
   async ask(channel: Channel, request: OutgoingMessage, timeoutMs: number): Promise<unknown> {
-    await this.#opened;
+    if (!(timeoutMs > 0 && timeoutMs <= LONGEST_MS))
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `timeoutMs is above 0 to ${LONGEST_MS}, not ${String(timeoutMs)}`,
+      );
     const { id, headers } = request.message;
     const expiresAt = new Date(this.#clock.now() + timeoutMs).toISOString();
     const message = { ...request.message, expiresAt, headers: { ...headers, replyto: this.#name } };
@@ -62,7 +68,16 @@ export class Requester {
     });
     // The publish may fail after the time-out did; one of the two is told.
     replied.catch(() => {});
-    await this.#send([{ ...request, message }]);
+    const sent = this.#opening().then(() => {
+      // Whoever timed out while the reply channel was opened asks nobody any more.
+      return this.#asked.has(id) ? this.#send([{ ...request, message }]) : undefined;
+    });
+    // The time runs while the channel is opened and the request is sent, too.
+    await Promise.race([sent, replied]).catch((error: unknown) => {
+      this.#asked.get(id)?.cancelTimeout();
+      this.#asked.delete(id);
+      throw error;
+    });
     return replied;
   }
 
@@ -72,6 +87,15 @@ export class Requester {
       asked.reject(new MessagingError('DB_MSG_STOPPED', 'the bus was stopped before the reply came'));
     }
     this.#asked.clear();
+  }
+
+  #opening(): Promise<Consumer> {
+    const opened = this.#opened ?? this.#open();
+    this.#opened = opened;
+    opened.catch(() => {
+      if (this.#opened === opened) this.#opened = undefined;
+    });
+    return opened;
   }
 
   async #open(): Promise<Consumer> {
@@ -95,7 +119,7 @@ export class Requester {
   }
 
   async #receive(deliveries: readonly Delivery[]): Promise<void> {
-    const consumer = await this.#opened;
+    const consumer = await this.#opening();
     for (const { message } of deliveries) {
       const asked = this.#asked.get(message?.causationId ?? '');
       if (!asked || !message) continue;

@@ -29,6 +29,7 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { refuseUnbindable } from './bindable.ts';
 import { wholeMs } from './positions.ts';
 import type { HandOut, Operation, OperationValue, PublishRow, TurnReply, Writer } from './turn.ts';
 import { TurnQueue } from './turn-queue.ts';
@@ -189,8 +190,8 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   #ask<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
-    if (this.#closing)
-      return Promise.reject(new MessagingError('DB_MSG_STOPPED', 'the engine has been closed'));
+    if (this.#closing) throw new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
+    refuseUnbindable(operation);
     return this.#queue.ask(operation);
   }
 

@@ -85,10 +85,18 @@ export class StoredTopology {
   }
 
   declare({ channels, subscriptions, removed }: Topology): undefined {
+    // Refused before anything is written: the others of the turn stay.
+    for (const spec of channels) this.#refuseToLose(spec);
     for (const { channel, name } of removed ?? []) this.#removeSubscription(channel, name);
     for (const spec of channels) this.#declareChannel(spec);
     for (const spec of subscriptions) this.#declareSubscription(spec);
     return undefined;
+  }
+
+  /** What others count on as durable must not go with one connection of theirs. */
+  #refuseToLose({ name, ephemeral }: ChannelSpec): void {
+    if (ephemeral && this.#channels.get(name)?.ephemeral === false)
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${name}" is durable already`);
   }
 
   #declareChannel(spec: ChannelSpec): void {

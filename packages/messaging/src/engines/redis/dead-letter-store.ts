@@ -50,14 +50,14 @@ export class RedisDeadLetters implements DeadLetterStore {
 
   async redrive(filter: DeadLetterFilter, limit: number): Moved {
     const ids = await this.#idsOf(filter, limit);
-    if (ids.length === 0) return { moved: 0, remaining: 0 };
+    if (ids.length === 0) return { moved: 0, remaining: limit < 1 ? await this.#count(filter) : 0 };
     const [moved = 0, stuck = 0] = (await this.#scripts.run('redrive', ids)) as readonly number[];
     return { moved, remaining: Math.max(0, (await this.#count(filter)) - stuck) };
   }
 
   async discard(filter: DeadLetterFilter, limit: number): Moved {
     const ids = await this.#idsOf(filter, limit);
-    if (ids.length === 0) return { moved: 0, remaining: 0 };
+    if (ids.length === 0) return { moved: 0, remaining: limit < 1 ? await this.#count(filter) : 0 };
     const moved = (await this.#scripts.run('discard', ids)) as number;
     return { moved, remaining: await this.#count(filter) };
   }
