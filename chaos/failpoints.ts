@@ -105,7 +105,7 @@ export const failpoints = {
   },
   'bus-after-confirm': {
     file: '/engines/embedded/engine.ts',
-    anchor: 'const confirmedAt = this.#clock.now();',
+    anchor: 'const confirmedAt = this.#queue.endedAt;',
     strikes: 'before',
     phase: 'serving',
   },

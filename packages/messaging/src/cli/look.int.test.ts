@@ -40,6 +40,15 @@ async function inProcess(...args: string[]): Promise<Result> {
   return { code, out, err };
 }
 
+const plainSpec = {
+  order: 'none',
+  onFailure: 'skip',
+  priorityLevels: 1,
+  ephemeral: false,
+  routing: 'fanout',
+  keepMs: undefined,
+} as const;
+
 async function cleanRabbit(url: string): Promise<void> {
   const model = await connect(url);
   const channel = await model.createChannel();
@@ -48,7 +57,7 @@ async function cleanRabbit(url: string): Promise<void> {
   for (const queue of [
     names.unclaimed(name),
     names.dead(name, 'mailer'),
-    names.notes(name, 'mailer'),
+    ...names.notes({ ...plainSpec, name }, 'mailer'),
     `${prefix}${name}/s/mailer`,
   ])
     await channel.deleteQueue(queue);
