@@ -74,7 +74,7 @@ export function soundOutcome(returned: unknown): Outcome {
       return { kind: 'deadLetter', reason: textOf(outcome.reason) };
     default:
       throw new TypeError(
-        'the handler returned no outcome: return ack(), reply(data), retry(), snooze(ms) or deadLetter(reason)',
+        'the handler returned no outcome: it has to return ack(), retry(), snooze(), deadLetter() or reply()',
       );
   }
 }
