@@ -38,7 +38,7 @@ const leastRate = 0.5;
 /** A killed worker leaves a trace only when it dies at the right moment. */
 const stillMs = 25_000;
 const controlStillMs = 8_000;
-const controlMessages = 30_000;
+const controlMessages = 200_000;
 const controlKills = 15;
 
 interface Asked {
