@@ -363,6 +363,9 @@ class EngineBus implements Bus {
   }
 
   async rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void> {
+    const timeMs = typeof from === 'object' && 'timeMs' in from ? from.timeMs : 0;
+    if (!Number.isFinite(timeMs))
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'timeMs is milliseconds since the epoch');
     this.#declared(channel.name);
     refuseBadName(subscription);
     return this.#connected().rewind({ channel: channel.name, name: subscription }, from);
