@@ -21,9 +21,7 @@ const quiet = '--disable-warning=ExperimentalWarning';
 const again = process.env['CI'] ? 1 : 0;
 
 /** Patterns between spaces, given by scripts/test.ts. */
-const leftOut = (process.env['DOORBUSTER_TESTS_LEFT_OUT'] ?? '')
-  .split(' ')
-  .filter((pattern) => pattern !== '');
+const leftOut = (process.env['TESTS_LEFT_OUT'] ?? '').split(' ').filter((pattern) => pattern !== '');
 
 type Tier = 'unit' | 'int' | 'e2e';
 

@@ -11,7 +11,7 @@
 //   npm run test:int -- --no-servers   without the suites of the engines that need a server: for a second Node, where the first has run them
 //
 // A run of everything, or of all int tests, starts the servers that are installed and do not run (test-servers.ts); a run of a few files takes those
-// that run. DOORBUSTER_TEST_SERVERS=none starts none.
+// that run. TEST_SERVERS=none starts none.
 
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -95,7 +95,7 @@ async function withServers<T>(
   if (!wanted) return use();
   // Loaded here only: a run without servers needs nothing of it.
   const { provideServers } = await import('./test-servers.ts');
-  const mayStart = start && process.env['DOORBUSTER_TEST_SERVERS'] !== 'none';
+  const mayStart = start && process.env['TEST_SERVERS'] !== 'none';
   const servers = await provideServers(root, { start: mayStart });
   const end = (): void => void servers.stop().finally(() => process.exit(1));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
@@ -113,7 +113,7 @@ async function main(): Promise<void> {
     options: { 'no-servers': { type: 'boolean', default: false } },
   });
   const alone = values['no-servers'];
-  if (alone) process.env['DOORBUSTER_TESTS_LEFT_OUT'] = serverSuites.join(' ');
+  if (alone) process.env['TESTS_LEFT_OUT'] = serverSuites.join(' ');
   const chosen = tiers.filter((tier) => tier === positionals[0]);
   const filters = chosen.length > 0 ? positionals.slice(1) : positionals;
   const whole = positionals.length === 0;

@@ -450,7 +450,14 @@ function readYaml(file: string, faults: Fault[]): Record<string, unknown> {
   return {};
 }
 
-const reserved = new Set(['DOORBUSTER_CONFIG', 'DOORBUSTER_NODE', 'DOORBUSTER_API_KEY', 'DOORBUSTER_URL']);
+/** Variables of other programs of the project; they are no settings of the server. */
+const reserved = new Set([
+  'DOORBUSTER_CONFIG',
+  'DOORBUSTER_NODE',
+  'DOORBUSTER_API_KEY',
+  'DOORBUSTER_URL',
+  'DOORBUSTER_BUS_URL',
+]);
 
 /** Maps every scalar path of the schema to its variable, and refuses variables that map to none. */
 export function environmentNames(): ReadonlyMap<

@@ -126,6 +126,7 @@ describe('the environment', () => {
     expect(pointersOf({ DOORBUSTER_DATABASE: 'x' })).toEqual(['DOORBUSTER_DATABASE']);
     expect(pointersOf({ DOORBUSTER_MESSENGERS: 'x' })).toEqual(['DOORBUSTER_MESSENGERS']);
     expect(() => load({ PATH: '/bin', DATABASE: 'x', DOORBUSTER_URL: 'http://127.0.0.1:1' })).not.toThrow();
+    expect(() => load({ DOORBUSTER_BUS_URL: 'redis://127.0.0.1:1' })).not.toThrow();
   });
 
   it('comes after the file and before the flags', () => {
