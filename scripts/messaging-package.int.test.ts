@@ -76,7 +76,12 @@ function neighbours(file: string): string[] {
 }
 
 /** Whoever starts a file by a name it puts together says so here. */
-const startedByName = ['engines/embedded/writer-thread.js', 'conformance/child.js', 'cli/main.js'];
+const startedByName = [
+  'engines/embedded/writer-thread.js',
+  'conformance/child.js',
+  'conformance/lock-child.js',
+  'cli/main.js',
+];
 
 describe('the tarball', () => {
   const packed = (): string[] => globSync('**/*', { cwd: installed }).filter((path) => /\.\w+$/.test(path));
@@ -133,8 +138,12 @@ describe('in a project without any client', () => {
       const { createBus } = await import('@doorbuster/messaging');
       const { createEmbeddedEngine } = await import('@doorbuster/messaging/engines/embedded');
       const { testEngine } = await import('@doorbuster/messaging/conformance');
-      console.log(typeof createBus, typeof createEmbeddedEngine, typeof testEngine);`);
-    expect({ code, output }).toEqual({ code: 0, output: 'function function function\n' });
+      console.log(typeof createBus, typeof createEmbeddedEngine, typeof testEngine);
+      const { lockCases } = await import('@doorbuster/messaging/conformance/locks');
+      const { leaderCases } = await import('@doorbuster/messaging/conformance/leaders');
+      const { streamCases } = await import('@doorbuster/messaging/conformance/streams');
+      console.log([lockCases, leaderCases, streamCases].every((cases) => cases.length > 0));`);
+    expect({ code, output }).toEqual({ code: 0, output: 'function function function\ntrue\n' });
   });
 
   it('brings its command line', () => {

@@ -30,19 +30,22 @@ export interface LockCase {
 }
 
 /** Long enough that a holder on a busy machine still gets to renew. */
-const TTL_MS = 2_000;
+export const TTL_MS = 2_000;
 const LONG_MS = 10_000;
 const ids = createIds(systemClock);
-const newName = (): string => `case-${ids.next()}`;
+export const newName = (): string => `case-${ids.next()}`;
 
 const entry = new URL(
   import.meta.url.endsWith('.ts') ? './lock-child.ts' : './lock-child.js',
   import.meta.url,
 );
-const start = ({ child }: LockFixture, errand: LockErrand): ToldProcess =>
+export const startErrand = ({ child }: LockFixture, errand: LockErrand): ToldProcess =>
   startChild(entry, [child.module.href, child.argument, JSON.stringify(errand)]);
 
-async function withEngine(fixture: LockFixture, use: (engine: LockEngine) => Promise<void>): Promise<void> {
+export async function withEngine(
+  fixture: LockFixture,
+  use: (engine: LockEngine) => Promise<void>,
+): Promise<void> {
   const engine = await fixture.open();
   try {
     await use(engine);
@@ -51,7 +54,7 @@ async function withEngine(fixture: LockFixture, use: (engine: LockEngine) => Pro
   }
 }
 
-async function withFolder(use: (path: string) => Promise<void>): Promise<void> {
+export async function withFolder(use: (path: string) => Promise<void>): Promise<void> {
   const path = mkdtempSync(join(tmpdir(), 'locks-'));
   try {
     await use(path);
@@ -86,7 +89,7 @@ const exclusion: LockCase = {
     withFolder(async (path) => {
       const name = newName();
       const children = [1, 2, 3].map(() =>
-        start(fixture, { scenario: 'contend', name, ttlMs: 5_000, path, rounds: 15 }),
+        startErrand(fixture, { scenario: 'contend', name, ttlMs: 5_000, path, rounds: 15 }),
       );
       try {
         for (const child of children) {
@@ -112,7 +115,7 @@ const killed: LockCase = {
     withFolder((path) =>
       withEngine(fixture, async (engine) => {
         const name = newName();
-        const child = start(fixture, { scenario: 'hold', name, ttlMs: TTL_MS, path: join(path, 'r') });
+        const child = startErrand(fixture, { scenario: 'hold', name, ttlMs: TTL_MS, path: join(path, 'r') });
         try {
           const fence = BigInt((await child.line('held')).split(' ')[1] ?? '');
           const early = await createLocks({ engine, retryMs: 50 }).acquire(name, {
@@ -140,7 +143,7 @@ export async function sleeper(fixture: LockFixture, check: boolean): Promise<'wr
       const name = newName();
       const file = join(path, 'resource.db');
       const resource = openFencedResource(file);
-      const child = start(fixture, { scenario: 'hold', name, ttlMs: TTL_MS, path: file });
+      const child = startErrand(fixture, { scenario: 'hold', name, ttlMs: TTL_MS, path: file });
       try {
         const old = BigInt((await child.line('held')).split(' ')[1] ?? '');
         assert.equal(resource.write('the sleeper, awake', old), 'written');

@@ -1,5 +1,6 @@
-/** Every lock engine against the one contract, on real servers. */
+/** Every lock engine, and leaders on it, against the one contract, on real servers. */
 import { afterAll, describe, expect, it } from 'vitest';
+import { leaderCases, sleepingLeader } from '../conformance/leader-cases.ts';
 import { lockCases, sleeper } from '../conformance/lock-cases.ts';
 import { lockFixture, type LockKind } from './testing/fixtures.ts';
 
@@ -15,12 +16,16 @@ for (const [kind, variable] of servers) {
     const fixture = lockFixture(kind, url ?? '');
     afterAll(() => fixture.destroy());
 
-    it.each(lockCases)('$name', async ({ run }) => {
+    it.each([...lockCases, ...leaderCases])('$name', async ({ run }) => {
       await expect(run(fixture)).resolves.toBeUndefined();
     });
 
     it('control: without a check at the resource the late write of a sleeper goes through', async () => {
       expect(await sleeper(fixture, false)).toBe('written');
+    });
+
+    it('control: without a check at the resource the late write of a former leader goes through', async () => {
+      expect(await sleepingLeader(fixture, false)).toBe('written');
     });
   });
 }

@@ -1,12 +1,8 @@
-/** Leaders on real locks: one at a time, succession on stop and on loss, no new campaign while old work runs. */
-import { Pool } from 'pg';
+/** What is the leader's own, on a lock in memory: hand-over on stop and on loss, no new campaign while old work runs. On servers: conformance/leader-cases.ts. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { Collector, eventually, signal } from './conformance/fixture.ts';
-import { createIds } from './ids.ts';
-import { systemClock } from './clock.ts';
+import { Collector, signal } from './conformance/fixture.ts';
 import { createLeader, type Leader } from './leader.ts';
 import { createLocks, type LockEngine } from './lock.ts';
-import { createPostgresLockEngine } from './locks/postgres.ts';
 
 /** An engine in memory, for what is the leader's own; `takeAway` is a lost lease. */
 function memoryEngine(): LockEngine & { takeAway(): void } {
@@ -120,35 +116,5 @@ describe('a leader', () => {
     leader.start();
     await terms.waitFor(3);
     expect(leader.view().lastError).toContain('broken work');
-  });
-});
-
-const url = process.env['DATABASE_URL'];
-describe.skipIf(!url)('leaders on PostgreSQL (set DATABASE_URL to run it)', () => {
-  it('are one at a time, through ten successions', async () => {
-    const schema = `leader_${createIds(systemClock).next().replaceAll('-', '')}`;
-    const pool = new Pool({ connectionString: url, max: 4, options: `-c search_path=${schema}` });
-    await pool.query(`CREATE SCHEMA ${schema}`);
-    const engine = createPostgresLockEngine({ pool });
-    await engine.prepare();
-    const terms = new Collector<Term>();
-    let leading = 0;
-    for (let round = 1; round <= 10; round += 1) {
-      const leader = candidate(engine, String(round), terms);
-      await eventually(
-        async () => leader.view().state,
-        (state) => state === 'leading',
-        'leading',
-      );
-      leading = leaders.filter((one) => one.view().state === 'leading').length;
-      expect(leading).toBe(1);
-      await leader.stop();
-    }
-    const fences = terms.values.map(({ fence }) => fence);
-    expect(fences).toEqual(fences.toSorted((a, b) => (a < b ? -1 : 1)));
-    expect(new Set(fences).size).toBe(10);
-    await Promise.all(leaders.splice(0).map((leader) => leader.stop()));
-    await pool.query(`DROP SCHEMA ${schema} CASCADE`);
-    await pool.end();
   });
 });
