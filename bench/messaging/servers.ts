@@ -115,14 +115,16 @@ export async function removeRabbitNames(
   const queue = `${prefix}${channel}/s/${subscription}`;
   const made = [`${prefix}${channel}`, `${prefix}${channel}/unclaimed`, `${prefix}/hints`];
   const perKey = Array.from({ length: partitions }, (_, index) => `${queue}/${index}`);
+  const notes = [`${queue}/notes`, ...perKey.map((_, index) => `${queue}/notes/${index}`)];
   const mark = `${prefix}${channel}/partitions`;
-  await removeNames(url, [...made, queue, ...perKey, mark, `${queue}/dead`, `${queue}/notes`]);
+  await removeNames(url, [...made, queue, ...perKey, ...notes, mark, `${queue}/dead`, `${queue}/bindings`]);
 }
 
 /** The delay ladder that the engines of one run share. */
 export async function removeRabbitLadder(url: string, ladderPrefix: string): Promise<void> {
   const rungNames = Array.from({ length: rungs }, (_, index) => `${ladderPrefix}delay/${rungs - 1 - index}`);
-  await removeNames(url, [...rungNames, `${ladderPrefix}delay/out`, `${ladderPrefix}delay/lost`]);
+  const ends = ['out', 'lost', 'whole'].map((name) => `${ladderPrefix}delay/${name}`);
+  await removeNames(url, [...rungNames, ...ends]);
 }
 
 async function removeNames(url: string, names: readonly string[]): Promise<void> {

@@ -2,6 +2,7 @@
 import type { ChannelModel } from 'amqplib';
 import type { Capabilities } from '../../engine.ts';
 import type { Ladder } from './delay-ladder.ts';
+import { nameOf } from './version.ts';
 
 /** A classic queue takes up to 255 levels; each costs memory and the toolkit offers ten. */
 const PRIORITY_LEVELS = 10;
@@ -10,9 +11,8 @@ export function capabilitiesOf(
   model: ChannelModel,
   { maxMessageBytes, ladder }: { readonly maxMessageBytes: number; readonly ladder: Ladder },
 ): Capabilities {
-  const { product, version } = model.connection.serverProperties;
   return {
-    version: `${product ?? 'RabbitMQ'} ${version ?? ''}`.trim(),
+    version: nameOf(model.connection.serverProperties),
     // A quorum queue confirms after a majority has synced. How many nodes that are is not visible over AMQP, so not more than this is claimed.
     confirm: 'disk',
     orderPerKey: 'emulated',

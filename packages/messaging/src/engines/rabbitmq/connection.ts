@@ -1,5 +1,5 @@
 /** One engine connection: joins the two links, the topology, the publisher and the consumers, and brings all of them back together. */
-import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import type {
   Capabilities,
@@ -21,12 +21,13 @@ import { MessagingError } from '../../errors.ts';
 import { applyBindings } from './bindings.ts';
 import { type Browsed, browse, Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
+import { type Channels, onChannels } from './channels.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
 import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
+import { type Hint, Hints } from './hints.ts';
 import { inspectTopology } from './inspect.ts';
 import { Link, unreachable } from './link.ts';
-import type { MemberHint } from './members.ts';
 import { KeptNotes } from './kept-notes.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
 import { encodeNotes, type Note, type QueueNotes, SharedNotes } from './notes.ts';
@@ -34,9 +35,12 @@ import type { RabbitSettings } from './options.ts';
 import { peekQueues } from './peek.ts';
 import { Publisher } from './publisher.ts';
 import { TopologyBook } from './topology.ts';
+import { judgeServer, nameOf } from './version.ts';
 import { decodeMessage, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
 const REOPEN_MS = 50;
+/** More would only wait for the broker together. */
+const DECLARING_CHANNELS = 4;
 /** While a publisher is as fast as the move, the rest has to go after the binding. */
 const MOVING_ROUNDS = 20;
 /** What AMQP allows. */
@@ -53,12 +57,11 @@ export class RabbitConnection implements EngineConnection {
   readonly #publishLink: Link;
   readonly #consumeLink: Link;
   readonly #turns = new Turns();
+  readonly #hints: Hints;
   readonly #consumers = new Set<RabbitConsumer>();
   #capabilities: Capabilities | undefined;
   #nextToken = 1;
   #nextConsumer = 1;
-  /** Of this connection alone, and gone with it: others tell by it that we are gone. */
-  #hintQueue = '';
   #restoring: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -80,6 +83,12 @@ export class RabbitConnection implements EngineConnection {
       onBlocked: (reason) =>
         settings.onNotice(reason === undefined ? { kind: 'unblocked' } : { kind: 'blocked', reason }),
     });
+    this.#hints = new Hints({
+      names: this.#names,
+      publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
+      onDeclared: (what, name) => settings.onNotice({ kind: 'declared', what, name }),
+      onHint: (hint) => this.#hear(hint),
+    });
     this.#publishLink = this.#link('publish', {
       onUp: (model) => this.#publisher.open(model),
       onDown: () => this.#publisher.down(),
@@ -96,7 +105,7 @@ export class RabbitConnection implements EngineConnection {
       turns: this.#turns,
       model: () => this.#consumeLink.model(),
       publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
-      onDiscarded: (channel, subscription) => this.#tellDiscarded(channel, subscription),
+      onDiscarded: (channel, subscription) => this.#hints.tellDiscarded({ channel, subscription }),
     });
   }
 
@@ -123,16 +132,20 @@ export class RabbitConnection implements EngineConnection {
 
   async publish(batch: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
     this.#refuseClosed();
+    const [first] = batch;
+    // The way of every single publish, so without the cost of lists.
+    if (first && batch.length === 1) {
+      await this.#send(first, this.#encode(first));
+      return [this.#confirmationOf(first, this.#clock.now())];
+    }
     const parcels = batch.map((one) => this.#encode(one));
-    const sent = batch.map((one, index) => this.#send(one, parcels[index] as Parcel));
-    // The way of every single publish, so without the cost of a list.
-    await (sent.length === 1 ? sent[0] : Promise.all(sent));
+    await Promise.all(batch.map((one, index) => this.#send(one, parcels[index] as Parcel)));
     const confirmedAt = this.#clock.now();
-    return batch.map(({ channel, message }) => ({
-      id: message.id,
-      durability: this.#isDurable(channel) ? 'disk' : 'memory',
-      confirmedAt,
-    }));
+    return batch.map((one) => this.#confirmationOf(one, confirmedAt));
+  }
+
+  #confirmationOf({ channel, message }: OutgoingMessage, confirmedAt: number): PublishConfirmation {
+    return { id: message.id, durability: this.#isDurable(channel) ? 'disk' : 'memory', confirmedAt };
   }
 
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
@@ -146,14 +159,15 @@ export class RabbitConnection implements EngineConnection {
         channelSpec,
         queues: names.queues(channelSpec, spec.subscription),
         deadQueue: names.dead(spec.channel, spec.subscription),
+        deadLetterExchange: this.#settings.deadLetterExchangeOf(spec.channel),
         notesOf: (queue, model) => this.#notesOf(channelSpec, spec.subscription, queue, model),
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         publishLater: (queue, delayMs, parcel) => this.#publishLater(queue, delayMs, parcel),
         heldKeys: () => this.deadLetters.heldKeys(channelSpec, spec.subscription),
         number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
-        tellMembers: (hint, to) =>
-          this.#tellMembers({ channel: spec.channel, subscription: spec.subscription, ...hint }, to),
+        leaveWill: () => this.#hints.leaveWill(),
+        tellMembers: (hint, to) => this.#hints.tellMembers({ ...spec, ...hint }, to),
         onGone: () => {
           this.#settings.onNotice({
             kind: 'consumerLost',
@@ -168,7 +182,7 @@ export class RabbitConnection implements EngineConnection {
     );
     this.#consumers.add(consumer);
     try {
-      await consumer.open(this.#consumeLink.model(), this.#hintQueue);
+      await consumer.open(this.#consumeLink.model(), this.#hints.queue);
     } catch (error) {
       this.#consumers.delete(consumer);
       throw asMessagingError(error);
@@ -187,7 +201,7 @@ export class RabbitConnection implements EngineConnection {
     const write = (notes: readonly Note[]): Promise<void> =>
       this.#publisher.publish('', queue, encodeNotes(notes));
     return spec.order === 'key'
-      ? new KeptNotes({ queue, model, write, nextMark: () => `${this.#hintQueue}/${this.#nextToken++}` })
+      ? new KeptNotes({ queue, model, write, nextMark: () => `${this.#hints.queue}/${this.#nextToken++}` })
       : new SharedNotes({
           write,
           browse: (look) =>
@@ -246,9 +260,19 @@ export class RabbitConnection implements EngineConnection {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
+    await this.#hints.close();
     this.#publisher.stop();
     await Promise.all([this.#publishLink.close(), this.#consumeLink.close()]);
     this.#publisher.down();
+  }
+
+  #hear(hint: Hint): void {
+    for (const consumer of this.#consumers)
+      if (hint.kind === 'ended') consumer.doubt(hint.queue);
+      else if (consumer.spec.channel !== hint.channel || consumer.spec.subscription !== hint.subscription)
+        continue;
+      else if (hint.kind === 'discarded') void consumer.recheck().catch(() => {});
+      else consumer.hear(hint);
   }
 
   #refuseClosed(): void {
@@ -275,39 +299,51 @@ export class RabbitConnection implements EngineConnection {
   }
 
   async #consumeUp(model: ChannelModel): Promise<void> {
-    this.#capabilities ??= capabilitiesOf(model, {
-      maxMessageBytes: this.#settings.maxMessageBytes,
-      ladder: this.#ladder,
-    });
+    this.#probe(model);
     await this.#declareOn(model, this.#book.all());
-    await this.#listenForHints(model);
-    for (const consumer of this.#consumers) await consumer.open(model, this.#hintQueue);
+    await this.#hints.listen(model);
+    for (const consumer of this.#consumers) await consumer.open(model, this.#hints.queue);
+  }
+
+  /** On every connection: a cluster may be of several versions. Throws DB_MSG_ENGINE_UNSAFE. */
+  #probe(model: ChannelModel): void {
+    const { serverProperties } = model.connection;
+    const { maxMessageBytes, onNotice } = this.#settings;
+    if (judgeServer(serverProperties) === 'untried')
+      onNotice({ kind: 'untried', server: nameOf(serverProperties) });
+    this.#capabilities ??= capabilitiesOf(model, { maxMessageBytes, ladder: this.#ladder });
   }
 
   async #declareOn(model: ChannelModel, { channels, subscriptions, removed = [] }: Topology): Promise<void> {
-    await onChannel(model, async (channel) => {
-      if (channels.some(({ ephemeral }) => !ephemeral)) await this.#book.declareLadder(channel);
-      for (const spec of channels) await this.#book.declareChannel(channel, spec);
-      for (const { channel: name, name: subscription } of subscriptions)
-        await this.#book.declareQueues(channel, this.#book.known(name).spec, subscription);
-      await this.#claim(model, channel, subscriptions);
-      for (const one of subscriptions) await this.#bind(model, channel, one);
-      // What came between the last look and the binding; it is a moment, and only there order may suffer.
-      await this.#claim(model, channel, subscriptions);
-      for (const { channel: name, name: subscription } of removed) {
-        const known = this.#book.channels.get(name);
-        if (known) await this.#book.removeQueues(channel, known.spec, subscription);
-      }
-    });
+    try {
+      if (channels.some(({ ephemeral }) => !ephemeral)) await this.#book.declareLadder(model);
+      for (const spec of channels) await this.#book.declareDeadLetterExchange(model, spec);
+      await onChannels(model, DECLARING_CHANNELS, async (several) => {
+        const [channel] = several;
+        for (const spec of channels) await this.#book.declareChannel(channel, spec);
+        for (const { channel: name, name: subscription } of subscriptions)
+          await this.#book.declareQueues(several, this.#book.known(name).spec, subscription);
+        await this.#claim(model, several, subscriptions);
+        for (const one of subscriptions) await this.#bind(model, several, one);
+        // What came between the last look and the binding; it is a moment, and only there order may suffer.
+        await this.#claim(model, several, subscriptions);
+        for (const { channel: name, name: subscription } of removed) {
+          const known = this.#book.channels.get(name);
+          if (known) await this.#book.removeQueues(channel, known.spec, subscription);
+        }
+      });
+    } catch (error) {
+      throw asMessagingError(error);
+    }
   }
 
   async #bind(
     model: ChannelModel,
-    channel: Channel,
+    several: Channels,
     { channel: name, name: subscription }: SubscriptionSpec,
   ): Promise<void> {
     const { spec, subscriptions } = this.#book.known(name);
-    if (spec.routing === 'fanout') return this.#book.bindQueues(channel, spec, subscription);
+    if (spec.routing === 'fanout') return this.#book.bindQueues(several, spec, subscription);
     await applyBindings(
       {
         names: this.#names,
@@ -315,7 +351,7 @@ export class RabbitConnection implements EngineConnection {
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         browse: (queue, look) => this.#turns.run(queue, () => browse(model, this.#clock, queue, look)),
       },
-      channel,
+      several[0],
       { spec, subscription, wanted: subscriptions.get(subscription) },
     );
   }
@@ -326,20 +362,20 @@ export class RabbitConnection implements EngineConnection {
    */
   async #claim(
     model: ChannelModel,
-    channel: Channel,
+    several: Channels,
     subscriptions: Topology['subscriptions'],
   ): Promise<void> {
     for (const name of new Set(subscriptions.map((one) => one.channel))) {
       const { spec } = this.#book.known(name);
       if (!this.#book.keepsUnclaimed(spec)) continue;
       const queue = this.#names.unclaimed(name);
-      const { messageCount, consumerCount } = await channel.checkQueue(queue);
+      const { messageCount, consumerCount } = await several[0].checkQueue(queue);
       if (messageCount === 0 && consumerCount === 0) continue;
       const targets = subscriptions.filter((one) => one.channel === name);
       await this.#turns.run(queue, () =>
         browse(model, this.#clock, queue, async (browsed) => {
           const moved = await this.#moveClaimed(spec, targets, browsed, 0);
-          for (const target of targets) await this.#bind(model, channel, target);
+          for (const target of targets) await this.#bind(model, several, target);
           await this.#moveClaimed(spec, targets, browsed, moved);
         }),
       );
@@ -473,76 +509,13 @@ export class RabbitConnection implements EngineConnection {
         this.#book.doubtLadder();
         const model = this.#consumeLink.model();
         await this.#declareOn(model, this.#book.all());
-        for (const consumer of this.#consumers) await consumer.open(model, this.#hintQueue);
+        for (const consumer of this.#consumers) await consumer.open(model, this.#hints.queue);
         return;
       } catch {
         // The link brings all back when the connection is what failed.
         await pause(this.#clock, REOPEN_MS);
       }
     }
-  }
-
-  async #listenForHints(model: ChannelModel): Promise<void> {
-    const channel = await model.createChannel();
-    channel.on('error', () => {});
-    await channel.assertExchange(this.#names.hints, 'fanout', { durable: true });
-    this.#settings.onNotice({ kind: 'declared', what: 'exchange', name: this.#names.hints });
-    const { queue } = await channel.assertQueue('', { exclusive: true, durable: false });
-    this.#hintQueue = queue;
-    await channel.bindQueue(queue, this.#names.hints, '');
-    await channel.consume(
-      queue,
-      (message) => {
-        if (!message) return;
-        const hint = JSON.parse(message.content.toString()) as Hint;
-        for (const consumer of this.#consumers) {
-          const { channel: name, subscription } = consumer.spec;
-          if (name !== hint.channel || subscription !== hint.subscription) continue;
-          if (hint.kind === 'discarded') void consumer.recheck().catch(() => {});
-          else consumer.hear(hint);
-        }
-      },
-      { noAck: true },
-    );
-  }
-
-  async #tellDiscarded(channel: string, subscription: string): Promise<void> {
-    const hint: Hint = { kind: 'discarded', channel, subscription };
-    await this.#publisher.publish(this.#names.hints, '', hintParcel(hint)).catch(() => {});
-  }
-
-  async #tellMembers(hint: Hint & MemberHint, to: string | undefined): Promise<boolean> {
-    const [exchange, routingKey] = to === undefined ? [this.#names.hints, ''] : ['', to.split('#')[0] ?? ''];
-    try {
-      await this.#publisher.publish(exchange, routingKey, hintParcel(hint));
-      return true;
-    } catch (error) {
-      if (error instanceof MessagingError && error.code === 'DB_MSG_UNROUTABLE') return false;
-      throw error;
-    }
-  }
-}
-
-/** What connections of one prefix tell each other. Nothing is lost with a hint: it only makes others look sooner. */
-type Hint = { readonly channel: string; readonly subscription: string } & (
-  | { readonly kind: 'discarded' }
-  | MemberHint
-);
-
-function hintParcel(hint: Hint): Parcel {
-  return { content: Buffer.from(JSON.stringify(hint)), options: { contentType: 'application/json' } };
-}
-
-async function onChannel(model: ChannelModel, work: (channel: Channel) => Promise<void>): Promise<void> {
-  let channel: Channel | undefined;
-  try {
-    channel = await model.createChannel();
-    channel.on('error', () => {});
-    await work(channel);
-  } catch (error) {
-    throw asMessagingError(error);
-  } finally {
-    await channel?.close().catch(() => {});
   }
 }
 

@@ -20,8 +20,9 @@ import type {
   Settlement,
   SettleResult,
 } from '../../engine.ts';
+import { MessagingError } from '../../errors.ts';
 import { Leases } from '../../leases.ts';
-import { encodeLetter, type LetterText } from './letters.ts';
+import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { type MemberHint, Members } from './members.ts';
 import { copyIdOf, type QueueNotes } from './notes.ts';
 import { type Entry, Source } from './source.ts';
@@ -33,6 +34,8 @@ export interface ConsumerParts {
   readonly channelSpec: ChannelSpec;
   readonly queues: readonly string[];
   readonly deadQueue: string;
+  /** Of somebody else, who gets a copy; undefined where nobody asked for one. */
+  readonly deadLetterExchange: string | undefined;
   /** The notes of one of the queues; undefined where it cannot count hand-outs (classic, ephemeral, somebody else's). */
   readonly notesOf: (queue: number, model: ChannelModel) => QueueNotes | undefined;
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
@@ -42,6 +45,8 @@ export interface ConsumerParts {
   /** Among the consumers of this connection. */
   readonly number: number;
   readonly nextToken: () => DeliveryToken;
+  /** Others hear of it when this connection ends. */
+  readonly leaveWill: () => Promise<void>;
   /** Tells the other consumers of the subscription; see `members.ts`. */
   readonly tellMembers: (hint: MemberHint, to: string | undefined) => Promise<boolean>;
   /** The channel or the queue is gone while the connection may live: declare and open again. */
@@ -51,8 +56,12 @@ export interface ConsumerParts {
 
 /** Unsettled messages the broker lends to a keyed consumer from each partition: what waits for its key is among them. */
 const KEY_WINDOW = 250;
-/** Others answer a newcomer within it, as a rule; opening what is theirs before does no harm. */
+/**
+ * When none has answered a newcomer for so long, all have, as a rule. What it opened before would be theirs: no harm, but each partition that comes and goes
+ * is handed over once more, and that is what a group that is under load has the least time for.
+ */
 const ANSWERS_MS = 25;
+const MOST_ANSWERS = 10;
 const OPEN_AGAIN_MS = 100;
 const NOTE_AGAIN_MS = 100;
 
@@ -75,6 +84,8 @@ export class RabbitConsumer implements Consumer {
   #pumpPlanned = false;
   #sharing: Promise<void> | undefined;
   #shareAgain = false;
+  /** Does not know yet who is there. */
+  #joining = false;
   #paused = false;
   #closed = false;
   expired = 0;
@@ -108,15 +119,32 @@ export class RabbitConsumer implements Consumer {
       for (const queue of this.#parts.queues) await this.#openSource(model, queue);
       return;
     }
-    if (isNew) {
-      await this.#members.join(`${hintQueue}#${this.#parts.number}`);
-      await pause(this.#parts.clock, ANSWERS_MS);
-    }
+    if (isNew) await this.#join(this.#members, hintQueue);
     await this.#share();
+  }
+
+  async #join(members: Members, hintQueue: string): Promise<void> {
+    this.#joining = true;
+    try {
+      await this.#parts.leaveWill();
+      await members.join(`${hintQueue}#${this.#parts.number}`);
+      let known = 0;
+      for (let left = MOST_ANSWERS; left > 0 && members.count !== known; left -= 1) {
+        known = members.count;
+        await pause(this.#parts.clock, ANSWERS_MS);
+      }
+    } finally {
+      this.#joining = false;
+    }
   }
 
   hear(hint: MemberHint): void {
     this.#members?.hear(hint);
+  }
+
+  /** The connection of this queue is said to have ended. */
+  doubt(hintQueue: string): void {
+    void this.#members?.doubt(hintQueue);
   }
 
   get #taken(): number {
@@ -228,6 +256,7 @@ export class RabbitConsumer implements Consumer {
 
   /** Opens the partitions that fall to this consumer and gives up the others; one run at a time. */
   #share(): Promise<void> {
+    if (this.#joining) return Promise.resolve();
     this.#shareAgain = true;
     this.#sharing ??= this.#shareAll().finally(() => {
       this.#sharing = undefined;
@@ -451,13 +480,25 @@ export class RabbitConsumer implements Consumer {
     }
   }
 
-  #publishLetter(entry: Entry, letter: LetterText, inLane: boolean): Promise<void> {
-    const { channel, subscription } = this.#parts.spec;
-    return this.#parts.publish(
-      '',
-      this.#parts.deadQueue,
-      encodeLetter(entry.received, letter, { channel, subscription, key: entry.key, inLane }),
-    );
+  /** With the copy for others, where one is wanted; sent in the order of the calls, and settled only when both are stored. */
+  async #publishLetter(entry: Entry, letter: LetterText, inLane: boolean): Promise<void> {
+    const { spec, publish, deadQueue } = this.#parts;
+    const { channel, subscription } = spec;
+    const parcel = encodeLetter(entry.received, letter, { channel, subscription, key: entry.key, inLane });
+    await allDone([publish('', deadQueue, parcel), this.#publishObituary(entry, letter)]);
+  }
+
+  async #publishObituary({ received, amqp, source }: Entry, letter: LetterText): Promise<void> {
+    const { spec, publish, deadLetterExchange } = this.#parts;
+    if (deadLetterExchange === undefined) return;
+    const { channel, subscription } = spec;
+    const parcel = obituaryOf(received, letter, { channel, subscription, queue: source.queue, amqp });
+    try {
+      await publish(deadLetterExchange, `${channel}.${subscription}`, parcel);
+    } catch (error) {
+      // Nobody has bound a queue for it, so nobody misses it.
+      if (!(error instanceof MessagingError) || error.code !== 'DB_MSG_UNROUTABLE') throw error;
+    }
   }
 }
 

@@ -27,6 +27,8 @@ export interface Ladder {
   /** Binding of a queue on `out`, for what a target would have routed to it by this key or pattern. */
   readonly latePattern: (target: string, key: LateKey) => string;
   readonly declare: (channel: Channel) => Promise<void>;
+  /** Rejects, and the channel is closed, when something of it is not there. Asks only, which is far less work for the broker than to declare it again. */
+  readonly check: (channel: Channel) => Promise<void>;
   readonly remove: (channel: Channel) => Promise<void>;
 }
 
@@ -42,6 +44,9 @@ export function createLadder(prefix: string): Ladder {
   const rung = (index: number): string => `${prefix}delay/${index}`;
   const out = `${prefix}delay/out`;
   const lost = `${prefix}delay/lost`;
+  // Made behind all bindings, so that whoever finds it knows that they were made; they cannot be asked for.
+  const whole = `${prefix}delay/whole`;
+  const rungs = Array.from({ length: RUNGS }, (_, index) => rung(index));
   const below = (index: number): string => (index === 0 ? out : rung(index - 1));
   const word = (target: string): string => encodeURIComponent(target).replaceAll('.', '%2E');
   // The slash at the end is no word of any target, so that `#.<target>` never takes what belongs behind another target.
@@ -81,8 +86,16 @@ export function createLadder(prefix: string): Ladder {
         await channel.bindQueue(rung(index), rung(index), match(index, 1));
         await channel.bindExchange(below(index), rung(index), match(index, 0));
       }
+      await channel.assertExchange(whole, 'fanout', { durable: true });
+    },
+    async check(channel) {
+      await Promise.all([
+        ...[...rungs, lost, out, whole].map((name) => channel.checkExchange(name)),
+        ...[...rungs, lost].map((name) => channel.checkQueue(name)),
+      ]);
     },
     async remove(channel) {
+      await channel.deleteExchange(whole);
       for (let index = RUNGS - 1; index >= 0; index -= 1) {
         await channel.deleteQueue(rung(index));
         await channel.deleteExchange(rung(index));

@@ -3,6 +3,9 @@ import type { ConsumeMessage } from 'amqplib';
 import type { DeadLetterRecord, Letter } from '../../engine.ts';
 import { type PackedParcel, packParcel, type Parcel, type Received, rawOf } from './wire.ts';
 
+/** A header table has to fit into one frame; the whole reason stands in the letter. */
+const REASON_CHARACTERS = 500;
+
 export interface StoredLetter extends DeadLetterRecord {
   /** Part of a parked sequence: its key is held until the letter is redriven or discarded. */
   readonly inLane: boolean;
@@ -42,6 +45,53 @@ export function encodeLetter(received: Received, letter: LetterText, place: Lett
   return {
     content: Buffer.from(JSON.stringify(stored)),
     options: { persistent: true, messageId: letter.id, contentType: 'application/json' },
+  };
+}
+
+export interface DeathPlace {
+  readonly channel: string;
+  readonly subscription: string;
+  /** The queue it was read from. */
+  readonly queue: string;
+  /** As it was delivered: with the exchange and the routing key that led it there. */
+  readonly amqp: ConsumeMessage;
+}
+
+/**
+ * The message for those who watch a dead-letter exchange with tools of their own: as it came, with the headers that the broker itself would have added.
+ * `rejected`, because that is the only reason for which the broker never takes a message for one that goes round in a loop.
+ */
+export function obituaryOf(
+  received: Received,
+  letter: Pick<LetterText, 'id' | 'reason' | 'at'>,
+  { channel, subscription, queue, amqp }: DeathPlace,
+): Parcel {
+  const { content, options } = received.parcel;
+  const { exchange, routingKey } = amqp.fields;
+  const death = {
+    reason: 'rejected',
+    queue,
+    exchange,
+    'routing-keys': [routingKey],
+    count: 1,
+    time: { '!': 'timestamp', value: Math.floor(letter.at / 1000) },
+  };
+  return {
+    content,
+    options: {
+      ...options,
+      headers: {
+        ...options.headers,
+        'x-death': [death],
+        'x-first-death-reason': death.reason,
+        'x-first-death-queue': queue,
+        'x-first-death-exchange': exchange,
+        'x-db-channel': channel,
+        'x-db-subscription': subscription,
+        'x-db-letter': letter.id,
+        'x-db-reason': letter.reason.slice(0, REASON_CHARACTERS),
+      },
+    },
   };
 }
 

@@ -8,6 +8,7 @@
 import { type ChannelModel, connect } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
+import { gatherWrites } from './gathering.ts';
 
 export interface LinkParts {
   /** Of one broker: the nodes of a cluster. */
@@ -78,6 +79,7 @@ export class Link {
       noDelay: true,
       timeout: CONNECT_TIMEOUT_MS,
     });
+    gatherWrites(model);
     let closed = false;
     // Without a listener an error event would end the process; `close` follows it.
     model.on('error', () => {});

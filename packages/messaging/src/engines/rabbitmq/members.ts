@@ -4,13 +4,14 @@
  * the same fair shares; the single active consumer stays the guard while they disagree for a moment.
  *
  *   a newcomer says `here` to all --> each that hears of it answers `here` to it alone, and shares anew
- *   every second `here` goes to each known one --> the broker returns it as unroutable: its connection is gone, share anew
+ *   the last will of one that died (`last-will.ts`), and every second in any case: `here` goes to it --> the broker returns that as unroutable: its
+ *   connection is gone, share anew
  *   one that leaves has given up its partitions and says `gone`
  *
  * A member is named by the queue of its connection, which is exclusive: the broker deletes it with the connection. So nobody is taken for dead
- * who is only slow, and a killed process is noticed within a second of the broker noticing.
+ * who is only slow, and a killed process is noticed some milliseconds after the broker noticed; without its will, within a second.
  */
-import type { CancelTimer, Clock } from '../../clock.ts';
+import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import { hashOf } from './names.ts';
 
 export interface MemberHint {
@@ -26,6 +27,9 @@ export interface MembersParts {
 }
 
 const PING_MS = 1_000;
+/** The broker deletes the queue of a connection right behind its last will, and in no promised time. */
+const ASK_AGAIN_MS = 10;
+const MOST_QUESTIONS = 10;
 /** What got lost (a hint while a connection was down) is healed by saying it to all again, after so many pings. */
 const TELL_ALL_EVERY = 10;
 
@@ -68,6 +72,16 @@ export class Members {
     this.#parts.onChange();
   }
 
+  /** All members of this queue are said to be gone: asks each of them. */
+  async doubt(queue: string): Promise<void> {
+    for (let left = MOST_QUESTIONS; left > 0 && this.#self !== undefined; left -= 1) {
+      const doubtful = [...this.#others].filter((one) => one.startsWith(`${queue}#`));
+      if (doubtful.length === 0) return;
+      await Promise.all(doubtful.map((one) => this.#ask(one)));
+      await pause(this.#parts.clock, ASK_AGAIN_MS);
+    }
+  }
+
   /** The partitions of this member. */
   share(partitions: number): ReadonlySet<number> {
     if (this.#self === undefined) return new Set();
@@ -78,18 +92,20 @@ export class Members {
     if (this.#others.delete(member)) this.#parts.onChange();
   }
 
+  async #ask(other: string): Promise<void> {
+    const self = this.#self;
+    if (self === undefined) return;
+    const isThere = await this.#parts.tell({ kind: 'here', member: self }, other).catch(() => true);
+    if (!isThere) this.#remove(other);
+  }
+
   async #ping(): Promise<void> {
     const self = this.#self;
     if (self === undefined) return;
     const { clock, tell } = this.#parts;
-    const hint: MemberHint = { kind: 'here', member: self };
-    await Promise.all(
-      [...this.#others].map(async (other) => {
-        if (!(await tell(hint, other).catch(() => true))) this.#remove(other);
-      }),
-    );
+    await Promise.all([...this.#others].map((other) => this.#ask(other)));
     if (this.#untilTellAll === 0) {
-      const isTold = await tell(hint, undefined).catch(() => false);
+      const isTold = await tell({ kind: 'here', member: self }, undefined).catch(() => false);
       if (isTold) this.#untilTellAll = TELL_ALL_EVERY;
     } else this.#untilTellAll -= 1;
     if (this.#self === self) this.#cancel = clock.setTimer(PING_MS, () => void this.#ping());

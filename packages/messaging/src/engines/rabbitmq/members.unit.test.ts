@@ -56,11 +56,11 @@ function group(names: readonly string[]) {
   return { clock, told, dead, members };
 }
 
-/** Second by second, with what is told arriving in between. */
-async function pass(clock: ReturnType<typeof createManualClock>, seconds: number): Promise<void> {
-  for (let second = 0; second < seconds; second += 1) {
-    clock.advance(1_000);
+/** Step by step, with what is told arriving before the first and in between. */
+async function pass(clock: ReturnType<typeof createManualClock>, seconds: number, times = 1): Promise<void> {
+  for (let step = 0; step <= times; step += 1) {
     await new Promise((resolve) => setImmediate(resolve));
+    if (step < times) clock.advance(seconds * 1_000);
   }
 }
 
@@ -79,10 +79,37 @@ describe('Members', () => {
   it('take over from one whose connection is gone, and not from one that is merely silent', async () => {
     const { members, clock, dead } = group(['a', 'b']);
     for (const [name, one] of members) await one.join(name);
-    await pass(clock, 5);
+    await pass(clock, 1, 5);
     expect(members.get('a')?.share(8).size).toBe(4);
     dead.add('b');
     await pass(clock, 1);
     expect(members.get('a')?.share(8).size).toBe(8);
+  });
+
+  it('ask who is said to be gone, again for a moment, and believe only that its queue is not there', async () => {
+    const { members, clock, dead, told } = group(['a#1', 'b#1', 'b#2']);
+    for (const [name, one] of members) await one.join(name);
+    const a = members.get('a#1') as Members;
+    const asked = (): number => told.filter(({ from, to }) => from === 'a#1' && to === 'b#1').length;
+    const before = asked();
+    void a.doubt('b');
+    await pass(clock, 0.01, 3);
+    expect([asked() - before, a.count]).toEqual([4, 3]);
+    dead.add('b#1').add('b#2');
+    await pass(clock, 0.01, 1);
+    expect(a.count).toBe(1);
+    dead.clear();
+    await pass(clock, 0.01, 20);
+    expect(asked() - before).toBe(5);
+  });
+
+  it('ask no more than ten times whoever is there after all', async () => {
+    const { members, clock, told } = group(['a#1', 'b#1']);
+    for (const [name, one] of members) await one.join(name);
+    const before = told.length;
+    void members.get('a#1')?.doubt('b');
+    await pass(clock, 0.01, 50);
+    expect(told.length - before).toBe(10);
+    expect(members.get('a#1')?.count).toBe(2);
   });
 });

@@ -28,8 +28,10 @@ export interface Names {
   readonly partitionMark: (channel: string) => string;
   /** Queue of an ephemeral channel; whoever replies knows nothing but the channel's name. */
   readonly ephemeral: (channel: string) => string;
-  /** Tells other connections that dead letters were discarded. */
+  /** Tells other connections that dead letters were discarded, and who is there. */
   readonly hints: string;
+  /** Keeps the last will of the connection that has this queue of hints. */
+  readonly will: (hintQueue: string) => string;
 }
 
 /** The longest of what follows a subscription: one that is refused must have none of its queues made. */
@@ -69,6 +71,7 @@ export function namesOf(
     partitionMark: (channel) => `${prefix}${channel}/partitions`,
     ephemeral: (channel) => `${prefix}${channel}/reply`,
     hints: `${prefix}/hints`,
+    will: (hintQueue) => `${prefix}/will/${hintQueue}`,
   };
 }
 

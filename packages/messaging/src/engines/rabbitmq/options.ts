@@ -34,11 +34,20 @@ export interface RabbitEngineOptions {
    * bound to it; its type is what the channel's routing says. Both have to be there: DB_MSG_INVALID_OPTIONS otherwise.
    */
   readonly existing?: Readonly<Record<string, ExistingPlace>>;
+  /**
+   * Exchange to which what became a dead letter is also published, for all channels or by channel, for those who watch dead letters with tools of their own: as
+   * it came, with the `x-death` headers of the broker, the reason in `x-db-reason` and the routing key `<channel>.<subscription>`. A copy: the dead letters with their
+   * history and redrive stay where they are. Used as it is, or made as a topic exchange when it is not there. At least once; a copy that no queue
+   * takes is dropped. Default: none.
+   */
+  readonly deadLetterExchange?: string | { readonly [channel: string]: string };
   /** Tells what happens to the connection and the topology; for logs and tests. */
   readonly onNotice?: (notice: RabbitNotice) => void;
 }
 
 export type RabbitNotice =
+  /** Not a RabbitMQ 3: nothing here was tried on it. Told for each connection. */
+  | { readonly kind: 'untried'; readonly server: string }
   | { readonly kind: 'connected'; readonly connection: 'publish' | 'consume' }
   | { readonly kind: 'disconnected'; readonly connection: 'publish' | 'consume' }
   | { readonly kind: 'blocked'; readonly reason: string }
@@ -47,9 +56,12 @@ export type RabbitNotice =
   | { readonly kind: 'consumerLost'; readonly channel: string; readonly subscription: string }
   | { readonly kind: 'declared'; readonly what: 'queue' | 'exchange'; readonly name: string };
 
-export type RabbitSettings = Required<Omit<RabbitEngineOptions, 'queueType' | 'url'>> & {
+export type RabbitSettings = Required<
+  Omit<RabbitEngineOptions, 'queueType' | 'url' | 'deadLetterExchange'>
+> & {
   readonly urls: readonly string[];
   readonly queueTypeOf: (channel: string) => QueueType;
+  readonly deadLetterExchangeOf: (channel: string) => string | undefined;
 };
 
 const WEEK_MS = 7 * 86_400_000;
@@ -58,7 +70,7 @@ const BROKER_LIMIT = 128 * MIB;
 
 /** Throws DB_MSG_INVALID_OPTIONS with the first value that is out of its bounds. */
 export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
-  const { queueType = 'quorum', prefix = 'doorbuster.' } = options;
+  const { queueType = 'quorum', prefix = 'doorbuster.', deadLetterExchange = {} } = options;
   const urls = typeof options.url === 'string' ? [options.url] : options.url;
   if (urls.length === 0) throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'url names no server');
   return {
@@ -66,6 +78,8 @@ export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
     prefix,
     ladderPrefix: options.ladderPrefix ?? prefix,
     queueTypeOf: (channel) => (typeof queueType === 'string' ? queueType : (queueType[channel] ?? 'quorum')),
+    deadLetterExchangeOf: (channel) =>
+      typeof deadLetterExchange === 'string' ? deadLetterExchange : deadLetterExchange[channel],
     partitions: within('partitions', options.partitions ?? 8, 1, 64),
     keepUnsubscribedMs: within('keepUnsubscribedMs', options.keepUnsubscribedMs ?? WEEK_MS, 0, WEEK_MS * 52),
     confirmTimeoutMs: within('confirmTimeoutMs', options.confirmTimeoutMs ?? 30_000, 100, 600_000),

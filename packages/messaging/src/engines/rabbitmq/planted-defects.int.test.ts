@@ -27,34 +27,19 @@ const wireDefects: Readonly<
   >
 > = {
   'publishes without mandatory': {
-    method: 'publish',
+    method: 'sendMessage',
     instead: (real) =>
-      function publish(
-        this: unknown,
-        exchange: string,
-        key: string,
-        content: Buffer,
-        options: object,
-        done: Method,
-      ) {
-        return Reflect.apply(real, this, [exchange, key, content, { ...options, mandatory: false }, done]);
+      function sendMessage(this: unknown, fields: object, properties: object, content: Buffer) {
+        return Reflect.apply(real, this, [{ ...fields, mandatory: false }, properties, content]);
       } as Method,
     seenBy: 'a message that no binding takes is refused',
   },
   'does not wait for the confirm': {
-    method: 'publish',
+    method: 'pushConfirmCallback',
     instead: (real) =>
-      function publish(
-        this: unknown,
-        exchange: string,
-        key: string,
-        content: Buffer,
-        options: object,
-        done: () => void,
-      ) {
-        const sent = Reflect.apply(real, this, [exchange, key, content, options, () => {}]);
+      function pushConfirmCallback(this: unknown, done: () => void) {
         queueMicrotask(done);
-        return sent;
+        return Reflect.apply(real, this, [() => {}]);
       } as Method,
     seenBy: 'a message that no binding takes is refused',
   },

@@ -9,6 +9,7 @@ import type { ChannelModel, ConfirmChannel, Message as AmqpMessage } from 'amqpl
 import type { CancelTimer, Clock } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { unreachable } from './link.ts';
+import { send } from './sending.ts';
 import { refuseUnfit, unfit } from './short-text.ts';
 import type { Parcel } from './wire.ts';
 
@@ -60,7 +61,7 @@ export class Publisher {
   }
 
   /** Resolves with the broker's confirm of a message that at least one queue took. */
-  publish(exchange: string, routingKey: string, { content, options }: Parcel): Promise<void> {
+  publish(exchange: string, routingKey: string, parcel: Parcel): Promise<void> {
     const channel = this.#channel;
     if (this.#blocked !== undefined)
       return Promise.reject(
@@ -68,17 +69,14 @@ export class Publisher {
       );
     if (!channel) return Promise.reject(unreachable('the connection to the broker is down'));
     return new Promise((resolve, reject) => {
-      const { messageId } = options;
+      const { messageId } = parcel.options;
       refuseUnfit('a routing key', routingKey);
       const since = this.#parts.clock.monotonic();
       const flight: Flight = { exchange, routingKey, messageId, since, resolve, reject };
       this.#flying.add(flight);
       this.#watch();
       try {
-        const sent = options.mandatory ? options : { ...options, mandatory: true };
-        channel.publish(exchange, routingKey, content, sent, (error: unknown) =>
-          this.#confirmed(flight, error),
-        );
+        send(channel, exchange, routingKey, parcel, (error) => this.#confirmed(flight, error));
       } catch (error) {
         this.#flying.delete(flight);
         // amqplib says so of what it cannot encode, before it has sent anything; the channel is none the worse for it.

@@ -5,6 +5,7 @@ import Type from 'typebox';
 import { type Bus, createBus } from '../../bus.ts';
 import { defineChannel } from '../../channel.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
+import { type CancelTimer, type Clock, systemClock } from '../../clock.ts';
 import { ack } from '../../outcome.ts';
 import {
   createRabbitFixture,
@@ -14,9 +15,12 @@ import {
   removeLadder,
 } from './conformance-fixture.ts';
 import { createCutter, type Cutter } from './cutter.ts';
+import type { RabbitNotice } from './options.ts';
 
 const LADDER = 'sharing.';
 const PARTITIONS = 8;
+/** As `members.ts` has it. */
+const PING_MS = 1_000;
 const KEYS = Array.from({ length: 24 }, (_, index) => `key ${index}`);
 const inOrder = defineChannel({
   name: 'in.order',
@@ -35,10 +39,29 @@ interface Seen {
   readonly n: number;
 }
 
+/** Where those who ask each second whether the others are there never get to it, unless they are let. */
+class HeldPings implements Clock {
+  readonly #held = new Set<() => void>();
+  now = systemClock.now;
+  monotonic = systemClock.monotonic;
+
+  setTimer(ms: number, fire: () => void): CancelTimer {
+    if (ms !== PING_MS) return systemClock.setTimer(ms, fire);
+    this.#held.add(fire);
+    return () => this.#held.delete(fire);
+  }
+
+  release(): void {
+    for (const fire of this.#held) fire();
+  }
+}
+
 /** A process as the broker sees one: an engine with connections of its own, through a door of its own. */
 interface Process {
   readonly bus: Bus;
   readonly cutter: Cutter;
+  /** The queue of its last will. */
+  readonly will: () => string;
 }
 
 class Group {
@@ -50,15 +73,20 @@ class Group {
     this.#fixture = fixture;
   }
 
-  async join(by: string): Promise<void> {
+  async join(by: string, clock: Clock = systemClock): Promise<void> {
     const cutter = await createCutter(rabbitUrl ?? '');
+    let will = '';
+    const onNotice = (notice: RabbitNotice): void => {
+      if (notice.kind === 'declared' && notice.name.includes('/will/')) will = notice.name;
+    };
     const bus = createBus({
-      engine: this.#fixture.engine({ url: cutter.url, partitions: PARTITIONS }),
+      engine: this.#fixture.engine({ url: cutter.url, partitions: PARTITIONS, onNotice }),
       source: '/sharing',
+      clock,
     });
     bus.declare([inOrder]);
     await bus.start();
-    this.#processes.set(by, { bus, cutter });
+    this.#processes.set(by, { bus, cutter, will: () => will });
     await bus.subscribe(inOrder, {
       name: 'one',
       concurrency: 4,
@@ -80,6 +108,16 @@ class Group {
   /** Its connections end without a word and nobody answers there again. */
   async die(by: string): Promise<void> {
     await (this.#processes.get(by) as Process).cutter.close();
+  }
+
+  will(by: string): string {
+    return (this.#processes.get(by) as Process).will();
+  }
+
+  /** Consumers of the subscription that this one knows of. */
+  async known(by: string): Promise<number> {
+    const { channels } = await (this.#processes.get(by) as Process).bus.view();
+    return channels[0]?.subscriptions[0]?.consumers ?? 0;
   }
 
   publish(from: string, n: number): Promise<unknown> {
@@ -144,6 +182,24 @@ function agreed(fixture: RabbitFixture): Promise<unknown> {
       (counts) => counts.every((count) => count === 1),
       'one consumer for each partition',
     ),
+  );
+}
+
+async function isThere(queue: string): Promise<boolean> {
+  try {
+    await onBroker((amqp) => amqp.checkQueue(queue));
+    return true;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 404) throw error;
+    return false;
+  }
+}
+
+async function gone(queue: string): Promise<void> {
+  await eventually(
+    () => isThere(queue),
+    (there) => !there,
+    `${queue} is gone`,
   );
 }
 
@@ -233,6 +289,48 @@ describe.skipIf(rabbitUrl === undefined)(
         await group.allSeen(n - 1);
         await agreed(fixture);
         expect(group.outOfOrder(n - 1)).toEqual([]);
+      }));
+
+    it('the broker tells of a dead process by its last will: nobody has to ask', () =>
+      withGroup(async (group, fixture) => {
+        await group.join('a', new HeldPings());
+        await group.join('b');
+        await agreed(fixture);
+        expect(await group.known('a')).toBe(2);
+        await group.die('b');
+        await eventually(
+          () => group.known('a'),
+          (count) => count === 1,
+          'a knows that b is gone',
+        );
+        for (let n = 0; n < 5; n += 1) await group.publish('a', n);
+        await group.allSeen(4);
+      }));
+
+    it('without its will only the next question tells (control)', () =>
+      withGroup(async (group, fixture) => {
+        const clock = new HeldPings();
+        await group.join('a', clock);
+        await group.join('b');
+        await agreed(fixture);
+        const will = group.will('b');
+        await onBroker((amqp) => amqp.deleteQueue(will));
+        await group.die('b');
+        await gone(will.split('/will/')[1] ?? '');
+        for (let n = 0; n < 20; n += 1) await group.publish('a', n);
+        expect(await group.known('a')).toBe(2);
+        clock.release();
+        await group.allSeen(19);
+        expect(await group.known('a')).toBe(1);
+      }));
+
+    it('who stops in order leaves no will behind', () =>
+      withGroup(async (group) => {
+        await group.join('a');
+        const will = group.will('a');
+        expect(await isThere(will)).toBe(true);
+        await group.leave('a');
+        expect(await isThere(will)).toBe(false);
       }));
   },
 );

@@ -2,9 +2,10 @@
  * What is declared on the broker for channels and subscriptions, and the memory of it, so that all of it can be declared again after a
  * lost connection or when somebody deleted a queue by mistake (what was in it is lost; reconciliation finds it).
  */
-import type { Channel, Options } from 'amqplib';
+import type { Channel, ChannelModel, Options } from 'amqplib';
 import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import { type Channels, inTurn, onChannels } from './channels.ts';
 import type { Ladder } from './delay-ladder.ts';
 import type { Names, QueueType } from './names.ts';
 import { NOTE_TTL_MS } from './notes.ts';
@@ -18,6 +19,7 @@ export interface TopologySettings {
   readonly keepUnsubscribedMs: number;
   readonly queueTypeOf: (channel: string) => QueueType;
   readonly routes: readonly Route[];
+  readonly deadLetterExchangeOf: (channel: string) => string | undefined;
   readonly onDeclared: (kind: 'queue' | 'exchange', name: string) => void;
 }
 
@@ -124,10 +126,30 @@ export class TopologyBook {
     return this.#settings.keepUnsubscribedMs > 0 && !ephemeral && routing === 'fanout' && isOurs;
   }
 
-  async declareLadder(channel: Channel): Promise<void> {
+  /** Most starts find it whole: 24 queues with their bindings would be the larger part of what a start asks of the broker. */
+  async declareLadder(model: ChannelModel): Promise<void> {
     if (this.#ladderDeclared) return;
-    await this.#settings.ladder.declare(channel);
+    const { check, declare } = this.#settings.ladder;
+    try {
+      await onChannels(model, 1, ([channel]) => check(channel));
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
+      await onChannels(model, 1, ([channel]) => declare(channel));
+    }
     this.#ladderDeclared = true;
+  }
+
+  /** Somebody else's as a rule, and then it stays as it is. */
+  async declareDeadLetterExchange(model: ChannelModel, { name, ephemeral }: ChannelSpec): Promise<void> {
+    const exchange = this.#settings.deadLetterExchangeOf(name);
+    if (exchange === undefined || ephemeral) return;
+    try {
+      await onChannels(model, 1, ([channel]) => channel.checkExchange(exchange));
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
+      await onChannels(model, 1, ([channel]) => channel.assertExchange(exchange, 'topic', { durable: true }));
+      this.#settings.onDeclared('exchange', exchange);
+    }
   }
 
   /** After a lost connection the broker may be another one, without a ladder. */
@@ -175,34 +197,44 @@ export class TopologyBook {
     onDeclared('exchange', unclaimed);
   }
 
-  async declareQueues(channel: Channel, spec: ChannelSpec, subscription: string): Promise<void> {
-    const { names, ladder } = this.#settings;
-    for (const queue of names.queues(spec, subscription)) {
-      if (spec.ephemeral) {
-        await this.#queue(channel, queue, { durable: false, exclusive: true, autoDelete: false });
-        continue;
-      }
-      if (names.existing(spec.name).queue === undefined)
-        await this.#queue(channel, queue, { arguments: this.#argumentsOf(spec) });
-      await channel.bindQueue(queue, ladder.out, ladder.pattern(queue));
+  /** With order per key there are many, and each waits for its answer: so several channels ask side by side. */
+  async declareQueues(channels: Channels, spec: ChannelSpec, subscription: string): Promise<void> {
+    const { names } = this.#settings;
+    if (spec.ephemeral) {
+      const exclusive = { durable: false, exclusive: true, autoDelete: false };
+      for (const queue of names.queues(spec, subscription)) await this.#queue(channels[0], queue, exclusive);
+      return;
     }
-    if (spec.ephemeral) return;
     const quorum = { ...QUORUM, ...ONE_READER };
-    await this.#queue(channel, names.dead(spec.name, subscription), { arguments: quorum });
+    const beside: [string, Record<string, unknown>][] = [[names.dead(spec.name, subscription), quorum]];
+    if (spec.routing !== 'fanout') beside.push([names.bindings(spec.name, subscription), quorum]);
     if (this.isQuorum(spec))
       for (const notes of names.notes(spec, subscription))
-        await this.#queue(channel, notes, { arguments: { ...quorum, 'x-message-ttl': NOTE_TTL_MS } });
-    if (spec.routing !== 'fanout')
-      await this.#queue(channel, names.bindings(spec.name, subscription), { arguments: quorum });
+        beside.push([notes, { ...quorum, 'x-message-ttl': NOTE_TTL_MS }]);
+    await inTurn(channels, names.queues(spec, subscription), (channel, queue) =>
+      this.#declareQueue(channel, spec, queue),
+    );
+    await inTurn(channels, beside, (channel, [name, arguments_]) =>
+      this.#queue(channel, name, { arguments: arguments_ }),
+    );
+  }
+
+  async #declareQueue(channel: Channel, spec: ChannelSpec, queue: string): Promise<void> {
+    const { names, ladder } = this.#settings;
+    if (names.existing(spec.name).queue === undefined)
+      await this.#queue(channel, queue, { arguments: this.#argumentsOf(spec) });
+    await channel.bindQueue(queue, ladder.out, ladder.pattern(queue));
   }
 
   /** The step after which new messages reach the subscription; `bindings.ts` takes it on channels with routing. */
-  async bindQueues(channel: Channel, spec: ChannelSpec, subscription: string): Promise<void> {
+  async bindQueues(channels: Channels, spec: ChannelSpec, subscription: string): Promise<void> {
     const { names } = this.#settings;
     if (spec.ephemeral || names.existing(spec.name).queue !== undefined) return;
     const exchange = names.exchange(spec.name);
-    for (const [index, queue] of names.queues(spec, subscription).entries())
+    const queues = names.queues(spec, subscription).map((queue, index) => ({ queue, index }));
+    await inTurn(channels, queues, async (channel, { queue, index }) => {
       await channel.bindQueue(queue, exchange, spec.order === 'key' ? String(index) : '');
+    });
   }
 
   /** Its backlog goes with it; its dead letters stay. */
@@ -228,6 +260,7 @@ export class TopologyBook {
   }
 }
 
+const NOT_FOUND = 404;
 const ONE_READER = { 'x-single-active-consumer': true };
 /**
  * Without a limit a quorum queue puts a message that was given back to its END; with one, back to its place. The number only has to be out of reach

@@ -11,8 +11,10 @@ export async function withDefect(
   run: () => Promise<void>,
 ): Promise<void> {
   const prototypes = await onBroker(async (channel) => {
-    const confirm = Object.getPrototypeOf(channel) as Record<string, Method>;
-    return [confirm, Object.getPrototypeOf(confirm) as Record<string, Method>];
+    const found: Record<string, Method>[] = [];
+    for (let one = Object.getPrototypeOf(channel) as Record<string, Method> | null; one; )
+      one = Object.getPrototypeOf(found[found.push(one) - 1]) as Record<string, Method> | null;
+    return found;
   });
   const owners = prototypes.filter((one) => Object.hasOwn(one, method));
   assert.ok(owners.length > 0, `amqplib has no method "${method}"`);

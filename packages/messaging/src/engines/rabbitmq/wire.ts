@@ -112,7 +112,7 @@ export function encodeMessage(message: Message): Parcel {
     const value = message.headers[name];
     if (value) headers[UNDERSCORE + name] = value;
   }
-  const common = { persistent: true, mandatory: true, messageId: message.id };
+  const common = { persistent: true, messageId: message.id };
   if (sizeOf(headers) > HEADER_BUDGET) {
     const content = Buffer.from(encodeCloudEvent(message));
     return { content, options: { ...common, contentType: cloudEventContentType } };

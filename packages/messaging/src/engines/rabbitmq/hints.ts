@@ -1,0 +1,101 @@
+/** What connections of one prefix tell each other, over a fanout exchange. Nothing is lost with a hint: it only makes others look sooner. */
+import type { Channel, ChannelModel } from 'amqplib';
+import { MessagingError } from '../../errors.ts';
+import { leaveWill } from './last-will.ts';
+import type { MemberHint } from './members.ts';
+import type { Names } from './names.ts';
+import type { Parcel } from './wire.ts';
+
+interface Place {
+  readonly channel: string;
+  readonly subscription: string;
+}
+
+export type Hint =
+  /** Dead letters were taken away: what they held may go on. */
+  | ({ readonly kind: 'discarded' } & Place)
+  | (MemberHint & Place)
+  /** The connection with this queue is gone, as its last will says. */
+  | { readonly kind: 'ended'; readonly queue: string };
+
+export interface HintParts {
+  readonly names: Names;
+  readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
+  readonly onDeclared: (what: 'queue' | 'exchange', name: string) => void;
+  readonly onHint: (hint: Hint) => void;
+}
+
+export class Hints {
+  readonly #parts: HintParts;
+  #model: ChannelModel | undefined;
+  #will: Promise<Channel> | undefined;
+  #queue = '';
+
+  constructor(parts: HintParts) {
+    this.#parts = parts;
+  }
+
+  /** Of this connection alone, and gone with it: others tell by it that we are gone. */
+  get queue(): string {
+    return this.#queue;
+  }
+
+  async listen(model: ChannelModel): Promise<void> {
+    const { names, onDeclared, onHint } = this.#parts;
+    const channel = await model.createChannel();
+    channel.on('error', () => {});
+    await channel.assertExchange(names.hints, 'fanout', { durable: true });
+    onDeclared('exchange', names.hints);
+    const { queue } = await channel.assertQueue('', { exclusive: true, durable: false });
+    this.#queue = queue;
+    this.#model = model;
+    this.#will = undefined;
+    await channel.bindQueue(queue, names.hints, '');
+    await channel.consume(
+      queue,
+      (message) => {
+        if (message) onHint(JSON.parse(message.content.toString()) as Hint);
+      },
+      { noAck: true },
+    );
+  }
+
+  /** For whoever has something that others should take over; once for each connection. */
+  async leaveWill(): Promise<void> {
+    const { names, onDeclared } = this.#parts;
+    const queue = names.will(this.#queue);
+    const { content } = hintParcel({ kind: 'ended', queue: this.#queue });
+    if (!this.#model) return;
+    if (!this.#will) onDeclared('queue', queue);
+    this.#will ??= leaveWill(this.#model, { queue, exchange: names.hints, text: content });
+    await this.#will;
+  }
+
+  async tellDiscarded(place: Place): Promise<void> {
+    const hint: Hint = { kind: 'discarded', ...place };
+    await this.#parts.publish(this.#parts.names.hints, '', hintParcel(hint)).catch(() => {});
+  }
+
+  /** Undefined in `to`: to all. False: its queue is not there. */
+  async tellMembers({ channel, subscription, kind, member }: MemberHint & Place, to: string | undefined) {
+    const { names, publish } = this.#parts;
+    const [exchange, routingKey] = to === undefined ? [names.hints, ''] : ['', to.split('#')[0] ?? ''];
+    try {
+      await publish(exchange, routingKey, hintParcel({ channel, subscription, kind, member }));
+      return true;
+    } catch (error) {
+      if (error instanceof MessagingError && error.code === 'DB_MSG_UNROUTABLE') return false;
+      throw error;
+    }
+  }
+
+  /** Who leaves in order has said so, and leaves no will behind. */
+  async close(): Promise<void> {
+    const will = await this.#will?.catch(() => undefined);
+    await will?.deleteQueue(this.#parts.names.will(this.#queue)).catch(() => {});
+  }
+}
+
+function hintParcel(hint: Hint): Parcel {
+  return { content: Buffer.from(JSON.stringify(hint)), options: { contentType: 'application/json' } };
+}

@@ -1,0 +1,49 @@
+/**
+ * What the broker says for a connection that can say nothing any more. AMQP has no last will, but a queue with a TTL of 0 makes one: a message in it that
+ * cannot be delivered at once expires, and what expires is dead-lettered.
+ *
+ *   published --at once--> lent to its owner, who never settles it --the connection ends--> back in the queue, where nobody reads --expired--> the hints
+ *
+ * So all others hear of a killed process when the broker does, some milliseconds after its socket closed, instead of at their next ping. It is a hint like any other:
+ * whoever hears it asks whether that member is still there (`members.ts`) and believes only the answer, because a channel may end and its connection live on.
+ *
+ * The queue is a classic one: it lives no longer than its owner, and a quorum queue would count and sync for nothing. It is durable only because
+ * newer brokers phase out what is neither durable nor exclusive; exclusive it cannot be, or it would be deleted before its message expires.
+ */
+import type { Channel, ChannelModel } from 'amqplib';
+
+export interface WillParts {
+  readonly queue: string;
+  readonly exchange: string;
+  readonly text: Buffer;
+}
+
+/** After its owner the queue is of no use. */
+const EXPIRES_MS = 10_000;
+
+/** Stands when it resolves, and takes nothing back when the channel closes. */
+export async function leaveWill(model: ChannelModel, { queue, exchange, text }: WillParts): Promise<Channel> {
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  await channel.assertQueue(queue, {
+    durable: true,
+    arguments: {
+      'x-queue-type': 'classic',
+      'x-expires': EXPIRES_MS,
+      'x-message-ttl': 0,
+      'x-dead-letter-exchange': exchange,
+      'x-dead-letter-routing-key': '',
+    },
+  });
+  let lent = (): void => {};
+  const standing = new Promise<void>((resolve, reject) => {
+    lent = resolve;
+    channel.on('close', () => reject(new Error('the channel of the last will closed')));
+  });
+  // It may be rejected while the consumer is still being asked for.
+  standing.catch(() => {});
+  await channel.consume(queue, () => lent());
+  channel.sendToQueue(queue, text, { contentType: 'application/json' });
+  await standing;
+  return channel;
+}
