@@ -13,10 +13,17 @@ import type { VersionsAnswer } from './protocol.ts';
 export interface Probe {
   readonly capabilities: Capabilities;
   readonly maxRecordBytes: number;
-  readonly durabilityOf: (
+  readonly standingOf: (
     topic: string,
     partitions: readonly ClusterPartitionMetadata[],
-  ) => Promise<Durability>;
+  ) => Promise<TopicStanding>;
+}
+
+export interface TopicStanding {
+  readonly durability: Durability;
+  /** What Kafka deletes by itself; undefined: nothing. */
+  readonly retentionMs: number | undefined;
+  readonly retentionBytes: number | undefined;
 }
 
 /** What a batch, a key and the toolkit's own headers take beside the message. */
@@ -49,14 +56,23 @@ export async function probe(link: Link, admin: Admin, settings: KafkaSettings): 
       processes: 'many',
       maxMessageBytes: maxRecordBytes - OVERHEAD_BYTES,
     },
-    async durabilityOf(topic, partitions) {
+    async standingOf(topic, partitions) {
       const own = await configsOf(admin, ConfigResourceTypes.TOPIC, topic);
       const fewest = Math.min(...partitions.map(({ replicas }) => replicas.length));
-      return durability(
-        fewest,
-        Number(own.get('min.insync.replicas') ?? 1),
-        own.get('flush.messages') === '1',
-      );
+      const deletes = own.get('cleanup.policy')?.includes('delete') ?? false;
+      const limit = (name: string): number | undefined => {
+        const value = Number(own.get(name) ?? -1);
+        return deletes && value >= 0 ? value : undefined;
+      };
+      return {
+        durability: durability(
+          fewest,
+          Number(own.get('min.insync.replicas') ?? 1),
+          own.get('flush.messages') === '1',
+        ),
+        retentionMs: limit('retention.ms'),
+        retentionBytes: limit('retention.bytes'),
+      };
     },
   };
 }

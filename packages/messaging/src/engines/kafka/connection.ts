@@ -227,7 +227,13 @@ export class KafkaConnection implements EngineConnection {
       publisher: this.#publisher,
       subscription,
       bindings: () => this.#registry.bindingsOf({ channel: spec.name, name: subscription }),
-      takeover: new Takeover({ ...shared, logs: this.#logs, admin: this.#admin }),
+      takeover: new Takeover({
+        ...shared,
+        subscription,
+        logs: this.#logs,
+        admin: this.#admin,
+        onNotice: this.#settings.onNotice,
+      }),
     });
     this.#opened.set(group, reader);
     try {

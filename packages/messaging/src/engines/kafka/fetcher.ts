@@ -102,7 +102,8 @@ export class Fetcher<S extends Source> {
       });
       if (this.#closed) return;
       onFetched(fetched);
-      const stale = fetched.filter(({ fault }) => fault === 'stale').map(({ spot }) => spot);
+      // Also where the log is not what it was: the reader is finding out where it goes on.
+      const stale = fetched.filter(({ fault }) => fault !== 'none').map(({ spot }) => spot);
       if (stale.length > 0) await this.#lookAgain(stale);
     } catch (error) {
       if (this.#closed) return;

@@ -92,14 +92,17 @@ export class Ledger {
     if (this.#pending.size === 0) this.#raise(offset);
   }
 
-  /** The log begins later than it was read: what is before is gone. */
-  lose(before: number): void {
+  /** The log begins later than it was read: what is before is gone. Returns how many at most nobody has read or settled. */
+  lose(before: number): number {
+    let lost = Math.max(0, before - this.position);
+    for (const offset of this.#settled) if (offset >= this.position && offset < before) lost -= 1;
     for (const offset of this.#pending) {
       if (offset >= before) break;
       this.settle(offset);
     }
     if (before > this.position) this.position = before;
     if (this.#pending.size === 0) this.#raise(this.position);
+    return lost;
   }
 
   settle(offset: number): void {

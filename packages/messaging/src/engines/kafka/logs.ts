@@ -59,20 +59,21 @@ export class Logs {
     }
   }
 
-  /** Visits the records from `from` up to `to`; `visit` ends it by returning false. */
+  /** Visits the records from `from` up to `to`, so many bytes at a time and at least a batch; `visit` ends it by returning false. */
   async read(
     topic: string,
     partition: number,
     from: number,
     to: number,
     visit: (records: readonly LogRecord[], next: number) => unknown,
+    maxBytes = ALL_BYTES,
   ): Promise<void> {
     let offset = from;
     for (let vain = 0; offset < to && vain < VAIN_READS; ) {
       const node = await this.#link.leaderOf(topic, partition, vain > 0);
       const [fetched] = await fetchFrom(this.#link, node, [{ topic, partition, offset }], {
         maxWaitMs: WAIT_MS,
-        maxBytes: ALL_BYTES,
+        maxBytes,
       });
       if (!fetched) return;
       const next = fetched.fault === 'outOfRange' ? Math.max(fetched.start, offset) : fetched.next;

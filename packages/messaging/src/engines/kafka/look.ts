@@ -47,9 +47,13 @@ interface Found {
 }
 
 const NO_MEMBER = -1;
+/** As little as a broker gives: the batch that begins with the record. */
+const ONE_BATCH = 1;
 
 export class Look {
   readonly #parts: LookParts;
+  /** Of partitions that are not ours: from where they wait, and since when. They are asked again when that has moved. */
+  readonly #waiting = new Map<string, { readonly from: number; readonly since: number }>();
 
   constructor(parts: LookParts) {
     this.#parts = parts;
@@ -117,27 +121,55 @@ export class Look {
     let inFlight = own?.inFlight ?? 0;
     let delayed = own?.delayed ?? 0;
     let expired = 0;
-    for (const { ledger, partition, isLater, start, end } of places) {
+    const foreign: Place[] = [];
+    for (const place of places) {
+      const { ledger, partition, isLater, start, end } = place;
       const waiting = Math.max(0, end - Math.max(start, ledger.watermark) - ledger.settledAbove);
       unsettled += waiting;
       expired += ledger.expired;
       if (owned.has(partition)) continue;
+      if (waiting > 0) foreign.push(place);
       inFlight += ledger.outCount;
       if (isLater) delayed += waiting - ledger.outCount;
     }
     const waitingForKey = own?.waitingForKey ?? 0;
     const members = group?.members.size ?? 0;
+    const times = await Promise.all(foreign.map((place) => this.#waitingSince(spec.name, name, place)));
+    const oldestAt = Math.min(own?.oldestAt ?? Number.POSITIVE_INFINITY, ...times);
     return {
       name,
       ready: Math.max(0, unsettled - inFlight - delayed - waitingForKey),
       delayed,
       waitingForKey,
       inFlight,
-      oldestAgeMs: own?.oldestAt === undefined ? undefined : Math.max(0, clock.now() - own.oldestAt),
+      oldestAgeMs: oldestAt === Number.POSITIVE_INFINITY ? undefined : Math.max(0, clock.now() - oldestAt),
       deadLetters: book?.groups() ?? [],
       expired,
       consumers: reader ? members - 1 + reader.consumers.size : members,
     };
+  }
+
+  /** When the first that waits in a partition of somebody else, or of nobody, was published; Infinity when the broker does not show it. */
+  async #waitingSince(channel: string, subscription: string, place: Place): Promise<number> {
+    const { topic, partition, ledger, start, end, isLater } = place;
+    const from = Math.max(start, ledger.watermark);
+    const name = `${this.#parts.names.group(channel, subscription)} ${topic}/${partition}`;
+    const known = this.#waiting.get(name);
+    if (known?.from === from) return known.since;
+    let since = Number.POSITIVE_INFINITY;
+    const visit = (records: readonly LogRecord[]): boolean => {
+      const first = records.find(({ offset }) => !ledger.isSettled(offset));
+      if (!first) return true;
+      since = first.timestamp;
+      if (isLater) {
+        const { madeAt } = new Received(first, { channel, text: '' });
+        since = Math.min(since, madeAt || since);
+      }
+      return false;
+    };
+    await this.#parts.logs.read(topic, partition, from, end, visit, ONE_BATCH);
+    if (since !== Number.POSITIVE_INFINITY) this.#waiting.set(name, { from, since });
+    return since;
   }
 
   /** Every log of the subscription with what is settled in it: of owned partitions as it is now, of others as committed. */

@@ -61,6 +61,28 @@ export type KafkaNotice =
       readonly partitions: readonly number[];
     }
   | { readonly kind: 'tombstone'; readonly channel: string; readonly subscription: string }
+  /**
+   * The log of a subscription is not what it was. `gap`: records it had not read are gone (a retention, `DeleteRecords`), and it goes on at `to`;
+   * `lost` is how many at most. `truncated`: the log ends before what was settled (the topic was made anew, a broker lost its memory), and it begins
+   * again at `to` with what there is. Without an `onNotice` both are warnings of the process.
+   */
+  | {
+      readonly kind: 'gap' | 'truncated';
+      readonly channel: string;
+      readonly subscription: string;
+      readonly topic: string;
+      readonly partition: number;
+      readonly from: number;
+      readonly to: number;
+      readonly lost: number;
+    }
+  /** A channel's topic was there before, and its brokers delete by age (ms) or size (of a partition, bytes) whether it has been handled or not. */
+  | {
+      readonly kind: 'retention';
+      readonly topic: string;
+      readonly retentionMs: number | undefined;
+      readonly retentionBytes: number | undefined;
+    }
   | { readonly kind: 'trimmed'; readonly topic: string; readonly partition: number; readonly before: number }
   | { readonly kind: 'trouble'; readonly during: string; readonly error: Error };
 
@@ -108,8 +130,21 @@ export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
     trimEveryMs: within('trimEveryMs', options.trimEveryMs ?? 30_000, 0, 86_400_000),
     sasl: options.sasl,
     tls: options.tls,
-    onNotice: options.onNotice ?? (() => {}),
+    onNotice: options.onNotice ?? warnOfLoss,
   };
+}
+
+/** What is lost is never lost in silence. */
+function warnOfLoss(notice: KafkaNotice): void {
+  if (notice.kind !== 'gap' && notice.kind !== 'truncated') return;
+  const { kind, channel, subscription, topic, partition, from, to, lost } = notice;
+  const what =
+    kind === 'gap'
+      ? `up to ${lost} messages were deleted before they were read; it goes on at offset ${to} instead of ${from}`
+      : `the log ends before offset ${from}, which was settled; it begins again at ${to}`;
+  process.emitWarning(`subscription "${subscription}" of "${channel}", ${topic}/${partition}: ${what}`, {
+    type: 'DoorbusterKafkaWarning',
+  });
 }
 
 function brokersOf({ url, brokers }: KafkaEngineOptions): readonly string[] {

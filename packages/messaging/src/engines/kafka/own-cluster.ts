@@ -1,9 +1,11 @@
 /** Brokers of a test's own, for what must not be done to those that others use: a kill under load. Started by `services:up` in a folder of its own. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { eventually } from '../../conformance/fixture.ts';
 
 export interface OwnCluster {
   /** All brokers, joined by commas. */
@@ -13,35 +15,102 @@ export interface OwnCluster {
   destroy(): Promise<void>;
 }
 
+export interface OwnBroker {
+  readonly url: string;
+  /** SIGKILL, and a new process on what it left; resolves when it serves again. */
+  restart(): Promise<void>;
+  destroy(): Promise<void>;
+}
+
 interface State {
   readonly urls: { readonly KAFKA_URL: string; readonly KAFKA_CLUSTER_URLS?: string };
-  readonly processes: readonly { readonly name: string; readonly pid: number }[];
+  readonly processes: readonly {
+    readonly name: string;
+    readonly pid: number;
+    readonly ports: readonly number[];
+  }[];
 }
 
 const services = fileURLToPath(new URL('../../../../../scripts/services/main.ts', import.meta.url));
 
-/** Java, and Kafka's jars as `services:up` has brought them before. */
-export function hasKafkaProgram(): boolean {
+/** Where `services:up` has put Kafka's jars, the newest there are; undefined when it has not. */
+export function jarsFolder(): string | undefined {
   const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'doorbuster');
-  const hasJars = existsSync(cache) && readdirSync(cache).some((name) => /^kafka-server-[\d.]+$/.test(name));
-  return hasJars && spawnSync('java', ['-version']).status === 0;
+  const found = existsSync(cache)
+    ? readdirSync(cache).filter((name) => /^kafka-server-[\d.]+$/.test(name))
+    : [];
+  const newest = found.toSorted().at(-1);
+  return newest === undefined ? undefined : join(cache, newest);
+}
+
+export function hasKafkaProgram(): boolean {
+  return jarsFolder() !== undefined && spawnSync('java', ['-version']).status === 0;
 }
 
 export async function startOwnCluster(firstPort: number): Promise<OwnCluster> {
-  const folder = mkdtempSync(join(tmpdir(), 'kafka-'));
-  const place = ['--folder', folder, '--first-port', String(firstPort), '--json'];
-  const { urls, processes } = await ask<State>('up', ...place, '--cluster', 'kafka');
+  const { state, destroy } = await start(firstPort, '--cluster');
+  const { urls, processes } = state;
   return {
     url: urls.KAFKA_CLUSTER_URLS ?? urls.KAFKA_URL,
-    kill(node) {
-      const { pid } = processes.find(({ name }) => name === `kafka-${node}`) as { pid: number };
-      process.kill(pid, 'SIGKILL');
-    },
-    async destroy() {
-      await ask('down', '--folder', folder, '--json');
-      rmSync(folder, { recursive: true, force: true });
-    },
+    kill: (node) => void process.kill(processCalled(`kafka-${node}`, processes).pid, 'SIGKILL'),
+    destroy,
   };
+}
+
+/** One broker, so nobody answers while it is down. */
+export async function startOwnBroker(firstPort: number): Promise<OwnBroker> {
+  const { place, state, destroy } = await start(firstPort);
+  let { processes } = state;
+  return {
+    url: state.urls.KAFKA_URL,
+    async restart() {
+      const { pid, ports } = processCalled('kafka', processes);
+      process.kill(pid, 'SIGKILL');
+      // Its threads may end after it, and hold its ports as long.
+      await eventually(
+        async () => (await Promise.all(ports.map(isTaken))).includes(true),
+        (taken) => !taken,
+        'the end of the broker',
+      );
+      ({ processes } = await ask<State>('up', ...place, 'kafka'));
+    },
+    destroy,
+  };
+}
+
+interface Started {
+  readonly place: readonly string[];
+  readonly state: State;
+  readonly destroy: () => Promise<void>;
+}
+
+async function start(firstPort: number, ...more: readonly string[]): Promise<Started> {
+  const folder = mkdtempSync(join(tmpdir(), 'kafka-'));
+  const place = ['--folder', folder, '--first-port', String(firstPort), '--json', ...more];
+  const destroy = async (): Promise<void> => {
+    await ask('down', '--folder', folder, '--json');
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    return { place, state: await ask<State>('up', ...place, 'kafka'), destroy };
+  } catch (error) {
+    await destroy();
+    throw error;
+  }
+}
+
+function processCalled(name: string, processes: State['processes']): State['processes'][number] {
+  const found = processes.find((one) => one.name === name);
+  if (!found) throw new Error(`${name} was not started`);
+  return found;
+}
+
+function isTaken(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once('error', () => resolve(true));
+    probe.listen({ host: '127.0.0.1', port }, () => probe.close(() => resolve(false)));
+  });
 }
 
 async function ask<T>(...args: readonly string[]): Promise<T> {

@@ -241,6 +241,11 @@ export function entryOf(source: LogSource, record: LogRecord, channel: string): 
   };
 }
 
+/** When the message was published, ms since the epoch: of a copy its record tells only when it was put off. */
+export function sentAt({ source, received, timestamp }: Entry): number {
+  return source.kind === 'later' ? Math.min(timestamp, received.madeAt || timestamp) : timestamp;
+}
+
 /** The partition whose first record of this level was published first. */
 export function oldest(partitions: readonly Partition[], level: number): Partition | undefined {
   let found: Partition | undefined;

@@ -22,7 +22,7 @@ import type { LogRecord } from './log-record.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import type { KafkaSettings } from './options.ts';
-import { type Entry, entryOf, type LogSource, type Partition, oldest } from './partition.ts';
+import { type Entry, entryOf, type LogSource, type Partition, oldest, sentAt } from './partition.ts';
 import type { Publisher } from './publisher.ts';
 import type { Takeover } from './takeover.ts';
 
@@ -120,9 +120,9 @@ export class Reader {
       waitingForKey += lanes.waitingCount();
       for (const source of sources) {
         inFlight += source.ledger.outCount;
-        for (const { stage, timestamp } of source.entries) {
-          if (stage === 'waiting') delayed += 1;
-          oldestAt = Math.min(oldestAt ?? timestamp, timestamp);
+        for (const entry of source.entries) {
+          if (entry.stage === 'waiting') delayed += 1;
+          oldestAt = Math.min(oldestAt ?? Number.POSITIVE_INFINITY, sentAt(entry));
         }
       }
     }
@@ -304,9 +304,9 @@ export class Reader {
   // --- what was read is taken in ---
 
   #fetched(fetched: readonly Fetched<LogSource>[]): void {
-    for (const { spot, records, next, start, fault } of fetched) {
+    for (const { spot, records, next, fault } of fetched) {
       if (!spot.owner.alive) continue;
-      if (fault === 'outOfRange') this.#skipLost(spot, start);
+      if (fault === 'outOfRange') void this.#goOn(spot);
       if (fault !== 'none') continue;
       const wasLoaded = spot.owner.isLoaded;
       if (spot.kind === 'dead') this.#readLetters(spot, records, next);
@@ -316,10 +316,16 @@ export class Reader {
     this.#planPump();
   }
 
-  #skipLost(source: LogSource, start: number): void {
-    if (start <= source.ledger.position) return;
-    source.ledger.lose(start);
-    this.#mark(source);
+  /** The broker has nothing where it is read on: some is gone and is skipped, or the log ends earlier and is begun anew. The next fetch asks again. */
+  async #goOn(source: LogSource): Promise<void> {
+    const { takeover } = this.#parts;
+    const isShort = await takeover
+      .outOfRange(source)
+      .catch((error: unknown) => this.#trouble(error as Error));
+    if (!source.owner.alive || this.#closed) return;
+    if (isShort !== true) return this.#mark(source);
+    this.#drop((one) => one === source.owner);
+    await this.#take([source.partition], this.#assignment);
   }
 
   #readLetters(source: LogSource, records: readonly LogRecord[], next: number): void {

@@ -9,7 +9,8 @@ import { faultOf } from './faults.ts';
 import { Ledger } from './ledger.ts';
 import type { Link } from './link.ts';
 import type { Logs } from './logs.ts';
-import { Partition } from './partition.ts';
+import type { KafkaNotice } from './options.ts';
+import { type LogSource, Partition } from './partition.ts';
 import type { CommittedAnswer } from './protocol.ts';
 
 export interface TakeoverParts {
@@ -21,11 +22,20 @@ export interface TakeoverParts {
   readonly topics: readonly string[];
   readonly later: string | undefined;
   readonly book: DeadBook | undefined;
+  readonly subscription: string;
+  readonly onNotice: (notice: KafkaNotice) => void;
 }
 
 export interface Committed {
   readonly watermark: number;
   readonly text: string;
+}
+
+interface LogBounds {
+  readonly topic: string;
+  readonly partition: number;
+  readonly start: number;
+  readonly end: number;
 }
 
 type FetchGroup = {
@@ -65,6 +75,8 @@ export async function committedOf(
 
 export class Takeover {
   readonly #parts: TakeoverParts;
+  /** Places whose log was seen to end too early, for the taking that follows. */
+  readonly #told = new Set<string>();
 
   constructor(parts: TakeoverParts) {
     this.#parts = parts;
@@ -81,16 +93,16 @@ export class Takeover {
       Promise.all(logsOf.map((topic) => logs.ends(topic))),
       book ? logs.ends(book.topic) : Promise.resolve([]),
     ]);
-    return indexes.map((index) => {
+    const taken = indexes.map((index) => {
       const partition = new Partition({ index, spec, book, readAhead });
       for (const [at, topic] of logsOf.entries()) {
+        const end = ends[at]?.[index] ?? 0;
         const ledger = this.#ledgerOf(
+          { topic, partition: index, start: starts[at]?.[index] ?? 0, end },
           committed.get(`${topic}/${index}`),
-          starts[at]?.[index] ?? 0,
           (former) => former !== holder && !members.has(former),
         );
         const isLater = topic === later;
-        const end = ends[at]?.[index] ?? 0;
         partition.addSource({
           kind: isLater ? 'later' : 'main',
           level: isLater ? 0 : at,
@@ -110,14 +122,55 @@ export class Takeover {
         });
       return partition;
     });
+    this.#told.clear();
+    return taken;
   }
 
-  #ledgerOf(committed: Committed | undefined, start: number, isGone: (holder: string) => boolean): Ledger {
+  /**
+   * The broker has nothing where this log is read on. Skips what is gone, and says so; true when the log ends before that place, so that the partition
+   * has to be taken anew.
+   */
+  async outOfRange({ topic, partition, ledger }: LogSource): Promise<boolean> {
+    const { logs } = this.#parts;
+    const [starts, ends] = await Promise.all([logs.starts(topic), logs.ends(topic)]);
+    const place = { topic, partition, start: starts[partition] ?? 0 };
+    if (place.start > ledger.position) this.#lose(place, ledger);
+    const isShort = ledger.position > (ends[partition] ?? 0);
+    if (isShort) {
+      this.#tell('truncated', place, ledger.position, 0);
+      this.#told.add(`${topic}/${partition}`);
+    }
+    return isShort;
+  }
+
+  #ledgerOf(place: LogBounds, committed: Committed | undefined, isGone: (holder: string) => boolean): Ledger {
+    const { start, end } = place;
     if (!committed) return new Ledger(start);
-    const { ledger, holder } = Ledger.decode(committed.watermark, committed.text);
+    const { watermark } = committed;
+    if (watermark > end) {
+      // The reader that has seen it takes the partition anew: it is told once.
+      if (!this.#told.has(`${place.topic}/${place.partition}`)) this.#tell('truncated', place, watermark, 0);
+      return new Ledger(start);
+    }
+    const { ledger, holder } = Ledger.decode(watermark, committed.text);
     ledger.takeOver(isGone(holder));
-    if (start > ledger.position) ledger.lose(start);
+    if (start > ledger.position) this.#lose(place, ledger);
     return ledger;
+  }
+
+  #lose(place: Omit<LogBounds, 'end'>, ledger: Ledger): void {
+    const from = ledger.position;
+    this.#tell('gap', place, from, ledger.lose(place.start));
+  }
+
+  #tell(
+    kind: 'gap' | 'truncated',
+    { topic, partition, start }: Omit<LogBounds, 'end'>,
+    from: number,
+    lost: number,
+  ): void {
+    const { spec, subscription, onNotice } = this.#parts;
+    onNotice({ kind, channel: spec.name, subscription, topic, partition, from, to: start, lost });
   }
 
   async #members(): Promise<ReadonlySet<string>> {

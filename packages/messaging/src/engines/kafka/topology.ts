@@ -223,18 +223,23 @@ export class TopologyBook {
 
   async #learn(spec: ChannelSpec, there: ReadonlyMap<string, ClusterTopicMetadata>): Promise<void> {
     const topics = this.#topicsOf(spec).map(({ topic }) => topic);
-    const first = there.get(topics[0] ?? '') as ClusterTopicMetadata;
+    const [topic = ''] = topics;
+    const first = there.get(topic) as ClusterTopicMetadata;
     const before = this.channels.get(spec.name);
+    const { probe, settings } = this.#parts;
+    const standing = spec.ephemeral ? undefined : await probe.standingOf(topic, first.partitions);
     this.channels.set(spec.name, {
       spec,
       topics,
       partitions: first.partitionsCount,
-      durability: spec.ephemeral
-        ? 'memory'
-        : await this.#parts.probe.durabilityOf(topics[0] ?? '', first.partitions),
+      durability: standing?.durability ?? 'memory',
       subscriptions: before?.subscriptions ?? new Set(),
       removed: before?.removed ?? new Set(),
     });
+    if (before || !standing) return;
+    const { retentionMs, retentionBytes } = standing;
+    if (retentionMs !== undefined || retentionBytes !== undefined)
+      settings.onNotice({ kind: 'retention', topic, retentionMs, retentionBytes });
   }
 
   /** Its backlog goes, its dead letters stay. */

@@ -115,6 +115,7 @@ export class Received {
   readonly #place: Place;
   readonly #isEvent: boolean;
   readonly #hasExpiry: boolean;
+  #madeAt: number | undefined;
   #read: { readonly message: Message | undefined; readonly malformed: string | undefined } | undefined;
 
   /** `place` names a record that has no id of its own. */
@@ -136,6 +137,12 @@ export class Received {
   get malformed(): string | undefined {
     this.#read ??= this.#decode();
     return this.#read.malformed;
+  }
+
+  /** When the message was made, by its own word, ms since the epoch; NaN when it has none. A copy's record is younger than its message. */
+  get madeAt(): number {
+    this.#madeAt ??= Date.parse(headerOf(this.#record, 'ce_time') ?? '');
+    return this.#madeAt;
   }
 
   /** Of the message, or of the record when it is none. */
