@@ -33,7 +33,7 @@ const variables: Readonly<Partial<Record<SoakEngine, string>>> = {
 
 /** The undisturbed run is shorter: it only says how fast it goes. */
 const undisturbedShare = 0.25;
-const leastUndisturbed = 20_000;
+const leastUndisturbed = 100_000;
 const leastRate = 0.5;
 /** A killed worker leaves a trace only when it dies at the right moment. */
 const stillMs = 25_000;
@@ -128,6 +128,7 @@ async function isShared(): Promise<boolean> {
     ledger: '',
     total: 0,
     worker: 0,
+    name: 'probe',
   };
   const engine = await engineOf({
     ...options,

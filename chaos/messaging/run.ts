@@ -56,12 +56,14 @@ const flags = ['--conditions=doorbuster-source', '--disable-warning=Experimental
 const compileCache = fileURLToPath(new URL('../../.cache/soak-compiled', import.meta.url));
 
 class Part {
+  readonly name: string;
   readonly #child: ChildProcess;
   /** Told to end, or killed. */
   #asked = false;
   ready = false;
 
   constructor(options: PartOptions, onDeath: () => void) {
+    this.name = options.name;
     mkdirSync(compileCache, { recursive: true });
     // The channel is only for its end: whoever loses it knows that the run is gone.
     this.#child = spawn(process.execPath, [...flags, partFile, JSON.stringify(options)], {
@@ -124,11 +126,11 @@ class Soak {
   async run(): Promise<RunResult> {
     const { workers } = this.#plan;
     if (!this.#oneProcess) {
-      this.#publisher = this.#part(['publish'], 0);
+      this.#publisher = this.#part(['publish'], 0, 'publisher');
       await this.#firstConfirmed();
     }
     for (let index = 0; index < (this.#oneProcess ? 1 : workers); index += 1)
-      this.#workers.push(this.#worker());
+      this.#workers.push(this.#worker(`worker-${index}`));
     const began = await this.#firstEffect();
     const killing = this.#killOneByOne();
     const endedEarly = await this.#allHandled(began);
@@ -137,7 +139,7 @@ class Soak {
     await killing;
     await sleep(afterwardsMs);
     await this.end();
-    if (endedEarly !== null) process.stderr.write(`${await stateOf(this.#options([], 0))}\n`);
+    if (endedEarly !== null) process.stderr.write(`${await stateOf(this.#options([], 0, 'auditor'))}\n`);
     const verdict = judge(this.#ledger.all(), this.#plan.messages);
     const handled = this.#plan.messages - verdict.lost;
     const seconds = (ended - began) / 1000;
@@ -151,12 +153,12 @@ class Soak {
     };
   }
 
-  #worker(): Part {
+  #worker(name: string): Part {
     this.#started += 1;
-    return this.#part(this.#oneProcess ? ['publish', 'handle'] : ['handle'], this.#started);
+    return this.#part(this.#oneProcess ? ['publish', 'handle'] : ['handle'], this.#started, name);
   }
 
-  #options(roles: PartOptions['roles'], worker: number): PartOptions {
+  #options(roles: PartOptions['roles'], worker: number, name: string): PartOptions {
     const { engine, url, shared, prefix, mode, messages } = this.#plan;
     return {
       engine,
@@ -166,6 +168,7 @@ class Soak {
       mode,
       roles,
       worker,
+      name,
       total: messages,
       path: join(this.#folder, 'bus.sqlite'),
       ledger: join(this.#folder, 'ledger.sqlite'),
@@ -173,8 +176,8 @@ class Soak {
     };
   }
 
-  #part(roles: PartOptions['roles'], worker: number): Part {
-    return new Part(this.#options(roles, worker), () => {
+  #part(roles: PartOptions['roles'], worker: number, name: string): Part {
+    return new Part(this.#options(roles, worker, name), () => {
       this.#died += 1;
     });
   }
@@ -193,7 +196,7 @@ class Soak {
       this.#workers.splice(this.#workers.indexOf(victim), 1);
       await victim.end('SIGKILL');
       this.#kills += 1;
-      if (!this.#calm) this.#workers.push(this.#worker());
+      if (!this.#calm) this.#workers.push(this.#worker(victim.name));
     }
   }
 

@@ -27,7 +27,7 @@ export const errorCatalogue = {
   DB_MSG_STOPPED: { retryable: false, meaning: 'The bus or its engine has been stopped.' },
   DB_MSG_ENGINE_LOCKED: {
     retryable: false,
-    meaning: 'Another process, or another engine of this one, holds the file.',
+    meaning: 'Another process, or another engine of this one, holds the file or goes by the name.',
   },
   DB_MSG_ENGINE_UNSAFE: { retryable: false, meaning: 'The store cannot keep the promised durability.' },
   DB_MSG_DISK_FULL: { retryable: true, meaning: 'No room on the disk; nothing of the batch was stored.' },

@@ -30,7 +30,7 @@ interface CommitTopic {
   }[];
 }
 
-type Arguments = [string, number, string, null, CommitTopic[]];
+type Arguments = [string, number, string, string | null, CommitTopic[]];
 
 const AGAIN_MS = 50;
 
@@ -88,7 +88,7 @@ export class Commits {
     }
   }
 
-  async #send({ memberId, generation }: Identity, sources: readonly LogSource[]): Promise<void> {
+  async #send({ memberId, generation, name }: Identity, sources: readonly LogSource[]): Promise<void> {
     const { link, group } = this.#parts;
     const ahead = this.#stopping.signal.aborted ? 0 : this.#parts.ahead();
     const topics = new Map<string, CommitTopic>();
@@ -104,7 +104,7 @@ export class Commits {
         committedMetadata: text,
       });
     }
-    await link.atCoordinator<Arguments, unknown>(group, 'OffsetCommit', group, generation, memberId, null, [
+    await link.atCoordinator<Arguments, unknown>(group, 'OffsetCommit', group, generation, memberId, name, [
       ...topics.values(),
     ]);
     for (const [index, { ledger }] of sources.entries()) ledger.confirm((texts[index] as LedgerText).marks);

@@ -27,24 +27,30 @@ const forTests = {
 export interface KafkaFixture extends EngineFixture {
   readonly prefix: string;
   readonly engine: (options?: Partial<KafkaEngineOptions>) => Engine;
+  /** Of a child process whose engine has these options. */
+  readonly childArgument: (options?: Partial<KafkaEngineOptions>) => string;
 }
 
-/** What a child process of the kill cases opens: the argument is the prefix, and what is planted in that process. */
+/** What a child process of the kill cases opens: the argument is the prefix, what is planted in that process, and options as JSON, between bars. */
 export function openEngine(argument: string): Engine {
-  const [prefix = '', defect = ''] = argument.split(' ');
+  const [prefix = '', defect = '', options = '{}'] = argument.split('|');
   if (defect !== '') plantOwn(defect as OwnDefect);
-  return createKafkaEngine({ url: kafkaUrl ?? '', prefix, ...forTests });
+  const given = JSON.parse(options) as Partial<KafkaEngineOptions>;
+  return createKafkaEngine({ url: kafkaUrl ?? '', prefix, ...forTests, ...given });
 }
 
 export async function createKafkaFixture(url = kafkaUrl ?? '', defect = ''): Promise<KafkaFixture> {
   const prefix = `t-${ids.next()}.`;
   const engine = (options: Partial<KafkaEngineOptions> = {}): Engine =>
     createKafkaEngine({ url, prefix, ...forTests, ...options });
+  const childArgument = (options: Partial<KafkaEngineOptions> = {}): string =>
+    `${prefix}|${defect}|${JSON.stringify(options)}`;
   return {
     prefix,
     engine,
+    childArgument,
     open: () => engine(),
-    child: { module: new URL(import.meta.url), argument: `${prefix} ${defect}` },
+    child: { module: new URL(import.meta.url), argument: childArgument() },
     breakConnections: () => breakConnections(url),
     injectRaw: (channel, payload) => produceRaw(url, `${prefix}${channel}`, payload),
     destroy: () => removeAll(url, prefix),

@@ -2,9 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 import { kafkaCases } from './kafka-cases.ts';
+import { memberCases } from './member-cases.ts';
 
 describe.skipIf(kafkaUrl === undefined)('facts of Kafka (needs KAFKA_URL)', { timeout: 60_000 }, () => {
-  it.each(kafkaCases)('$name', async ({ run }) => {
+  it.each([...kafkaCases, ...memberCases])('$name', async ({ run }) => {
     const fixture = await createKafkaFixture();
     try {
       await expect(run(fixture)).resolves.toBeUndefined();

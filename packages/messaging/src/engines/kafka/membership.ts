@@ -6,9 +6,14 @@
  *      '-- failed, or the session was lost and could not be had again: a new member after a pause
  *
  * `kept` says whether nobody else can have had the partitions meanwhile: the same member, one generation later.
+ *
+ * A member with a name (`group.instance.id`) is put by the broker into the place of whoever had the name before, with its partitions and without a rebalance:
+ * the others never notice that it was killed and came again. The broker fences the former holder of the name by its member id. Such a one must not take the name
+ * back, or the two would take it from each other for ever: it goes on without a name.
  */
 import { Consumer } from '@platformatic/kafka';
 import { type Clock, pause } from '../../clock.ts';
+import { MessagingError } from '../../errors.ts';
 import { encodeOwned, PROTOCOL, stickyAssigner } from './assigner.ts';
 import { faultOf } from './faults.ts';
 import { clientOptions } from './link.ts';
@@ -21,12 +26,16 @@ export interface MembershipParts {
   readonly topic: string;
   readonly beforeRejoin: () => Promise<void>;
   readonly onAssigned: (partitions: readonly number[], kept: boolean) => void;
+  /** The id of the member that goes by this name now. */
+  readonly holderOf: (name: string) => Promise<string | undefined>;
   readonly onTrouble: (error: Error) => void;
 }
 
 export interface Identity {
   readonly memberId: string;
   readonly generation: number;
+  /** Null without a name. */
+  readonly name: string | null;
 }
 
 const AGAIN_MS = 200;
@@ -38,11 +47,14 @@ export class Membership {
   #consumer: Consumer | undefined;
   #identity: Identity | undefined;
   #owned: readonly number[] = [];
+  /** Undefined also once another process goes by it. */
+  #name: string | undefined;
   readonly #closing = new AbortController();
   #joining: Promise<void> = Promise.resolve();
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
+    this.#name = parts.settings.memberName;
   }
 
   /** Who commits speak for; undefined while no member. */
@@ -72,9 +84,12 @@ export class Membership {
 
   async #joinOnce(): Promise<void> {
     const { settings, group, topic } = this.#parts;
+    const name = this.#name;
+    let asked = false;
     const consumer = new Consumer({
       ...clientOptions(settings),
       groupId: group,
+      ...(name === undefined ? {} : { groupInstanceId: name }),
       sessionTimeout: settings.sessionTimeoutMs,
       rebalanceTimeout: settings.sessionTimeoutMs + settings.revokeGraceMs + REBALANCE_SLACK_MS,
       heartbeatInterval: settings.heartbeatMs,
@@ -83,6 +98,9 @@ export class Membership {
         settings.requestTimeoutMs + settings.sessionTimeoutMs + settings.revokeGraceMs + REBALANCE_SLACK_MS,
       protocols: [{ name: PROTOCOL, version: 0 }],
       protocolsMetadata: async () => {
+        // With a name it is taken in at the first request. That it is nobody again means that it was put out, or somebody else came by its name.
+        if (name !== undefined && asked && consumer.memberId === null) throw displaced(group, name);
+        asked = true;
         if (this.#consumer === consumer) await this.#parts.beforeRejoin();
         return encodeOwned(this.#owned);
       },
@@ -104,7 +122,7 @@ export class Membership {
       const before = this.#identity;
       const kept = before?.memberId === memberId && generationId === before.generation + 1;
       this.#consumer = consumer;
-      this.#identity = { memberId, generation: generationId };
+      this.#identity = { memberId, generation: generationId, name: consumer.groupInstanceId };
       this.#owned = (assignments ?? []).flatMap(({ partitions }) => partitions);
       this.#parts.onAssigned(this.#owned, kept);
     });
@@ -121,6 +139,7 @@ export class Membership {
   async #startAgain(): Promise<void> {
     const former = this.#consumer;
     if (!former) return;
+    const formerId = this.#identity?.memberId;
     this.#consumer = undefined;
     this.#identity = undefined;
     this.#owned = [];
@@ -128,12 +147,23 @@ export class Membership {
     await this.#end(former);
     while (!this.#closing.signal.aborted) {
       try {
+        await this.#giveUpHeldName(formerId);
         return await this.join();
       } catch (error) {
         this.#parts.onTrouble(error as Error);
         await pause(this.#parts.clock, AGAIN_MS, this.#closing.signal);
       }
     }
+  }
+
+  /** The name may also still be held by who this process was, when it could not leave in order. */
+  async #giveUpHeldName(formerId: string | undefined): Promise<void> {
+    const { group, holderOf, onTrouble } = this.#parts;
+    if (this.#name === undefined) return;
+    const holder = await holderOf(this.#name);
+    if (holder === undefined || holder === formerId) return;
+    onTrouble(displaced(group, this.#name));
+    this.#name = undefined;
   }
 
   async #end(consumer: Consumer | undefined): Promise<void> {
@@ -143,4 +173,8 @@ export class Membership {
     await (consumer.leaveGroup(true) as unknown as Promise<void>).catch(() => {});
     await consumer.close(true).catch(() => {});
   }
+}
+
+function displaced(group: string, name: string): MessagingError {
+  return new MessagingError('DB_MSG_ENGINE_LOCKED', `another process goes by the name "${name}" in ${group}`);
 }

@@ -6,6 +6,7 @@ import { Base, kGetApi } from '@platformatic/kafka';
 import { DeadBook } from './dead-book.ts';
 import { Ledger } from './ledger.ts';
 import { type Item, Publisher } from './publisher.ts';
+import { Takeover } from './takeover.ts';
 
 type Undo = () => void;
 
@@ -57,6 +58,11 @@ export const ownDefects = {
         called.apply(this, given);
       } as typeof original;
     }),
+  /** What it had waits for its session to end. */
+  'a member has another name each time': () => renamed(),
+  /** Two processes by one name put each other out for ever. */
+  'a displaced member takes its name back': () =>
+    replace(Takeover.prototype, 'holderOf', () => async () => undefined),
   'redrive forgets the sequence': () =>
     replace(
       DeadBook.prototype,
@@ -73,6 +79,34 @@ export type OwnDefect = keyof typeof ownDefects;
 
 export function plantOwn(defect: OwnDefect): Undo {
   return ownDefects[defect]();
+}
+
+/** Where the name stands among the arguments of what a member asks. */
+const NAME_AT: Readonly<Record<string, number>> = {
+  JoinGroup: 5,
+  SyncGroup: 4,
+  Heartbeat: 4,
+  OffsetCommit: 4,
+};
+type Send = (...given: unknown[]) => void;
+
+function renamed(): Undo {
+  return replace(Base.prototype, kGetApi, (original) => {
+    const ask = original as Send;
+    return function (this: Base, api: string, done: (error: unknown, send: Send) => void) {
+      ask.call(this, api, (error: unknown, send: Send) => {
+        const at = NAME_AT[api];
+        done(error, at === undefined || !send ? send : Object.assign(otherName(send, at), send));
+      });
+    } as typeof original;
+  });
+}
+
+function otherName(send: Send, at: number): Send {
+  return (...given) => {
+    const name = given[at];
+    send(...given.with(at, typeof name === 'string' ? `${name}-${process.pid}` : name));
+  };
 }
 
 function replace<T extends object, K extends keyof T>(

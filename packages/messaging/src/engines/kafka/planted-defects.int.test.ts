@@ -5,6 +5,7 @@ import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts'
 import { type ConformanceCase, conformanceCases } from '../../conformance/suite.ts';
 import { createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 import { kafkaCases } from './kafka-cases.ts';
+import { memberCases } from './member-cases.ts';
 import { type OwnDefect, ownDefects, plantOwn } from './own-defects.ts';
 
 /** Part of the name of the case that sees the defect. */
@@ -23,6 +24,8 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'a hand-out is not written down': 'SIGKILL between receive and handle',
   'the key does not choose the partition': 'order per key: one message of a key',
   'no group heartbeat while a handler works': 'a handler that works longer than the session',
+  'a member has another name each time': 'starts again by its name',
+  'a displaced member takes its name back': 'of two processes by one name',
   'redrive forgets the sequence': 'sequencedDlq parks the head',
   'a dead letter does not hold its key': 'blockKey holds the key',
 };
@@ -31,7 +34,9 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
 limitPatience(9_000);
 
 function caseCalled(part: string): ConformanceCase {
-  const found = [...conformanceCases, ...kafkaCases].filter(({ name }) => name.includes(part));
+  const found = [...conformanceCases, ...kafkaCases, ...memberCases].filter(({ name }) =>
+    name.includes(part),
+  );
   expect(found).toHaveLength(1);
   return found[0] as ConformanceCase;
 }

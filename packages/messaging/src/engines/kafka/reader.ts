@@ -80,7 +80,7 @@ export class Reader {
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
-    const { settings, clock, group, topics, link } = parts;
+    const { settings, clock, group, topics, link, takeover } = parts;
     const onTrouble = (error: Error): void => this.#trouble(error);
     this.#membership = new Membership({
       settings,
@@ -89,6 +89,7 @@ export class Reader {
       topic: topics[0] ?? '',
       beforeRejoin: () => this.#beforeRejoin(),
       onAssigned: (partitions, kept) => this.#assigned(partitions, kept),
+      holderOf: (name) => takeover.holderOf(name),
       onTrouble,
     });
     this.#moves = new Moves(parts);

@@ -173,11 +173,18 @@ export class Takeover {
     onNotice({ kind, channel: spec.name, subscription, topic, partition, from, to: start, lost });
   }
 
-  async #members(): Promise<ReadonlySet<string>> {
+  /** The id of the member that goes by this name; undefined when none does. */
+  async holderOf(name: string): Promise<string | undefined> {
+    for (const [id, known] of await this.#members()) if (known === name) return id;
+    return undefined;
+  }
+
+  /** Who is in the group now, by member id, and the name each goes by. */
+  async #members(): Promise<ReadonlyMap<string, string | null>> {
     const { admin, group } = this.#parts;
     try {
-      const described = await admin.describeGroups({ groups: [group] });
-      return new Set(described.get(group)?.members.keys() ?? []);
+      const members = (await admin.describeGroups({ groups: [group] })).get(group)?.members ?? new Map();
+      return new Map([...members].map(([id, { groupInstanceId }]) => [id, groupInstanceId ?? null]));
     } catch (error) {
       throw faultOf(error, `asking who is in ${group}`);
     }
