@@ -57,6 +57,19 @@ export class Ledger {
     );
   }
 
+  /** Effects behind a place, by worker, and the last place. */
+  since(place: number): {
+    readonly last: number;
+    readonly workers: readonly { readonly worker: number; readonly count: number }[];
+  } {
+    const workers = this.#db
+      .prepare(
+        'SELECT worker, count(*) AS count, max(place) AS last FROM effect WHERE place > ? GROUP BY worker',
+      )
+      .all(place) as { worker: number; count: number; last: number }[];
+    return { last: Math.max(place, ...workers.map(({ last }) => last)), workers };
+  }
+
   distinct(): number {
     return (this.#db.prepare('SELECT count(DISTINCT n) AS found FROM effect').get() as { found: number })
       .found;

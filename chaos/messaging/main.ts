@@ -1,6 +1,6 @@
 /**
  * `npm run -s soak -- --engine NAME [--messages N] [--workers K] [--kill-every-ms MS] [--limit-s S] [--controls]
- * [--rate-unjudged] [--json]`: the long run. Messages go through an engine
+ * [--rate-unjudged] [--timeline] [--json]`: the long run. Messages go through an engine
  * to workers of which one is killed (SIGKILL) at each interval and replaced; the handler uses the inbox. Nothing may be lost, handled twice, or out of order on
  * its key, and with kills at least half of the undisturbed rate, measured in the same run, has to remain.
  *
@@ -50,6 +50,7 @@ interface Asked {
   readonly controls: boolean;
   /** The rate is told and not judged: in CI, where no test may depend on how fast a machine is. */
   readonly rateUnjudged: boolean;
+  readonly timeline: boolean;
   readonly json: boolean;
 }
 
@@ -91,6 +92,7 @@ function read(argv: readonly string[]): Asked | null {
         'limit-s': { type: 'string', default: '1800' },
         controls: { type: 'boolean', default: false },
         'rate-unjudged': { type: 'boolean', default: false },
+        timeline: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
     });
@@ -110,6 +112,7 @@ function read(argv: readonly string[]): Asked | null {
       limitMs: whole('limit-s') * 1000,
       controls: values.controls,
       rateUnjudged: values['rate-unjudged'],
+      timeline: values.timeline,
       json: values.json,
     };
   } catch (error) {
@@ -152,7 +155,15 @@ async function runOf(
   url: string,
   given: Pick<
     RunPlan,
-    'mode' | 'messages' | 'workers' | 'killEveryMs' | 'mostKills' | 'limitMs' | 'stillMs' | 'shared'
+    | 'mode'
+    | 'messages'
+    | 'workers'
+    | 'killEveryMs'
+    | 'mostKills'
+    | 'limitMs'
+    | 'stillMs'
+    | 'shared'
+    | 'timeline'
   >,
 ): Promise<RunResult> {
   runs += 1;
@@ -179,7 +190,7 @@ async function tidy(engine: SoakEngine, url: string, prefix: string): Promise<vo
 }
 
 async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<EngineResult> {
-  const { workers, killEveryMs, limitMs, messages, rateUnjudged } = asked;
+  const { workers, killEveryMs, limitMs, messages, rateUnjudged, timeline } = asked;
   const shared = engine === 'embedded' && (await isShared());
   const base = {
     mode: 'inbox' as Mode,
@@ -187,6 +198,7 @@ async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<Engi
     limitMs,
     shared,
     stillMs,
+    timeline,
     mostKills: Number.POSITIVE_INFINITY,
   };
   const calm = await runOf(engine, url, {
@@ -227,9 +239,9 @@ function faultsOf(name: string, { lost, handledTwice, orderBroken, endedEarly, d
 
 /** Both defects have to be found, or the judge above is blind. */
 async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<ControlResult> {
-  const { workers, limitMs } = asked;
+  const { workers, limitMs, timeline } = asked;
   const shared = engine === 'embedded' && (await isShared());
-  const plan = { workers, limitMs, shared, messages: controlMessages, stillMs: controlStillMs };
+  const plan = { workers, limitMs, shared, timeline, messages: controlMessages, stillMs: controlStillMs };
   const kills = { killEveryMs: asked.killEveryMs, mostKills: controlKills };
   const open = await runOf(engine, url, { ...plan, ...kills, mode: 'without-inbox' });
   const hasty = await runOf(engine, url, { ...plan, ...kills, mode: 'acknowledge-first' });

@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { judge, type Verdict } from './audit.ts';
 import { Ledger } from './ledger.ts';
+import { Timeline } from './timeline.ts';
 import { type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
 
 export interface RunPlan {
@@ -33,6 +34,8 @@ export interface RunPlan {
   readonly limitMs: number;
   /** When nothing has moved for so long, nothing will: longer than any lease or session of a killed worker. */
   readonly stillMs: number;
+  /** Tells on stderr what each worker did in each tenth of a second. */
+  readonly timeline: boolean;
 }
 
 export interface RunResult extends Verdict {
@@ -56,13 +59,15 @@ const flags = ['--conditions=doorbuster-source', '--disable-warning=Experimental
 const compileCache = fileURLToPath(new URL('../../.cache/soak-compiled', import.meta.url));
 
 class Part {
+  readonly worker: number;
   readonly name: string;
   readonly #child: ChildProcess;
   /** Told to end, or killed. */
   #asked = false;
   ready = false;
 
-  constructor(options: PartOptions, onDeath: () => void) {
+  constructor(options: PartOptions, onReady: () => void, onDeath: () => void) {
+    this.worker = options.worker;
     this.name = options.name;
     mkdirSync(compileCache, { recursive: true });
     // The channel is only for its end: whoever loses it knows that the run is gone.
@@ -72,6 +77,7 @@ class Part {
     });
     this.#child.on('message', () => {
       this.ready = true;
+      onReady();
     });
     this.#child.once('exit', (code) => {
       if (!this.#asked && code !== 0) onDeath();
@@ -104,6 +110,7 @@ class Soak {
   readonly #plan: RunPlan;
   readonly #folder: string;
   readonly #ledger: Ledger;
+  readonly #timeline: Timeline | undefined;
   readonly #workers: Part[] = [];
   #publisher: Part | undefined;
   #started = 0;
@@ -116,6 +123,8 @@ class Soak {
     this.#plan = plan;
     this.#folder = folder;
     this.#ledger = new Ledger(join(folder, 'ledger.sqlite'));
+    if (plan.timeline)
+      this.#timeline = new Timeline(this.#ledger, (line) => process.stderr.write(`${line}\n`));
   }
 
   /** The embedded engine without sharing: everything is in the one process that owns the file, and that is the one killed. */
@@ -177,7 +186,9 @@ class Soak {
   }
 
   #part(roles: PartOptions['roles'], worker: number, name: string): Part {
-    return new Part(this.#options(roles, worker, name), () => {
+    this.#timeline?.mark(`start ${worker}`);
+    const onReady = (): void => this.#timeline?.mark(`ready ${worker}`);
+    return new Part(this.#options(roles, worker, name), onReady, () => {
       this.#died += 1;
     });
   }
@@ -194,6 +205,7 @@ class Soak {
       }
       if (!victim || this.#calm) return;
       this.#workers.splice(this.#workers.indexOf(victim), 1);
+      this.#timeline?.mark(`kill ${victim.worker}`);
       await victim.end('SIGKILL');
       this.#kills += 1;
       if (!this.#calm) this.#workers.push(this.#worker(victim.name));
@@ -249,6 +261,7 @@ class Soak {
 
   async end(): Promise<void> {
     this.#calm = true;
+    this.#timeline?.stop();
     const parts = [...this.#workers.splice(0), ...(this.#publisher ? [this.#publisher] : [])];
     this.#publisher = undefined;
     await Promise.all(parts.map((one) => one.end('SIGTERM')));

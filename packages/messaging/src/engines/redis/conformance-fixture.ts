@@ -5,7 +5,7 @@ import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
 import { openClient, type RedisClient } from './client.ts';
 import { createRedisEngine, type OpenClient, redisEngineOn } from './engine.ts';
-import { connectionName } from './presence.ts';
+import { connectionName } from './connections.ts';
 
 export interface RedisFixture extends EngineFixture {
   readonly url: string;

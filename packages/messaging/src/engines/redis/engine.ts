@@ -28,7 +28,16 @@ import { createIds } from '../../ids.ts';
 import { type ClientOptions, openClient, type RedisClient } from './client.ts';
 import { RedisConsumer } from './consumer.ts';
 import { RedisDeadLetters } from './dead-letter-store.ts';
-import { connectionName, consumersOf, dropChannel, OURS, Presence, sweepSubscription } from './presence.ts';
+import { connectionName } from './connections.ts';
+import {
+  consumersOf,
+  dropChannel,
+  OURS,
+  Presence,
+  PRESENCE_TIMES,
+  type PresenceTimes,
+  sweepSubscription,
+} from './presence.ts';
 import { capabilitiesOf, confirmOf, type Probe, probe } from './probe.ts';
 import { Publisher } from './publisher.ts';
 import { peek, type ReplayParts, rewind } from './replay.ts';
@@ -63,7 +72,7 @@ const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
 const BEATS_PER_PROBE = 5;
 const BEATS_PER_TRIM = 10;
 
-type Settings = Required<RedisEngineOptions>;
+type Settings = Required<RedisEngineOptions> & { readonly times: PresenceTimes };
 
 /** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
 export function createRedisEngine(options: RedisEngineOptions): Engine {
@@ -73,9 +82,13 @@ export function createRedisEngine(options: RedisEngineOptions): Engine {
 /** How a connection is made: `onReady` is called after each reconnect. */
 export type OpenClient = (options: ClientOptions, onReady: () => void) => Promise<RedisClient>;
 
-/** The engine on connections of the caller's making: for tests that lose answers or plant defects on the way. */
-export function redisEngineOn(open: OpenClient, options: RedisEngineOptions): Engine {
-  const settings: Settings = { ...DEFAULTS, ...options };
+/** The engine on connections of the caller's making: for tests that lose answers, plant defects on the way, or see by one sign only that somebody is gone. */
+export function redisEngineOn(
+  open: OpenClient,
+  options: RedisEngineOptions,
+  times: Partial<PresenceTimes> = {},
+): Engine {
+  const settings: Settings = { ...DEFAULTS, ...options, times: { ...PRESENCE_TIMES, ...times } };
   if (!PREFIX.test(settings.prefix))
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `prefix "${settings.prefix}" does not fit ${PREFIX}`);
   return { name: 'redis', connect: (context) => RedisConnection.open(open, settings, context) };
@@ -148,6 +161,7 @@ class RedisConnection implements EngineConnection {
       client: this.#client,
       clock,
       instance,
+      times: settings.times,
       onBeat: (count) => this.#keepHouse(count),
     });
     const letters = new RedisDeadLetters(this.#client, this.#scripts);
@@ -161,7 +175,7 @@ class RedisConnection implements EngineConnection {
 
   /** As probed last: an operator may change what a write is worth while the server runs. */
   get capabilities(): Capabilities {
-    return capabilitiesOf(this.#probe, this.#settings.maxMessageBytes);
+    return capabilitiesOf(this.#probe, this.#presence.seesConnections, this.#settings.maxMessageBytes);
   }
 
   async #start(): Promise<void> {
@@ -275,7 +289,7 @@ class RedisConnection implements EngineConnection {
   async #leave(): Promise<void> {
     const parts = { client: this.#client, scripts: this.#scripts };
     for (const channel of this.#topology.ephemeral()) await dropChannel(parts, channel, this.#instance);
-    await this.#client.send(['ZREM', `${this.#settings.prefix}:alive`, this.#instance]);
+    await this.#scripts.run('forget', [this.#instance, '']);
   }
 
   async #keepHouse(beats: number): Promise<void> {

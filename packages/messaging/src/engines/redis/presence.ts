@@ -1,10 +1,19 @@
 /**
- * Who is there. Every connection writes a beat; one whose beat stands still is gone only when the server has no connection of its name
- * either: a process that stands still for a while keeps its connection, and one that reconnects beats again. What a gone one held is then
- * handed out at once, counted as abandoned, instead of after its leases. A machine that vanished without closing its connections is left to them.
+ * Who is there. Every instance writes a beat, and with it the id of its connection. It is gone
+ *
+ *   at once             when the server has closed that connection and it shows no other (connection-watch.ts)
+ *   after a while       when its beat stands still and the server has no connection of its name either
+ *   after a long while  when its beat stands still and the server does not tell of connections (CLIENT LIST is denied by an ACL or hidden by a proxy)
+ *
+ * A process that stands still for a while keeps its connection, and one that reconnects beats again. What a gone one held is then handed out at once, counted as
+ * abandoned, instead of after its leases; should it live, what it settles is refused as with any lost lease. A machine that vanished without closing
+ * its connections is left to its leases.
  */
-import type { CancelTimer, Clock } from '../../clock.ts';
+import type { Clock } from '../../clock.ts';
 import type { RedisClient } from './client.ts';
+import { ConnectionWatch } from './connection-watch.ts';
+import { allInstancesThere, ownConnection, type Peer } from './connections.ts';
+import { Round } from './round.ts';
 import type { ScriptRunner } from './scripts.ts';
 
 export interface PresenceParts {
@@ -12,16 +21,31 @@ export interface PresenceParts {
   readonly client: RedisClient;
   readonly clock: Clock;
   readonly instance: string;
+  readonly times: PresenceTimes;
   /** Every so often, with the rest of the housekeeping. */
   readonly onBeat: (count: number) => Promise<void>;
 }
 
-const BEAT_MS = 1_000;
-/** Seen standing still by this process for so long; longer than a reconnect takes. */
-const STILL_MS = 2_500;
+export interface PresenceTimes {
+  readonly beatMs: number;
+  /** A beat seen standing still by this process for so long, and no connection: longer than a reconnect takes. */
+  readonly stillMs: number;
+  /** The same where the server tells of no connections: longer than a process may well stand still. */
+  readonly unseenMs: number;
+  /** Between two looks at the connections of others. */
+  readonly lookMs: number;
+  /** How long a closed connection may be without another in its place: a reconnect takes a tenth of it. */
+  readonly graceMs: number;
+}
 
-/** Name of a connection on the server. */
-export const connectionName = (instance: string): string => `doorbuster-${instance}`;
+export const PRESENCE_TIMES: PresenceTimes = {
+  beatMs: 1_000,
+  stillMs: 2_500,
+  unseenMs: 10_000,
+  lookMs: 200,
+  graceMs: 500,
+};
+
 /** Beginning of the names of its consumers in the groups. */
 export const consumersOf = (instance: string): string => `${OURS}${instance}:`;
 /** Beginning of the names of all consumers of this toolkit. */
@@ -30,59 +54,79 @@ export const OURS = 'doorbuster:';
 export class Presence {
   readonly #parts: PresenceParts;
   readonly #still = new Map<string, { readonly beat: string; readonly since: number }>();
+  readonly #watch: ConnectionWatch;
+  readonly #rounds: readonly Round[];
+  #connection = '';
   #count = 0;
-  #cancel: CancelTimer = () => {};
-  #running: Promise<void> | undefined;
-  #stopped = false;
 
   constructor(parts: PresenceParts) {
     this.#parts = parts;
+    const { client, clock, instance, times } = parts;
+    const { graceMs, stillMs: holdMs, beatMs, lookMs } = times;
+    this.#watch = new ConnectionWatch({
+      client,
+      clock,
+      instance,
+      graceMs,
+      holdMs,
+      census: () => this.#census(),
+      onGone: (peer) => this.#bury([peer]),
+    });
+    this.#rounds = [
+      new Round(clock, beatMs, () => this.#beat().then(() => parts.onBeat(this.#count))),
+      new Round(clock, lookMs, () => this.#watch.look()),
+    ];
+  }
+
+  /** Whether the server tells of connections; as of the last beat. */
+  get seesConnections(): boolean {
+    return this.#connection !== '';
   }
 
   async start(): Promise<void> {
     await this.#beat();
-    this.#plan();
+    for (const round of this.#rounds) round.start();
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#cancel();
-    await this.#running;
-  }
-
-  #plan(): void {
-    if (this.#stopped) return;
-    this.#cancel = this.#parts.clock.setTimer(BEAT_MS, () => {
-      this.#running = this.#beat()
-        .then(() => this.#parts.onBeat(this.#count))
-        // Out of reach for now: the next beat tries again.
-        .catch(() => {})
-        .finally(() => this.#plan());
-    });
+    await Promise.all(this.#rounds.map((round) => round.stop()));
   }
 
   async #beat(): Promise<void> {
-    const { scripts, instance, clock } = this.#parts;
+    const { client, instance, clock, times } = this.#parts;
     this.#count += 1;
-    const all = (await scripts.run('beat', [instance])) as readonly (readonly [string, string])[];
+    this.#connection = await ownConnection(client, instance);
+    const peers = await this.#census();
     const now = clock.monotonic();
-    const seen = new Set(all.map(([name]) => name));
+    const seen = new Set(peers.map((one) => one.instance));
     for (const name of this.#still.keys()) if (!seen.has(name)) this.#still.delete(name);
-    const suspects: [string, string][] = [];
-    for (const [name, beat] of all) {
+    const limitMs = this.seesConnections ? times.stillMs : times.unseenMs;
+    const suspects: Peer[] = [];
+    for (const peer of peers) {
+      const { instance: name, beat } = peer;
       const before = this.#still.get(name);
       if (name === instance || !before || before.beat !== beat) this.#still.set(name, { beat, since: now });
-      else if (now - before.since >= STILL_MS) suspects.push([name, beat]);
+      else if (now - before.since >= limitMs) suspects.push(peer);
     }
     if (suspects.length > 0) await this.#bury(suspects);
   }
 
-  async #bury(suspects: readonly (readonly [string, string])[]): Promise<void> {
-    const list = String(await this.#parts.client.send(['CLIENT', 'LIST', 'TYPE', 'normal']));
-    for (const [name, beat] of suspects) {
-      if (list.includes(` name=${connectionName(name)} `)) continue;
-      await this.#buryOne(name, beat);
-    }
+  /** Beats, and learns who else has. */
+  async #census(): Promise<readonly Peer[]> {
+    const { scripts, instance } = this.#parts;
+    const all = (await scripts.run('beat', [instance, this.#connection])) as readonly (readonly string[])[];
+    const peers = all.map(([name = '', beat = '', connection = '']) => ({
+      instance: name,
+      beat,
+      connection,
+    }));
+    this.#watch.learn(this.#connection, peers);
+    return peers;
+  }
+
+  async #bury(suspects: readonly Peer[]): Promise<void> {
+    const there = this.seesConnections ? await allInstancesThere(this.#parts.client) : new Set<string>();
+    for (const { instance, beat } of suspects) if (!there.has(instance)) await this.#buryOne(instance, beat);
   }
 
   async #buryOne(name: string, beat: string): Promise<void> {

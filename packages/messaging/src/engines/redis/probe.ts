@@ -48,9 +48,13 @@ export async function confirmOf(client: RedisClient): Promise<Durability> {
   }
 }
 
-export function capabilitiesOf({ version, confirm }: Probe, maxMessageBytes: number): Capabilities {
+export function capabilitiesOf(
+  { version, confirm }: Probe,
+  seesConnections: boolean,
+  maxMessageBytes: number,
+): Capabilities {
   return {
-    version: `Redis ${version}`,
+    version: `Redis ${version}${seesConnections ? '' : ', its connections hidden: no CLIENT LIST'}`,
     confirm,
     orderPerKey: 'emulated',
     delay: { support: 'emulated', maxMs: 10 * 365 * 86_400_000, resolutionMs: 1 },

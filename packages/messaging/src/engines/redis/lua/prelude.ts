@@ -8,7 +8,7 @@
  *   P:bindings:<channel>          hash subscription -> its bindings as JSON, on channels with routing
  *   P:subs:<channel>              set of names of subscriptions = consumer groups on each stream of the channel
  *   P:sched:<channel>, :schedbody published with a delay: zset by due time, hash of records
- *   P:alive                       zset: instance -> its last beat
+ *   P:alive, P:connections        zset: instance -> its last beat; hash: instance -> id of its connection as of that beat
  *   P:dead, P:letters             zset id -> number, hash id -> JSON of the dead letter; all channels together, in the order of parking
  *   B = P:sub:<channel>:<name>    of one subscription:
  *     B:lease  zset token -> end of its lease: what is in flight. A token says all about a flight (see flightOf), so that an

@@ -1,16 +1,20 @@
 /** Who is there, and what becomes of the hand-outs of one who is not. */
 
-/** KEYS: prefix. ARGV: instance. Writes its beat and returns [instance, beat] of all. */
+/** KEYS: prefix. ARGV: instance, id of its connection ('' for none to show). Writes both and returns [instance, beat, connection] of all. */
 export const beat = `
 redis.call('ZADD', P .. ':alive', int(NOW), ARGV[1])
+redis.call('HSET', P .. ':connections', ARGV[1], ARGV[2])
 local all, flat = {}, redis.call('ZRANGE', P .. ':alive', 0, -1, 'WITHSCORES')
-for i = 1, #flat, 2 do all[#all + 1] = { flat[i], flat[i + 1] } end
+local told, of = redis.call('HGETALL', P .. ':connections'), {}
+for i = 1, #told, 2 do of[told[i]] = told[i + 1] end
+for i = 1, #flat, 2 do all[#all + 1] = { flat[i], flat[i + 1], of[flat[i]] or '' } end
 return all
 `;
 
-/** KEYS: prefix. ARGV: instance, its last beat as it was seen. Returns 1 when that is still its last: it is forgotten; else 0. */
+/** KEYS: prefix. ARGV: instance, its last beat as it was seen ('' for its own leaving). Returns 1 when that is still its last: it is forgotten; else 0. */
 export const forget = `
-if redis.call('ZSCORE', P .. ':alive', ARGV[1]) ~= ARGV[2] then return 0 end
+if ARGV[2] ~= '' and redis.call('ZSCORE', P .. ':alive', ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', P .. ':connections', ARGV[1])
 return redis.call('ZREM', P .. ':alive', ARGV[1])
 `;
 
