@@ -62,8 +62,9 @@ export class Leases<E> {
   }
 
   #watch(): void {
+    if (this.#cancel) return;
     const [first] = this.#held.values();
-    if (this.#cancel || !first) return;
+    if (!first) return;
     this.#cancel = this.#clock.setTimer(Math.max(0, first.until - this.#clock.monotonic()), () => {
       this.#cancel = undefined;
       for (const [token, { entry, until }] of this.#held) {

@@ -27,12 +27,15 @@ export interface ConsumerParts {
   readonly onClose: (consumer: KafkaConsumer, held: readonly Entry[]) => Promise<void>;
 }
 
+type Pair = readonly [Settlement, Entry];
+
 export class KafkaConsumer implements Consumer {
   readonly #parts: ConsumerParts;
   readonly #receive: (deliveries: readonly Delivery[]) => void;
   readonly #leases: Leases<Entry>;
-  /** Under settlement: neither out nor settled yet. */
-  readonly #moving = new Map<DeliveryToken, Entry>();
+  /** Under settlement: neither out nor settled yet. Looked through by a heartbeat only, so nothing is kept by token. */
+  readonly #moving = new Set<readonly Pair[]>();
+  #movingCount = 0;
   #paused = false;
   #closing: Promise<void> | undefined;
   /** Chosen and not handed out yet: the hand-out is being written down. */
@@ -49,7 +52,7 @@ export class KafkaConsumer implements Consumer {
   }
 
   get held(): number {
-    return this.#leases.size + this.#moving.size;
+    return this.#leases.size + this.#movingCount;
   }
 
   get capacity(): number {
@@ -72,13 +75,13 @@ export class KafkaConsumer implements Consumer {
 
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const entries = settlements.map(({ token }) => this.#leases.take(token));
-    const pairs: (readonly [Settlement, Entry])[] = [];
-    settlements.forEach((settlement, index) => {
+    const pairs: Pair[] = [];
+    for (let index = 0; index < entries.length; index += 1) {
       const entry = entries[index];
-      if (!entry) return;
-      this.#moving.set(settlement.token, entry);
-      pairs.push([settlement, entry]);
-    });
+      if (entry) pairs.push([settlements[index] as Settlement, entry]);
+    }
+    this.#moving.add(pairs);
+    this.#movingCount += pairs.length;
     try {
       await this.#parts.settle(pairs);
     } catch (error) {
@@ -87,16 +90,15 @@ export class KafkaConsumer implements Consumer {
         if (entry.stage === 'out' && entry.source.owner.alive) this.#leases.lend(token, entry);
       throw error;
     } finally {
-      for (const { token } of settlements) this.#moving.delete(token);
+      this.#moving.delete(pairs);
+      this.#movingCount -= pairs.length;
       this.#parts.onCapacity();
     }
     return entries.map((entry) => (entry?.source.owner.alive ? 'settled' : 'lost'));
   }
 
   async extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
-    return tokens.map((token) =>
-      this.#leases.extend(token) || this.#moving.has(token) ? 'settled' : 'lost',
-    );
+    return tokens.map((token) => (this.#leases.extend(token) || this.#isMoving(token) ? 'settled' : 'lost'));
   }
 
   async pause(): Promise<void> {
@@ -107,6 +109,12 @@ export class KafkaConsumer implements Consumer {
     this.#paused = true;
     this.#closing ??= this.#parts.onClose(this, this.#leases.clear());
     return this.#closing;
+  }
+
+  #isMoving(token: DeliveryToken): boolean {
+    for (const pairs of this.#moving)
+      if (pairs.some(([settlement]) => settlement.token === token)) return true;
+    return false;
   }
 
   #lend(entry: Entry): Delivery {

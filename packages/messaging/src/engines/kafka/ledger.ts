@@ -10,11 +10,15 @@
  *
  * The broker takes a commit from a member of the group only: the ledger is fenced by the group's generation.
  */
+import { Marks, NO_MARKS } from './marks.ts';
+import { OffsetFlags, OUT, PENDING, SETTLED } from './offset-flags.ts';
+import { clip, decodeSet, encodeSet, Runs } from './offset-set.ts';
+
 export interface LedgerText {
   readonly watermark: number;
   readonly text: string;
   /** What the text says is out; to be given to `confirm` when the broker has taken it. */
-  readonly marks: Set<number>;
+  readonly marks: Marks;
 }
 
 /** How far above the watermark a channel's partition is read: what fits into the text however it is mixed. */
@@ -34,14 +38,15 @@ export class Ledger {
   position: number;
   expired = 0;
   #watermark: number;
-  readonly #settled = new Set<number>();
-  /** Read and not settled, in the order of the log. */
-  readonly #pending = new Set<number>();
-  readonly #out = new Set<number>();
+  /** Pending is what was read and is not settled. */
+  readonly #flags = new OffsetFlags();
+  #pending = 0;
+  #settled = 0;
+  #out = 0;
   readonly #counts = new Map<number, number>();
   /** Out by what the broker has; and by what is on its way to it, in the order of sending. */
-  #noted = new Set<number>();
-  #sent: Set<number>[] = [];
+  #noted = NO_MARKS;
+  #sent: Marks[] = [];
 
   constructor(watermark = 0) {
     this.#watermark = watermark;
@@ -53,15 +58,15 @@ export class Ledger {
   }
 
   get pendingCount(): number {
-    return this.#pending.size;
+    return this.#pending;
   }
 
   get settledAbove(): number {
-    return this.#settled.size;
+    return this.#settled;
   }
 
   get outCount(): number {
-    return this.#out.size;
+    return this.#out;
   }
 
   /** Hand-outs in vain so far. */
@@ -70,18 +75,19 @@ export class Ledger {
   }
 
   isSettled(offset: number): boolean {
-    return offset < this.#watermark || this.#settled.has(offset);
+    return offset < this.#watermark || (this.#flags.get(offset) & SETTLED) !== 0;
   }
 
   isOut(offset: number): boolean {
-    return this.#out.has(offset);
+    return (this.#flags.get(offset) & OUT) !== 0;
   }
 
   /** Reads on to a record. What lies between is nobody's (markers of transactions, compacted away) and will not be read again either. */
   reach(offset: number): void {
     if (offset < this.position) return;
-    if (this.#pending.size === 0) this.#raise(offset);
-    this.#pending.add(offset);
+    if (this.#pending === 0) this.#raise(offset);
+    this.#flags.set(offset, PENDING);
+    this.#pending += 1;
     this.position = offset + 1;
   }
 
@@ -89,39 +95,46 @@ export class Ledger {
   skipTo(offset: number): void {
     if (offset <= this.position) return;
     this.position = offset;
-    if (this.#pending.size === 0) this.#raise(offset);
+    if (this.#pending === 0) this.#raise(offset);
   }
 
   /** The log begins later than it was read: what is before is gone. Returns how many at most nobody has read or settled. */
   lose(before: number): number {
     let lost = Math.max(0, before - this.position);
-    for (const offset of this.#settled) if (offset >= this.position && offset < before) lost -= 1;
-    for (const offset of this.#pending) {
-      if (offset >= before) break;
+    let settled = this.#flags.next(SETTLED, this.position, before);
+    for (; settled < before; settled = this.#flags.next(SETTLED, settled + 1, before)) lost -= 1;
+    const end = Math.min(before, this.position);
+    for (let offset = this.#nextPending(this.#watermark, end); offset < end; ) {
       this.settle(offset);
+      offset = this.#nextPending(offset + 1, end);
     }
     if (before > this.position) this.position = before;
-    if (this.#pending.size === 0) this.#raise(this.position);
+    if (this.#pending === 0) this.#raise(this.position);
     return lost;
   }
 
   settle(offset: number): void {
-    if (!this.#pending.delete(offset)) return;
-    this.#out.delete(offset);
-    this.#counts.delete(offset);
-    this.#settled.add(offset);
-    if (offset !== this.#watermark) return;
-    const [first] = this.#pending;
-    this.#raise(first ?? this.position);
+    const flags = this.#flags.get(offset);
+    if ((flags & PENDING) === 0) return;
+    this.#flags.set(offset, SETTLED);
+    this.#pending -= 1;
+    this.#settled += 1;
+    if (flags & OUT) this.#out -= 1;
+    if (this.#counts.size > 0) this.#counts.delete(offset);
+    if (offset === this.#watermark) this.#raise(this.#nextPending(offset, this.position));
   }
 
   handOut(offset: number): void {
-    this.#out.add(offset);
+    const flags = this.#flags.get(offset);
+    if (flags & OUT) return;
+    this.#flags.set(offset, flags | OUT);
+    this.#out += 1;
   }
 
   /** Whether the broker knows already that it is out, and is not about to be told otherwise: then it may be handed out at once. */
   isNoted(offset: number): boolean {
-    return this.#noted.has(offset) && this.#sent.every((marks) => marks.has(offset));
+    if (!this.#noted.has(offset)) return false;
+    return this.#sent.length === 0 || this.#sent.every((marks) => marks.has(offset));
   }
 
   /** Whether the broker may believe that something is out. */
@@ -130,9 +143,9 @@ export class Ledger {
   }
 
   giveBack(offset: number): void {
-    this.#out.delete(offset);
-    this.#noted.delete(offset);
-    for (const marks of this.#sent) marks.delete(offset);
+    this.#takeBack(offset);
+    this.#noted.remove(offset);
+    for (const marks of this.#sent) marks.remove(offset);
   }
 
   /** A hand-out ended without a settlement. */
@@ -147,9 +160,10 @@ export class Ledger {
    */
   encode(holder: string, ahead = 0): LedgerText {
     const base = this.#watermark;
-    const settled = clip(encodeSet(this.#settled, base), SETTLED_LIMIT);
-    const marks = this.#markAhead(this.#counts.size === 0 ? ahead : 0);
-    const out = clip(encodeSet(marks, base), OUT_LIMIT);
+    const settled = clip(this.#settledText(), SETTLED_LIMIT);
+    const told = new Runs();
+    const marks = this.#markAhead(this.#counts.size === 0 ? ahead : 0, told);
+    const out = clip(told.textFrom(base), OUT_LIMIT);
     const parts = [VERSION, this.expired.toString(36), settled, out];
     const tail = `|${holder}`;
     let room = LIMIT - parts.join('|').length - tail.length;
@@ -164,7 +178,7 @@ export class Ledger {
   }
 
   /** The broker has taken what was encoded with these marks, and with that all that was sent before it. */
-  confirm(marks: Set<number>): void {
+  confirm(marks: Marks): void {
     const at = this.#sent.indexOf(marks);
     if (at < 0) return;
     this.#sent.splice(0, at + 1);
@@ -179,8 +193,11 @@ export class Ledger {
     );
     if (version !== VERSION) return { ledger, holder: '' };
     ledger.expired = Number.parseInt(expired, 36);
-    for (const offset of decodeSet(settled, watermark)) ledger.#settled.add(offset);
-    for (const offset of decodeSet(out, watermark)) ledger.#out.add(offset);
+    for (const offset of new Set(decodeSet(settled, watermark))) {
+      ledger.#flags.set(offset, SETTLED);
+      ledger.#settled += 1;
+    }
+    for (const offset of decodeSet(out, watermark)) ledger.handOut(offset);
     for (const one of counts === '' ? [] : counts.split(';')) {
       const at = one.indexOf('=');
       const count = Number.parseInt(one.slice(0, at), 36);
@@ -191,32 +208,67 @@ export class Ledger {
 
   /** What was out at the former holder: in vain when it is gone, elsewhere not a fault of the message. */
   takeOver(holderIsGone: boolean): void {
-    const out = [...this.#out];
-    this.#out.clear();
-    if (holderIsGone) for (const offset of out) this.abandon(offset);
+    let offset = this.#flags.next(OUT, this.#watermark);
+    for (; offset < Number.POSITIVE_INFINITY; offset = this.#flags.next(OUT, offset + 1)) {
+      this.#takeBack(offset);
+      if (holderIsGone) this.abandon(offset);
+    }
   }
 
-  #markAhead(ahead: number): Set<number> {
-    const marks = new Set(this.#out);
-    let left = ahead;
-    for (const offset of this.#pending) {
-      if (left <= 0) break;
-      if (marks.has(offset)) continue;
-      marks.add(offset);
-      left -= 1;
+  #takeBack(offset: number): void {
+    const flags = this.#flags.get(offset);
+    if ((flags & OUT) === 0) return;
+    this.#flags.set(offset, flags & ~OUT);
+    this.#out -= 1;
+  }
+
+  #nextPending(from: number, end: number): number {
+    return this.#pending === 0 ? end : this.#flags.next(PENDING, from, end);
+  }
+
+  #settledText(): string {
+    const runs = new Runs();
+    let offset = this.#flags.next(SETTLED, this.#watermark);
+    while (runs.size < this.#settled && offset < Number.POSITIVE_INFINITY) {
+      runs.add(offset);
+      offset = this.#flags.next(SETTLED, offset + 1);
     }
+    return runs.textFrom(this.#watermark);
+  }
+
+  /** Those that are out, and the first `ahead` of the others; all of them go to `told`. */
+  #markAhead(ahead: number, told: Runs): Marks {
+    const beyond = new Set<number>();
+    /** The first one that is not told. */
+    let below: number | undefined;
+    let left = ahead;
+    let out = this.#out;
+    let offset = this.#watermark;
+    for (; left > 0 || out > 0; offset += 1) {
+      offset = this.#flags.next(below === undefined ? PENDING | OUT : OUT, offset, this.position);
+      if (offset >= this.position) break;
+      if (this.isOut(offset)) out -= 1;
+      else if (left > 0) left -= 1;
+      else {
+        below = offset;
+        continue;
+      }
+      told.add(offset);
+      if (below !== undefined) beyond.add(offset);
+    }
+    const marks = new Marks(below ?? offset, beyond, told.size);
     // Of those that failed it is enough to know what all of them say: the brokers may be away for long.
-    if (this.#sent.length > 1) this.#sent = [this.#sent.reduce((all, one) => all.intersection(one))];
+    if (this.#sent.length > 1) this.#sent = [this.#sent.reduce((all, one) => all.and(one))];
     this.#sent.push(marks);
     return marks;
   }
 
   #raise(to: number): void {
     if (to <= this.#watermark) return;
-    // A loop over the numbers, or over the exceptions: whichever is shorter.
-    if (to - this.#watermark <= this.#settled.size)
-      for (let offset = this.#watermark; offset < to; offset += 1) this.#settled.delete(offset);
-    else for (const offset of this.#settled) if (offset < to) this.#settled.delete(offset);
+    let passed = this.#settled > 0 ? this.#flags.next(SETTLED, this.#watermark, to) : to;
+    for (; passed < to && this.#settled > 0; passed = this.#flags.next(SETTLED, passed + 1, to))
+      this.#settled -= 1;
+    this.#flags.forgetBelow(to);
     this.#watermark = to;
   }
 }
@@ -229,55 +281,4 @@ function byCount(counts: ReadonlyMap<number, number>): readonly (readonly [numbe
     groups.set(count, group.add(offset));
   }
   return [...groups].sort(([a], [b]) => b - a);
-}
-
-/** As much of an encoded set as fits, from its beginning. */
-function clip(text: string, limit: number): string {
-  if (text.length <= limit) return text;
-  // Four signs of a bitmap are three whole bytes.
-  if (text.startsWith('~')) return text.slice(0, 1 + Math.floor((limit - 1) / 4) * 4);
-  return text.slice(0, text.lastIndexOf(',', limit));
-}
-
-/** Runs of numbers (`3.2` is 3 and 4), each from the end of the last one; or a bitmap when that is shorter. */
-export function encodeSet(offsets: ReadonlySet<number>, base: number): string {
-  if (offsets.size === 0) return '';
-  const sorted = [...offsets].sort((a, b) => a - b);
-  let runs = '';
-  let end = base;
-  for (let at = 0; at < sorted.length; ) {
-    const first = sorted[at] as number;
-    let length = 1;
-    while (sorted[at + length] === first + length) length += 1;
-    runs += `${runs === '' ? '' : ','}${(first - end).toString(36)}${length === 1 ? '' : `.${length.toString(36)}`}`;
-    end = first + length;
-    at += length;
-  }
-  const span = end - base;
-  if (runs.length <= Math.ceil(span / 6)) return runs;
-  const bits = Buffer.alloc(Math.ceil(span / 8));
-  for (const offset of sorted) {
-    const bit = offset - base;
-    bits[bit >> 3] = (bits[bit >> 3] as number) | (1 << (bit & 7));
-  }
-  return `~${bits.toString('base64')}`;
-}
-
-export function decodeSet(text: string, base: number): readonly number[] {
-  if (text === '') return [];
-  const offsets: number[] = [];
-  if (text.startsWith('~')) {
-    const bits = Buffer.from(text.slice(1), 'base64');
-    for (let bit = 0; bit < bits.length * 8; bit += 1)
-      if ((bits[bit >> 3] as number) & (1 << (bit & 7))) offsets.push(base + bit);
-    return offsets;
-  }
-  let end = base;
-  for (const run of text.split(',')) {
-    const [gap = '0', length = '1'] = run.split('.');
-    const first = end + Number.parseInt(gap, 36);
-    end = first + Number.parseInt(length, 36);
-    for (let offset = first; offset < end; offset += 1) offsets.push(offset);
-  }
-  return offsets;
 }

@@ -149,7 +149,7 @@ class KnownNames implements HeaderNames {
   readonly hasOwn: boolean;
   readonly #bytes: readonly Uint8Array[];
   /** The values of the record before, at the same places. */
-  readonly #values: { bytes: Uint8Array; text: string }[];
+  readonly #values: Kept[];
 
   constructor(names: readonly Uint8Array[]) {
     this.#bytes = names.map((one) => Uint8Array.from(one));
@@ -157,7 +157,7 @@ class KnownNames implements HeaderNames {
     this.isEvent = this.names.includes('ce_id');
     this.hasExpiry = this.names.includes('ce_expirytime');
     this.hasOwn = this.names.some((name) => name.startsWith(OWN));
-    this.#values = names.map(() => NO_VALUE);
+    this.#values = names.map(() => ({ bytes: EMPTY, text: '', vain: 0 }));
   }
 
   fits(bytes: Uint8Array, at: number, headersAt: Cursor): boolean {
@@ -174,19 +174,31 @@ class KnownNames implements HeaderNames {
   }
 
   textAt(index: number, bytes: Buffer, from: number, length: number): string {
-    const before = this.#values[index] as { bytes: Uint8Array; text: string };
-    if (isSame(before.bytes, bytes, from, length)) return before.text;
+    const kept = this.#values[index] as Kept;
+    if (kept.vain >= MOST_VAIN) return bytes.toString('utf8', from, from + length);
+    if (isSame(kept.bytes, bytes, from, length)) {
+      kept.vain = 0;
+      return kept.text;
+    }
     const text = bytes.toString('utf8', from, from + length);
-    this.#values[index] =
-      length > LONGEST_KEPT
-        ? NO_VALUE
-        : { bytes: Uint8Array.from(bytes.subarray(from, from + length)), text };
+    const isLong = length > LONGEST_KEPT;
+    kept.vain += 1;
+    kept.text = isLong ? '' : text;
+    kept.bytes = isLong ? EMPTY : Uint8Array.from(bytes.subarray(from, from + length));
     return text;
   }
 }
 
+/** The value of the record before. */
+interface Kept {
+  bytes: Uint8Array;
+  text: string;
+  /** Other ones in a row: of an id nothing is worth keeping. */
+  vain: number;
+}
+
+const MOST_VAIN = 32;
 const LONGEST_KEPT = 64;
-const NO_VALUE = { bytes: new Uint8Array(), text: '' };
 const EMPTY = Buffer.alloc(0);
 
 /** The last byte first: ids and times differ there. */
@@ -205,6 +217,7 @@ class StoredRecord implements LogRecord {
   readonly #bytes: Buffer;
   /** Of the key's length. */
   readonly #at: number;
+  #names: KnownNames | undefined;
 
   constructor(offset: number, timestamp: number, bytes: Buffer, at: number) {
     this.offset = offset;
@@ -273,9 +286,10 @@ class StoredRecord implements LogRecord {
   }
 
   #known(): KnownNames {
-    const at = this.#headersAt();
-    if (lastNames.fits(this.#bytes, at, cursor)) return lastNames;
-    lastNames = new KnownNames(this.headers.map(([name]) => name ?? EMPTY));
+    if (this.#names) return this.#names;
+    if (!lastNames.fits(this.#bytes, this.#headersAt(), cursor))
+      lastNames = new KnownNames(this.headers.map(([name]) => name ?? EMPTY));
+    this.#names = lastNames;
     return lastNames;
   }
 

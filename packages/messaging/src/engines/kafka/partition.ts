@@ -13,6 +13,8 @@ import type { Source } from './fetcher.ts';
 import { KeyLanes, type Ranked } from './key-lanes.ts';
 import { LATER_WINDOW, type Ledger, WINDOW } from './ledger.ts';
 import type { LogRecord } from './log-record.ts';
+import { ReadyQueue } from './ready-queue.ts';
+import { Unread } from './unread.ts';
 import { Received } from './wire.ts';
 
 export type SourceKind = 'main' | 'later' | 'dead';
@@ -35,8 +37,10 @@ export class LogSource implements Source {
   readonly ledger: Ledger;
   readonly gate: number;
   readonly owner: Partition;
-  /** What was read and is not settled. */
+  /** What was taken in and is not settled. */
   readonly entries = new Set<Entry>();
+  /** Of the channel's logs, where no key has to be known before. */
+  readonly unread = new Unread();
   readonly #window: number;
 
   constructor(owner: Partition, given: GivenLog) {
@@ -55,15 +59,20 @@ export class LogSource implements Source {
   }
 
   get offset(): number {
-    return this.ledger.position;
+    return Math.max(this.ledger.position, this.unread.end);
   }
 
   get wantsMore(): boolean {
-    const { owner, ledger, kind } = this;
+    const { owner, ledger, kind, offset } = this;
     if (!owner.alive) return false;
-    if (kind !== 'main' && ledger.position < this.gate) return true;
-    if (ledger.position - ledger.watermark >= this.#window) return false;
+    if (kind !== 'main' && offset < this.gate) return true;
+    if (offset - ledger.watermark >= this.#window) return false;
     return kind !== 'main' || owner.wantsAhead;
+  }
+
+  /** Whether something may be taken in. */
+  get hasUnread(): boolean {
+    return !this.unread.isEmpty && this.ledger.position - this.ledger.watermark < this.#window;
   }
 }
 
@@ -105,8 +114,8 @@ export class Partition {
   /** False once it belongs to somebody else. */
   alive = true;
   readonly #parts: PartitionParts;
-  readonly #urgent: Entry[][];
-  readonly #ready: Entry[][];
+  readonly #urgent: ReadyQueue<Entry>[];
+  readonly #ready: ReadyQueue<Entry>[];
   #readyCount = 0;
   #behind = BEHIND_ALL;
 
@@ -117,17 +126,19 @@ export class Partition {
     this.keyed = spec.order === 'key';
     this.holds = this.keyed && spec.onFailure !== 'skip' && !spec.ephemeral;
     this.lanes = new KeyLanes((key) => (this.holds ? book?.heldFrom(index, key) : undefined));
-    this.#urgent = Array.from({ length: spec.priorityLevels }, () => []);
-    this.#ready = Array.from({ length: spec.priorityLevels }, () => []);
+    this.#urgent = Array.from({ length: spec.priorityLevels }, () => new ReadyQueue());
+    this.#ready = Array.from({ length: spec.priorityLevels }, () => new ReadyQueue());
   }
 
   addSource(given: GivenLog): void {
     this.sources.push(new LogSource(this, given));
   }
 
-  /** Whether less is ready than is to be read ahead. */
+  /** Whether less is ready, or waits to be taken in, than is to be read ahead. */
   get wantsAhead(): boolean {
-    return this.#readyCount < this.#parts.readAhead;
+    let count = this.#readyCount;
+    for (const { unread } of this.sources) count += unread.count;
+    return count < this.#parts.readAhead;
   }
 
   /** Whether all that has to be known first has been read. */
@@ -139,9 +150,18 @@ export class Partition {
     return this.#readyCount;
   }
 
+  /** How many of this level are ready that were never tried. */
+  freshAt(level: number): number {
+    return this.#ready[level]?.length ?? 0;
+  }
+
+  get hasUnread(): boolean {
+    return this.sources.some((source) => source.hasUnread);
+  }
+
   /** Timestamp of what `next` would give at this level; undefined when there is nothing. */
   peekAt(level: number): number | undefined {
-    return (this.#urgent[level]?.[0] ?? this.#ready[level]?.[0])?.timestamp;
+    return (this.#urgent[level]?.first ?? this.#ready[level]?.first)?.timestamp;
   }
 
   next(level: number): Entry | undefined {
@@ -162,7 +182,7 @@ export class Partition {
     entry.queued = true;
     this.#readyCount += 1;
     const level = Math.min(entry.level, this.#ready.length - 1);
-    const queue = (entry.urgent ? this.#urgent : this.#ready)[level] as Entry[];
+    const queue = (entry.urgent ? this.#urgent : this.#ready)[level] as ReadyQueue<Entry>;
     if (first) queue.unshift(entry);
     else queue.push(entry);
   }

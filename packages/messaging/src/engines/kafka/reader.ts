@@ -22,9 +22,11 @@ import type { LogRecord } from './log-record.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import type { KafkaSettings } from './options.ts';
-import { type Entry, entryOf, type LogSource, type Partition, oldest, sentAt } from './partition.ts';
+import { type Entry, entryOf, type LogSource, type Partition, oldest } from './partition.ts';
 import type { Publisher } from './publisher.ts';
+import { type ReaderView, viewOf } from './reader-view.ts';
 import type { Takeover } from './takeover.ts';
+import type { Stretch } from './unread.ts';
 
 export interface ReaderParts {
   readonly settings: KafkaSettings;
@@ -41,15 +43,6 @@ export interface ReaderParts {
   readonly book: DeadBook | undefined;
   readonly bindings: () => readonly Binding[];
   readonly takeover: Takeover;
-}
-
-export interface ReaderView {
-  readonly inFlight: number;
-  readonly waitingForKey: number;
-  readonly delayed: number;
-  readonly oldestAt: number | undefined;
-  /** Partitions whose numbers these are. */
-  readonly partitions: readonly Partition[];
 }
 
 const READ_AHEAD = 2_000;
@@ -112,22 +105,7 @@ export class Reader {
   }
 
   view(): ReaderView {
-    const owned = this.#partitions;
-    let inFlight = 0;
-    let waitingForKey = 0;
-    let delayed = 0;
-    let oldestAt: number | undefined;
-    for (const { lanes, sources } of owned) {
-      waitingForKey += lanes.waitingCount();
-      for (const source of sources) {
-        inFlight += source.ledger.outCount;
-        for (const entry of source.entries) {
-          if (entry.stage === 'waiting') delayed += 1;
-          oldestAt = Math.min(oldestAt ?? Number.POSITIVE_INFINITY, sentAt(entry));
-        }
-      }
-    }
-    return { inFlight, waitingForKey, delayed, oldestAt, partitions: owned };
+    return viewOf(this.#partitions);
   }
 
   /** Looks again at all keys: dead letters have gone. */
@@ -311,7 +289,8 @@ export class Reader {
       if (fault !== 'none') continue;
       const wasLoaded = spot.owner.isLoaded;
       if (spot.kind === 'dead') this.#readLetters(spot, records, next);
-      else this.#takeIn(spot, records, next);
+      else if (spot.kind === 'later' || spot.owner.keyed) this.#takeIn(spot, { records, next });
+      else if (next > spot.offset) spot.unread.keep({ records, next });
       if (!wasLoaded && spot.owner.isLoaded) this.recheck();
     }
     this.#planPump();
@@ -320,6 +299,7 @@ export class Reader {
   /** The broker has nothing where it is read on: some is gone and is skipped, or the log ends earlier and is begun anew. The next fetch asks again. */
   async #goOn(source: LogSource): Promise<void> {
     const { takeover } = this.#parts;
+    while (!source.unread.isEmpty) this.#takeIn(source, source.unread.take(Number.POSITIVE_INFINITY));
     const isShort = await takeover
       .outOfRange(source)
       .catch((error: unknown) => this.#trouble(error as Error));
@@ -335,7 +315,19 @@ export class Reader {
     if (records.length > 0) this.recheck();
   }
 
-  #takeIn(source: LogSource, records: readonly LogRecord[], next: number): void {
+  /** As many as could be handed out now, of each log: what waits longer waits unread. */
+  #takeInFor(room: number): void {
+    for (const { sources } of this.#partitions)
+      for (const source of sources) {
+        const { owner, level, unread } = source;
+        for (let left = room - owner.freshAt(level); left > 0; left = room - owner.freshAt(level)) {
+          if (!source.hasUnread) break;
+          this.#takeIn(source, unread.take(left));
+        }
+      }
+  }
+
+  #takeIn(source: LogSource, { records, next }: Stretch): void {
     const delayed: Entry[] = [];
     const { ledger } = source;
     for (const record of records) {
@@ -442,8 +434,9 @@ export class Reader {
 
   #pump(): void {
     if (this.#revoking || this.#closed) return;
+    const rooms = [...this.consumers].map((consumer) => ({ consumer, room: Math.max(0, consumer.capacity) }));
+    this.#takeInFor(rooms.reduce((sum, { room }) => sum + room, 0));
     const loaded = this.#partitions.filter(({ readyCount, isLoaded }) => readyCount > 0 && isLoaded);
-    const rooms = [...this.consumers].map((consumer) => ({ consumer, room: consumer.capacity }));
     const chosen = new Map<KafkaConsumer, Entry[]>();
     let count = 0;
     for (let next = this.#roomFor(rooms); next; next = this.#roomFor(rooms)) {
@@ -457,6 +450,10 @@ export class Reader {
       else chosen.set(next.consumer, [entry]);
     }
     this.#coming += count;
+    // What was chosen may have been dropped as expired.
+    const isShort = rooms.some(({ room }) => room > 0);
+    if (isShort && this.#partitions.some(({ isLoaded, hasUnread }) => isLoaded && hasUnread))
+      this.#planPump();
     this.#fetcher?.wake();
     if (count === 0) return this.#noteQuiet();
     this.#handOut(chosen, count);

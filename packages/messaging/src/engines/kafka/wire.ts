@@ -271,7 +271,7 @@ class BinaryMessage {
   version = 1;
   contentType: string | undefined;
   readonly headers: Record<string, string> = {};
-  readonly optional: { -readonly [Field in keyof Message]?: Message[Field] } = {};
+  optional: { -readonly [Field in keyof Message]?: Message[Field] } | undefined;
 
   take(name: string, text: string): void {
     switch (name) {
@@ -303,7 +303,7 @@ class BinaryMessage {
 
   #takeOther(attribute: string, text: string): void {
     const field = FIELDS.get(attribute);
-    if (field !== undefined) Object.assign(this.optional, { [field]: text });
+    if (field !== undefined) this.optional = Object.assign(this.optional ?? {}, { [field]: text });
     else if (!RESERVED.has(attribute)) this.headers[attribute] = text;
   }
 
@@ -311,22 +311,22 @@ class BinaryMessage {
     for (const name of ['id', 'type', 'source', 'specversion'] as const)
       if (this[name] === '') throw malformed(`ce_${name} is missing`);
     if (this.specversion !== '1.0') throw malformed(`specversion is "${this.specversion}", not "1.0"`);
-    const { id, type, version, source, time, headers, optional, contentType } = this;
-    const key = optional.key ?? record.keyText();
+    const { contentType } = this;
     const isText = contentType === undefined || isJson(contentType);
-    const data = isText ? parseJson(record) : record.value;
-    return {
-      id,
-      type,
-      version,
-      source,
-      time,
-      data,
-      headers,
-      ...optional,
-      ...(key === undefined ? undefined : { key }),
-      ...(isText || !record.hasValue ? undefined : { contentType }),
+    const message: { -readonly [Field in keyof Message]: Message[Field] } = {
+      id: this.id,
+      type: this.type,
+      version: this.version,
+      source: this.source,
+      time: this.time,
+      data: isText ? parseJson(record) : record.value,
+      headers: this.headers,
     };
+    if (this.optional) Object.assign(message, this.optional);
+    const key = message.key ?? record.keyText();
+    if (key !== undefined) message.key = key;
+    if (!isText && record.hasValue) message.contentType = contentType;
+    return message;
   }
 }
 
