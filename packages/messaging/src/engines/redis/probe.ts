@@ -59,6 +59,7 @@ export function capabilitiesOf({ version, confirm }: Probe, maxMessageBytes: num
     replay: 'native',
     routing: { direct: 'emulated', fanout: 'native', topic: 'emulated', headers: 'emulated' },
     broadcast: 'none',
+    deadLetters: 'native',
     processes: 'many',
     maxMessageBytes,
   };
