@@ -38,6 +38,8 @@ const rows: readonly (readonly [name: string, of: (can: Capabilities) => string]
   ['routing: topic', ({ routing }) => routing.topic],
   ['routing: headers', ({ routing }) => routing.headers],
   ['broadcast', (can) => can.broadcast],
+  // Runs that were recorded before it was stated: who keeps nothing confirms nothing.
+  ['dead letters', (can) => can.deadLetters ?? (can.confirm === 'none' ? 'none' : 'native')],
   ['processes on one store', (can) => can.processes],
   ['largest message', (can) => `${Math.round(can.maxMessageBytes / 1024)} KiB`],
 ];
@@ -68,6 +70,8 @@ function pageOf({ commit, measuredOn, result }: Recorded): string {
     `As stated by the connected engine when the conformance suite ran against its server (commit ${commit}, ${measuredOn}), and held to it by the suite. A channel names what it`,
     'needs in `requires`; `bus.start()` refuses what is `none`, and what is `emulated` unless the channel accepts it by name in `emulation`',
     `(${['order', 'delay', 'priority', 'ttl', 'routing'].map((one) => `\`${one}\``).join(', ')}). Brokers of other versions or settings may state other things: \`bus.view()\` shows them.`,
+    'What an engine lacks whatever its server (`EngineLacking`) does not even compile in `bus.declare()`. `requires` is `confirm`, `delay: { maxMs }`, `priority: { levels }`, `ttl`,',
+    '`replay: { keepMs }`, `routing`, `broadcast`, `deadLetters`, `size: { maxBytes }`; broadcast goes with nothing that rests on a message being kept, and is refused beside it.',
     '',
     `| | ${engines.map(([name]) => name).join(' | ')} |`,
     `|---|${engines.map(() => '---').join('|')}|`,

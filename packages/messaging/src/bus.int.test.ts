@@ -52,6 +52,9 @@ describe('start', () => {
       { routing: { direct: 'native', fanout: 'native', topic: 'none', headers: 'none' } },
     ],
     ['confirm', { confirm: 'replicated' }, {}],
+    ['broadcast', { broadcast: true }, {}],
+    ['deadLetters', { deadLetters: true }, { deadLetters: 'none' }],
+    ['size', { size: { maxBytes: 2_001 } }, { maxMessageBytes: 2_000 }],
   ])(
     'refuses an unmet %s, naming engine, feature, asked, available and remedies',
     async (feature, requires, capabilities) => {

@@ -6,12 +6,15 @@
 import { describeError, retriesOf, type RetryPolicy } from './attempts.ts';
 import { causedBy, type Publish } from './causation.ts';
 import type {
+  Answerable,
   BindingsOption,
   Channel,
   ChannelData,
   PublishArguments,
-  PublishOptions,
+  PublishItem,
+  Replayable,
   ReplyData,
+  RequestOptions,
 } from './channel.ts';
 import { type Clock, steadyClock, systemClock } from './clock.ts';
 import type {
@@ -34,6 +37,7 @@ import { type Log, silentLog } from './log.ts';
 import type { Message } from './message.ts';
 import { type Middleware, withMiddleware } from './middleware.ts';
 import { isPromise, type Outcome } from './outcome.ts';
+import type { EngineLacking, Feature, Fitting } from './needs.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
@@ -103,18 +107,6 @@ export interface Subscription {
   stop(options?: { readonly drainMs?: number }): Promise<void>;
 }
 
-export interface RequestOptions {
-  readonly timeoutMs: number;
-  readonly key?: string;
-  readonly correlationId?: string;
-  readonly causationId?: string;
-}
-
-export interface PublishItem<C extends Channel> {
-  readonly data: ChannelData<C>;
-  readonly options?: PublishOptions<C>;
-}
-
 export interface BusView {
   readonly engine: string;
   readonly source: string;
@@ -129,9 +121,10 @@ export interface BusView {
   } & SubscriptionCounts)[];
 }
 
-export interface Bus {
+/** `Lacks`: what the type of its engine says that it has not; channels that require it do not compile in `declare`. */
+export interface Bus<Lacks extends Feature = never> {
   /** Names the channels this bus uses; before `start`. */
-  declare(channels: readonly Channel[]): void;
+  declare<const C extends readonly Channel[]>(channels: C & Fitting<C, Lacks>): void;
   /**
    * Connects, refuses unmet requirements with UnsupportedCapabilityError, creates what is missing and starts the subscriptions.
    * `forget` names subscriptions that are gone for good: their backlog goes with them, else it is kept for ever.
@@ -156,9 +149,9 @@ export interface Bus {
   subscribe<C extends Channel>(channel: C, options: SubscribeOptions<C>): Subscription;
   /** Publishes and waits for the handler's `reply(data)`. Rejects with DB_MSG_REQUEST_TIMEOUT; the request then expires unhandled if it can. */
   request<C extends Channel>(
-    channel: C,
+    channel: C & Answerable<C>,
     data: ChannelData<C>,
-    options: RequestOptions,
+    options: RequestOptions<C>,
   ): Promise<ReplyData<C>>;
   /** Stops taking messages, waits up to `drainMs` (default 10,000) for handlers, then closes the engine. What is unfinished is handed out again later. */
   stop(options?: { readonly drainMs?: number }): Promise<void>;
@@ -170,13 +163,19 @@ export interface Bus {
    * Hands out again what the channel keeps from there on (`requires.replay`), also what was settled: an inbox that knows the ids will skip it.
    * The subscription has to be stopped everywhere first (DB_MSG_SUBSCRIPTION_BUSY).
    */
-  rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void>;
+  rewind<C extends Channel>(
+    channel: C & Replayable<C>,
+    subscription: string,
+    from: ReplayPoint,
+  ): Promise<void>;
 }
 
 const DEFAULT_LEASE_MS = 30_000;
 const DEFAULT_DRAIN_MS = 10_000;
 
-export function createBus(options: BusOptions): Bus {
+export function createBus<Lacks extends Feature = never>(
+  options: BusOptions & { readonly engine: EngineLacking<Lacks> },
+): Bus<Lacks> {
   return new EngineBus(options);
 }
 
@@ -323,8 +322,13 @@ class EngineBus implements Bus {
   async request<C extends Channel>(
     channel: C,
     data: ChannelData<C>,
-    options: RequestOptions,
+    options: RequestOptions<C>,
   ): Promise<ReplyData<C>> {
+    if (!channel.checkReply)
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `channel "${channel.name}": a request needs a channel with a reply schema`,
+      );
     this.#requester ??= new Requester({
       connection: this.#connected(),
       send: (batch) => this.#send(batch),
@@ -332,7 +336,7 @@ class EngineBus implements Bus {
       ids: this.#ids,
     });
     const { timeoutMs, ...publishOptions } = options;
-    const outgoing = await this.#outgoing(channel, data, publishOptions);
+    const outgoing = await this.#outgoing(channel, data, publishOptions as LooseOptions);
     return (await this.#requester.ask(channel, outgoing, timeoutMs)) as ReplyData<C>;
   }
 

@@ -40,6 +40,15 @@ export interface ChannelRequirements {
   readonly replay?: { readonly keepMs: number };
   /** Subscriptions choose by bindings: by the routing key of a message (`direct`, `topic`) or by its headers. */
   readonly routing?: Exclude<RoutingKind, 'fanout'>;
+  /**
+   * Notices for whoever is there: every consumer hears every message, also those of one subscription. Nothing is kept, so it goes with
+   * no order, delay, priority, replay, dead letter or durability.
+   */
+  readonly broadcast?: true;
+  /** What is given up is kept with its history and can be redriven. Durable engines always do; asked for, an engine that keeps nothing refuses to start. */
+  readonly deadLetters?: true;
+  /** The engine takes messages of at least `maxBytes`: the data with its envelope, as it is encoded. A larger one is refused only where the engine's own limit ends. */
+  readonly size?: { readonly maxBytes: number };
   /** Emulations accepted, by name; their costs are in the engine's documentation. */
   readonly emulation?: readonly EmulatableFeature[];
 }
@@ -77,6 +86,35 @@ export interface Channel<D extends ChannelDefinition = ChannelDefinition> {
   readonly definition: D;
   readonly check: Check;
   readonly checkReply: Check | undefined;
+}
+
+/** What a definition may say, by name: an option that is mistyped would be one that was never asked for. */
+const DEFINED = namesOf<ChannelDefinition>({
+  name: 1,
+  schema: 1,
+  reply: 1,
+  version: 1,
+  order: 1,
+  onFailure: 1,
+  requires: 1,
+  encoding: 1,
+  upcasters: 1,
+});
+const REQUIRED = namesOf<ChannelRequirements>({
+  confirm: 1,
+  delay: 1,
+  priority: 1,
+  ttl: 1,
+  replay: 1,
+  routing: 1,
+  broadcast: 1,
+  deadLetters: 1,
+  size: 1,
+  emulation: 1,
+});
+
+function namesOf<T>(names: Readonly<Record<keyof T, 1>>): readonly string[] {
+  return Object.keys(names);
 }
 
 /** Data of a channel's messages: `ChannelData<typeof entriesAdmitted>`. */
@@ -135,6 +173,62 @@ export type PublishArguments<C extends Channel> = C['definition'] extends { read
   ? [options: PublishOptions<C>]
   : [options?: PublishOptions<C>];
 
+/** For each message of a batch: the options, needed where the channel needs a key. */
+export type PublishItem<C extends Channel> = C['definition'] extends { readonly order: 'key' } | ByKey
+  ? { readonly data: ChannelData<C>; readonly options: PublishOptions<C> }
+  : { readonly data: ChannelData<C>; readonly options?: PublishOptions<C> };
+
+export type RequestOptions<C extends Channel = Channel> = RoutingKeyOption<C> &
+  KeyOption<C> & {
+    readonly timeoutMs: number;
+    readonly correlationId?: string;
+    readonly causationId?: string;
+  };
+
+/** `unknown` where it is so or cannot be known, what no channel has where it is not. */
+type OrElse<
+  C extends Channel,
+  Is extends boolean,
+  Reason extends string,
+> = ChannelDefinition extends C['definition']
+  ? unknown
+  : Is extends true
+    ? unknown
+    : { readonly [R in Reason]: never };
+/** A channel whose settled messages are kept. */
+export type Replayable<C extends Channel> = OrElse<
+  C,
+  Requires<C, 'replay'>,
+  'the channel has no requires.replay'
+>;
+/** A channel whose handlers answer. */
+export type Answerable<C extends Channel> = OrElse<
+  C,
+  C['definition'] extends { readonly reply: object } ? true : false,
+  'the channel has no reply schema'
+>;
+
+/** An option that there is none of does not compile: taken silently it would be one that was never asked for. */
+type Known<D extends ChannelDefinition> = {
+  readonly [K in Exclude<keyof D, keyof ChannelDefinition>]: never;
+} & (D extends {
+  readonly requires: infer R;
+}
+  ? { readonly requires: { readonly [K in Exclude<keyof R, keyof ChannelRequirements>]: never } }
+  : unknown);
+
+/** As for `publish`, but due at a time: the transaction that appends it may take long. */
+export type OutboxMessageOptions<C extends Channel = Channel> = CommonPublishOptions &
+  RoutingKeyOption<C> &
+  KeyOption<C> &
+  PriorityOption<C> &
+  ExpiryOption<C> &
+  /** ms since the epoch. */
+  (Requires<C, 'delay'> extends true ? { readonly dueAt?: number } : { readonly dueAt?: never });
+export type OutboxArguments<C extends Channel> = C['definition'] extends { readonly order: 'key' } | ByKey
+  ? [options: OutboxMessageOptions<C>]
+  : [options?: OutboxMessageOptions<C>];
+
 /** A channel whose data type was named instead of inferred: `defineChannel<EntryAdmitted>({ ... })`. */
 export interface NamedDefinition<T> extends Omit<ChannelDefinition, 'schema'> {
   readonly schema: ContractSchema & StandardSchema<T>;
@@ -144,9 +238,10 @@ export interface NamedDefinition<T> extends Omit<ChannelDefinition, 'schema'> {
  * Makes the typed handle of a channel. Throws DB_MSG_CHANNEL_CONTRADICTION when what is asked excludes itself and
  * DB_MSG_INVALID_OPTIONS when a value is out of bounds; both before any engine is involved.
  */
-export function defineChannel<const D extends ChannelDefinition>(definition: D): Channel<D>;
+export function defineChannel<const D extends ChannelDefinition>(definition: D & Known<D>): Channel<D>;
 export function defineChannel<T>(definition: ChannelDefinition): Channel<NamedDefinition<T>>;
 export function defineChannel(definition: ChannelDefinition): Channel {
+  refuseStrangeNames(definition);
   refuseBadValues(definition);
   refuseContradictions(definition);
   return Object.freeze({
@@ -163,6 +258,20 @@ export function defineChannel(definition: ChannelDefinition): Channel {
 
 const CHANNEL_NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
 
+function refuseStrangeNames(definition: ChannelDefinition): void {
+  const strange = [
+    ...Object.keys(definition).filter((name) => !DEFINED.includes(name)),
+    ...Object.keys(definition.requires ?? {})
+      .filter((name) => !REQUIRED.includes(name))
+      .map((name) => `requires.${name}`),
+  ];
+  if (strange.length > 0)
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `channel "${definition.name}": there is no ${strange.join(', ')}; a definition has ${DEFINED.join(', ')}, and requires has ${REQUIRED.join(', ')}`,
+    );
+}
+
 function refuseBadValues({ name, version, requires, upcasters }: ChannelDefinition): void {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${name}": ${detail}`);
@@ -177,6 +286,9 @@ function refuseBadValues({ name, version, requires, upcasters }: ChannelDefiniti
   if (maxMs !== undefined && !(maxMs > 0)) bad('delay.maxMs is above 0');
   const keepMs = requires?.replay?.keepMs;
   if (keepMs !== undefined && !(keepMs > 0)) bad('replay.keepMs is above 0');
+  const maxBytes = requires?.size?.maxBytes;
+  if (maxBytes !== undefined && (!Number.isInteger(maxBytes) || maxBytes < 1))
+    bad('size.maxBytes is a whole number from 1');
   const from = Object.keys(upcasters ?? {}).map(Number);
   for (let at = Math.min(...from, version); at < version; at += 1)
     if (!upcasters?.[at])
@@ -197,9 +309,36 @@ function refuseContradictions({ name, order, onFailure, requires }: ChannelDefin
     contradiction(
       'order per key and routing exclude each other: a key has one place, a routing key may have many',
     );
+  if (requires?.broadcast) refuseBroadcastWith(order, requires, contradiction);
   if (order !== 'key' && onFailure !== undefined && onFailure !== 'skip') {
     contradiction(
       `onFailure "${onFailure}" needs order: 'key'; without order there is nothing behind a message`,
     );
   }
+}
+
+/** What rests on a message being kept, or on one consumer having it to himself. */
+function refuseBroadcastWith(
+  order: ChannelDefinition['order'],
+  { confirm, delay, priority, replay, routing, deadLetters }: ChannelRequirements,
+  contradiction: (detail: string) => never,
+): void {
+  const others: readonly (readonly [asked: unknown, name: string, why: string])[] = [
+    [order === 'key', 'order per key', 'every consumer hears every message, so no key has a place'],
+    [deadLetters, 'dead letters', 'nothing is kept that could be redriven'],
+    [delay, 'delay', 'what is not due would have to be kept'],
+    [priority, 'priority', 'nothing waits that could be overtaken'],
+    [replay, 'replay', 'nothing is kept that could be read again'],
+    [routing, 'routing', 'nobody is left out'],
+    [
+      confirm !== undefined && confirm !== 'none',
+      `confirm: '${confirm}'`,
+      'nothing is kept that could be vouched for',
+    ],
+  ];
+  for (const [asked, name, why] of others)
+    if (asked)
+      contradiction(
+        `broadcast and ${name} exclude each other: ${why}. Drop one of them, or give each consumer a subscription name of its own on a channel without broadcast`,
+      );
 }

@@ -87,7 +87,10 @@ export interface Capabilities {
     readonly topic: Support;
     readonly headers: Support;
   };
+  /** Every consumer hears every message, also those of one subscription, and nothing is kept for who is away. */
   readonly broadcast: Support;
+  /** `none`: what is given up is lost. A durable engine keeps it. */
+  readonly deadLetters: 'native' | 'none';
   /** Whether several processes may use one store at once, or are refused. */
   readonly processes: 'many' | 'one';
   readonly maxMessageBytes: number;

@@ -7,8 +7,6 @@ export type {
   BusOptions,
   BusView,
   Handler,
-  PublishItem,
-  RequestOptions,
   SubscribeOptions,
   Subscription,
 } from './bus.ts';
@@ -29,9 +27,13 @@ export type {
   EmulatableFeature,
   FailureOrder,
   NamedDefinition,
+  OutboxMessageOptions,
+  PublishItem,
   PublishOptions,
   ReplyData,
+  RequestOptions,
 } from './channel.ts';
+export type { EngineLacking, Feature, FeaturesOf } from './needs.ts';
 export type { ContractSchema, DataOf, StandardSchema } from './contract.ts';
 export type { Encoding, WrittenVersion } from './encoding.ts';
 export { asyncApiOf } from './asyncapi/document.ts';
@@ -109,7 +111,7 @@ export {
   sqliteOutbox,
   sqliteOutboxSource,
 } from './outbox.ts';
-export type { OutboxMessageOptions, OutboxRow, OutboxSource } from './outbox.ts';
+export type { OutboxRow, OutboxSource } from './outbox.ts';
 export { createRelay } from './relay.ts';
 export type { Relay, RelayOptions } from './relay.ts';
 export { createKeyedRelay } from './keyed-relay.ts';

@@ -102,6 +102,7 @@ describe('defineChannel', () => {
     ['version', { version: 0 }],
     ['levels', { requires: { priority: { levels: 11 } } }],
     ['delay', { requires: { delay: { maxMs: 0 } } }],
+    ['size', { requires: { size: { maxBytes: 1.5 } } }],
   ])('refuses a bad %s', (_, part) => {
     expect(() => defineChannel({ ...base, ...part })).toThrow(
       expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS' }),

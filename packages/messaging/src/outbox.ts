@@ -6,11 +6,11 @@
  * reader can never skip a row that commits late. Publishing moves a mark; marked rows are purged in runs.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { Channel, ChannelData } from './channel.ts';
+import type { Channel, ChannelData, OutboxArguments } from './channel.ts';
 import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
-import { type MessageParts, makeMessage } from './outgoing.ts';
+import { type LooseOptions, type MessageParts, makeMessage } from './outgoing.ts';
 
 /** Run it once in the database that holds the state; it may be run again. */
 export const outboxSchema = `
@@ -42,29 +42,19 @@ export interface OutboxSource {
   markPublished(upTo: number): Promise<void>;
 }
 
-export interface OutboxMessageOptions {
-  readonly id?: string;
-  readonly key?: string;
-  readonly correlationId?: string;
-  readonly causationId?: string;
-  readonly traceparent?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  /** ms since the epoch. */
-  readonly dueAt?: number;
-  readonly priority?: number;
-  /** ms since the epoch. */
-  readonly expiresAt?: number;
-  readonly routingKey?: string;
-}
-
 /** Makes messages for an outbox with the same checks as `bus.publish`. Synchronous, so it needs a contract that checks synchronously. */
 export function createOutboxWriter(parts: MessageParts) {
   return <C extends Channel>(
     channel: C,
     data: ChannelData<C>,
-    options: OutboxMessageOptions = {},
+    ...[options]: OutboxArguments<C>
   ): OutgoingMessage => {
-    const { dueAt, ...given } = options;
+    const { dueAt, ...given }: LooseOptions & { readonly dueAt?: number } = options ?? {};
+    if (dueAt !== undefined && !channel.requires.delay)
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `channel "${channel.name}": dueAt needs requires.delay`,
+      );
     const { priority } = given;
     const message = makeMessage(parts, channel, data, given);
     if (message instanceof Promise)

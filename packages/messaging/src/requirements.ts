@@ -72,5 +72,33 @@ function unmetOf(channel: Channel, can: Capabilities): UnmetRequirement[] {
     miss('replay', 'yes', can.replay, 'drop it from the channel', 'choose an engine with a log');
   }
   if (requires.routing) feature('routing', can.routing[requires.routing], requires.routing);
+  if (requires.broadcast && can.broadcast !== 'native') {
+    miss(
+      'broadcast',
+      'every consumer hears every message',
+      can.broadcast,
+      'give each consumer a subscription name of its own: every subscription gets every message',
+      'choose the engine on Redis Pub/Sub',
+    );
+  }
+  if (requires.deadLetters && can.deadLetters === 'none') {
+    miss(
+      'deadLetters',
+      'kept with their history',
+      'none',
+      'drop it from the channel if what fails may be lost',
+      'choose a durable engine: every one of them keeps dead letters',
+    );
+  }
+  if (requires.size && requires.size.maxBytes > can.maxMessageBytes) {
+    miss(
+      'size',
+      `up to ${requires.size.maxBytes} bytes`,
+      `up to ${can.maxMessageBytes} bytes`,
+      `ask for size.maxBytes of at most ${can.maxMessageBytes}`,
+      'raise the limit of the engine, and of its server where that has one',
+      'keep the data elsewhere and publish where it is',
+    );
+  }
   return found;
 }

@@ -1,11 +1,12 @@
 /** Cases that belong to a capability: run where the engine has it, written out as not applicable where it has not. */
 import assert from 'node:assert/strict';
-import type { Bus } from '../bus.ts';
-import type { Channel } from '../channel.ts';
+import { type Bus, createBus } from '../bus.ts';
+import { type Channel, type ChannelRequirements, defineChannel } from '../channel.ts';
 import { systemClock } from '../clock.ts';
 import type { Capabilities } from '../engine.ts';
+import { UnsupportedCapabilityError } from '../errors.ts';
 import { ack, deadLetter, type Outcome, retry } from '../outcome.ts';
-import { blocking, delayed, expiring, ranked, sequenced, skipping } from './channels.ts';
+import { blocking, delayed, expiring, notices, ranked, sequenced, skipping } from './channels.ts';
 import { Collector, eventually, signal, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
 
@@ -345,4 +346,82 @@ export const capabilityCases: readonly ConformanceCase[] = [
       });
     },
   },
+  {
+    name: 'broadcast: two consumers of one subscription both hear what is said, and who comes later only what is said then',
+    unless: ({ broadcast }) => has(broadcast, 'broadcast'),
+    async run(fixture) {
+      const heard = [new Collector<number>(), new Collector<number>(), new Collector<number>()] as const;
+      const listen = (bus: Bus, ear: Collector<number>): Promise<void> =>
+        bus.subscribe(notices, {
+          name: 'one',
+          handler: ({ data }) => {
+            ear.add(data.n);
+            return ack();
+          },
+        }).started;
+      await withBus({
+        fixture,
+        channels: [notices],
+        async use(bus) {
+          await listen(bus, heard[0]);
+          await listen(bus, heard[1]);
+          await bus.publish(notices, { n: 1 });
+          await Promise.all([heard[0].waitFor(1), heard[1].waitFor(1)]);
+          await listen(bus, heard[2]);
+          await bus.publish(notices, { n: 2 });
+          await Promise.all([heard[0].waitFor(2), heard[1].waitFor(2), heard[2].waitFor(1)]);
+        },
+      });
+      assert.deepEqual(
+        heard.map(({ values }) => values),
+        [[1, 2], [1, 2], [2]],
+      );
+    },
+  },
+  {
+    name: 'what the engine does not state is refused at the start, with what to do; what it states is not',
+    async run(fixture) {
+      let can: Capabilities | undefined;
+      await withBus({
+        fixture,
+        channels: [],
+        use: async (bus) => {
+          can = (await bus.view()).capabilities;
+        },
+      });
+      assert.ok(can);
+      for (const [feature, requires, isThere] of statedBy(can)) {
+        const bus = createBus({ engine: fixture.open(), source: '/conformance' });
+        bus.declare([
+          defineChannel({
+            name: 'conformance.asking',
+            version: 1,
+            schema: notices.definition.schema,
+            requires,
+          }),
+        ]);
+        const error: unknown = await bus.start().catch((caught: unknown) => caught);
+        await bus.stop();
+        if (isThere) assert.equal(error, undefined, feature);
+        else {
+          assert.ok(error instanceof UnsupportedCapabilityError, `${feature}: ${String(error)}`);
+          assert.deepEqual(
+            error.unmet.map((one) => [one.feature, one.remedies.length > 0]),
+            [[feature, true]],
+          );
+        }
+      }
+    },
+  },
 ];
+
+/** What may be asked for, and whether the start has to agree. */
+function statedBy(can: Capabilities): readonly (readonly [string, ChannelRequirements, boolean])[] {
+  return [
+    ['broadcast', { broadcast: true }, can.broadcast === 'native'],
+    ['deadLetters', { deadLetters: true }, can.deadLetters === 'native'],
+    ['size', { size: { maxBytes: can.maxMessageBytes } }, true],
+    ['size', { size: { maxBytes: can.maxMessageBytes + 1 } }, false],
+    ['confirm', { confirm: can.confirm }, true],
+  ];
+}

@@ -80,6 +80,12 @@ export const kept = defineChannel({
   schema,
   requires: { replay: { keepMs: 600_000 } },
 });
+export const notices = defineChannel({
+  name: 'conformance.notices',
+  version: 1,
+  schema,
+  requires: { broadcast: true },
+});
 export const wide = defineChannel({
   name: 'conformance.wide',
   version: 1,

@@ -12,7 +12,8 @@ const inProcessCases = testEngine(
   createInProcessFixture,
   inProcess.traits,
 );
-const noServer = [
+const left = [
+  'the engine has no broadcast',
   'the fixture has no connection that could break',
   'the fixture has no server of its own that could be killed',
 ];
@@ -20,8 +21,8 @@ const noServer = [
 describe('on a file', () => {
   registerCases(it, fileCases);
 
-  it('leaves out what needs a connection or a server, and only that', () => {
-    expect(reasonsOf(fileCases)).toEqual(noServer);
+  it('leaves out broadcast and what needs a connection or a server, and only that', () => {
+    expect(reasonsOf(fileCases)).toEqual(left);
   });
 });
 
@@ -29,10 +30,7 @@ describe('in this thread, in memory', () => {
   registerCases(it, inProcessCases);
 
   it('leaves out that and the cases with SIGKILL, and only those', () => {
-    expect(reasonsOf(inProcessCases)).toEqual([
-      ...noServer,
-      'the fixture has no store that outlives a process',
-    ]);
+    expect(reasonsOf(inProcessCases)).toEqual([...left, 'the fixture has no store that outlives a process']);
     const killed = inProcessCases.filter(({ notApplicable }) =>
       notApplicable?.includes('outlives a process'),
     );

@@ -27,6 +27,7 @@ import type {
   SubscriptionName,
   Topology,
 } from '../../engine.ts';
+import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { refuseUnbindable } from './bindable.ts';
@@ -57,7 +58,7 @@ const WEEK_MS = 7 * 86_400_000;
 const MIB = 2 ** 20;
 
 /** The durable engine on a file, with its writer in a thread of its own. */
-export function createEmbeddedEngine(options: EmbeddedEngineOptions): Engine {
+export function createEmbeddedEngine(options: EmbeddedEngineOptions): EngineLacking<'broadcast'> {
   const { path, keepUnsubscribedMs = WEEK_MS, maxMessageBytes = MIB, share = false } = options;
   const store = { durable: true, keepUnsubscribedMs };
   return embeddedEngineOn(
@@ -303,6 +304,7 @@ function capabilitiesOf(writer: Writer, maxMessageBytes: number): Capabilities {
     replay: 'native',
     routing: { direct: 'native', fanout: 'native', topic: 'native', headers: 'native' },
     broadcast: 'none',
+    deadLetters: 'native',
     processes: writer.shared ? 'many' : 'one',
     maxMessageBytes: Math.min(maxMessageBytes, writer.shared?.maxMessageBytes ?? maxMessageBytes),
   };

@@ -53,6 +53,7 @@ export async function probe(link: Link, admin: Admin, settings: KafkaSettings): 
       replay: 'native',
       routing: { direct: 'emulated', fanout: 'native', topic: 'emulated', headers: 'emulated' },
       broadcast: 'none',
+      deadLetters: 'native',
       processes: 'many',
       maxMessageBytes: maxRecordBytes - OVERHEAD_BYTES,
     },

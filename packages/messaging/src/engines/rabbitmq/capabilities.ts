@@ -22,6 +22,7 @@ export function capabilitiesOf(
     replay: 'none',
     routing: { direct: 'native', fanout: 'native', topic: 'native', headers: 'native' },
     broadcast: 'none',
+    deadLetters: 'native',
     processes: 'many',
     maxMessageBytes,
   };

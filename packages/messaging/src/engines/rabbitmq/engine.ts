@@ -5,7 +5,7 @@
  * Two connections, because an alarm of the broker (memory, disk) stops reading the whole connection of whoever publishes: acknowledgements and
  * heartbeats of consumers would stop with it.
  */
-import type { Engine } from '../../engine.ts';
+import type { EngineLacking } from '../../needs.ts';
 import { RabbitConnection } from './connection.ts';
 import { type RabbitEngineOptions, settingsOf } from './options.ts';
 
@@ -13,7 +13,7 @@ export type { RabbitEngineOptions, RabbitNotice } from './options.ts';
 export type { QueueType } from './names.ts';
 export type { Route } from './route.ts';
 
-export function createRabbitEngine(options: RabbitEngineOptions): Engine {
+export function createRabbitEngine(options: RabbitEngineOptions): EngineLacking<'broadcast' | 'replay'> {
   const settings = settingsOf(options);
   return {
     name: 'rabbitmq',

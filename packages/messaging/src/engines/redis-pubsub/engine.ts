@@ -15,7 +15,6 @@ import type {
   ConsumerSpec,
   DeadLetterStore,
   Delivery,
-  Engine,
   EngineConnection,
   EngineContext,
   EngineView,
@@ -24,6 +23,7 @@ import type {
   PublishConfirmation,
   Topology,
 } from '../../engine.ts';
+import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
 import { Listener } from './listener.ts';
 
@@ -40,6 +40,16 @@ export interface RedisBroadcastOptions {
   readonly connectTimeoutMs?: number;
 }
 
+/** Whatever the server: nothing is kept. */
+type BroadcastLacks =
+  | 'confirm'
+  | 'order'
+  | 'delay'
+  | 'priority'
+  | 'ttl'
+  | 'replay'
+  | 'routing'
+  | 'deadLetters';
 type Client = ReturnType<typeof createClient>;
 type Settings = Required<RedisBroadcastOptions>;
 
@@ -51,7 +61,7 @@ const DEFAULTS = {
 } as const;
 const LONGEST_RECONNECT_MS = 1_000;
 
-export function createRedisBroadcastEngine(options: RedisBroadcastOptions): Engine {
+export function createRedisBroadcastEngine(options: RedisBroadcastOptions): EngineLacking<BroadcastLacks> {
   const settings: Settings = { ...DEFAULTS, ...options };
   return {
     name: 'redis-pubsub',
@@ -214,6 +224,7 @@ function capabilitiesOf(version: string, maxMessageBytes: number): Capabilities 
     replay: 'none',
     routing: { direct: 'none', fanout: 'native', topic: 'none', headers: 'none' },
     broadcast: 'native',
+    deadLetters: 'none',
     processes: 'many',
     maxMessageBytes,
   };

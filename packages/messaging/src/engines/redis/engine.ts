@@ -23,6 +23,7 @@ import type {
   SubscriptionName,
   Topology,
 } from '../../engine.ts';
+import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
 import { type ClientOptions, openClient, type RedisClient } from './client.ts';
@@ -75,7 +76,7 @@ const BEATS_PER_TRIM = 10;
 type Settings = Required<RedisEngineOptions> & { readonly times: PresenceTimes };
 
 /** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
-export function createRedisEngine(options: RedisEngineOptions): Engine {
+export function createRedisEngine(options: RedisEngineOptions): EngineLacking<'broadcast'> {
   return redisEngineOn(openClient, options);
 }
 

@@ -24,6 +24,7 @@ import type {
   SubscriptionName,
   Topology,
 } from '../../engine.ts';
+import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
 import type { Message } from '../../message.ts';
@@ -60,6 +61,8 @@ const DEFAULTS = {
 } as const;
 const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
 
+/** Whatever the server: a list is one queue. */
+type ListsLack = 'order' | 'delay' | 'priority' | 'replay' | 'routing' | 'broadcast';
 type Settings = Required<RedisListsEngineOptions>;
 type OpenClient = (options: ClientOptions, onReady: () => void) => Promise<RedisClient>;
 type InspectReply = readonly [
@@ -74,7 +77,7 @@ type InspectReply = readonly [
 ];
 
 /** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
-export function createRedisListsEngine(options: RedisListsEngineOptions): Engine {
+export function createRedisListsEngine(options: RedisListsEngineOptions): EngineLacking<ListsLack> {
   return redisListsEngineOn(openClient, options);
 }
 
@@ -365,6 +368,7 @@ function capabilitiesOf({ version, confirm }: Probe, maxMessageBytes: number): C
     replay: 'none',
     routing: { direct: 'none', fanout: 'none', topic: 'none', headers: 'none' },
     broadcast: 'none',
+    deadLetters: 'native',
     processes: 'many',
     maxMessageBytes,
   };

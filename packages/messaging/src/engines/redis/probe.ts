@@ -63,6 +63,7 @@ export function capabilitiesOf(
     replay: 'native',
     routing: { direct: 'emulated', fanout: 'native', topic: 'emulated', headers: 'emulated' },
     broadcast: 'none',
+    deadLetters: 'native',
     processes: 'many',
     maxMessageBytes,
   };
