@@ -19,12 +19,14 @@ import {
   eventually,
   numbers,
   settleIn,
+  signal,
   withBus,
 } from '../../conformance/fixture.ts';
 import type { ConformanceCase } from '../../conformance/suite.ts';
 import type { Message } from '../../message.ts';
-import { ack, deadLetter } from '../../outcome.ts';
+import { ack, deadLetter, retry } from '../../outcome.ts';
 import { clientOf, type KafkaFixture, kafkaUrl } from './conformance-fixture.ts';
+import { confirmRetriesLate } from './own-defects.ts';
 import type { KafkaNotice } from './options.ts';
 
 const own = (fixture: EngineFixture): KafkaFixture => fixture as KafkaFixture;
@@ -388,6 +390,45 @@ export const kafkaCases: readonly ConformanceCase[] = [
         },
       });
       assert.deepEqual(got.values, numbers(1, 40));
+    },
+  },
+  {
+    name: 'a retried message whose copy is read before its confirm arrives comes back, in its place',
+    run: async (fixture) => {
+      const copyRead = signal();
+      const undo = confirmRetriesLate(() => copyRead.fired);
+      const got = new Collector<number>();
+      const bus = createBus({ engine: own(fixture).engine(), source: '/late' });
+      bus.declare([sequenced]);
+      bus.subscribe(sequenced, {
+        name: 'one',
+        concurrency: 4,
+        handler: ({ data }, { attempt }) => {
+          got.add(data.n);
+          return attempt === 1 && data.n === 1 ? retry({ delayMs: 1 }) : ack();
+        },
+      });
+      try {
+        await bus.start();
+        await bus.publishBatch(
+          sequenced,
+          numbers(1, 3).map((n) => ({ data: { n }, options: { key: 'a' } })),
+        );
+        await got.waitFor(1);
+        // The copy and its original are both there.
+        await eventually(
+          async () => (await bus.view()).channels[0]?.subscriptions[0],
+          (view) => view?.waitingForKey === 3,
+          'the copy has been read',
+        );
+        copyRead.fire();
+        await got.waitFor(4);
+      } finally {
+        copyRead.fire();
+        undo();
+        await bus.stop({ drainMs: 0 });
+      }
+      assert.deepEqual(got.values, [1, 1, 2, 3]);
     },
   },
   {

@@ -38,6 +38,11 @@ export class KeyLanes<E extends Ranked> {
     return this.#lanes.get(key)?.find((one) => one.rank === rank);
   }
 
+  /** Whether another copy of its place is in the lane. */
+  hasOther(key: string, entry: E): boolean {
+    return this.#lanes.get(key)?.some((one) => one !== entry && one.rank === entry.rank) ?? false;
+  }
+
   remove(key: string, entry: E): void {
     const lane = this.#lanes.get(key);
     if (!lane) return;

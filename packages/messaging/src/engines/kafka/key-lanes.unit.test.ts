@@ -21,6 +21,17 @@ describe('a lane', () => {
     expect(lanes.head('k')?.rank).toBe(2);
   });
 
+  it('knows another copy of a place, and does not take a message for its own copy', () => {
+    const lanes = new KeyLanes<Ranked>(() => undefined);
+    const original = entry(1, 'out');
+    lanes.add('k', original);
+    lanes.add('k', entry(2));
+    expect(lanes.hasOther('k', original)).toBe(false);
+    lanes.add('k', entry(1, 'waiting'));
+    expect(lanes.hasOther('k', original)).toBe(true);
+    expect(lanes.hasOther('j', original)).toBe(false);
+  });
+
   it('lets pass what is before a dead letter and holds what is behind it', () => {
     const lanes = new KeyLanes<Ranked>(() => 4);
     lanes.add('k', entry(3));

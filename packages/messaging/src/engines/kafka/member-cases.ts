@@ -96,6 +96,37 @@ export const memberCases: readonly ConformanceCase[] = [
     },
   },
   {
+    name: 'a member with a name that stops in order gives its partitions up at once',
+    run: async (fixture) => {
+      // Longer than the patience of any case.
+      const long = { partitions: 2, sessionTimeoutMs: 45_000 };
+      const [stays, leaves] = [named(fixture, 'a', long), named(fixture, 'b', long)];
+      const partitionsOf = ({ notices }: Named): readonly number[] => {
+        const owned = new Set<number>();
+        for (const notice of notices)
+          if (notice.kind === 'assigned') for (const one of notice.partitions) owned.add(one);
+          else if (notice.kind === 'revoked') for (const one of notice.partitions) owned.delete(one);
+        return [...owned];
+      };
+      const has = (one: Named, count: number) =>
+        eventually(
+          async () => partitionsOf(one),
+          (owned) => owned.length === count,
+          `${count} partitions`,
+        );
+      await stays.bus.start();
+      try {
+        await leaves.bus.start();
+        await has(leaves, 1);
+        await has(stays, 1);
+        await leaves.bus.stop({ drainMs: 0 });
+        await has(stays, 2);
+      } finally {
+        await Promise.all([stays, leaves].map(({ bus }) => bus.stop({ drainMs: 0 })));
+      }
+    },
+  },
+  {
     name: 'of two processes by one name the later has the partitions; the earlier goes on without a name',
     run: async (fixture) => {
       const keyed = { channel: sequenced, partitions: 4 };

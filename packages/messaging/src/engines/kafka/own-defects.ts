@@ -4,11 +4,26 @@
  */
 import { Base, kGetApi } from '@platformatic/kafka';
 import { DeadBook } from './dead-book.ts';
+import { KeyLanes } from './key-lanes.ts';
 import { Ledger } from './ledger.ts';
+import { Moves } from './moves.ts';
 import { type Item, Publisher } from './publisher.ts';
 import { Takeover } from './takeover.ts';
 
 type Undo = () => void;
+
+/** No mistake but bad luck: the copy of a retried message is read before its confirm arrives. `settled` is awaited in between. */
+export function confirmRetriesLate(settled: () => Promise<unknown>): Undo {
+  return replace(
+    Moves.prototype,
+    'retried',
+    (original) =>
+      async function (this: Moves, retried) {
+        await original.call(this, retried);
+        if (retried.length > 0) await settled();
+      },
+  );
+}
 
 export const ownDefects = {
   /** What is still out below it is lost with its holder. */
@@ -63,6 +78,9 @@ export const ownDefects = {
   /** Two processes by one name put each other out for ever. */
   'a displaced member takes its name back': () =>
     replace(Takeover.prototype, 'holderOf', () => async () => undefined),
+  /** Its key stands still until the process ends. */
+  'a copy that came before its confirm is waited for': () =>
+    replace(KeyLanes.prototype, 'hasOther', () => () => false),
   'redrive forgets the sequence': () =>
     replace(
       DeadBook.prototype,

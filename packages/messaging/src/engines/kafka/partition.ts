@@ -221,10 +221,15 @@ export class Partition {
     return this.consider(entry.key);
   }
 
-  /** Its copy takes over: the log has done with it, its key still waits for the copy. */
-  moved(entry: Entry): void {
+  /**
+   * Its copy takes over: the log has done with it, its key still waits for the copy. The copy may also have been read before its confirm arrived: then nothing
+   * is to be waited for. Returns what has to be parked now.
+   */
+  moved(entry: Entry): readonly Entry[] {
+    if (entry.key !== undefined && this.lanes.hasOther(entry.key, entry)) return this.settle(entry);
     this.#leave(entry);
     entry.stage = 'moved';
+    return [];
   }
 
   #leave(entry: Entry): void {

@@ -26,6 +26,7 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'no group heartbeat while a handler works': 'a handler that works longer than the session',
   'a member has another name each time': 'starts again by its name',
   'a displaced member takes its name back': 'of two processes by one name',
+  'a copy that came before its confirm is waited for': 'read before its confirm',
   'redrive forgets the sequence': 'sequencedDlq parks the head',
   'a dead letter does not hold its key': 'blockKey holds the key',
 };

@@ -399,7 +399,7 @@ export class Reader {
     if (!former || former.stage === 'out') return;
     owner.lanes.remove(key, former);
     if (former.stage === 'moved') return;
-    owner.moved(former);
+    this.#park(owner, owner.moved(former));
     this.#mark(former.source);
   }
 
@@ -542,7 +542,7 @@ export class Reader {
     const { owner } = source;
     if (this.#parts.later === undefined) return this.#waitHere(entry, dueAt, state);
     if (!owner.holds || entry.key === undefined) return this.#done(entry);
-    owner.moved(entry);
+    this.#park(owner, owner.moved(entry));
     this.#mark(source);
   }
 
