@@ -17,6 +17,7 @@ import {
 } from '@doorbuster/messaging';
 import type { TInteger, TObject } from 'typebox';
 import { Ledger } from './ledger.ts';
+import { stoppingWhereItHarms } from './placed-kill.ts';
 
 export type Mode = 'inbox' | 'without-inbox' | 'acknowledge-first';
 export type SoakEngine = 'embedded' | 'rabbitmq' | 'kafka' | 'redis';
@@ -31,6 +32,8 @@ export interface PartOptions {
   readonly ledger: string;
   readonly roles: readonly ('publish' | 'handle')[];
   readonly mode: Mode;
+  /** It stops where the defect of its mode does harm, says so and waits to be killed (placed-kill.ts). */
+  readonly placed: boolean;
   readonly total: number;
   readonly worker: number;
   /** What takes the place of a killed process goes by its name, as under a supervisor. */
@@ -58,6 +61,10 @@ const leaseMs = 3_000;
 const endsSurvived = 1_000;
 const mostStarts = 20;
 const kafkaSessionMs = 6_000;
+/** So long acknowledgements may take that have to be with the server before a kill. */
+const placedDrainMs = 20_000;
+
+export type Tick = Message<{ n: number; key: number }>;
 
 /** As typebox makes it: loading that library would be an eighth of a worker's start. */
 const schema = {
@@ -137,7 +144,7 @@ async function startedBus(ledger: Ledger, options: PartOptions): Promise<Bus> {
         leaseMs,
         batch: { max: handleTogether },
         retries: { abandoned: endsSurvived },
-        handler: handlerOf(ledger, options),
+        handler: handlerOf(ledger, bus, options),
       });
     // The subscription has to be there before the first message is.
     const first = handles ? null : bus.subscribe(ticks, { name: subscriptionName, handler: () => ack() });
@@ -152,15 +159,14 @@ async function startedBus(ledger: Ledger, options: PartOptions): Promise<Bus> {
   }
 }
 
-type Tick = Message<{ n: number; key: number }>;
-
-function handlerOf(ledger: Ledger, { mode, worker }: PartOptions) {
+function handlerOf(ledger: Ledger, bus: Bus, { mode, worker, placed }: PartOptions) {
   const inbox = mode === 'inbox';
   const record = (messages: readonly Tick[]): void =>
     ledger.record(
       messages.map(({ id, data }) => ({ messageId: id, ...data })),
       { worker, inbox, now: systemClock.now() },
     );
+  if (placed) return stoppingWhereItHarms(mode, record, () => bus.stop({ drainMs: placedDrainMs }));
   return (messages: readonly Tick[]) => {
     // The defect of the second control: the work is done when the acknowledgement is already on its way.
     if (mode === 'acknowledge-first') void pause(systemClock, 20).then(() => record(messages));

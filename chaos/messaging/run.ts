@@ -4,6 +4,8 @@
  *
  *   publisher ---> engine ---> worker 1..k ---> ledger          killer: SIGKILL to the oldest worker that has started, a new one for it
  *
+ * With placed kills, workers that stop at a chosen moment (placed-kill.ts) come first, one after the other, and each is killed there.
+ *
  * When nothing moves any more, or the time is over, the killing stops and what is there may still be handled: what is missing then is lost, not late.
  * A worker that ends by itself is a fault of the product, not of the run.
  */
@@ -18,6 +20,7 @@ import { judge, type Verdict } from './audit.ts';
 import { Ledger } from './ledger.ts';
 import { Timeline } from './timeline.ts';
 import { type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
+import { atThePoint } from './placed-kill.ts';
 
 export interface RunPlan {
   readonly engine: SoakEngine;
@@ -29,8 +32,8 @@ export interface RunPlan {
   readonly workers: number;
   /** Null: nobody is killed. */
   readonly killEveryMs: number | null;
-  /** Then the killer rests. */
-  readonly mostKills: number;
+  /** So many workers are killed at the moment at which the defect of the mode does harm, before the others start. */
+  readonly placedKills: number;
   readonly limitMs: number;
   /** When nothing has moved for so long, nothing will: longer than any lease or session of a killed worker. */
   readonly stillMs: number;
@@ -65,6 +68,11 @@ class Part {
   /** Told to end, or killed. */
   #asked = false;
   ready = false;
+  #reached: () => void = () => {};
+  /** Resolves when it is at the moment that it was to stop at. */
+  readonly atThePoint = new Promise<void>((resolve) => {
+    this.#reached = resolve;
+  });
 
   constructor(options: PartOptions, onReady: () => void, onDeath: () => void) {
     this.worker = options.worker;
@@ -75,7 +83,8 @@ class Part {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
     });
-    this.#child.on('message', () => {
+    this.#child.on('message', (said) => {
+      if (said === atThePoint) return this.#reached();
       this.ready = true;
       onReady();
     });
@@ -138,6 +147,7 @@ class Soak {
       this.#publisher = this.#part(['publish'], 0, 'publisher');
       await this.#firstConfirmed();
     }
+    while (this.#kills < this.#plan.placedKills) await this.#killAtThePoint();
     for (let index = 0; index < (this.#oneProcess ? 1 : workers); index += 1)
       this.#workers.push(this.#worker(`worker-${index}`));
     const began = await this.#firstEffect();
@@ -162,12 +172,25 @@ class Soak {
     };
   }
 
-  #worker(name: string): Part {
-    this.#started += 1;
-    return this.#part(this.#oneProcess ? ['publish', 'handle'] : ['handle'], this.#started, name);
+  async #killAtThePoint(): Promise<void> {
+    const victim = this.#worker('worker-0', true);
+    this.#workers.push(victim);
+    const over = new AbortController();
+    const late = sleep(longestStartMs, 'late', over).catch(() => 'over');
+    if ((await Promise.race([victim.atThePoint, late])) === 'late')
+      throw new Error(`a worker was not where it was to be killed within ${longestStartMs / 1000} s`);
+    over.abort();
+    this.#workers.splice(this.#workers.indexOf(victim), 1);
+    await victim.end('SIGKILL');
+    this.#kills += 1;
   }
 
-  #options(roles: PartOptions['roles'], worker: number, name: string): PartOptions {
+  #worker(name: string, placed = false): Part {
+    this.#started += 1;
+    return this.#part(this.#oneProcess ? ['publish', 'handle'] : ['handle'], this.#started, name, placed);
+  }
+
+  #options(roles: PartOptions['roles'], worker: number, name: string, placed = false): PartOptions {
     const { engine, url, shared, prefix, mode, messages } = this.#plan;
     return {
       engine,
@@ -178,6 +201,7 @@ class Soak {
       roles,
       worker,
       name,
+      placed,
       total: messages,
       path: join(this.#folder, 'bus.sqlite'),
       ledger: join(this.#folder, 'ledger.sqlite'),
@@ -185,23 +209,24 @@ class Soak {
     };
   }
 
-  #part(roles: PartOptions['roles'], worker: number, name: string): Part {
+  #part(roles: PartOptions['roles'], worker: number, name: string, placed = false): Part {
     this.#timeline?.mark(`start ${worker}`);
     const onReady = (): void => this.#timeline?.mark(`ready ${worker}`);
-    return new Part(this.#options(roles, worker, name), onReady, () => {
+    return new Part(this.#options(roles, worker, name, placed), onReady, () => {
       this.#died += 1;
     });
   }
 
   async #killOneByOne(): Promise<void> {
-    const { killEveryMs, mostKills } = this.#plan;
+    const { killEveryMs } = this.#plan;
     if (killEveryMs === null) return;
-    while (this.#kills < mostKills) {
-      await sleep(killEveryMs);
-      let victim = this.#oldestStarted();
+    for (;;) {
+      const due = performance.now() + killEveryMs;
+      let victim: Part | undefined;
       while (!victim && !this.#calm) {
-        await sleep(lookMs);
-        victim = this.#oldestStarted();
+        const leftMs = due - performance.now();
+        await sleep(leftMs > 0 ? Math.min(leftMs, lookMs) : lookMs);
+        if (performance.now() >= due) victim = this.#oldestStarted();
       }
       if (!victim || this.#calm) return;
       this.#workers.splice(this.#workers.indexOf(victim), 1);
