@@ -31,7 +31,7 @@ const variables: Readonly<Partial<Record<SoakEngine, string>>> = {
   redis: 'REDIS_URL',
 };
 
-/** The undisturbed run is shorter: it only says how fast it goes. */
+/** The undisturbed run is shorter: it only says how fast it goes. Five times what the publisher is ahead, or it would tell how fast a backlog is emptied. */
 const undisturbedShare = 0.25;
 const leastUndisturbed = 100_000;
 const leastRate = 0.5;

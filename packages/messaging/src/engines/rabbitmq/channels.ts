@@ -4,6 +4,9 @@
  */
 import type { Channel, ChannelModel } from 'amqplib';
 
+/** More would only wait for the broker together. */
+export const DECLARING_CHANNELS = 4;
+
 export type Channels = readonly [Channel, ...Channel[]];
 
 /** Opens so many for the time of the work. An error of the broker closes the channel that it is about, and the rest when the work rejects. */

@@ -21,7 +21,7 @@ import { MessagingError } from '../../errors.ts';
 import { applyBindings } from './bindings.ts';
 import { type Browsed, browse, Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
-import { type Channels, onChannels } from './channels.ts';
+import { type Channels, DECLARING_CHANNELS, onChannels } from './channels.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
 import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
@@ -39,8 +39,6 @@ import { judgeServer, nameOf } from './version.ts';
 import { decodeMessage, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
 const REOPEN_MS = 50;
-/** More would only wait for the broker together. */
-const DECLARING_CHANNELS = 4;
 /** While a publisher is as fast as the move, the rest has to go after the binding. */
 const MOVING_ROUNDS = 20;
 /** What AMQP allows. */

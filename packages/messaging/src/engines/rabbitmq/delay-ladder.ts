@@ -14,6 +14,7 @@
  * their own patterns there: the broker cannot give a message back the routing key it had before the ladder.
  */
 import type { Channel } from 'amqplib';
+import { type Channels, inTurn } from './channels.ts';
 
 export interface Ladder {
   readonly resolutionMs: number;
@@ -27,8 +28,8 @@ export interface Ladder {
   /** Binding of a queue on `out`, for what a target would have routed to it by this key or pattern. */
   readonly latePattern: (target: string, key: LateKey) => string;
   readonly declare: (channel: Channel) => Promise<void>;
-  /** Rejects, and the channel is closed, when something of it is not there. Asks only, which is far less work for the broker than to declare it again. */
-  readonly check: (channel: Channel) => Promise<void>;
+  /** Rejects, and one of the channels is closed, when something of it is not there. Asks only, which is far less work for the broker than to declare it again. */
+  readonly check: (channels: Channels) => Promise<void>;
   readonly remove: (channel: Channel) => Promise<void>;
 }
 
@@ -88,11 +89,13 @@ export function createLadder(prefix: string): Ladder {
       }
       await channel.assertExchange(whole, 'fanout', { durable: true });
     },
-    async check(channel) {
-      await Promise.all([
-        ...[...rungs, lost, out, whole].map((name) => channel.checkExchange(name)),
-        ...[...rungs, lost].map((name) => channel.checkQueue(name)),
-      ]);
+    async check(channels) {
+      await inTurn(channels, [...rungs, lost, out, whole], async (channel, name) => {
+        await channel.checkExchange(name);
+      });
+      await inTurn(channels, [...rungs, lost], async (channel, name) => {
+        await channel.checkQueue(name);
+      });
     },
     async remove(channel) {
       await channel.deleteExchange(whole);

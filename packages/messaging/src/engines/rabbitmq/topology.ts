@@ -5,7 +5,7 @@
 import type { Channel, ChannelModel, Options } from 'amqplib';
 import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import { type Channels, inTurn, onChannels } from './channels.ts';
+import { type Channels, DECLARING_CHANNELS, inTurn, onChannels } from './channels.ts';
 import type { Ladder } from './delay-ladder.ts';
 import type { Names, QueueType } from './names.ts';
 import { NOTE_TTL_MS } from './notes.ts';
@@ -131,7 +131,7 @@ export class TopologyBook {
     if (this.#ladderDeclared) return;
     const { check, declare } = this.#settings.ladder;
     try {
-      await onChannels(model, 1, ([channel]) => check(channel));
+      await onChannels(model, DECLARING_CHANNELS, check);
     } catch (error) {
       if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
       await onChannels(model, 1, ([channel]) => declare(channel));
