@@ -51,13 +51,13 @@ export const planted = {
     patches: [
       {
         file: `${messaging}engines/embedded/store.ts`,
-        find: /this\.#purge\(\);\s*this\.#db\.exec\('COMMIT'\);/,
-        put: 'this.#purge();',
+        find: /this\.#purge\(\);\s*const commitMs = this\.#commit\(\);/,
+        put: 'this.#purge(); const commitMs = undefined;',
       },
       {
         file: `${messaging}engines/embedded/store.ts`,
-        find: /state\.begun\.length = 0;\s*this\.#db\.exec\('BEGIN IMMEDIATE'\);/,
-        put: "state.begun.length = 0; if (this.#db.isTransaction) this.#db.exec('COMMIT'); this.#db.exec('BEGIN IMMEDIATE');",
+        find: /this\.#takeNote\(\);\s*this\.#db\.exec\('BEGIN IMMEDIATE'\);/,
+        put: "this.#takeNote(); if (this.#db.isTransaction) this.#db.exec('COMMIT'); this.#db.exec('BEGIN IMMEDIATE');",
       },
     ],
   },

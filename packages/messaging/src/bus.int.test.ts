@@ -209,6 +209,62 @@ describe('a delay that a handler asks for', () => {
   });
 });
 
+describe('a forward', () => {
+  const message = { id: 'a', type: 'plain', version: 1, source: '/t', time: '', data: { n: 1 }, headers: {} };
+  it.each([null, {}, { channel: 'plain' }, { channel: 'plain', message: { ...message, id: undefined } }])(
+    'of %j is refused as a whole before the engine; one that is sound goes (the control)',
+    async (bad) => {
+      const bus = createBus({ engine: engine(), source: '/t' });
+      bus.declare([plain]);
+      await bus.start();
+      const sound = { channel: 'plain', message };
+      await expect(bus.forward([sound, bad as never])).rejects.toMatchObject({
+        code: 'DB_MSG_INVALID_OPTIONS',
+      });
+      await expect(bus.forward([sound])).resolves.toMatchObject([{ id: 'a' }]);
+      await bus.stop();
+    },
+  );
+});
+
+describe('a rewind to a time', () => {
+  const kept = defineChannel({
+    name: 'kept',
+    version: 1,
+    schema: Type.Object({ n: Type.Integer() }),
+    requires: { replay: { keepMs: 60_000 } },
+  });
+
+  it('that is none is refused, and nothing comes again; to one that is, everything does (the control)', async () => {
+    const bus = createBus({ engine: engine(), source: '/t' });
+    bus.declare([kept]);
+    await bus.start();
+    const handled = async (count: number): Promise<void> => {
+      const got = new Collector<number>();
+      const one = bus.subscribe(kept, {
+        name: 'one',
+        handler: ({ data }) => {
+          got.add(data.n);
+          return ack();
+        },
+      });
+      await got.waitFor(count);
+      await one.stop();
+      expect(got.values).toHaveLength(count);
+    };
+    await bus.publishBatch(kept, [{ data: { n: 1 } }, { data: { n: 2 } }]);
+    await handled(2);
+    for (const timeMs of [Number.NaN, Number.POSITIVE_INFINITY, '1' as never, new Date(0) as never])
+      await expect(bus.rewind(kept, 'one', { timeMs })).rejects.toMatchObject({
+        code: 'DB_MSG_INVALID_OPTIONS',
+      });
+    await expect(bus.peek(kept, 'one')).resolves.toEqual([]);
+    await bus.rewind(kept, 'one', { timeMs: 0 });
+    await handled(2);
+    await bus.stop();
+  });
+});
+
 describe('a message that kills its process', () => {
   it('ends as a dead letter, and none of its neighbours does', async () => {
     let bytes: Uint8Array | undefined;

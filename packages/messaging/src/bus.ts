@@ -41,6 +41,7 @@ import type { EngineLacking, Feature, Fitting } from './needs.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
+import { faultOfOutgoing } from './sound-outgoing.ts';
 import { RunningSubscription, type SubscriptionCounts, type SubscriptionSettings } from './subscription.ts';
 import { bindingsOf, specOf, specOfSubscription } from './specs.ts';
 import type { BusTelemetry, Telemetry } from './telemetry.ts';
@@ -143,7 +144,10 @@ export interface Bus<Lacks extends Feature = never> {
     channel: C,
     items: readonly PublishItem<C>[],
   ): Promise<readonly PublishConfirmation[]>;
-  /** Publishes messages that were made before (by an outbox): ids, times and data stay as they are. */
+  /**
+   * Publishes messages that were made before (by an outbox): ids, times and data stay as they are. All are refused for one that no engine could
+   * carry (DB_MSG_INVALID_OPTIONS).
+   */
   forward(messages: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]>;
   subscribe<C extends Channel>(channel: C, options: BatchSubscribeOptions<C>): Subscription;
   subscribe<C extends Channel>(channel: C, options: SubscribeOptions<C>): Subscription;
@@ -291,7 +295,11 @@ class EngineBus implements Bus {
   }
 
   async forward(messages: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
-    for (const { channel } of messages) this.#declared(channel);
+    for (const one of messages) {
+      const fault = faultOfOutgoing(one);
+      if (fault !== undefined) throw new MessagingError('DB_MSG_INVALID_OPTIONS', `forward: ${fault}`);
+      this.#declared(one.channel);
+    }
     return this.#send(messages);
   }
 

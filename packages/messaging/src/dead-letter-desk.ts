@@ -37,7 +37,10 @@ export interface DeadLetterGroup {
 export interface DeadLetters {
   /** By cause, the largest first. */
   groups(): Promise<readonly DeadLetterGroup[]>;
-  /** Oldest first. `after` is the id of the last one seen; whether one that is gone begins anew or ends the list is the engine's, so page without moving. */
+  /**
+   * Oldest first. `after` is the id of the last one seen. One that is gone the embedded engine refuses (DB_MSG_INVALID_OPTIONS); on others the list begins anew
+   * or ends, so page without moving.
+   */
   list(
     filter?: DeadLetterFilter,
     page?: { readonly limit?: number; readonly after?: string },

@@ -13,11 +13,18 @@ export function listDead(
   sql: Statements,
   query: { readonly filter: DeadLetterFilter; readonly limit: number; readonly after: string | undefined },
 ): readonly DeadLetterRecord[] {
-  const after =
-    query.after === undefined
-      ? 0
-      : ((sql.deadNumber.get(query.after) as { number: number } | undefined)?.number ?? 0);
+  const after = query.after === undefined ? 0 : numberOf(sql, query.after);
   return select(db, query.filter, after, query.limit).map(recordOf);
+}
+
+/** A letter that is gone has no place any more: beginning anew in silence would show again what was seen, and a loop over pages might never end. */
+function numberOf(sql: Statements, id: string): number {
+  const row = sql.deadNumber.get(id) as { number: number } | undefined;
+  if (row) return row.number;
+  throw new MessagingError(
+    'DB_MSG_INVALID_OPTIONS',
+    `there is no dead letter "${id}" to go on after: it was redriven or discarded, so begin anew`,
+  );
 }
 
 export function redriveDead(

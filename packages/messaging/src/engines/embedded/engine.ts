@@ -30,8 +30,10 @@ import type {
 import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { faultOfMessage, faultOfOutgoing } from '../../sound-outgoing.ts';
 import { refuseUnbindable } from './bindable.ts';
 import { wholeMs } from './positions.ts';
+import { faultOfSettlement } from './sound-settlement.ts';
 import type { HandOut, Operation, OperationValue, PublishRow, TurnReply, Writer } from './turn.ts';
 import { TurnQueue } from './turn-queue.ts';
 import { openSharedWriter } from './sharing/shared-writer.ts';
@@ -117,7 +119,7 @@ export class EmbeddedConnection implements EngineConnection {
           op: 'redriveEdited',
           id,
           state,
-          body: this.#bodyOf(message),
+          body: this.#bodyOf(sound(message, faultOfMessage)),
           expiresAt: expiryOf(message),
         }),
       redrive: (filter, limit) => this.#ask({ op: 'redrive', filter, limit: wholeCount(limit) }),
@@ -167,9 +169,7 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
-    // A time that is no number is the start of all times: nothing is left out by mistake.
-    const point = typeof from === 'object' && 'timeMs' in from ? { timeMs: wholeMs(from.timeMs) } : from;
-    return this.#ask({ op: 'rewind', channel, subscription: name, from: point });
+    return this.#ask({ op: 'rewind', channel, subscription: name, from });
   }
 
   async inspect(): Promise<EngineView> {
@@ -191,8 +191,13 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   #ask<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
-    if (this.#closing) throw new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
-    refuseUnbindable(operation);
+    if (this.#closing)
+      return Promise.reject(new MessagingError('DB_MSG_STOPPED', 'the engine has been closed'));
+    try {
+      refuseUnbindable(operation);
+    } catch (error) {
+      return Promise.reject(error as MessagingError);
+    }
     return this.#queue.ask(operation);
   }
 
@@ -200,10 +205,11 @@ export class EmbeddedConnection implements EngineConnection {
     for (const { consumer, items } of handOuts) this.#receivers.get(consumer)?.(items.map(deliveryOf));
   }
 
-  #encode({ channel, message, dueAt, priority }: OutgoingMessage): PublishRow {
+  #encode(outgoing: OutgoingMessage): PublishRow {
+    const { channel, message, dueAt, priority = 0 } = sound(outgoing, faultOfOutgoing);
     return {
       channel,
-      level: priority === undefined ? 0 : Math.max(0, Math.trunc(priority)),
+      level: priority,
       key: message.key ?? null,
       expiresAt: expiryOf(message),
       dueAt: dueAt === undefined ? null : wholeMs(dueAt),
@@ -212,7 +218,7 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   #bodyOf(message: Message): string {
-    const body = encodeCloudEvent(message);
+    const body = textOf(message);
     if (body.length <= this.capabilities.maxMessageBytes) return body;
     throw new MessagingError(
       'DB_MSG_MESSAGE_TOO_LARGE',
@@ -237,8 +243,23 @@ class EmbeddedConsumer implements Consumer {
   }
 
   settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    const isSound = (one: Settlement): boolean => faultOfSettlement(one) === undefined;
+    if (!settlements.every(isSound)) return this.#settleSound(settlements.filter(isSound), settlements);
     const whole = settlements.every(isWhole) ? settlements : settlements.map(inWholeMs);
     return this.#ask({ op: 'settle', consumer: this.#id, settlements: whole });
+  }
+
+  /** One that nobody can store takes none of the others along: they are settled, and then it is told. */
+  async #settleSound(
+    rest: readonly Settlement[],
+    settlements: readonly Settlement[],
+  ): Promise<readonly SettleResult[]> {
+    if (rest.length > 0) await this.settle(rest);
+    const faults = settlements.flatMap((one, index) => {
+      const fault = faultOfSettlement(one);
+      return fault === undefined ? [] : [`${index}: ${fault}`];
+    });
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `not settled, by their place: ${faults.join('; ')}`);
   }
 
   extend(tokens: readonly DeliveryToken[]): Promise<readonly SettleResult[]> {
@@ -255,13 +276,34 @@ class EmbeddedConsumer implements Consumer {
   }
 }
 
-/** Delays may be fractions; the columns of the store are not. */
+/** Delays and clocks may have fractions; the columns of the store have none. */
 function isWhole(one: Settlement): boolean {
+  if (one.kind === 'deadLetter') return Number.isSafeInteger(one.letter.at);
   return one.kind !== 'retry' || Number.isSafeInteger(one.dueAt);
 }
 
 function inWholeMs(one: Settlement): Settlement {
+  if (one.kind === 'deadLetter') return { ...one, letter: { ...one.letter, at: wholeMs(one.letter.at) } };
   return one.kind === 'retry' ? { ...one, dueAt: wholeMs(one.dueAt) } : one;
+}
+
+/** The value, if nothing is wrong with it. Throws DB_MSG_INVALID_OPTIONS. */
+function sound<T>(value: T, faultOf: (value: T) => string | undefined): T {
+  const fault = faultOf(value);
+  if (fault === undefined) return value;
+  throw new MessagingError('DB_MSG_INVALID_OPTIONS', fault);
+}
+
+/** Throws DB_MSG_INVALID_DATA for what JSON has no words for: a cycle, a BigInt. */
+function textOf(message: Message): string {
+  try {
+    return encodeCloudEvent(message);
+  } catch (cause) {
+    if (cause instanceof MessagingError) throw cause;
+    throw new MessagingError('DB_MSG_INVALID_DATA', `message ${message.id} cannot be written as JSON`, {
+      cause,
+    });
+  }
 }
 
 /** How many of something, as people and programs ask for it: none for what is no number, all for infinity. */

@@ -106,7 +106,7 @@ export interface PackedReply extends Omit<TurnReply, 'results' | 'handOuts'> {
   readonly handOuts: readonly PackedHandOut[];
 }
 
-export function packTurn({ now, monotonic, operations }: Turn): PackedTurn {
+export function packTurn({ operations, ...turn }: Turn): PackedTurn {
   const packed: PackedOperation[] = [];
   for (let at = 0; at < operations.length; ) {
     const operation = operations[at] as Operation;
@@ -119,7 +119,7 @@ export function packTurn({ now, monotonic, operations }: Turn): PackedTurn {
     for (; operations[at]?.op === 'publish'; at += 1) run.push(operations[at] as PublishOperation);
     packed.push(packPublishes(run));
   }
-  return { now, monotonic, operations: packed };
+  return { ...turn, operations: packed };
 }
 
 function packOther(operation: Exclude<Operation, { op: 'publish' }>): PackedOperation {
@@ -160,7 +160,7 @@ function isLike(a: Omit<PublishRow, 'body'>, b: Omit<PublishRow, 'body'>): boole
   );
 }
 
-export function unpackTurn({ now, monotonic, operations }: PackedTurn): Turn {
+export function unpackTurn({ operations, ...turn }: PackedTurn): Turn {
   const unpacked: Operation[] = [];
   for (const operation of operations) {
     if (operation.op === 'publishes') unpackPublishes(operation, unpacked);
@@ -172,7 +172,7 @@ export function unpackTurn({ now, monotonic, operations }: PackedTurn): Turn {
       });
     else unpacked.push(operation);
   }
-  return { now, monotonic, operations: unpacked };
+  return { ...turn, operations: unpacked };
 }
 
 function unpackPublishes(packed: PackedPublishes, into: Operation[]): void {
@@ -228,14 +228,14 @@ function packHandOut({ consumer, items }: TurnReply['handOuts'][number]): Packed
 
 const DONE: OperationResult = Object.freeze({ value: undefined });
 
-export function unpackReply({ results, handOuts, nextDueAt, nextLeaseEnd }: PackedReply): TurnReply {
+export function unpackReply({ results, handOuts, ...next }: PackedReply): TurnReply {
   const unpacked: OperationResult[] = [];
   for (const result of results) {
     if (typeof result === 'number') for (let n = 0; n < result; n += 1) unpacked.push(DONE);
     else if ('settled' in result) unpacked.push({ value: unpackSettled(result) });
     else unpacked.push(result);
   }
-  return { results: unpacked, handOuts: handOuts.map(unpackHandOut), nextDueAt, nextLeaseEnd };
+  return { ...next, results: unpacked, handOuts: handOuts.map(unpackHandOut) };
 }
 
 function unpackSettled({ settled, lost }: Settled): readonly SettleResult[] {

@@ -2,7 +2,7 @@
 import type { ReplayPoint } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { countUnbound, takes } from './bindings.ts';
-import { endOf } from './positions.ts';
+import { endOf, wholeMs } from './positions.ts';
 import { firstSince } from './purge.ts';
 import type { Cursor, Log } from './state.ts';
 import type { Statements } from './statements.ts';
@@ -54,7 +54,7 @@ export function rewind(sql: Statements, subscription: Subscription, from: Replay
       sql.deleteDeferredBefore.run(subscription.id, log.base, point);
       cursor.next = Math.max(point, log.floor);
     } else {
-      sql.deleteDeferredOlder.run(subscription.id, log.base, endOf(log), Math.ceil(timeMs));
+      sql.deleteDeferredOlder.run(subscription.id, log.base, endOf(log), wholeMs(timeMs));
       cursor.next = firstSince(sql, log, timeMs);
     }
     sql.deleteDeferredOfLog.run(subscription.id, cursor.next, endOf(log));

@@ -18,6 +18,7 @@ import { prepareStatements, type Statements } from './statements.ts';
 import type { DeadRow, Subscription } from './subscription.ts';
 import { StoredTopology } from './topology.ts';
 import type { Operation, OperationResult, OperationValue, PublishRow, Turn, TurnReply } from './turn.ts';
+import { isUnfit, refusalOf, UnfitOperation } from './unfit.ts';
 import { viewOf } from './view.ts';
 
 export interface StoreOptions {
@@ -31,6 +32,13 @@ const SCHEDULED_PER_TURN = 1_000;
 const UNSUBSCRIBED_CHECK_MS = 60_000;
 const SQLITE_FULL = 13;
 
+interface ConsumerNote {
+  readonly consumer: Consumer;
+  readonly channel: string;
+  readonly name: string;
+  readonly paused: boolean;
+}
+
 export class Store {
   readonly #db: DatabaseSync;
   readonly #sql: Statements;
@@ -41,38 +49,67 @@ export class Store {
     number,
     { readonly consumer: Consumer; readonly subscription: Subscription }
   >();
+  #note: ConsumerNote[] = [];
   #nextScheduled: number | undefined;
   #unsubscribedCheckedAt = 0;
+  readonly #stopwatch: (() => number) | undefined;
 
-  /** Opens the database, takes it for itself and counts what a crash left handed out as abandoned. */
-  constructor(db: DatabaseSync, options: StoreOptions) {
+  /**
+   * Opens the database, takes it for itself and counts what a crash left handed out as abandoned. `stopwatch` (monotonic ms) only tells how
+   * long commits take: nothing here depends on it.
+   */
+  constructor(db: DatabaseSync, options: StoreOptions, stopwatch?: () => number) {
     this.#db = db;
+    this.#stopwatch = stopwatch;
     this.#options = options;
     openDatabase(db, options);
     this.#sql = prepareStatements(db);
-    this.#turn = { sql: this.#sql, now: 0, monotonic: 0, nextToken: 1, ended: [], begun: [] };
+    this.#turn = {
+      sql: this.#sql,
+      now: 0,
+      monotonic: 0,
+      inHalves: false,
+      nextToken: 1,
+      ended: [],
+      begun: [],
+    };
     this.#topology = new StoredTopology(this.#turn, (subscription) => this.#forgetConsumers(subscription));
     this.#recover();
   }
 
   /** One transaction. Throws only when the store is lost: then nothing is known, and it must not be used again. */
   run(turn: Turn): TurnReply {
+    return this.#run(turn, new Map());
+  }
+
+  /** Those in `refused` proved unfit for the tables in an earlier try of this turn, which was undone; the others are done without them. */
+  #run(turn: Turn, refused: ReadonlyMap<Operation, OperationResult>): TurnReply {
     const state = this.#turn;
     state.now = turn.now;
     state.monotonic = turn.monotonic;
+    state.inHalves = turn.inHalves === true;
     state.ended.length = 0;
     state.begun.length = 0;
+    this.#takeNote();
     this.#db.exec('BEGIN IMMEDIATE');
     try {
-      const results = turn.operations.map((operation) => this.#attempt(operation));
+      const results = turn.operations.map((operation) => refused.get(operation) ?? this.#attempt(operation));
       const handOuts = this.#advance();
       this.#writeCursors();
       this.#purge();
-      this.#db.exec('COMMIT');
-      return { results, handOuts, ...this.#nextWake() };
+      const commitMs = this.#commit();
+      return { results, handOuts, ...this.#nextWake(), commitMs };
     } catch (error) {
-      return this.#undo(turn, error);
+      if (!(error instanceof UnfitOperation)) return this.#undone(turn, error);
+      this.#undo();
+      return this.#run(turn, new Map([...refused, [error.operation, refusalOf(error)]]));
     }
+  }
+
+  #commit(): number | undefined {
+    const from = this.#stopwatch?.();
+    this.#db.exec('COMMIT');
+    return from === undefined ? undefined : (this.#stopwatch?.() ?? from) - from;
   }
 
   close(): void {
@@ -87,6 +124,7 @@ export class Store {
     } catch (error) {
       // Refused before it wrote anything: the others of the turn are not concerned. Everything else undoes the turn.
       if (error instanceof MessagingError) return { error: { code: error.code, message: error.message } };
+      if (isUnfit(error)) throw new UnfitOperation(operation, error as Error);
       throw error;
     }
   }
@@ -145,8 +183,20 @@ export class Store {
     return handOuts;
   }
 
-  #undo(turn: Turn, error: unknown): TurnReply {
-    if (primaryCode(error) !== SQLITE_FULL) throw error;
+  /** Who consumes, as an undone turn has to find it again. */
+  #takeNote(): void {
+    this.#note = [];
+    for (const { consumer, subscription } of this.#consumers.values())
+      this.#note.push({
+        consumer,
+        channel: subscription.channel,
+        name: subscription.name,
+        paused: consumer.paused,
+      });
+  }
+
+  /** Rolls back: the tables by SQLite, the memory from tables, leases and the note. */
+  #undo(): void {
     // SQLite may have rolled back by itself already.
     if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
     for (const { consumer, token } of this.#turn.begun) consumer.leases.delete(token);
@@ -154,6 +204,11 @@ export class Store {
     for (const lease of this.#turn.ended)
       if (!begun.has(lease.token)) lease.consumer.leases.set(lease.token, lease);
     this.#load();
+  }
+
+  #undone(turn: Turn, error: unknown): TurnReply {
+    if (primaryCode(error) !== SQLITE_FULL) throw error;
+    this.#undo();
     const refusal = {
       error: {
         code: 'DB_MSG_DISK_FULL' as const,
@@ -373,21 +428,19 @@ export class Store {
     }
   }
 
-  /** Reads the tables into memory; leases, which are only in memory, are kept. */
+  /** Reads the tables into memory; consumers and leases, which are only in memory, are those of the note. */
   #load(): void {
-    const consumers = new Map<string, Consumer[]>();
-    for (const { subscriptions } of this.#topology.channels()) {
-      for (const one of subscriptions) consumers.set(`${one.channel} ${one.name}`, one.consumers);
-    }
     this.#topology.load();
-    for (const { name, subscriptions } of this.#topology.channels()) {
-      for (const subscription of subscriptions) {
-        const kept = consumers.get(`${name} ${subscription.name}`) ?? [];
-        subscription.consumers.splice(0, subscription.consumers.length, ...kept);
-        for (const consumer of subscription.consumers) this.#rebind(consumer, subscription);
-        subscription.load();
-      }
+    this.#consumers.clear();
+    for (const { consumer, channel, name, paused } of this.#note) {
+      const subscription = this.#topology.find(channel, name);
+      if (!subscription) continue;
+      consumer.paused = paused;
+      subscription.consumers.push(consumer);
+      this.#rebind(consumer, subscription);
     }
+    for (const { subscriptions } of this.#topology.channels())
+      for (const subscription of subscriptions) subscription.load();
     this.#readNextScheduled();
   }
 

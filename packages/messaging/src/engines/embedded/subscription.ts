@@ -20,6 +20,8 @@ import type { HandOut } from './turn.ts';
 /** Rows looked at in one turn while searching for messages whose key is free: bounds the length of a turn. */
 const SCAN_LIMIT = 1_000;
 const ROUTED_RUN = 64;
+/** So few are not divided in a turn that hands out in halves. */
+const LEAST_HALF = 64;
 /** Hand-outs. */
 const RENEW_AFTER = 4_096;
 
@@ -111,13 +113,20 @@ export class Subscription {
   }
 
   #fillConsumer(consumer: Consumer, items: HandOut[]): void {
-    const room = (): number => consumer.prefetch - consumer.leases.size;
-    if (this.nextDue !== undefined && this.nextDue <= this.#turn.now && room() > 0)
-      this.#claimDue(consumer, room(), items);
+    const room = this.#roomOf(consumer, items);
+    if (this.nextDue !== undefined && this.nextDue <= this.#turn.now && room > 0)
+      this.#claimDue(consumer, room, items);
     for (const cursor of this.cursors) {
-      if (room() <= 0) return;
+      if (this.#roomOf(consumer, items) <= 0) return;
       this.#claimLog(consumer, cursor, items);
     }
+  }
+
+  /** How many more this turn may hand out. */
+  #roomOf({ prefetch, leases }: Consumer, items: readonly HandOut[]): number {
+    const room = prefetch - leases.size;
+    if (!this.#turn.inHalves) return room;
+    return Math.min(room, Math.max(LEAST_HALF, Math.ceil(prefetch / 2)) - items.length);
   }
 
   #claimDue(consumer: Consumer, limit: number, items: HandOut[]): void {
@@ -145,16 +154,17 @@ export class Subscription {
     const read = routed ? sql.readRouted : sql.readMessages;
     let scanned = 0;
     while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT) {
-      const room = consumer.prefetch - consumer.leases.size;
+      const room = this.#roomOf(consumer, items);
       if (room <= 0) return;
       // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
       const limit = routed ? Math.max(room, ROUTED_RUN) : room;
       const rows = read.all(cursor.next, cursor.log.head, limit) as unknown as LogRow[];
+      const full = items.length + room;
       if (rows.length === 0) cursor.next = cursor.log.head + 1;
       cursor.dirty = true;
       scanned += rows.length;
       for (const row of rows) {
-        if (consumer.leases.size >= consumer.prefetch) return;
+        if (items.length >= full) return;
         cursor.next = row[0] + 1;
         this.#claim(consumer, cursor, row, items);
       }

@@ -1,9 +1,13 @@
 /**
- * Gathers operations into turns. A turn is sent as soon as the last one has ended and takes whatever has gathered meanwhile (group commit
- * without a timer); its answer resolves the operations and brings the next deliveries. It also wakes the writer when something falls due.
+ * Gathers operations into turns. A turn takes whatever has gathered while others were written (group commit without a timer); its answer resolves the
+ * operations and brings the next deliveries. It also wakes the writer when something falls due.
+ *
+ * Where it pays (`turn-pace.ts`) much work goes as two turns that follow each other: each at most half of what is asked and not answered, and sent as soon as so
+ * much has gathered. Where commits are slow one turn is out at a time, and the next takes what this one's answer brings about as well.
  */
 import type { CancelTimer, Clock } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
+import { LEAST_SHARE, TurnPace } from './turn-pace.ts';
 import type { Operation, OperationValue, TurnReply, Writer } from './turn.ts';
 
 /** A turn stays short, or one large publish would hold up every settlement. */
@@ -11,6 +15,8 @@ const ROWS_PER_TURN = 4_000;
 const CHARACTERS_PER_TURN = 8 * 2 ** 20;
 /** Two: one is being written while the next is on its way. Safe, because the writer decides serially. */
 const TURNS_OUTSTANDING = 2;
+/** Promises that a publisher or a handler passes until it asks again; one that takes more goes with a later turn. */
+const PROMISES_OF_AN_ANSWER = 16;
 /** Looked at least this often, so that a step of the wall clock is noticed. */
 const LONGEST_WAIT_MS = 60_000;
 
@@ -24,6 +30,7 @@ export interface TurnQueueParts {
 
 interface Pending {
   readonly operation: Operation;
+  readonly rows: number;
   readonly resolve: (value: never) => void;
   readonly reject: (error: Error) => void;
 }
@@ -31,8 +38,11 @@ interface Pending {
 export class TurnQueue {
   readonly #parts: TurnQueueParts;
   #pending: Pending[] = [];
+  #pendingRows = 0;
   #outstanding = 0;
+  #outstandingRows = 0;
   #flushPlanned = false;
+  readonly #pace = new TurnPace();
   #cancelWake: CancelTimer | undefined;
   #resting = false;
   #lost = false;
@@ -49,8 +59,11 @@ export class TurnQueue {
 
   ask<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
     return new Promise((resolve, reject) => {
-      this.#pending.push({ operation, resolve: resolve as (value: never) => void, reject });
-      this.#planFlush();
+      const rows = rowsOf(operation);
+      this.#pending.push({ operation, rows, resolve: resolve as (value: never) => void, reject });
+      this.#pendingRows += rows;
+      if (this.#order() === 'divided' && this.#pendingRows >= this.#share()) this.#flush();
+      else this.#planFlush();
     });
   }
 
@@ -61,68 +74,89 @@ export class TurnQueue {
     this.#cancelWake = undefined;
   }
 
-  /** After the current task: what is asked in the same tick shares a turn. */
-  #planFlush(): void {
+  #order(): 'divided' | 'gathered' | undefined {
+    return this.#pace.orderFor(this.#pendingRows + this.#outstandingRows);
+  }
+
+  /** Rows of the next turn. */
+  #share(): number {
+    if (this.#order() !== 'divided') return ROWS_PER_TURN;
+    const half = Math.ceil((this.#pendingRows + this.#outstandingRows) / 2);
+    return Math.max(LEAST_SHARE, Math.min(half, ROWS_PER_TURN));
+  }
+
+  /** After the current task: what is asked in the same tick shares a turn. Later by so many promises, if given. */
+  #planFlush(promises = 1): void {
     if (this.#flushPlanned) return;
     this.#flushPlanned = true;
-    queueMicrotask(() => {
+    const wait = (left: number): void => {
+      if (left > 0) return queueMicrotask(() => wait(left - 1));
       this.#flushPlanned = false;
       if (this.#pending.length > 0) this.#flush();
-    });
+    };
+    wait(promises);
   }
 
   #flush(): void {
-    if (this.#outstanding >= TURNS_OUTSTANDING) return;
+    const order = this.#order();
+    if (this.#outstanding >= (order === 'gathered' ? 1 : TURNS_OUTSTANDING)) return;
     const { writer, clock } = this.#parts;
     const batch = this.#takeBatch();
+    const rows = batch.reduce((sum, one) => sum + one.rows, 0);
     this.#outstanding += 1;
-    const turn = {
-      now: clock.now(),
-      monotonic: clock.monotonic(),
-      operations: batch.map((one) => one.operation),
-    };
+    this.#pendingRows -= rows;
+    this.#outstandingRows += rows;
+    const monotonic = clock.monotonic();
+    this.#pace.sent(rows, monotonic);
+    const operations = batch.map((one) => one.operation);
+    const turn = { now: clock.now(), monotonic, operations, inHalves: order === 'divided' };
     writer.run(turn).then(
-      (reply) => this.#ended(batch, reply),
-      (error: Error) => this.#failed(batch, error),
+      (reply) => this.#ended(batch, rows, reply),
+      (error: Error) => this.#failed(batch, rows, error),
     );
   }
 
   #takeBatch(): Pending[] {
+    const share = this.#share();
     let rows = 0;
     let characters = 0;
     let count = 0;
-    while (count < this.#pending.length && rows < ROWS_PER_TURN && characters < CHARACTERS_PER_TURN) {
-      const { operation } = this.#pending[count] as Pending;
-      if (operation.op === 'publish') {
-        rows += operation.rows.length;
-        for (const { body } of operation.rows) characters += body.length;
-      } else rows += operation.op === 'settle' ? operation.settlements.length : 1;
+    while (count < this.#pending.length && rows < share && characters < CHARACTERS_PER_TURN) {
+      const one = this.#pending[count] as Pending;
+      if (one.operation.op === 'publish')
+        for (const { body } of one.operation.rows) characters += body.length;
+      rows += one.rows;
       count += 1;
     }
     return this.#pending.splice(0, count);
   }
 
-  #ended(batch: readonly Pending[], reply: TurnReply): void {
+  #ended(batch: readonly Pending[], rows: number, reply: TurnReply): void {
     this.#outstanding -= 1;
+    this.#outstandingRows -= rows;
     this.#endedAt = this.#parts.clock.now();
+    this.#pace.answered(reply.commitMs, this.#parts.clock.monotonic());
     batch.forEach((pending, index) => {
       const result = reply.results[index];
       if (result && 'value' in result) pending.resolve(result.value as never);
       else if (result) pending.reject(new MessagingError(result.error.code, result.error.message));
     });
-    if (reply.handOuts.length > 0) this.#parts.onHandOuts(reply.handOuts);
+    // First, because handling takes its time: when there is more to hand out, the writer does it meanwhile.
     this.#planWake(reply);
-    if (this.#pending.length > 0) this.#planFlush();
+    if (reply.handOuts.length > 0) this.#parts.onHandOuts(reply.handOuts);
+    if (this.#pending.length > 0) this.#planFlush(this.#order() === 'gathered' ? PROMISES_OF_AN_ANSWER : 1);
   }
 
-  #failed(batch: readonly Pending[], error: Error): void {
+  #failed(batch: readonly Pending[], rows: number, error: Error): void {
     this.#outstanding -= 1;
+    this.#outstandingRows -= rows;
     const cause =
       error instanceof MessagingError
         ? error
         : new MessagingError('DB_MSG_ENGINE_FAILED', `the store failed: ${error.message}`, { cause: error });
     for (const pending of batch) pending.reject(cause);
     for (const pending of this.#pending.splice(0)) pending.reject(cause);
+    this.#pendingRows = 0;
     this.#cancelWake?.();
     if (this.#lost) return;
     this.#lost = true;
@@ -143,4 +177,10 @@ export class TurnQueue {
     if (ms === 0 && this.#outstanding === 0) return this.#flush();
     this.#cancelWake = clock.setTimer(ms, () => this.#flush());
   }
+}
+
+/** What an operation counts as in the length of a turn. */
+function rowsOf(operation: Operation): number {
+  if (operation.op === 'publish') return operation.rows.length;
+  return operation.op === 'settle' ? operation.settlements.length : 1;
 }

@@ -102,6 +102,8 @@ export interface Turn {
   /** Monotonic ms: leases are measured by it. */
   readonly monotonic: number;
   readonly operations: readonly Operation[];
+  /** No consumer gets more than half of its prefetch in this turn: the other half is handed out while this one is handled. */
+  readonly inHalves?: boolean;
 }
 
 export type OperationResult =
@@ -123,6 +125,8 @@ export interface TurnReply {
   readonly nextDueAt: number | undefined;
   /** Monotonic ms: when the first lease ends. */
   readonly nextLeaseEnd: number | undefined;
+  /** ms that the commit alone took; undefined where nobody looked (a writer without a clock, or one behind a socket). */
+  readonly commitMs?: number | undefined;
 }
 
 /**

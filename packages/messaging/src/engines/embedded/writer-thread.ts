@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
+import { systemClock } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { packReply, unpackTurn } from './packing.ts';
 import { Store } from './store.ts';
@@ -18,7 +19,7 @@ try {
   const { path, options } = workerData as WriterThreadData;
   mkdirSync(dirname(path), { recursive: true });
   opened = new DatabaseSync(path);
-  serve(opened, new Store(opened, options));
+  serve(opened, new Store(opened, options, () => systemClock.monotonic()));
   answer({ ready: true });
 } catch (error) {
   // Before it is told: whoever hears that the file is refused may open it by other means at once.
