@@ -24,6 +24,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import type { RedisClient } from './client.ts';
 import { deliveriesOfLent, deliveryOfEntry, isWanted, type Lent, type Wanted, wantedOf } from './incoming.ts';
+import { OnHand } from './on-hand.ts';
 import { type Entry, StreamReader } from './reader.ts';
 import type { ScriptRunner } from './scripts.ts';
 
@@ -36,6 +37,8 @@ export interface ConsumerParts {
   readonly bell: RedisClient;
   /** Makes again what somebody removed from the server. */
   readonly declareAgain: () => Promise<void>;
+  /** Never gives one twice. */
+  readonly nextNumber: () => number;
   /** Leases that this claim ended may be those of another consumer of this process. */
   readonly leaseEnded: (consumer: string, token: string) => void;
   /** Something was settled: the channel's stream may be trimmed. */
@@ -54,12 +57,15 @@ type ClaimReply = readonly [
   generation: string,
   routing: string,
   bindings: string,
+  endings: string,
 ];
+
+/** Null: all were settled in time. */
+type AcknowledgeReply = readonly [endings: string, lost: readonly number[]] | null;
 
 /** Looked at least this often: what nobody rings for (a process that died before it rang) is found by it. */
 const LOOK_MS = 5_000;
 const RETRY_MS = 200;
-const RENEW_AFTER = 4_096;
 
 export class RedisConsumer implements Consumer {
   readonly name: string;
@@ -71,9 +77,7 @@ export class RedisConsumer implements Consumer {
   /** The keys of `acknowledge`, their number first, and the group. */
   readonly #acknowledging: readonly string[];
   readonly #reader: StreamReader;
-  /** Tokens on hand, with the monotonic time at which their lease is surely over. */
-  #held = new Map<string, number>();
-  #released = 0;
+  readonly #onHand: OnHand;
   #claiming: Promise<void> | undefined;
   #claimWanted = true;
   /** As the last claim said: nothing is due, and on channels that are not plain nothing is new either. */
@@ -81,6 +85,10 @@ export class RedisConsumer implements Consumer {
   /** As the last claim said; until then nothing is read. */
   #plain = false;
   #generation = '';
+  /** As the server counts them; '' before the first claim. */
+  #endings = '';
+  /** What was read before may have been ended by then. */
+  #endingsLearnt = Number.NEGATIVE_INFINITY;
   #wanted: Wanted = { routing: 'fanout', bindings: [] };
   /** The server may have lent what never came here. */
   #answerLost = false;
@@ -100,6 +108,7 @@ export class RedisConsumer implements Consumer {
     this.spec = spec;
     this.#receive = receive;
     this.#parts = parts;
+    this.#onHand = new OnHand(parts.nextNumber);
     const { channel, subscription: group } = spec;
     this.#subject = [channel, encodeURIComponent(group), group];
     const { prefix } = parts.scripts;
@@ -113,7 +122,7 @@ export class RedisConsumer implements Consumer {
       group,
       consumer: name,
       most: Math.ceil(spec.prefetch / 2),
-      take: (entries) => this.#takeRead(entries),
+      take: (entries, askedAt) => this.#takeRead(entries, askedAt),
       failed: () => this.#readFailed(),
     });
   }
@@ -126,7 +135,7 @@ export class RedisConsumer implements Consumer {
 
   /** The lease of one of this consumer's hand-outs was ended by somebody's claim. */
   forgetToken(token: string): void {
-    this.#held.delete(token);
+    this.#onHand.forget(token);
   }
 
   /** Does what there is to do and room for: a claim where one is wanted or left things behind, else a read. */
@@ -145,49 +154,71 @@ export class RedisConsumer implements Consumer {
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     this.#refuseClosed();
     // The room is free from here on: what is claimed next is decided after this on the same connection.
-    this.#renewHeld(settlements.length);
-    const released = settlements.filter(({ token }) => this.#held.delete(token as string));
+    const { names, areSure, removed } = this.#take(settlements);
     try {
-      const settling = settlements.every(isPlainAck)
-        ? this.#acknowledge(settlements)
-        : this.#settleByScript(settlements);
+      const settling = settlements.every(isReadAck)
+        ? this.#acknowledge(names, areSure)
+        : this.#settleByScript(settlements, names);
       if (this.#drained) this.#pump();
       else this.look();
       const results = await settling;
       this.#parts.settled(this.spec.channel);
       return results;
     } catch (error) {
-      for (const { token } of released) this.#held.set(token as string, this.#leaseEnd());
+      const end = this.#leaseEnd();
+      settlements.forEach(({ token }, index) => {
+        if (removed[index] === true) this.#onHand.restore(token, names[index] as string, end);
+      });
       throw error;
     }
   }
 
-  /**
-   * A map that is written to without end leaves a chain of its former tables behind, and each garbage collection of young objects keeps all that
-   * hangs on it. A new one now and then ends the chain.
-   */
-  #renewHeld(released: number): void {
-    this.#released += released;
-    if (this.#released < RENEW_AFTER) return;
-    this.#released = 0;
-    this.#held = new Map(this.#held);
+  /** What the server calls them, whether all were surely still this consumer's, and which were on hand; none of them is from here on. */
+  #take(settlements: readonly Settlement[]): {
+    readonly names: readonly string[];
+    readonly areSure: boolean;
+    readonly removed: readonly boolean[];
+  } {
+    const names: string[] = [];
+    const removed: boolean[] = [];
+    let areSure = true;
+    for (const { token } of settlements) {
+      names.push(this.#onHand.nameOf(token));
+      areSure &&= this.#onHand.isSure(token);
+      removed.push(this.#onHand.remove(token));
+    }
+    return { names, areSure, removed };
   }
 
-  async #acknowledge(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    const args = [...this.#acknowledging, this.#generation];
-    for (const { token } of settlements) args.push(token as string);
-    const lost = (await this.#parts.scripts.runPlain('acknowledge', args)) as readonly number[];
-    const results = settlements.map((): SettleResult => 'settled');
-    for (const number of lost) results[number - 1] = 'lost';
+  async #acknowledge(ids: readonly string[], areSure: boolean): Promise<readonly SettleResult[]> {
+    const endings = areSure ? this.#endings : '';
+    const args = [...this.#acknowledging, this.#generation, endings, ...ids];
+    const reply = (await this.#parts.scripts.runPlain('acknowledge', args)) as AcknowledgeReply;
+    const results = new Array<SettleResult>(ids.length).fill('settled');
+    if (reply === null) return results;
+    this.#learnEndings(reply[0]);
+    for (const number of reply[1]) results[number - 1] = 'lost';
     return results;
   }
 
-  async #settleByScript(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    const args = settlements.flatMap((one) => argumentsOf(one, this.#parts.clock.now()));
+  async #settleByScript(
+    settlements: readonly Settlement[],
+    names: readonly string[],
+  ): Promise<readonly SettleResult[]> {
+    const now = this.#parts.clock.now();
+    const args = settlements.flatMap((one, index) => argumentsOf(one, names[index] as string, now));
     const [results, woke, untilNext] = await this.#runSettle(this.#paused, args);
     if (woke === 1) this.look();
     else this.#planLook(untilNext);
     return results.map((one) => (one === 1 ? 'settled' : 'lost'));
+  }
+
+  /** Somebody's hand-outs were ended since this consumer last knew: they may be its own, also those of which the answer is still on its way. */
+  #learnEndings(endings: string): void {
+    if (endings === this.#endings) return;
+    this.#endings = endings;
+    this.#endingsLearnt = this.#parts.clock.monotonic();
+    this.#onHand.doubtAll();
   }
 
   #runSettle(
@@ -211,12 +242,12 @@ export class RedisConsumer implements Consumer {
       this.name,
       this.spec.leaseMs,
       this.#generation,
-      ...tokens,
+      ...tokens.map((token) => this.#onHand.nameOf(token)),
     ])) as readonly number[];
     return tokens.map((token, index) => {
       const lost = results[index] !== 1;
-      if (lost) this.#held.delete(token as string);
-      else if (this.#held.has(token as string)) this.#held.set(token as string, end);
+      if (lost) this.#onHand.remove(token);
+      else this.#onHand.extend(token, end);
       return lost ? 'lost' : 'settled';
     });
   }
@@ -237,7 +268,7 @@ export class RedisConsumer implements Consumer {
     await this.pause();
     this.#parts.bell.end();
     this.#parts.left(this);
-    this.#held.clear();
+    this.#onHand.clear();
     try {
       await this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']);
     } catch (error) {
@@ -276,16 +307,18 @@ export class RedisConsumer implements Consumer {
   }
 
   async #takeClaimed(reply: ClaimReply, leaseEnd: number): Promise<void> {
-    const [given, ended, untilNext, drained, , bells, plain, generation, routing, bindings] = reply;
+    const [given, ended, untilNext, drained, , bells, plain, generation, routing, bindings, endings] = reply;
     for (const [consumer, token] of ended) this.#parts.leaseEnded(consumer, token);
     this.#plain = plain === 1;
     this.#generation = generation;
+    this.#learnEndings(endings);
     this.#wanted = wantedOf(routing, bindings);
     const deliveries = deliveriesOfLent(given);
-    if (this.#paused) return this.#giveBackAll(deliveries);
+    if (this.#paused) return this.#giveBackAll(deliveries.map(({ token }) => token as string));
     this.#drained = drained === 1;
     this.#planLook(untilNext);
-    this.#handOut(deliveries, leaseEnd);
+    for (const { token } of deliveries) this.#onHand.addLent(token as string, leaseEnd);
+    this.#handOut(deliveries);
     if (this.#plain) {
       // What is due has no room because a read that blocks has reserved it.
       if (!this.#drained && this.#reader.reserved > 0 && this.#room() <= this.#reader.reserved)
@@ -294,14 +327,15 @@ export class RedisConsumer implements Consumer {
     else if (this.#room() > 0) this.#claimWanted = true;
   }
 
-  #takeRead(entries: readonly Entry[]): void {
-    if (entries.length > 0) {
-      const deliveries = entries.map(deliveryOfEntry);
-      if (this.#paused) void this.#giveBackAll(deliveries).catch(() => {});
-      else {
-        this.#planLook(this.spec.leaseMs);
-        this.#handOut(deliveries, this.#leaseEnd());
-      }
+  #takeRead(entries: readonly Entry[], askedAt: number): void {
+    if (entries.length > 0 && this.#paused) void this.#giveBackAll(entries.map(([id]) => id)).catch(() => {});
+    else if (entries.length > 0) {
+      this.#planLook(this.spec.leaseMs);
+      const end = this.#leaseEnd();
+      const doubted = askedAt <= this.#endingsLearnt;
+      this.#handOut(
+        entries.map((entry) => deliveryOfEntry(entry, this.#onHand.addRead(entry[0], end, doubted))),
+      );
     }
     this.#pump();
   }
@@ -312,21 +346,22 @@ export class RedisConsumer implements Consumer {
   }
 
   /** What this subscription does not want, or what has expired, is settled here and never seen above. */
-  #handOut(deliveries: readonly Delivery[], leaseEnd: number): void {
-    const wanted: Delivery[] = [];
-    const dropped: string[] = [];
-    for (const one of deliveries) {
-      const token = one.token as string;
-      this.#held.set(token, leaseEnd);
-      if (isExpired(one, this.#parts.clock)) dropped.push('x', token);
-      else if (isWanted(one, this.#wanted)) wanted.push(one);
-      else dropped.push('a', token);
+  #handOut(deliveries: readonly Delivery[]): void {
+    const wanted = deliveries.filter(
+      (one) => isWanted(one, this.#wanted) && !isExpired(one, this.#parts.clock),
+    );
+    if (wanted.length < deliveries.length) {
+      const seen = new Set(wanted);
+      void this.#drop(deliveries.filter((one) => !seen.has(one)));
     }
-    if (dropped.length > 0) void this.#drop(dropped);
     if (wanted.length > 0) this.#receive(wanted);
   }
 
-  async #drop(args: readonly string[]): Promise<void> {
+  async #drop(deliveries: readonly Delivery[]): Promise<void> {
+    const args = deliveries.flatMap((one) => [
+      isExpired(one, this.#parts.clock) ? 'x' : 'a',
+      this.#onHand.nameOf(one.token),
+    ]);
     try {
       await this.#runSettle(false, args);
     } catch {
@@ -334,16 +369,16 @@ export class RedisConsumer implements Consumer {
       this.#answerLost = true;
       this.#planLook(RETRY_MS);
     }
-    for (let index = 1; index < args.length; index += 2) this.#held.delete(args[index] as string);
+    for (const { token } of deliveries) this.#onHand.remove(token);
     this.#parts.settled(this.spec.channel);
     this.#pump();
   }
 
-  async #giveBackAll(deliveries: readonly Delivery[]): Promise<void> {
-    if (deliveries.length === 0) return;
+  async #giveBackAll(names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
     await this.#runSettle(
       true,
-      deliveries.flatMap(({ token }) => ['l', token]),
+      names.flatMap((name) => ['l', name]),
     );
   }
 
@@ -357,7 +392,7 @@ export class RedisConsumer implements Consumer {
       0,
       '',
       '',
-      ...this.#held.keys(),
+      ...this.#onHand.names(),
     ]);
   }
 
@@ -399,10 +434,9 @@ export class RedisConsumer implements Consumer {
 
   /** Whoever holds hand-outs beyond their lease without asking is not stopped for ever by those that others took. */
   #room(): number {
-    const now = this.#parts.clock.monotonic();
-    if (this.#held.size >= this.spec.prefetch)
-      for (const [token, end] of this.#held) if (end < now) this.#held.delete(token);
-    return Math.max(0, this.spec.prefetch - this.#held.size);
+    const { prefetch } = this.spec;
+    if (this.#onHand.size >= prefetch) this.#onHand.removeEnded(this.#parts.clock.monotonic());
+    return Math.max(0, prefetch - this.#onHand.size);
   }
 
   #leaseEnd(): number {
@@ -410,32 +444,31 @@ export class RedisConsumer implements Consumer {
   }
 }
 
-function argumentsOf(settlement: Settlement, now: number): readonly (string | number)[] {
-  const { token } = settlement;
+function argumentsOf(settlement: Settlement, name: string, now: number): readonly (string | number)[] {
   switch (settlement.kind) {
     case 'ack':
-      return ['a', token];
+      return ['a', name];
     case 'release':
-      return ['l', token];
+      return ['l', name];
     case 'retry':
-      return ['r', token, settlement.dueAt - now, settlement.state];
+      return ['r', name, settlement.dueAt - now, settlement.state];
     case 'deadLetter': {
       const { id, reason, group, at, history, stateOnRedrive } = settlement.letter;
-      return ['d', token, id, reason, group, at, JSON.stringify(history), stateOnRedrive];
+      return ['d', name, id, reason, group, at, JSON.stringify(history), stateOnRedrive];
     }
   }
 }
 
-/** Only a first hand-out on a plain channel has the id of its entry as its token. */
-function isPlainAck({ kind, token }: Settlement): boolean {
-  return kind === 'ack' && !(token as string).includes('|');
+/** Of what this consumer read itself: scripts lend under texts. */
+function isReadAck({ kind, token }: Settlement): boolean {
+  return kind === 'ack' && typeof token === 'number';
 }
 
 /** Of what a script lends it has seen to this itself, by the server's clock. */
 function isExpired({ token, message }: Delivery, clock: Clock): boolean {
   return (
     message?.expiresAt !== undefined &&
-    !(token as string).includes('|') &&
+    typeof token === 'number' &&
     Date.parse(message.expiresAt) <= clock.now()
   );
 }

@@ -110,6 +110,7 @@ class RedisConnection implements EngineConnection {
   readonly #toTrim = new Set<string>();
   #probe: Probe;
   #nextConsumer = 1;
+  #nextNumber = 1;
   #closing: Promise<void> | undefined;
 
   static async open(
@@ -241,6 +242,7 @@ class RedisConnection implements EngineConnection {
       clock: this.#clock,
       bell,
       declareAgain: () => this.#topology.again(),
+      nextNumber: () => this.#nextNumber++,
       leaseEnded: (owner, token) => this.#consumers.get(owner)?.forgetToken(token),
       settled: (channel) => this.#toTrim.add(channel),
       left: ({ name: gone }) => this.#consumers.delete(gone),

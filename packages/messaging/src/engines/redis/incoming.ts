@@ -1,6 +1,6 @@
 /** What comes from the server as deliveries: what a script lent, and what a read took from the stream. */
 import { decodeCloudEvent } from '../../cloud-event.ts';
-import type { Delivery } from '../../engine.ts';
+import type { Delivery, DeliveryToken } from '../../engine.ts';
 import { type Binding, isBound, type RoutingKind } from '../../routing.ts';
 import type { Entry } from './reader.ts';
 
@@ -44,9 +44,9 @@ export function deliveriesOfLent(lent: Lent): Delivery[] {
   return deliveries;
 }
 
-/** A first hand-out: nothing was tried, and its token is its id. */
-export function deliveryOfEntry([id, fields]: Entry): Delivery {
-  return deliveryOf(id, fields[0] === 'event' ? (fields[1] ?? '') : bodyOf(fields), undefined, 0);
+/** A first hand-out: nothing was tried. */
+export function deliveryOfEntry([, fields]: Entry, token: number): Delivery {
+  return deliveryOf(token, fields[0] === 'event' ? (fields[1] ?? '') : bodyOf(fields), undefined, 0);
 }
 
 /** A stranger may have added other fields, or none that is an event: then the entry itself is the body. */
@@ -57,7 +57,12 @@ export function bodyOf(fields: readonly string[]): string {
   return all['event'] ?? JSON.stringify(all);
 }
 
-function deliveryOf(token: string, raw: string, state: string | undefined, abandoned: number): Delivery {
+function deliveryOf(
+  token: DeliveryToken,
+  raw: string,
+  state: string | undefined,
+  abandoned: number,
+): Delivery {
   try {
     return { token, message: decodeCloudEvent(raw), raw, state, abandoned };
   } catch (error) {

@@ -62,14 +62,26 @@ const defects: readonly Defect[] = [
     name: 'a late acknowledgement is taken for one in time',
     from: `if not isOurs or redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 0 then`,
     to: `redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) if false then`,
-    seenBy: 'a lost lease is handed out again',
+    seenBy: 'a late acknowledgement is told from one in time',
+  },
+  {
+    name: 'nobody counts that leases of what was read have ended',
+    from: `s.endings = int(redis.call('HINCRBY', s.meta, 'endings', 1))`,
+    to: '',
+    seenBy: 'a late acknowledgement is told from one in time',
+  },
+  {
+    name: 'acknowledging many does not look how many were pending',
+    from: 'if acked == #ARGV - 3 then return nil end',
+    to: 'do return nil end',
+    seenBy: 'what somebody else acknowledged is never said to be settled',
   },
   {
     name: 'a message given back stays pending for whoever is late',
     from: `  leaveStream(s, f)
   r.ab = r.ab + abandoned`,
     to: '  r.ab = r.ab + abandoned',
-    seenBy: 'a lost lease is handed out again',
+    seenBy: 'a late acknowledgement is told from one in time',
   },
   {
     name: 'the lease of what was read never ends',

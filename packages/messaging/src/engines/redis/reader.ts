@@ -18,7 +18,8 @@ export interface ReaderParts {
   readonly consumer: string;
   /** Entries per read, so that two are under way while there is a backlog. */
   readonly most: number;
-  readonly take: (entries: readonly Entry[]) => void;
+  /** `askedAt` is the monotonic time before which none of them was read. */
+  readonly take: (entries: readonly Entry[], askedAt: number) => void;
   /** A read failed: what it was lent, if it was, never came here. */
   readonly failed: () => void;
 }
@@ -55,7 +56,7 @@ export class StreamReader {
       this.#underWay.add(reading);
       void reading.then(() => {
         this.#underWay.delete(reading);
-        this.#parts.take([]);
+        this.#parts.take([], 0);
       });
     }
   }
@@ -63,6 +64,7 @@ export class StreamReader {
   async #read(count: number): Promise<void> {
     const { blocking, stream, group, consumer } = this.#parts;
     this.#reserved += count;
+    const askedAt = this.#parts.clock.monotonic();
     try {
       this.#connectionId ??= String(await blocking.send(['CLIENT', 'ID']));
       const reply = (await blocking.send([
@@ -82,7 +84,7 @@ export class StreamReader {
       this.#backlog = entries.length === count;
       if (entries.length > 0) await this.#turn();
       this.#reserved -= count;
-      if (entries.length > 0) this.#parts.take(entries);
+      if (entries.length > 0) this.#parts.take(entries, askedAt);
     } catch {
       this.#reserved -= count;
       this.#connectionId = undefined;

@@ -107,6 +107,24 @@ export async function keyedConsumer(connection: EngineConnection, leaseMs: numbe
     subscriptions: [{ channel, name: 'one' }],
   });
   await connection.publish([{ channel, message: { ...bare(channel), key: 'a' } }]);
+  return collecting(connection, channel, leaseMs);
+}
+
+/** A consumer without a bus on a channel without keys. */
+export async function plainConsumer(connection: EngineConnection, leaseMs: number): Promise<Collecting> {
+  const { name: channel } = plain;
+  await connection.declare({
+    channels: [specOf(channel, 'none')],
+    subscriptions: [{ channel, name: 'one' }],
+  });
+  return collecting(connection, channel, leaseMs);
+}
+
+async function collecting(
+  connection: EngineConnection,
+  channel: string,
+  leaseMs: number,
+): Promise<Collecting> {
   const got = new Collector<Delivery>();
   const consumer = await connection.subscribe(
     { channel, subscription: 'one', prefetch: 10, leaseMs },

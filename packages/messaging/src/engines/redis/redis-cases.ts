@@ -20,6 +20,7 @@ import {
   subscribeWatched,
   losing,
   keyedConsumer,
+  plainConsumer,
   bare,
   specOf,
   type RedisCase,
@@ -392,6 +393,55 @@ export const redisCases: readonly RedisCase[] = [
         assert.equal(second.abandoned, 1);
         assert.deepEqual(await consumer.settle([{ kind: 'ack', token: first.token }]), ['lost']);
         assert.deepEqual(await consumer.settle([{ kind: 'ack', token: second.token }]), ['settled']);
+      } finally {
+        await connection.close();
+      }
+    },
+  },
+
+  {
+    name: 'a late acknowledgement is told from one in time in the same call, though nobody told its consumer that a lease had ended',
+    async run(fixture) {
+      const here = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      const elsewhere = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        const first = await plainConsumer(here, 1_000);
+        await here.publish(
+          ['late', 'kept'].map((id) => ({ channel: plain.name, message: { ...bare(plain.name), id } })),
+        );
+        const [late, kept] = (await first.got.waitFor(2)) as [Delivery, Delivery];
+        // Its own claims would end the lease, and tell it.
+        await first.pause();
+        const second = await plainConsumer(elsewhere, 1_000);
+        while (second.got.values.length === 0) {
+          await pause(systemClock, 50);
+          assert.deepEqual(await first.extend([kept.token]), ['settled']);
+        }
+        const acks = [late, kept].map(({ token }) => ({ kind: 'ack' as const, token }));
+        assert.deepEqual(await first.settle(acks), ['lost', 'settled']);
+        assert.deepEqual(await first.settle(acks), ['lost', 'lost']);
+        const again = second.got.values.map(({ message, abandoned }) => [message?.id, abandoned]);
+        assert.deepEqual(again, [['late', 1]]);
+        const [{ token }] = second.got.values as [Delivery];
+        assert.deepEqual(await second.settle([{ kind: 'ack', token }]), ['settled']);
+      } finally {
+        await Promise.all([here.close(), elsewhere.close()]);
+      }
+    },
+  },
+
+  {
+    name: 'what somebody else acknowledged is never said to be settled',
+    async run(fixture) {
+      const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+      try {
+        const consumer = await plainConsumer(connection, 60_000);
+        await connection.publish([{ channel: plain.name, message: bare(plain.name) }]);
+        const [{ token }] = (await consumer.got.waitFor(1)) as [Delivery];
+        const stream = streamOf(fixture, plain.name);
+        const [, id] = (await fixture.raw('XPENDING', stream, 'one')) as [number, string];
+        await fixture.raw('XACK', stream, 'one', id);
+        assert.deepEqual(await consumer.settle([{ kind: 'ack', token }]), ['lost']);
       } finally {
         await connection.close();
       }

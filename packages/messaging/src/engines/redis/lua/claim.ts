@@ -7,7 +7,7 @@
  * Returns false when the subscription does not exist, else
  *   { token, event, state or nil, abandoned, of each in one list, [consumer, token]... whose lease ended, ms until the next event or -1, drained 0|1,
  *     broken 0|1 (a stream or group is missing: declare again), [stream, id]... to wait on for news when drained,
- *     plain 0|1, generation, routing or '', bindings as JSON or '' }.
+ *     plain 0|1, generation, routing or '', bindings as JSON or '', endings }.
  */
 export const claim = `
 local s = openSub(ARGV[1], ARGV[2], ARGV[3])
@@ -50,6 +50,7 @@ local function endPending()
   local stream = streamOf(s.channel, 0)
   local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, s.group)
   if consumers.err then broken = 1 return end
+  local before = #ended
   for _, c in ipairs(consumers) do
     local length = c[4] > 0 and leaseOf(c[2])
     if length then
@@ -63,6 +64,7 @@ local function endPending()
       end
     end
   end
+  if #ended > before then countEnding(s) end
 end
 
 local function lend(r, place)
@@ -160,6 +162,6 @@ if drained and not s.plain then
 end
 return {
   given, ended, next, drained and 1 or 0, broken, bells,
-  s.plain and 1 or 0, s.generation, s.routing, redis.call('HGET', P .. ':bindings:' .. s.channel, s.group) or '',
+  s.plain and 1 or 0, s.generation, s.routing, redis.call('HGET', P .. ':bindings:' .. s.channel, s.group) or '', s.endings,
 }
 `;

@@ -17,15 +17,26 @@ return 1
 `;
 
 /**
- * Acknowledges first hand-outs of a plain channel, each by itself: only so is it known which of them came too late.
+ * Acknowledges first hand-outs of a plain channel. XACK of many says how many were pending and not which, so it is used where all of them have to be: nobody
+ * but their consumer has ended a hand-out of this subscription since it last knew of all such endings. Else each is acknowledged by itself: only so
+ * is it known which of them came too late. One XACK of 128 takes the server 0.75 us an id, one each takes it 1.8.
  *
- * KEYS: stream, counters of the subscription. ARGV: group, generation, ids. Returns the numbers (from 1) of those that were not pending any more.
+ * KEYS: stream, counters of the subscription. ARGV: group, generation, endings as the consumer knows them ('': it doubts one of these), ids.
+ * Returns nil when all were pending, else { endings, the numbers (from 1) of those that were not }.
  */
 export const acknowledge = `
-local lost = {}
-local isOurs = (redis.call('HGET', KEYS[2], 'generation') or '0') == ARGV[2]
-for i = 3, #ARGV do
-  if not isOurs or redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 0 then lost[#lost + 1] = i - 2 end
+local known = redis.call('HMGET', KEYS[2], 'generation', 'endings')
+local isOurs, endings, lost = (known[1] or '0') == ARGV[2], known[2] or '0', {}
+if isOurs and endings == ARGV[3] then
+  local acked = 0
+  for i = 4, #ARGV, 2000 do acked = acked + redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
+  if acked == #ARGV - 3 then return nil end
+  -- Somebody who is not ours has acknowledged some of them: which is not known, and one that is said to be lost does no harm.
+  for i = 4, #ARGV do lost[i - 3] = i - 3 end
+  return { endings, lost }
 end
-return lost
+for i = 4, #ARGV do
+  if not isOurs or redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 0 then lost[#lost + 1] = i - 3 end
+end
+return { endings, lost }
 `;

@@ -16,7 +16,7 @@
  *     B:def    origin -> deferred record { o, l, b body, k key, x expiry, at stored, st state, ab abandoned, lane }
  *     B:age    zset origin -> time of storing;  B:due:<level>  zset origin -> due time
  *     B:busy   key -> token that is out;  B:lane:<key>  zset of origins that keep their order;  B:park:<key>  dead letters that hold it
- *     B:groups, B:meta, B:consumers  counts of dead letters, counters, who is there
+ *     B:groups, B:meta, B:consumers  counts of dead letters, counters { tokens, expired, generation, endings }, who is there
  *
  * A message, seen by one subscription: in the stream -> pending in the group (and in B:lease, but for first hand-outs on plain channels, whose
  * lease is the idle time of the pending entry) -> acknowledged, or copied to B:def and
@@ -47,10 +47,11 @@ local function openSub(channel, encoded, group)
   local spec = redis.call('HMGET', P .. ':channel:' .. channel, 'order', 'onFailure', 'levels', 'routing')
   if not spec[1] or redis.call('SISMEMBER', P .. ':subs:' .. channel, group) == 0 then return nil end
   local base = P .. ':sub:' .. channel .. ':' .. encoded
+  local counters = redis.call('HMGET', base .. ':meta', 'generation', 'endings')
   return {
     channel = channel, encoded = encoded, group = group, base = base,
     ordered = spec[1] == 'key', onFailure = spec[2], levels = tonumber(spec[3]), routing = spec[4] or '',
-    plain = spec[1] ~= 'key' and spec[3] == '1', generation = redis.call('HGET', base .. ':meta', 'generation') or '0',
+    plain = spec[1] ~= 'key' and spec[3] == '1', generation = counters[1] or '0', endings = counters[2] or '0',
     lease = base .. ':lease', def = base .. ':def', age = base .. ':age', due = base .. ':due:',
     busy = base .. ':busy', lane = base .. ':lane:', park = base .. ':park:', groups = base .. ':groups',
     meta = base .. ':meta', consumers = base .. ':consumers', woke = false,
@@ -165,6 +166,8 @@ local function takePending(s, token, generation)
   if generation ~= s.generation or redis.call('XACK', streamOf(s.channel, 0), s.group, token) == 0 then return nil end
   return { l = 0, c = '', id = token }
 end
+-- Hand-outs of what is pending were ended by somebody else than their consumer: acknowledgements are looked at one by one until it knows of it.
+local function countEnding(s) s.endings = int(redis.call('HINCRBY', s.meta, 'endings', 1)) end
 local function isPending(token) return not string.find(token, '|', 1, true) end
 -- A token of any other hand-out is level | s entry or d origin | consumer | number | key, the last only where order is kept.
 local function tokenOf(level, place, consumer, number, key)

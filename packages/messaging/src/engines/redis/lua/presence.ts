@@ -45,6 +45,7 @@ for _, token in ipairs(redis.call('ZRANGE', s.lease, 0, -1)) do
   end
 end
 -- What is pending and under no lease of ours was read by the consumers themselves.
+local leased = taken
 for level = 0, s.levels - 1 do
   local stream = streamOf(s.channel, level)
   local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, s.group)
@@ -62,6 +63,7 @@ for level = 0, s.levels - 1 do
     end
   end
 end
+if taken > leased then countEnding(s) end
 if ARGV[6] == '1' then
   for _, name in ipairs(redis.call('ZRANGE', s.consumers, 0, -1)) do
     if theirs(name) then redis.call('ZREM', s.consumers, name) end
