@@ -121,6 +121,18 @@ describe('the tarball', () => {
     expect(all.filter((file) => !reached.has(file) && !isEmpty(file))).toEqual([]);
   });
 
+  it('has a README that leads nowhere outside of it', () => {
+    const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+    const links = [...readme.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target ?? '');
+    const isThere = (target: string): boolean =>
+      /^(https:|#)/.test(target) || existsSync(join(installed, target.split('#', 1)[0] ?? ''));
+    expect(links.filter((target) => !isThere(target))).toEqual([]);
+    // Pages of the repository are named by their paths, and are there.
+    const named = [...readme.matchAll(/`(docs\/[^`]+\.md)`/g)].map(([, path]) => path ?? '');
+    expect(named.length).toBeGreaterThan(5);
+    expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+  });
+
   it('runs nothing when it is installed, and brings no client of a server', () => {
     expect(manifest.scripts).toBeUndefined();
     for (const name of Object.keys(manifest.peerDependencies)) {

@@ -34,6 +34,7 @@ beforeAll(() => {
     ]);`,
   );
   plant('kafka/engine', "describe.skip('not run: KAFKA_URL is not set', () => it('holds', () => {}));");
+  plant('redis/redis-lists', "it('holds', () => expect(1).toBe(1));");
   plant('rabbitmq/engine', "throw new Error('does not load');");
 });
 afterAll(() => rmSync(tree, { recursive: true, force: true }));

@@ -166,6 +166,17 @@ const authorship = patternRule(
   'the repository speaks of the product, not of who or what wrote it',
 );
 
+/** A pattern is used for what it promises; where it ends has to be as easy to find. */
+const patternPromises: TidyRule = {
+  name: 'pattern-promises',
+  faultsIn: ({ path, text }) =>
+    !/^docs\/messaging\/patterns\/[^/]+\.md$/.test(path)
+      ? []
+      : ['## What it promises', '## What it does not promise']
+          .filter((heading) => !text.split('\n').includes(heading))
+          .map((heading) => `no "${heading}": say it in a part of its own`),
+};
+
 export const rules: readonly TidyRule[] = [
   folders,
   barrels,
@@ -178,6 +189,7 @@ export const rules: readonly TidyRule[] = [
   names,
   machinePaths,
   authorship,
+  patternPromises,
 ];
 
 const skippedFolders = new Set(['node_modules', 'dist', '.git', '.cache', 'data', 'demo-data', 'coverage']);

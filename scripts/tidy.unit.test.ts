@@ -44,6 +44,12 @@ const controls: Readonly<Record<string, readonly (readonly [TidyFile, RegExp])[]
   ],
   'class-names': [[{ path: product, text: 'export class EntryManager {}\n' }, /one noun/]],
   'no-machine-paths': [[{ path: 'docs/a.md', text: `see /${'work'}/main/x\n` }, /relative/]],
+  'pattern-promises': [
+    [
+      { path: 'docs/messaging/patterns/a.md', text: '# A\n\n## What it promises\n' },
+      /no "## What it does not promise": say it/,
+    ],
+  ],
   'no-authorship': [[{ path: 'docs/a.md', text: `written by an ${'A'}${'I'}\n` }, /the product/]],
 };
 

@@ -76,6 +76,7 @@ function read(argv: readonly string[]): Asked | null {
         rounds: { type: 'string' },
         seconds: { type: 'string' },
         profile: { type: 'string' },
+        help: { type: 'boolean', default: false },
       },
     });
     const { quick, json } = values;
@@ -96,7 +97,7 @@ function read(argv: readonly string[]): Asked | null {
       named: positionals.length > 0,
     };
   } catch (error) {
-    progress((error as Error).message);
+    progress((error as Error).message.split('\n', 1)[0] ?? '');
     return null;
   }
 }
@@ -252,9 +253,30 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
+const help = `Usage: npm run -s bench:messaging -- [options] [ENGINE...]
+
+The toolkit against bare clients, and the embedded engine against two job queues. Engines: ${engineNames.join(', ')}; without one all whose server is there.
+
+  --quick        a smoke run: one round, short
+  --rounds N     how often everything is measured; the medians count (5)
+  --seconds N    how long each side publishes (4)
+  --profile DIR  keep a processor profile of each side there
+  --json         one JSON object as the last line
+  --help         this text
+
+Exit codes: 0, 1 an engine that was named could not be run or a side failed, 2 usage.
+`;
+
 async function main(argv: readonly string[]): Promise<number> {
+  if (argv.includes('--help')) {
+    process.stdout.write(help);
+    return 0;
+  }
   const asked = read(argv);
-  if (asked === null) return 2;
+  if (asked === null) {
+    progress(help);
+    return 2;
+  }
   const folder = mkdtempSync(join(here, '.run-'));
   const bench = new Bench(asked, folder);
   try {

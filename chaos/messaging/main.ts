@@ -94,6 +94,7 @@ function read(argv: readonly string[]): Asked | null {
         'rate-unjudged': { type: 'boolean', default: false },
         timeline: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
       },
     });
     const whole = (name: 'messages' | 'workers' | 'kill-every-ms' | 'limit-s'): number => {
@@ -116,7 +117,7 @@ function read(argv: readonly string[]): Asked | null {
       json: values.json,
     };
   } catch (error) {
-    progress((error as Error).message);
+    progress((error as Error).message.split('\n', 1)[0] ?? '');
     return null;
   }
 }
@@ -267,9 +268,33 @@ async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<
   };
 }
 
+const help = `Usage: npm run -s soak -- --engine NAME [options]
+
+Messages go through an engine to workers that are killed and replaced; nothing may be lost, handled twice or out of order on its key.
+
+  --engine NAME        ${engines.join(', ')}; may be given several times
+  --messages N         how many (1000000)
+  --workers K          at once (4)
+  --kill-every-ms MS   SIGKILL to one of them (1000)
+  --limit-s S          the run ends as failed after so long (1800)
+  --controls           runs with a planted defect, which have to be found
+  --rate-unjudged      tell the rate and do not judge it
+  --json               one JSON object as the last line
+  --help               this text
+
+Exit codes: 0 all of it held, 1 it did not, 2 usage, 3 a server is not there.
+`;
+
 async function main(argv: readonly string[]): Promise<number> {
+  if (argv.includes('--help')) {
+    process.stdout.write(help);
+    return 0;
+  }
   const asked = read(argv);
-  if (asked === null) return 2;
+  if (asked === null) {
+    progress(help);
+    return 2;
+  }
   const urls = serverUrls();
   const results: Partial<Record<SoakEngine, EngineResult | ControlResult>> = {};
   for (const engine of asked.engines) {

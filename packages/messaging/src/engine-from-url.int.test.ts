@@ -23,6 +23,8 @@ it.each([
   ['amqps://user:secret@localhost/vhost', 'rabbitmq'],
   ['redis://localhost:6379/1?prefix=shop', 'redis'],
   ['rediss://localhost', 'redis'],
+  ['redis-lists://localhost:6379/1?prefix=shop', 'redis-lists'],
+  ['rediss-lists://localhost', 'redis-lists'],
   ['kafka://one:9092,two:9092', 'kafka'],
 ])('%s is the engine %s', async (url, name) => {
   expect((await engineFromUrl(url)).name).toBe(name);
@@ -34,13 +36,16 @@ it('gives address and prefix to the factory, and every other parameter stays in 
     createEmbeddedEngine: (options: unknown) => given.push(options),
     createKafkaEngine: (options: unknown) => given.push(options),
     createRabbitEngine: (options: unknown) => given.push(options),
+    createRedisListsEngine: (options: unknown) => given.push(options),
   });
   await engineLoadedBy(load, 'kafka://one:9092,two:9092');
   await engineLoadedBy(load, 'amqp://broker/v?heartbeat=5&prefix=shop.');
+  await engineLoadedBy(load, 'rediss-lists://u:p-lists:@host/1?prefix=shop');
   await engineLoadedBy(load, 'sqlite:./bus.db?share=true');
   expect(given).toEqual([
     { url: 'kafka://one:9092,two:9092' },
     { url: 'amqp://broker/v?heartbeat=5', prefix: 'shop.' },
+    { url: 'rediss://u:p-lists:@host/1', prefix: 'shop' },
     { path: './bus.db', share: true },
   ]);
 });

@@ -6,6 +6,7 @@
  *   amqp://user:secret@host:5672/vhost  RabbitMQ (amqps:// with TLS)      peer: amqplib
  *   kafka://one:9092,two:9092           Kafka                             peer: @platformatic/kafka
  *   redis://host:6379/0                 Redis Streams (rediss:// with TLS) peer: redis
+ *   redis-lists://host:6379/0           Redis lists (rediss-lists:// with TLS) peer: redis
  *
  * `?prefix=shop.` sets the engine's prefix, an empty one too; RabbitMQ also takes amqplib's heartbeat, frameMax, channelMax and locale. An
  * option that the engine does not have is refused by its name: a mistyped prefix would be another, empty bus. What else an engine can be told belongs into its own factory.
@@ -66,6 +67,14 @@ const REDIS: Scheme = {
   make: (module: { createRedisEngine: Factory<Addressed> }, url, prefix) =>
     module.createRedisEngine(addressed(url, prefix)),
 };
+/** The server's own address is that of streams: only the scheme tells which engine is meant. */
+const REDIS_LISTS: Scheme = {
+  module: '@doorbuster/messaging/engines/redis-lists',
+  peer: 'redis',
+  takes: ['prefix'],
+  make: (module: { createRedisListsEngine: Factory<Addressed> }, url, prefix) =>
+    module.createRedisListsEngine(addressed(url.replace('-lists:', ':'), prefix)),
+};
 
 const SCHEMES: Readonly<Record<string, Scheme>> = {
   sqlite: EMBEDDED,
@@ -74,6 +83,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   kafka: KAFKA,
   redis: REDIS,
   rediss: REDIS,
+  'redis-lists': REDIS_LISTS,
+  'rediss-lists': REDIS_LISTS,
 };
 
 /**
@@ -89,7 +100,7 @@ export async function engineLoadedBy(
   load: (specifier: string) => Promise<unknown>,
   url: string,
 ): Promise<Engine> {
-  const name = /^([a-z]+):/.exec(url)?.[1] ?? '';
+  const name = /^([a-z-]+):/.exec(url)?.[1] ?? '';
   const scheme = Object.hasOwn(SCHEMES, name) ? SCHEMES[name] : undefined;
   if (!scheme)
     throw new MessagingError(

@@ -1,8 +1,9 @@
 /** Every command of `doorbuster-bus`, as a process on an embedded file, and what each says to wrong input: what, why, what to do. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import Type from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -348,8 +349,30 @@ describe('wrong input says what, why and what to do', () => {
     ['a mistyped command', ['redrve'], 2, /Did you mean redrive\? One of/],
     ['half a command', ['dead-letters'], 2, /Did you mean dead-letters groups, or dead-letters list/],
     ['no command but an option', ['--quiet'], 2, /no command was given/],
-    ['an unknown option', ['inspect', '--wach'], 2, /'--wach'[\s\S]*--help tells more/],
-    ['an option without its value', ['inspect', '--url'], 2, /--url[\s\S]*Usage/],
+    [
+      'a mistyped option',
+      ['inspect', '--wach'],
+      2,
+      /no option --wach[\s\S]*Did you mean --watch\? [\s\S]*--help tells more/,
+    ],
+    ['a mistyped option of the program', ['--urll', 'x', 'inspect'], 2, /no option --urll[\s\S]*--help/],
+    ['an unknown option', ['inspect', '--frobnicate'], 2, /no option --frobnicate\nUsage: /],
+    ['a letter', ['inspect', '-w'], 2, /no option -w\nDid you mean --watch\?/],
+    ['a mistyped second word', ['dead-letters', 'shwo'], 2, /Did you mean dead-letters show\? One of/],
+    ['an option without its value', ['inspect', '--url'], 2, /--url <url>: the value is missing\nUsage/],
+    [
+      'an option in the place of a value',
+      ['redrive', '--limit', '-5'],
+      2,
+      /--limit <n>: the value is missing, for -5 [\s\S]*--limit=-5/,
+    ],
+    ['a value for a flag', ['redrive', '--all=yes'], 2, /--all takes no value/],
+    [
+      'an option twice',
+      ['redrive', '--channel', 'a', '--channel', 'b'],
+      2,
+      /--channel was given more than once/,
+    ],
     ['a required option left out', ['peek', '--channel', 'x'], 2, /--subscription is missing[\s\S]*Usage/],
     ['an argument left out', ['dead-letters', 'show'], 2, /0 arguments were given, it takes 1/],
     ['no engine', ['inspect'], 3, /no engine was named[\s\S]*DOORBUSTER_BUS_URL/],
@@ -400,6 +423,75 @@ describe('wrong input says what, why and what to do', () => {
     expect(redriven).toMatchObject({ code: 2, err: expect.stringContaining('"nope" is not known') });
     const letter = await onFile('dead-letters', 'show', 'nope');
     expect(letter).toMatchObject({ code: 2, err: expect.stringContaining('no dead letter "nope"') });
+  });
+
+  it.each<[string, readonly string[], RegExp]>([
+    [
+      'group',
+      ['redrive', '--group', 'nope'],
+      /no dead letter has the group "nope"\nThere are: "retry: the mail server is busy", "/,
+    ],
+    [
+      'group, to be discarded',
+      ['discard', '--group', 'nope', '--channel', 'order.placed', '--confirm', 'order.placed'],
+      /no dead letter has the group "nope"\nThere are: /,
+    ],
+    ['group, only counted', ['redrive', '--group', 'nope', '--dry-run'], /no dead letter has the group/],
+    [
+      'subscription',
+      ['redrive', '--subscription', 'nope'],
+      /no channel has a subscription "nope"\nThere are: mailer, report/,
+    ],
+    [
+      'subscription of a channel',
+      ['dead-letters', 'list', '--channel', 'order.placed', '--subscription', 'nope'],
+      /has no subscription "nope"\nThere are: mailer, report/,
+    ],
+    [
+      'channel, to be listed',
+      ['dead-letters', 'list', '--channel', 'nope'],
+      /"nope" is not known[\s\S]*It knows: mail\.wanted, order\.placed/,
+    ],
+    ['key', ['redrive', '--key', 'nope'], /no dead letter has the key "nope"/],
+    [
+      'message',
+      ['redrive', '--message-id', 'nope', '--message-id', 'no'],
+      /no dead letter of message "nope", "no"/,
+    ],
+  ])('a %s that there is none of, with those there are', async (_name, args, text) => {
+    await withLetters(3);
+    const result = await onFile(...args);
+    expect(result).toMatchObject({ code: 2, out: '' });
+    expect(result.err).toMatch(text);
+    const { error, remedy, exitCode } = jsonOf<Record<string, unknown>>(await onFile(...args, '--json'));
+    expect(`${String(error)}\n${String(remedy)}`).toMatch(text);
+    expect(exitCode).toBe(2);
+  });
+
+  it.each<[string, (path: string) => void, RegExp]>([
+    [
+      'that is no database',
+      (path) => writeFileSync(path, 'hello'),
+      /no SQLite database: it begins with "hello"/,
+    ],
+    ['that is empty', (path) => writeFileSync(path, ''), /the file is empty, so it is no bus/],
+    ['that is a folder', (path) => mkdirSync(path), /it cannot be read: EISDIR/],
+    [
+      'of another application',
+      (path) => {
+        const other = new DatabaseSync(path);
+        other.exec('CREATE TABLE theirs (id)');
+        other.close();
+      },
+      /a SQLite database and no bus/,
+    ],
+  ])('a file %s, which stays as it is', async (_name, make, text) => {
+    const path = join(folder, 'other');
+    make(path);
+    const before = statSync(path);
+    const result = await inProcess('inspect', '--url', `sqlite:${path}`);
+    expect(result).toMatchObject({ code: 2, out: '', err: expect.stringMatching(text) });
+    expect(statSync(path)).toMatchObject({ size: before.size, mtimeMs: before.mtimeMs });
   });
 
   it('a file that a running application holds', async () => {

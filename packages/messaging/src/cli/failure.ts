@@ -80,5 +80,11 @@ export function failureOf(error: unknown): Failure | undefined {
     exitCodes.failed,
     error.retryable ? 'Run the same command again.' : 'The message says why; nothing more was done.',
   ];
-  return { error: error.message, code: error.code, remedy, exitCode };
+  return { error: withCause(error), code: error.code, remedy, exitCode };
+}
+
+/** Why, in the words of whoever refused, where the message does not have them already. */
+function withCause({ message, cause }: MessagingError): string {
+  const why = cause instanceof Error ? cause.message.split('\n', 1)[0] : undefined;
+  return why === undefined || why === '' || message.includes(why) ? message : `${message}: ${why}`;
 }

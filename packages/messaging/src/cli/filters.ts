@@ -57,8 +57,8 @@ export function wholeNumber(
   const value = Number(text);
   if (!Number.isInteger(value) || value < low || value > high)
     throw usage(
-      `--${name} ${text}: not a whole number from ${low} to ${high}`,
-      `Leave it out for ${standard}.`,
+      `--${name} ${text}: not a whole number from ${low}${high === Number.MAX_SAFE_INTEGER ? '' : ` to ${high}`}`,
+      standard === high ? 'Leave it out for no limit.' : `Leave it out for ${standard}.`,
     );
   return value;
 }

@@ -3,13 +3,13 @@
  * outside, so that a test runs it in its own process; `main.ts` gives the real ones.
  */
 import { readFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
 import type { Clock } from '../clock.ts';
 import { type ChannelsModule, loadChannels, noModule } from './channels-module.ts';
-import { type Command, type CommandContext, type OptionSpecs, Values } from './command.ts';
+import { type Command, type CommandContext, Values } from './command.ts';
 import { commands, globalOptions, PROGRAM } from './commands.ts';
 import { type ExitCode, exitCodes, failureOf, usage } from './failure.ts';
-import { helpOf, overview, usageOf } from './help.ts';
+import { helpOf, overview } from './help.ts';
+import { nearest, parseOptions } from './options.ts';
 import { type OpenEngine, type OpenSession, openSession } from './session.ts';
 import { type Stream, Terminal } from './terminal.ts';
 
@@ -53,23 +53,39 @@ async function dispatch(
   const found = commandOf(argv);
   if (!found) {
     if (argv.includes('--version')) return said(around, around.version);
+    const strange = argv.find((one) => one.startsWith('--') && !isOption(one));
     const word = argv.find((one) => !one.startsWith('-'));
     if (argv.includes('--help') || argv.length === 0 || word === 'help') return said(around, overview());
+    if (strange !== undefined)
+      throw usage(
+        `there is no option ${strange.split('=', 1)[0]}`,
+        `${PROGRAM} --help shows the commands and the options of each.`,
+      );
     throw usage(
       word === undefined ? 'no command was given' : `there is no command "${word}"`,
-      `${meant(word)}One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
+      `${meant(argv)}One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
     );
   }
   const { command, rest } = found;
   if (rest.includes('--help')) return said(around, helpOf(command));
   if (rest.includes('--version')) return said(around, around.version);
-  const { values, positionals } = parse(command, rest);
+  const { values, positionals } = parseOptions(command, rest);
   return work(command, new Values(values), positionals, around, terminal);
 }
 
-/** Commands that begin as the word does, or go on from it: `redrve`, `dead-letters`. */
-function meant(word = ''): string {
-  const start = word.slice(0, 4);
+const isOption = (written: string): boolean =>
+  [globalOptions, ...commands.map(({ options }) => options)].some((options) =>
+    Object.hasOwn(options, written.slice(2).split('=', 1)[0] ?? ''),
+  );
+
+/** The command that is nearest (`dead-letters shwo`), else those that begin as the first word does (`dead-letters`). */
+function meant(argv: readonly string[]): string {
+  const words = argv.filter((one) => !one.startsWith('-'));
+  const all = commands.map(({ name }) => name);
+  const close = [words.slice(0, 2).join(' '), words[0] ?? ''].map((word) => nearest(word, all));
+  const found = words.length > 0 ? close.find((one) => one !== undefined) : undefined;
+  if (found !== undefined && found.includes(' ') === words.length > 1) return `Did you mean ${found}? `;
+  const start = (words[0] ?? '').slice(0, 4);
   const near = commands.map(({ name }) => name).filter((name) => start !== '' && name.startsWith(start));
   return near.length === 0 ? '' : `Did you mean ${near.join(', or ')}? `;
 }
@@ -95,40 +111,6 @@ function commandOf(argv: readonly string[]): { command: Command; rest: readonly 
     if (command) return { command, rest: argv.filter((_, at) => !taken.includes(at)) };
   }
   return undefined;
-}
-
-function parse(
-  command: Command,
-  args: readonly string[],
-): { readonly values: Record<string, unknown>; readonly positionals: readonly string[] } {
-  const specs: OptionSpecs = { ...globalOptions, ...command.options };
-  const help = `Usage: ${usageOf(command)}. ${PROGRAM} ${command.name} --help tells more.`;
-  let parsed: ReturnType<typeof parseArgs>;
-  try {
-    parsed = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      strict: true,
-      options: Object.fromEntries(
-        Object.entries(specs).map(([name, { value, isMultiple }]) => [
-          name,
-          { type: value === undefined ? 'boolean' : 'string', multiple: isMultiple ?? false } as const,
-        ]),
-      ),
-    });
-  } catch (error) {
-    throw usage(`${command.name}: ${(error as Error).message.split('\n', 1)[0]}`, help);
-  }
-  const missing = Object.entries(command.options).find(
-    ([name, spec]) => spec.isRequired && parsed.values[name] === undefined,
-  );
-  if (missing) throw usage(`${command.name}: --${missing[0]} is missing`, help);
-  if (parsed.positionals.length !== command.arguments.length)
-    throw usage(
-      `${command.name}: ${parsed.positionals.length} arguments were given, it takes ${command.arguments.length}`,
-      help,
-    );
-  return parsed;
 }
 
 async function work(

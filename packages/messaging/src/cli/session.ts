@@ -3,12 +3,12 @@
  * must not change the settings of a channel it only knows by name. Opening makes nothing on the server: engines that know only what was declared to
  * them are told what of the module of `--channels` exists. The commands that write declare what they write to.
  */
-import { existsSync } from 'node:fs';
 import { createIds } from '../ids.ts';
 import { steadyClock, type Clock } from '../clock.ts';
 import { DeadLetterDesk } from '../dead-letter-desk.ts';
 import { engineFromUrl } from '../engine-from-url.ts';
 import type { Engine } from '../engine.ts';
+import { refuseOtherFile } from './bus-file.ts';
 import type { ChannelsModule } from './channels-module.ts';
 import type { Session } from './command.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
@@ -30,14 +30,10 @@ export interface OpenSession extends Session {
   close(): Promise<void>;
 }
 
-/** A file that is not there is refused: an operator's typo must not leave an empty database behind. */
+/** A file that is not there, or is no bus, is refused: an operator's typo must not make one. */
 export async function openExisting(url: string): Promise<Engine> {
   const path = /^sqlite:(?:\/\/)?([^?]+)/.exec(url)?.[1];
-  if (path !== undefined && !existsSync(decodeURIComponent(path)))
-    throw usage(
-      `--url ${url}: there is no such file`,
-      'Name the file of the application; it makes the file when it starts.',
-    );
+  if (path !== undefined) refuseOtherFile(url, decodeURIComponent(path));
   return engineFromUrl(url);
 }
 

@@ -1,9 +1,10 @@
 /**
- * Negative controls: each planted defect has to be caught by the suite. For speed a control runs the cases that should see it; it is
- * caught when at least one of them fails.
+ * Negative controls: each planted defect has to be caught by the suite. For speed a control runs the case that should see it; it is
+ * caught when that case, which passes without it in the same run, fails.
  */
 import { describe, expect, it } from 'vitest';
 import { createFileFixture, createInProcessFixture } from '../engines/embedded/conformance-fixture.ts';
+import { caseNamed, onFixture, registerControls } from './controls.ts';
 import { type EngineFixture, limitPatience } from './fixture.ts';
 import { plant, type PlantedDefect, plantedDefects } from './planted-defects.ts';
 import { conformanceCases } from './suite.ts';
@@ -48,7 +49,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
 limitPatience(4_000);
 
 async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): Promise<EngineFixture> {
-  const real = withProcesses ? await createFileFixture() : await createInProcessFixture();
+  const real = await fixtureOf(withProcesses);
   const child = real.child && {
     module: new URL('../engines/embedded/defective-child.ts', import.meta.url),
     argument: JSON.stringify({ ...(JSON.parse(real.child.argument) as object), defect }),
@@ -56,25 +57,46 @@ async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): 
   return { ...real, open: () => plant(defect, real.open()), ...(child ? { child } : {}) };
 }
 
-async function failureOf(run: () => Promise<void>): Promise<string | undefined> {
-  try {
-    await run();
-    return undefined;
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
+const fixtureOf = (withProcesses: boolean): Promise<EngineFixture> =>
+  withProcesses ? createFileFixture() : createInProcessFixture();
 
 describe('planted defects', { timeout: 30_000 }, () => {
-  for (const defect of Object.keys(plantedDefects) as PlantedDefect[]) {
-    it(`the suite catches: ${defect}`, async () => {
-      const found = conformanceCases.filter(({ name }) => name.includes(seenBy[defect]));
-      expect(found).toHaveLength(1);
-      const needsProcesses = /kill/i.test(seenBy[defect]);
-      const fixture = await defectiveFixture(defect, needsProcesses);
-      const failure = await failureOf(async () => found[0]?.run(fixture));
-      await failureOf(fixture.destroy);
-      expect(failure, 'the case passed in spite of the defect').toBeDefined();
+  registerControls(
+    it,
+    'embedded',
+    (Object.keys(plantedDefects) as PlantedDefect[]).map((defect) => {
+      const { name, run } = caseNamed(conformanceCases, seenBy[defect]);
+      const withProcesses = /kill/i.test(name);
+      return {
+        defect,
+        caughtBy: name,
+        healthy: () => onFixture(() => fixtureOf(withProcesses), run),
+        defective: () => onFixture(() => defectiveFixture(defect, withProcesses), run),
+      };
+    }),
+  );
+
+  it('a case that fails anyway, and one that passes in spite of it, are no control', async () => {
+    const tests: [name: string, run: () => Promise<void>][] = [];
+    const meta = {};
+    const register = (name: string, run: (context: { task: { meta: object } }) => Promise<void>): unknown =>
+      tests.push([name, () => run({ task: { meta } })]);
+    const pass = async (): Promise<void> => {};
+    const fail = (): Promise<void> => Promise.reject(new Error('the server is away\nat line 3'));
+    registerControls(register, 'nothing', [
+      { defect: 'a', caughtBy: 'one', healthy: fail, defective: fail },
+      { defect: 'b', caughtBy: 'two', healthy: pass, defective: pass },
+      { defect: 'c', caughtBy: 'three', healthy: pass, defective: fail },
+    ]);
+    const [failsAnyway, passes, good] = tests.map(([, run]) => run);
+    await expect(failsAnyway?.()).rejects.toThrow(
+      'the case fails without the defect too: the server is away',
+    );
+    await expect(passes?.()).rejects.toThrow('the case passed in spite of the defect');
+    await good?.();
+    expect(meta).toEqual({
+      control: { of: 'nothing', defect: 'c', caughtBy: 'three', failure: 'the server is away' },
     });
-  }
+    expect(tests.map(([name]) => name)).toContain('nothing: three: catches "c"');
+  });
 });

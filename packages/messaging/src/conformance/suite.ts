@@ -19,6 +19,7 @@ import { routingCases } from './routing-cases.ts';
 
 export type { EngineFixture, FixtureTraits } from './fixture.ts';
 export { type CaseMeta, registerCases } from './register.ts';
+export { type Control, type ControlMeta, registerControls } from './controls.ts';
 
 /** A case as it is written; `unless` gives the reason why it does not apply to an engine. */
 export interface ConformanceCase {

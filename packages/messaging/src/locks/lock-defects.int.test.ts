@@ -1,5 +1,6 @@
 /** The contract catches each planted defect, with the case that is meant to. */
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
+import { caseNamed, onFixture, registerControls } from '../conformance/controls.ts';
 import { limitPatience } from '../conformance/fixture.ts';
 import { lockCases } from '../conformance/lock-cases.ts';
 import { type LockDefect, lockDefects } from '../conformance/lock-defects.ts';
@@ -18,14 +19,17 @@ limitPatience(8_000);
 const url = process.env['REDIS_URL'];
 
 describe.skipIf(!url)('planted defects of locks (set REDIS_URL to run it)', () => {
-  for (const defect of Object.keys(lockDefects) as LockDefect[])
-    it(`the contract catches: ${defect}`, async () => {
-      const found = lockCases.filter(({ name }) => name.includes(seenBy[defect]));
-      expect(found).toHaveLength(1);
-      const [broken, whole] = [lockFixture('redis', url ?? '', defect), lockFixture('redis', url ?? '')];
-      await expect(found[0]?.run(broken)).rejects.toBeInstanceOf(Error);
-      await expect(found[0]?.run(whole)).resolves.toBeUndefined();
-      await broken.destroy();
-      await whole.destroy();
-    });
+  registerControls(
+    it,
+    'locks',
+    (Object.keys(lockDefects) as LockDefect[]).map((defect) => {
+      const { name, run } = caseNamed(lockCases, seenBy[defect]);
+      return {
+        defect,
+        caughtBy: name,
+        healthy: () => onFixture(async () => lockFixture('redis', url ?? ''), run),
+        defective: () => onFixture(async () => lockFixture('redis', url ?? '', defect), run),
+      };
+    }),
+  );
 });

@@ -3,6 +3,7 @@ import type { DeadLetterRecord } from '../../engine.ts';
 import type { Command } from '../command.ts';
 import { exitCodes } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, wholeNumber } from '../filters.ts';
+import { refuseUnknown } from '../known.ts';
 import { printable, type Row } from '../terminal.ts';
 
 const BLIND_ENGINES =
@@ -24,10 +25,12 @@ export const list: Command = {
     'dead-letters list --before 2026-11-28T09:00:00Z --json',
   ],
   async run({ session, values, terminal }) {
-    const { deadLetters } = await session();
     const limit = wholeNumber(values, 'limit', 100, 1, 1_000);
+    const filter = filterOf(values);
     const after = values.text('after');
-    const letters = await deadLetters.list(filterOf(values), {
+    const opened = await session();
+    await refuseUnknown(opened, filter);
+    const letters = await opened.deadLetters.list(filter, {
       limit,
       ...(after === undefined ? {} : { after }),
     });

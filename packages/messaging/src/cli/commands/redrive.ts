@@ -6,7 +6,8 @@ import type { DeadLetterMove, DeadLetterMoveOptions } from '../../dead-letter-de
 import type { DeadLetterFilter } from '../../engine.ts';
 import type { Command, CommandContext, Session } from '../command.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
-import { filterOf, filterOptions, letterOf, lettersOf, namesOf, wholeNumber } from '../filters.ts';
+import { filterOf, filterOptions, letterOf, lettersOf, wholeNumber } from '../filters.ts';
+import { refuseUnknown } from '../known.ts';
 import { parseData } from './publish.ts';
 
 const moveOptions = {
@@ -65,7 +66,7 @@ async function move(context: CommandContext, done: 'redriven' | 'discarded', wor
   const limit = wholeNumber(values, 'limit', Number.MAX_SAFE_INTEGER, 1, Number.MAX_SAFE_INTEGER);
   if (done === 'discarded' && !values.flag('dry-run')) refuseUnconfirmed(context, filter);
   const session = await context.session();
-  if (filter.channel !== undefined) await refuseUnknown(session, filter.channel);
+  await refuseUnknown(session, filter);
   if (values.flag('dry-run')) return preview(context, session, done, filter, limit);
   const moved = await work(session, filter, {
     limit,
@@ -76,16 +77,6 @@ async function move(context: CommandContext, done: 'redriven' | 'discarded', wor
   terminal.data({ ...moved, aborted: isAborted }, () => `${moved.moved} ${done}, ${moved.remaining} left`);
   if (isAborted) terminal.say('Stopped. The same command goes on from here.');
   return isAborted ? exitCodes.partlyFailed : exitCodes.ok;
-}
-
-/** Nothing found because of a typo must not look like nothing to do. A subscription may be gone and its letters still there: it is not asked for. */
-async function refuseUnknown({ connection }: Session, channel: string): Promise<void> {
-  const { channels } = await connection.inspect();
-  if (!channels.some(({ name }) => name === channel))
-    throw usage(
-      `channel "${channel}" is not known to the engine`,
-      `It knows: ${namesOf(channels)}. RabbitMQ and Kafka know what --channels names and the server has.`,
-    );
 }
 
 function refuseUnconfirmed({ values }: CommandContext, { channel }: DeadLetterFilter): void {

@@ -1,5 +1,6 @@
 /** Negative controls on the real broker: defects planted between the toolkit and this engine, and defects of its own, each seen by a case. */
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
+import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
 import { type ConformanceCase, conformanceCases } from '../../conformance/suite.ts';
@@ -31,40 +32,55 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'a dead letter does not hold its key': 'blockKey holds the key',
 };
 
+const cases: readonly ConformanceCase[] = [...conformanceCases, ...kafkaCases, ...memberCases];
+
 // A healthy engine needs a third of it for each of these cases, a killed process and its session included.
 limitPatience(9_000);
 
-function caseCalled(part: string): ConformanceCase {
-  const found = [...conformanceCases, ...kafkaCases, ...memberCases].filter(({ name }) =>
-    name.includes(part),
-  );
-  expect(found).toHaveLength(1);
-  return found[0] as ConformanceCase;
-}
+const healthyOn = (run: ConformanceCase['run']) => (): Promise<void> =>
+  onFixture(() => createKafkaFixture(), run);
 
 describe.skipIf(kafkaUrl === undefined)(
   'planted defects on Kafka (needs KAFKA_URL)',
   { timeout: 60_000 },
   () => {
-    it.each(Object.keys(seenBy) as PlantedDefect[])('the suite catches: %s', async (defect) => {
-      const fixture = await createKafkaFixture();
-      try {
-        const defective = { ...fixture, open: () => plant(defect, fixture.open()) };
-        await expect(caseCalled(seenBy[defect] ?? 'nothing').run(defective)).rejects.toThrow(/./);
-      } finally {
-        await fixture.destroy();
-      }
-    });
+    registerControls(
+      it,
+      'kafka',
+      (Object.keys(seenBy) as PlantedDefect[]).map((defect) => {
+        const { name, run } = caseNamed(cases, seenBy[defect] ?? 'nothing');
+        return {
+          defect,
+          caughtBy: name,
+          healthy: healthyOn(run),
+          defective: () =>
+            onFixture(
+              () => createKafkaFixture(),
+              (fixture) => run({ ...fixture, open: () => plant(defect, fixture.open()) }),
+            ),
+        };
+      }),
+    );
 
-    it.each(Object.keys(ownDefects) as OwnDefect[])('a case catches: %s', async (defect) => {
-      const fixture = await createKafkaFixture(kafkaUrl, defect);
-      const undo = plantOwn(defect);
-      try {
-        await expect(caseCalled(ownSeenBy[defect]).run(fixture)).rejects.toThrow(/./);
-      } finally {
-        undo();
-        await fixture.destroy();
-      }
-    });
+    registerControls(
+      it,
+      'kafka',
+      (Object.keys(ownDefects) as OwnDefect[]).map((defect) => {
+        const { name, run } = caseNamed(cases, ownSeenBy[defect]);
+        return {
+          defect,
+          caughtBy: name,
+          healthy: healthyOn(run),
+          async defective() {
+            const undo = plantOwn(defect);
+            try {
+              await onFixture(() => createKafkaFixture(kafkaUrl, defect), run);
+            } finally {
+              undo();
+            }
+          },
+        };
+      }),
+    );
   },
 );

@@ -1,5 +1,6 @@
 /** Negative controls on the real broker: defects planted between the toolkit and this engine, each seen by the suite. */
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, it } from 'vitest';
+import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
@@ -81,30 +82,35 @@ describe.skipIf(rabbitUrl === undefined)(
   () => {
     afterAll(() => removeLadder(LADDER));
 
-    it.each(Object.keys(seenBy) as PlantedDefect[])('the suite catches: %s', async (defect) => {
-      const found = conformanceCases.filter(({ name }) => name.includes(seenBy[defect] ?? 'nothing'));
-      expect(found).toHaveLength(1);
-      const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
-      try {
-        const defective = { ...fixture, open: () => plant(defect, fixture.open()) };
-        await expect(found[0]?.run(defective)).rejects.toThrow(/./);
-      } finally {
-        await fixture.destroy();
-      }
-    });
+    const create = () => createRabbitFixture({ ladderPrefix: LADDER });
 
-    it.each(Object.entries(wireDefects))('the suite catches on the wire: %s', async (_, defect) => {
-      const { method, instead, seenBy: part } = defect;
-      const found = conformanceCases.filter((one) => one.name.includes(part));
-      expect(found.map((one) => one.name)).toHaveLength(1);
-      const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
-      try {
-        await withDefect(method, instead, async () => {
-          await expect(found[0]?.run(fixture)).rejects.toThrow(/./);
-        });
-      } finally {
-        await fixture.destroy();
-      }
-    });
+    registerControls(
+      it,
+      'rabbitmq',
+      (Object.keys(seenBy) as PlantedDefect[]).map((defect) => {
+        const { name, run } = caseNamed(conformanceCases, seenBy[defect] ?? 'nothing');
+        return {
+          defect,
+          caughtBy: name,
+          healthy: () => onFixture(create, run),
+          defective: () =>
+            onFixture(create, (fixture) => run({ ...fixture, open: () => plant(defect, fixture.open()) })),
+        };
+      }),
+    );
+
+    registerControls(
+      it,
+      'rabbitmq',
+      Object.entries(wireDefects).map(([defect, { method, instead, seenBy: part }]) => {
+        const { name, run } = caseNamed(conformanceCases, part);
+        return {
+          defect,
+          caughtBy: name,
+          healthy: () => onFixture(create, run),
+          defective: () => onFixture(create, (fixture) => withDefect(method, instead, () => run(fixture))),
+        };
+      }),
+    );
   },
 );

@@ -1,8 +1,9 @@
 /** The engine on lists: what is peculiar to it, on the server that REDIS_URL names, and mistakes planted into its scripts. */
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createBus } from '../../bus.ts';
 import type { Channel } from '../../channel.ts';
 import { blocking, delayed, direct, kept, plain, ranked, sequenced } from '../../conformance/channels.ts';
+import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
 import { openClient } from './client.ts';
@@ -145,18 +146,23 @@ describe.skipIf(!url)('Redis lists (set REDIS_URL to run it)', { timeout: 60_000
   );
 
   describe('defects planted into the scripts', () => {
-    it.each(defects)('are caught: $name', async (defect) => {
-      const found = [...conformanceCases, ...listsCases].filter(({ name }) => name.includes(defect.seenBy));
-      expect(found).toHaveLength(1);
-      limitPatience(4_000);
-      const fixture = await listsFixture(url ?? '', {}, planting(defect))();
-      try {
-        await expect(found[0]?.run(fixture), 'the case passed in spite of the defect').rejects.toThrow(/./);
-      } finally {
-        limitPatience(30_000);
-        await fixture.destroy();
-      }
-    });
+    beforeAll(() => limitPatience(4_000));
+    afterAll(() => limitPatience(30_000));
+
+    registerControls(
+      it,
+      'redis-lists',
+      defects.map((defect) => {
+        const own = listsCases.find(({ name }) => name.includes(defect.seenBy));
+        const { name, run } = own ?? caseNamed(conformanceCases, defect.seenBy);
+        return {
+          defect: defect.name,
+          caughtBy: name,
+          healthy: () => onFixture(listsFixture(url ?? ''), run),
+          defective: () => onFixture(listsFixture(url ?? '', {}, planting(defect)), run),
+        };
+      }),
+    );
 
     it.each(defects)('and the scripts say what is replaced: $name', ({ from }) => {
       expect(listsScriptTexts().some((text) => text.includes(from))).toBe(true);

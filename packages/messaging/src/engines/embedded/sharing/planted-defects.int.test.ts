@@ -2,8 +2,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
 import { systemClock } from '../../../clock.ts';
+import { caseNamed, onFixture, registerControls } from '../../../conformance/controls.ts';
 import { type EngineFixture, limitPatience } from '../../../conformance/fixture.ts';
 import { conformanceCases } from '../../../conformance/suite.ts';
 import { createEmbeddedEngine } from '../engine.ts';
@@ -68,22 +69,17 @@ async function defectiveFixture(of: (real: HubSession) => HubSession): Promise<E
 }
 
 describe('defects planted between the socket and the hub', { timeout: 30_000 }, () => {
-  const seen = [...new Set(Object.values(defects).map(({ seenBy }) => seenBy))];
-  const caseOf = (part: string) => {
-    const found = conformanceCases.filter(({ name }) => name.includes(part));
-    expect(found).toHaveLength(1);
-    return found[0];
-  };
-
-  it.each(seen)('without one it passes: %s', async (part) => {
-    const fixture = await defectiveFixture((real) => real);
-    await expect(caseOf(part)?.run(fixture)).resolves.toBeUndefined();
-    await fixture.destroy();
-  });
-
-  it.each(Object.entries(defects))('the suite catches: %s', async (_, { seenBy, of }) => {
-    const fixture = await defectiveFixture(of);
-    await expect(caseOf(seenBy)?.run(fixture)).rejects.toThrow(/./);
-    await fixture.destroy();
-  });
+  registerControls(
+    it,
+    'embedded, shared',
+    Object.entries(defects).map(([defect, { seenBy, of }]) => {
+      const { name, run } = caseNamed(conformanceCases, seenBy);
+      return {
+        defect,
+        caughtBy: name,
+        healthy: () => onFixture(() => defectiveFixture((real) => real), run),
+        defective: () => onFixture(() => defectiveFixture(of), run),
+      };
+    }),
+  );
 });

@@ -1,0 +1,161 @@
+/**
+ * Every `ts` block of docs/messaging and of the package's README compiles against the package. What is word for word in an example is checked and run there;
+ * the rest becomes a file of its own: names that the package exports are imported, what a page takes for granted is declared here, and a fragment
+ * gets back the braces it was cut from. A block that a page adds needs nothing here as long as it imports or exports what it uses.
+ */
+import { spawnSync } from 'node:child_process';
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const examplesFolder = join(root, 'packages/messaging/examples');
+
+interface Block {
+  readonly page: string;
+  readonly line: number;
+  readonly code: string;
+}
+
+/** By page: what its text says is there. */
+const takenForGranted: Readonly<Record<string, string>> = {
+  'packages/messaging/README.md': `
+    import { DatabaseSync } from 'node:sqlite';
+    import type { Bus } from '@doorbuster/messaging';
+    import type { EngineFixture } from '@doorbuster/messaging/conformance';
+    import { orderPlaced as placed } from '../../packages/messaging/examples/channels.ts';
+    declare const db: DatabaseSync;
+    declare const bus: Bus;
+    declare const orderPlaced: typeof placed;
+    declare const createFixture: () => Promise<EngineFixture>;
+    declare const it: (name: string, run: () => Promise<void>) => void;`,
+  'docs/messaging/patterns/sagas.md': `
+    import { DatabaseSync } from 'node:sqlite';
+    declare const db: DatabaseSync;`,
+};
+
+/** Fragments by their first words: what stands around them. */
+const cutFrom: readonly (readonly [start: string, before: string, after: string])[] = [
+  [
+    'routes: [',
+    `import type { RabbitEngineOptions } from '@doorbuster/messaging/engines/rabbitmq';
+    import { createRabbitEngine } from '@doorbuster/messaging/engines/rabbitmq';
+    const options: RabbitEngineOptions = { url: 'amqp://h',`,
+    '}; createRabbitEngine(options);',
+  ],
+];
+
+const flat = (code: string): string => code.replaceAll(/\s+/g, ' ').trim();
+/** Line breaks and the commas that come with them are the formatter's. */
+const tight = (code: string): string => code.replaceAll(/\s+/g, '').replaceAll(/,([)}\]])/g, '$1');
+const examples = globSync('*.ts', { cwd: examplesFolder })
+  .filter((name) => !name.includes('.test.'))
+  .map((name) => readFileSync(join(examplesFolder, name), 'utf8'));
+const isShown = ({ code }: Block): boolean =>
+  examples.some((one) => flat(one).includes(flat(code)) || tight(one).includes(tight(code)));
+
+const pages = [
+  ...globSync('docs/messaging/**/*.md', { cwd: root }),
+  'packages/messaging/README.md',
+].toSorted();
+const blocks: readonly Block[] = pages.flatMap((page) => {
+  const text = readFileSync(join(root, page), 'utf8');
+  return [...text.matchAll(/```(?:ts|typescript)\n([\s\S]*?)```/g)].map((match) => ({
+    page,
+    line: text.slice(0, match.index).split('\n').length + 1,
+    code: match[1] ?? '',
+  }));
+});
+
+/** Name of every value that the package exports -> the path it is imported from. */
+async function exported(): Promise<ReadonlyMap<string, string>> {
+  const manifest = JSON.parse(readFileSync(join(root, 'packages/messaging/package.json'), 'utf8')) as {
+    exports: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  };
+  const names = new Map([['Type', 'typebox']]);
+  for (const [path, { 'doorbuster-source': file }] of Object.entries(manifest.exports)) {
+    const module = (await import(join(root, 'packages/messaging', file ?? ''))) as object;
+    for (const name of Object.keys(module))
+      if (!names.has(name)) names.set(name, `@doorbuster/messaging${path.slice(1)}`);
+  }
+  return names;
+}
+
+const saysOf = (code: string, name: string): boolean =>
+  new RegExp(`\\b(?:const|let|class|function)\\s+${name}\\b|import[^;]*\\b${name}\\b`).test(code);
+
+function programOf({ page, code }: Block, names: ReadonlyMap<string, string>): string {
+  const [, before = '', after = ''] = cutFrom.find(([start]) => code.startsWith(start)) ?? [];
+  const declared = (takenForGranted[page] ?? '')
+    .split('\n')
+    .filter(
+      (line) =>
+        !/declare const (\w+)/.test(line) || !saysOf(code, /declare const (\w+)/.exec(line)?.[1] ?? ''),
+    )
+    .filter(
+      (line) => !/import \{ (\w+) \}/.test(line) || !saysOf(code, /import \{ (\w+) \}/.exec(line)?.[1] ?? ''),
+    )
+    .join('\n');
+  const whole = `${declared}\n${before}${code}${after}\nexport {};\n`;
+  const imports = [...names].flatMap(([name, path]) =>
+    new RegExp(`(?<![.\\w'"])${name}\\b(?!:)`).test(code) && !saysOf(whole, name)
+      ? [`import { ${name} } from '${path}';`]
+      : [],
+  );
+  return `${imports.join('\n')}\n${whole}`;
+}
+
+/** What the compiler says of these, by page and line. */
+function faultsOf(programs: readonly { readonly block: Block; readonly text: string }[]): string[] {
+  mkdirSync(join(root, '.cache'), { recursive: true });
+  // Inside of the repository, so that the packages are found.
+  const folder = mkdtempSync(join(root, '.cache', 'snippets-'));
+  try {
+    programs.forEach(({ text }, index) => writeFileSync(join(folder, `block${index}.ts`), text));
+    const compilerOptions = { noEmit: true, composite: false, incremental: false, noUnusedLocals: false };
+    writeFileSync(
+      join(folder, 'tsconfig.json'),
+      JSON.stringify({ extends: '../../tsconfig.json', compilerOptions, include: ['*.ts'], exclude: [] }),
+    );
+    const compiler = join(root, 'node_modules/typescript/bin/tsc');
+    const { stdout } = spawnSync(process.execPath, [compiler, '-p', folder, '--pretty', 'false'], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    return stdout
+      .split('\n')
+      .filter((line) => line.includes('error'))
+      .map((line) => {
+        const block = programs[Number(/block(\d+)\.ts/.exec(line)?.[1] ?? -1)]?.block;
+        return block ? `${block.page}:${block.line}: ${line.replace(/^.*error /, '')}` : line;
+      });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+it('every block of the pages compiles, and one that is wrong would not', { timeout: 120_000 }, async () => {
+  const names = await exported();
+  const own = blocks.filter((block) => !isShown(block));
+  expect(own.length).toBeGreaterThan(8);
+  const planted = {
+    page: 'planted',
+    line: 1,
+    code: "const engine = createEmbeddedEngine({ pth: 'bus.db' });",
+  };
+  const faults = faultsOf([...own, planted].map((block) => ({ block, text: programOf(block, names) })));
+  expect(faults).toEqual([expect.stringMatching(/^planted:1: TS2561.*'pth' does not exist/)]);
+});
+
+it('every example is run by a test', () => {
+  const tests = globSync('*.test.ts', { cwd: examplesFolder })
+    .map((name) => readFileSync(join(examplesFolder, name), 'utf8'))
+    .join('\n');
+  // A module of channels for the command line, and what the examples stand on, are run with the others.
+  const parts = ['channels.ts', 'stage.ts'];
+  const left = globSync('*.ts', { cwd: examplesFolder })
+    .filter((name) => !name.includes('.test.') && !parts.includes(name))
+    .filter((name) => !tests.includes(name) && !tests.includes(`'${name.replace('.ts', '')}'`));
+  expect(left).toEqual([]);
+});

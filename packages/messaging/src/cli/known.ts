@@ -1,0 +1,69 @@
+/**
+ * Names in a filter that nothing has. Nothing found because of a typo must not look like nothing to do: it is said, with what there is. A subscription
+ * that is gone may have left letters, which are asked for too. What is there and was moved before is gone: the same command again says so, and moves nothing.
+ */
+import type { DeadLetterFilter } from '../engine.ts';
+import type { Session } from './command.ts';
+import { usage } from './failure.ts';
+import { namesOf } from './filters.ts';
+
+const SHOWN = 10;
+
+export async function refuseUnknown(session: Session, filter: DeadLetterFilter): Promise<void> {
+  const { channel, subscription, group, key, messageIds } = filter;
+  const place = {
+    ...(channel === undefined ? {} : { channel }),
+    ...(subscription === undefined ? {} : { subscription }),
+  };
+  const has = async (one: DeadLetterFilter): Promise<boolean> =>
+    (await session.deadLetters.list(one, { limit: 1 })).length > 0;
+  if (channel !== undefined || subscription !== undefined) await refuseUnknownPlace(session, place, has);
+  if (group !== undefined && !(await has({ ...place, group })))
+    throw usage(`no dead letter has the group "${group}"`, await groupsOf(session, place));
+  if (key !== undefined && !(await has({ ...place, key })))
+    throw usage(`no dead letter has the key "${key}"`, 'doorbuster-bus dead-letters list shows keys.');
+  if (messageIds !== undefined && !(await has({ ...place, messageIds })))
+    throw usage(
+      `there is no dead letter of message ${messageIds.map((id) => `"${id}"`).join(', ')}`,
+      'doorbuster-bus dead-letters list shows them; a redriven one is gone.',
+    );
+}
+
+async function refuseUnknownPlace(
+  { connection }: Session,
+  place: { readonly channel?: string; readonly subscription?: string },
+  has: (filter: DeadLetterFilter) => Promise<boolean>,
+): Promise<void> {
+  const { channel, subscription } = place;
+  const { channels } = await connection.inspect();
+  const found = channels.filter(({ name }) => channel === undefined || name === channel);
+  if (found.length === 0 && channel !== undefined)
+    throw usage(
+      `channel "${channel}" is not known to the engine`,
+      `It knows: ${namesOf(channels)}. RabbitMQ and Kafka know what --channels names and the server has.`,
+    );
+  const subscriptions = found.flatMap((one) => one.subscriptions);
+  if (subscription === undefined || subscriptions.some(({ name }) => name === subscription)) return;
+  if (await has(place)) return;
+  throw usage(
+    `${channel === undefined ? 'no channel' : `channel "${channel}"`} has ${channel === undefined ? 'a' : 'no'} subscription "${subscription}"`,
+    `There ${subscriptions.length === 1 ? 'is' : 'are'}: ${namesOf(subscriptions)}. On RabbitMQ and Kafka the module's "subscriptions" name them.`,
+  );
+}
+
+async function groupsOf(
+  { deadLetters }: Session,
+  { channel, subscription }: DeadLetterFilter,
+): Promise<string> {
+  const groups = (await deadLetters.groups()).filter(
+    (one) =>
+      (channel === undefined || one.channel === channel) &&
+      (subscription === undefined || one.subscription === subscription),
+  );
+  const names = [...new Set(groups.map(({ group }) => group))];
+  const more = names.length > SHOWN ? `, and ${names.length - SHOWN} more` : '';
+  const shown = names.slice(0, SHOWN).map((name) => `"${name}"`);
+  return names.length === 0
+    ? 'There are no dead letters there.'
+    : `There are: ${shown.join(', ')}${more}. doorbuster-bus dead-letters groups counts them.`;
+}
