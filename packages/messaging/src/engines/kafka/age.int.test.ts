@@ -6,6 +6,7 @@ import { systemClock } from '../../clock.ts';
 import { plain } from '../../conformance/channels.ts';
 import { Collector, eventually, settleIn, signal } from '../../conformance/fixture.ts';
 import { ack, snooze } from '../../outcome.ts';
+import { reconcile } from '../../reconciliation.ts';
 import { clientOf, createKafkaFixture, type KafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 
 const HOUR_MS = 3_600_000;
@@ -56,6 +57,44 @@ describe.skipIf(kafkaUrl === undefined)('the oldest age (needs KAFKA_URL)', { ti
   const ageIn = async (bus: Bus): Promise<number> =>
     (await bus.view()).channels[0]?.subscriptions[0]?.oldestAgeMs ?? -1;
 
+  /** How a reconciliation counts the two, recorded when they were published and settled nowhere. */
+  async function standingsBy(bus: Bus): Promise<Readonly<Record<string, number>>> {
+    const now = systemClock.now();
+    const items = [2, 1].map((hours, partition) => ({
+      id: `aged-${partition}`,
+      channel: plain.name,
+      key: undefined,
+      recordedAt: now - hours * HOUR_MS,
+      state: 'published' as const,
+      publishedAt: now - hours * HOUR_MS,
+      reason: undefined,
+      outgoing: undefined,
+    }));
+    const nothing = { settled: async () => new Set<string>(), keptSince: async () => 0 };
+    const { counts } = await reconcile({
+      recorded: [
+        {
+          name: 'shop',
+          page: async () => ({ items, next: undefined }),
+          recorded: async (ids) => new Set(ids),
+          keptSince: async () => 0,
+        },
+      ],
+      settled: [
+        {
+          ...nothing,
+          subscription: 'one',
+          channels: [plain.name],
+          page: async () => ({ items: [], next: undefined }),
+        },
+      ],
+      clock: systemClock,
+      graceMs: 0,
+      engine: bus,
+    });
+    return counts;
+  }
+
   it('is told by a process that has no partition: of what nobody reads, until it is read', async () => {
     const producer = await open();
     await settleIn(producer.subscribe(plain, { name: 'one', handler: () => ack() }));
@@ -102,7 +141,10 @@ describe.skipIf(kafkaUrl === undefined)('the oldest age (needs KAFKA_URL)', { ti
         (count) => count === 2,
         'both at work',
       );
-      for (const bus of [first, second]) expect(await ageIn(bus)).toBeGreaterThanOrEqual(2 * HOUR_MS);
+      for (const bus of [first, second]) {
+        expect(await ageIn(bus)).toBeGreaterThanOrEqual(2 * HOUR_MS);
+        expect(await standingsBy(bus)).toMatchObject({ waitingInEngine: 2, lost: 0 });
+      }
     } finally {
       release.fire();
     }
