@@ -45,14 +45,14 @@ export const systems: Readonly<Record<SystemName, System>> = {
   },
   'toolkit-kafka': {
     needs: 'KAFKA_URL',
-    stored: 120_000,
+    stored: 240_000,
     settings: 'createKafkaEngine with its defaults',
   },
   'bare-kafka': {
     needs: 'KAFKA_URL',
-    stored: 120_000,
+    stored: 240_000,
     settings:
-      '@platformatic/kafka: 6 partitions, idempotent, acks=all, one send a turn, no autocommit, a commit for each prefetch and each 250 ms',
+      '@platformatic/kafka: 6 partitions, idempotent, acks=all, one send a turn, no autocommit, a commit for each prefetch and each 250 ms, fetches of 256 KiB',
   },
   'toolkit-redis': {
     needs: 'REDIS_URL',

@@ -103,6 +103,8 @@ export class KafkaConnection implements EngineConnection {
 
   async publish(batch: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
     this.#refuseClosed();
+    const [first] = batch;
+    if (first && batch.length === 1) return [await this.#publishOne(first)];
     const channels = new Map<string, KnownChannel>();
     for (const { channel } of batch)
       if (!channels.has(channel))
@@ -110,7 +112,7 @@ export class KafkaConnection implements EngineConnection {
     const byTopic = new Map<string, Item[]>();
     for (const one of batch) {
       const known = channels.get(one.channel) as KnownChannel;
-      const topic = known.topics[Math.min(one.priority ?? 0, known.topics.length - 1)] ?? '';
+      const topic = topicOf(known, one);
       const items = byTopic.get(topic) ?? [];
       byTopic.set(topic, items);
       items.push(this.#item(known, one));
@@ -122,6 +124,13 @@ export class KafkaConnection implements EngineConnection {
       durability: channels.get(channel)?.durability ?? 'memory',
       confirmedAt,
     }));
+  }
+
+  /** The common way, without maps of one. */
+  async #publishOne(one: OutgoingMessage): Promise<PublishConfirmation> {
+    const known = this.#book.channels.get(one.channel) ?? (await this.#book.foreign(one.channel));
+    await this.#publisher.send(topicOf(known, one), [this.#item(known, one)]);
+    return { id: one.message.id, durability: known.durability, confirmedAt: this.#clock.now() };
   }
 
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
@@ -274,3 +283,6 @@ export class KafkaConnection implements EngineConnection {
     return places;
   }
 }
+
+const topicOf = ({ topics }: KnownChannel, { priority = 0 }: OutgoingMessage): string =>
+  topics[Math.min(priority, topics.length - 1)] ?? '';

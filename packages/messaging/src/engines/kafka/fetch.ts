@@ -22,6 +22,9 @@ export interface Spot {
 
 export interface Fetched<S extends Spot> {
   readonly spot: S;
+  /** What is committed; the first of them may hold records before the place that was asked for. */
+  readonly batches: readonly RecordBatch[];
+  /** From that place on, made anew at each look. */
   readonly records: readonly LogRecord[];
   /** From where to read on. */
   readonly next: number;
@@ -91,17 +94,28 @@ function readPartition<S extends Spot>(spot: S, partition: FetchedPartition): Fe
   const end = lastStableOffset >= 0 ? lastStableOffset : highWatermark;
   if (errorCode !== 0) {
     const fault = errorCode === OUT_OF_RANGE ? 'outOfRange' : 'stale';
-    return { spot, records: [], next: spot.offset, end, start, fault };
+    return { spot, batches: [], records: [], next: spot.offset, end, start, fault };
   }
-  const { records, next } = committed(partition, spot.offset);
-  return { spot, records, next, end, start, fault: 'none' };
+  const from = spot.offset;
+  const { batches, next } = committed(partition, from);
+  return {
+    spot,
+    batches,
+    get records() {
+      return batches.flatMap(({ records }) => records.filter(({ offset }) => offset >= from));
+    },
+    next,
+    end,
+    start,
+    fault: 'none',
+  };
 }
 
 function committed(
   { batches, aborted }: FetchedPartition,
   from: number,
-): { readonly records: readonly LogRecord[]; readonly next: number } {
-  const records: LogRecord[] = [];
+): { readonly batches: readonly RecordBatch[]; readonly next: number } {
+  const taken: RecordBatch[] = [];
   const open = new Set<bigint>();
   const coming = aborted.toSorted((a, b) => a.firstOffset - b.firstOffset);
   let next = from;
@@ -110,10 +124,9 @@ function committed(
     while (coming[0] && coming[0].firstOffset <= batch.lastOffset)
       open.add((coming.shift() as { producerId: bigint }).producerId);
     if (batch.attributes & IS_CONTROL) open.delete(batch.producerId);
-    else if (!isAborted(batch, open))
-      for (const record of batch.records) if (record.offset >= from) records.push(record);
+    else if (!isAborted(batch, open)) taken.push(batch);
   }
-  return { records, next };
+  return { batches: taken, next };
 }
 
 function isAborted({ attributes, producerId }: RecordBatch, open: ReadonlySet<bigint>): boolean {

@@ -15,7 +15,19 @@ export interface RecordBatch {
   readonly lastOffset: number;
   readonly attributes: number;
   readonly producerId: bigint;
+  /** Timestamp of the first one, ms since the epoch. */
+  readonly since: number;
+  readonly count: number;
+  /** All of them, made anew at each look. */
   readonly records: readonly LogRecord[];
+  /** One after the other, made as they are taken. */
+  run(): RecordRun;
+}
+
+export interface RecordRun {
+  /** How many are left. */
+  readonly left: number;
+  take(most: number): readonly LogRecord[];
 }
 
 /** What is the same in all records that have the same headers in the same order. */
@@ -79,25 +91,58 @@ function readBatch(bytes: Buffer): RecordBatch {
   const since = Number(bytes.readBigInt64BE(FIRST_TIME_AT));
   const count = bytes.readInt32BE(COUNT_AT);
   const plain = plainOf(bytes.subarray(RECORDS_AT), attributes & IS_COMPRESSED);
-  const records: LogRecord[] = [];
+  // Here the lengths are looked at, so that taking a record cannot fail later.
   cursor.set(plain, 0);
-  for (let index = 0; index < count; index += 1) {
+  for (let left = count; left > 0; left -= 1) {
     const length = cursor.number();
-    const end = cursor.at + length;
-    if (!(length >= 0 && end <= plain.length)) throw broken('a record that goes beyond its batch');
-    cursor.at += 1;
-    const timestamp = since + cursor.number();
-    const offset = firstOffset + cursor.number();
-    records.push(new StoredRecord(offset, timestamp, plain, cursor.at));
-    cursor.at = end;
+    if (!(length >= 0 && cursor.at + length <= plain.length))
+      throw broken('a record that goes beyond its batch');
+    cursor.at += length;
   }
+  const run = (): RecordRun => new StoredRun(plain, firstOffset, since, count);
   return {
     firstOffset,
     lastOffset: firstOffset + bytes.readInt32BE(LAST_DELTA_AT),
     attributes,
     producerId: bytes.readBigInt64BE(PRODUCER_AT),
-    records,
+    since,
+    count,
+    get records() {
+      return run().take(count);
+    },
+    run,
   };
+}
+
+class StoredRun implements RecordRun {
+  left: number;
+  readonly #plain: Buffer;
+  readonly #firstOffset: number;
+  readonly #since: number;
+  #at = 0;
+
+  constructor(plain: Buffer, firstOffset: number, since: number, count: number) {
+    this.#plain = plain;
+    this.#firstOffset = firstOffset;
+    this.#since = since;
+    this.left = count;
+  }
+
+  take(most: number): readonly LogRecord[] {
+    const records: LogRecord[] = [];
+    cursor.set(this.#plain, this.#at);
+    for (; this.left > 0 && records.length < most; this.left -= 1) {
+      const length = cursor.number();
+      const end = cursor.at + length;
+      cursor.at += 1;
+      const timestamp = this.#since + cursor.number();
+      const offset = this.#firstOffset + cursor.number();
+      records.push(new StoredRecord(offset, timestamp, this.#plain, cursor.at));
+      cursor.at = end;
+    }
+    this.#at = cursor.at;
+    return records;
+  }
 }
 
 function plainOf(bytes: Buffer, bitmask: number): Buffer {

@@ -5,11 +5,11 @@
  * One request per topic is under way at a time, and what comes meanwhile goes with the next one. That is the batching and the linger, without a
  * timer; and it keeps the order when a request has to be repeated, which several requests under way would not.
  */
-import { Producer } from '@platformatic/kafka';
 import type { Clock } from '../../clock.ts';
 import { faultOf } from './faults.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
+import { ParcelProducer } from './produce-request.ts';
 import { type Parcel, sizeOf } from './wire.ts';
 
 export interface Item {
@@ -27,17 +27,15 @@ interface Call {
 /** The broker's limit (1 MiB by default) is for all records that go to a partition in one request. */
 const REQUEST_BYTES = 900_000;
 const ACKS_ALL = -1;
-const NAMES_KEPT = 1_000;
 
 export class Publisher {
   readonly #clock: Clock;
-  readonly #producer: Producer<Buffer, Buffer, Buffer, Buffer>;
+  readonly #producer: ParcelProducer;
   readonly #lanes = new Map<string, { readonly queue: Call[]; sending: boolean }>();
-  readonly #names = new Map<string, Buffer>();
 
   constructor(settings: KafkaSettings, clock: Clock) {
     this.#clock = clock;
-    this.#producer = new Producer({
+    this.#producer = new ParcelProducer({
       ...clientOptions(settings),
       idempotent: true,
       acks: ACKS_ALL,
@@ -105,22 +103,9 @@ export class Publisher {
 
   async #produce(topic: string, items: readonly Item[]): Promise<Map<number, number>> {
     const timestamp = BigInt(Math.floor(this.#clock.now()));
-    const messages = items.map(({ partition, parcel: { key, value, headers } }) => {
-      const all = new Map<Buffer, Buffer>();
-      for (const [name, text] of headers) all.set(this.#name(name), text);
-      return { topic, partition, key, value, headers: all, timestamp };
-    });
-    const { offsets = [] } = await this.#producer.send({ messages: messages as never });
+    const messages = items.map(({ partition, parcel }) => ({ topic, partition, value: parcel, timestamp }));
+    const { offsets = [] } = await this.#producer.send({ messages });
     return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]));
-  }
-
-  /** Header names repeat: one buffer for each. */
-  #name(text: string): Buffer {
-    const known = this.#names.get(text);
-    if (known) return known;
-    const made = Buffer.from(text);
-    if (this.#names.size < NAMES_KEPT) this.#names.set(text, made);
-    return made;
   }
 }
 

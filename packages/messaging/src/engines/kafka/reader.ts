@@ -283,14 +283,15 @@ export class Reader {
   // --- what was read is taken in ---
 
   #fetched(fetched: readonly Fetched<LogSource>[]): void {
-    for (const { spot, records, next, fault } of fetched) {
+    for (const one of fetched) {
+      const { spot, next, fault } = one;
       if (!spot.owner.alive) continue;
       if (fault === 'outOfRange') void this.#goOn(spot);
       if (fault !== 'none') continue;
       const wasLoaded = spot.owner.isLoaded;
-      if (spot.kind === 'dead') this.#readLetters(spot, records, next);
-      else if (spot.kind === 'later' || spot.owner.keyed) this.#takeIn(spot, { records, next });
-      else if (next > spot.offset) spot.unread.keep({ records, next });
+      if (spot.kind === 'dead') this.#readLetters(spot, one.records, next);
+      else if (spot.kind === 'later' || spot.owner.keyed) this.#takeIn(spot, one);
+      else if (next > spot.offset) spot.unread.keep(one.batches, next);
       if (!wasLoaded && spot.owner.isLoaded) this.recheck();
     }
     this.#planPump();
@@ -418,6 +419,7 @@ export class Reader {
     }
     if (!owner.alive) return;
     for (const entry of entries) this.#done(entry);
+    this.#planPump();
     await this.#commits.flush();
   }
 

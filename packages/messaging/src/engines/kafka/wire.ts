@@ -35,8 +35,9 @@ const PREFIX = 'ce_';
 const CONTENT_TYPE = 'content-type';
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
-const JSON_TYPE = Buffer.from('application/json');
-const SPEC = Buffer.from('1.0');
+type Header = readonly [name: string, value: Buffer];
+const JSON_TYPE: Header = [CONTENT_TYPE, Buffer.from('application/json')];
+const SPEC: Header = ['ce_specversion', Buffer.from('1.0')];
 /** Attributes with a place of their own in a message. */
 const OPTIONAL: readonly (readonly [attribute: string, field: keyof Message])[] = [
   ['partitionkey', 'key'],
@@ -63,14 +64,8 @@ const RESERVED = new Set([
 
 /** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. `nullAsTombstone`: data null becomes a record without a value. */
 export function encodeMessage(message: Message, nullAsTombstone = false): Parcel {
-  const headers: (readonly [string, Buffer])[] = [
-    ['ce_specversion', SPEC],
-    ['ce_id', Buffer.from(message.id)],
-    ['ce_type', Buffer.from(message.type)],
-    ['ce_source', Buffer.from(message.source)],
-    ['ce_dataschema', Buffer.from(`urn:channel:${message.type}:v${message.version}`)],
-  ];
-  if (message.time !== '') headers.push(['ce_time', Buffer.from(message.time)]);
+  const headers: Header[] = [SPEC, ['ce_id', Buffer.from(message.id)], ...originOf(message)];
+  if (message.time !== '') headers.push(timeOf(message.time));
   for (const [name, field] of OPTIONAL) {
     const value = message[field];
     if (value !== undefined) headers.push([PREFIX + name, Buffer.from(String(value))]);
@@ -85,15 +80,35 @@ export function encodeMessage(message: Message, nullAsTombstone = false): Parcel
   }
   const { data } = message;
   const binary = data instanceof Uint8Array;
-  headers.push([
-    CONTENT_TYPE,
-    binary ? Buffer.from(message.contentType ?? 'application/octet-stream') : JSON_TYPE,
-  ]);
+  headers.push(
+    binary ? [CONTENT_TYPE, Buffer.from(message.contentType ?? 'application/octet-stream')] : JSON_TYPE,
+  );
   return {
     key: message.key === undefined ? undefined : Buffer.from(message.key),
     value: binary ? Buffer.from(data) : bytesOf(data, nullAsTombstone),
     headers,
   };
+}
+
+/** Messages of one channel come together, so these are nearly always those of the last one. */
+let lastOrigin: { type: string; source: string; version: number; headers: readonly Header[] } | undefined;
+let lastTime: { readonly text: string; readonly header: Header } | undefined;
+
+function originOf({ type, source, version }: Message): readonly Header[] {
+  const last = lastOrigin;
+  if (last?.type === type && last.source === source && last.version === version) return last.headers;
+  const headers: readonly Header[] = [
+    ['ce_type', Buffer.from(type)],
+    ['ce_source', Buffer.from(source)],
+    ['ce_dataschema', Buffer.from(`urn:channel:${type}:v${version}`)],
+  ];
+  lastOrigin = { type, source, version, headers };
+  return headers;
+}
+
+function timeOf(text: string): Header {
+  if (lastTime?.text !== text) lastTime = { text, header: ['ce_time', Buffer.from(text)] };
+  return lastTime.header;
 }
 
 function bytesOf(data: unknown, nullAsTombstone: boolean): Buffer | undefined {
