@@ -48,7 +48,8 @@ function project(
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    // Most int tests wait for a server, a lease or a process: two workers left two cores idle half of the time.
+    maxWorkers: 3,
     teardownTimeout: 30_000,
     projects: [
       project('unit', { pool: 'threads', isolate: false, testTimeout: 10_000, hookTimeout: 10_000 }),
@@ -58,6 +59,7 @@ export default defineConfig({
         testTimeout: 180_000,
         hookTimeout: 120_000,
         retry: again,
+        maxWorkers: 2,
         sequence: { groupOrder: 1 },
       }),
     ],
