@@ -27,11 +27,11 @@ interface Sent {
   readonly timestamp: bigint;
 }
 
-/** What the client knows beside the messages. */
+/** What the client knows beside the messages. An idempotent producer gives all of it; only a test's control asks for one that is not. */
 interface SendOptions {
-  readonly producerId: bigint;
-  readonly producerEpoch: number;
-  readonly sequences: { getWithDefault(place: string, otherwise: number): number };
+  readonly producerId?: bigint;
+  readonly producerEpoch?: number;
+  readonly sequences?: { getWithDefault(place: string, otherwise: number): number };
 }
 
 const PRODUCE = 0;
@@ -55,9 +55,9 @@ function requestOf(acks: number, timeoutMs: number, messages: readonly Sent[], o
           own.map(({ value }) => value),
           {
             timestamp: (own[0] as Sent).timestamp,
-            producerId: options.producerId,
-            producerEpoch: options.producerEpoch,
-            firstSequence: options.sequences.getWithDefault(`${topic}:${partition}`, 0),
+            producerId: options.producerId ?? -1n,
+            producerEpoch: options.producerEpoch ?? -1,
+            firstSequence: options.sequences?.getWithDefault(`${topic}:${partition}`, 0) ?? -1,
           },
         );
         inner

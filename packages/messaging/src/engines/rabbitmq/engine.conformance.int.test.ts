@@ -18,9 +18,10 @@ describe.skipIf(rabbitUrl === undefined)(
 
     registerCases(it, cases);
 
-    it('only replay and the death of a server that others use do not apply', () => {
+    it('only broadcast, replay and the death of a server that others use do not apply', () => {
       const reasons = cases.flatMap(({ notApplicable }) => notApplicable ?? []);
       expect([...new Set(reasons)]).toEqual([
+        'the engine has no broadcast',
         'the engine keeps nothing that was settled',
         'the fixture has no server of its own that could be killed',
       ]);

@@ -15,9 +15,10 @@ describe.skipIf(!url)('on a real Redis server (set REDIS_URL to run it)', { time
 
   registerCases(it, cases);
 
-  it('everything applies but native routing, and the restart that own-server.int.test.ts does', () => {
+  it('everything applies but broadcast, native routing, and the restart that own-server.int.test.ts does', () => {
     const left = cases.flatMap(({ name, notApplicable }) => (notApplicable ? [name] : []));
     expect(left).toEqual([
+      'redis: broadcast: two consumers of one subscription both hear what is said, and who comes later only what is said then',
       'redis: what waits keeps the bindings under which it was published',
       'redis: a message that no binding takes is refused by name, and arrives nowhere, not even later',
       'redis: a server that is killed under load loses nothing it confirmed, and everybody comes back by himself',

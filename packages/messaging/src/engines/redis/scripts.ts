@@ -14,7 +14,10 @@ import { settle } from './lua/settle.ts';
 import { declareChannel, declareSubscription, removeChannel, removeSubscription } from './lua/topology.ts';
 import { trim } from './lua/trim.ts';
 
-/** What takes messages away has to run on a server whose memory is full, or it would stay full. */
+/**
+ * What takes messages away has to run on a server whose memory is full, or it would stay full; and so has what a consumer needs to begin, which is a few
+ * hundred bytes for each channel and subscription.
+ */
 const withoutMemory = {
   claim,
   settle,
@@ -23,6 +26,8 @@ const withoutMemory = {
   forget,
   forsake,
   trim,
+  declareChannel,
+  declareSubscription,
   redrive,
   redriveEdited,
   discard,
@@ -32,7 +37,7 @@ const withoutMemory = {
   removeChannel,
   removeSubscription,
 };
-const withMemory = { publish, declareChannel, declareSubscription };
+const withMemory = { publish };
 /** These have no prelude and name their own keys. */
 const plain = { append, acknowledge };
 
