@@ -26,7 +26,6 @@ import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
 import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
 import { type Hint, Hints } from './hints.ts';
-import { inspectTopology } from './inspect.ts';
 import { Link, unreachable } from './link.ts';
 import { KeptNotes } from './kept-notes.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
@@ -36,6 +35,7 @@ import { peekQueues } from './peek.ts';
 import { Publisher } from './publisher.ts';
 import { TopologyBook } from './topology.ts';
 import { judgeServer, nameOf } from './version.ts';
+import { inspectTopology } from './view.ts';
 import { decodeMessage, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
 const REOPEN_MS = 50;
