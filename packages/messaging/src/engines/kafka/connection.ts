@@ -23,15 +23,16 @@ import { DeadBook } from './dead-book.ts';
 import { type DeadLetterPlace, KafkaDeadLetters } from './dead-letters.ts';
 import { clientOptions, Link } from './link.ts';
 import { Logs } from './logs.ts';
-import { Look } from './look.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
 import type { KafkaSettings } from './options.ts';
 import { type Item, Publisher } from './publisher.ts';
 import { Reader } from './reader.ts';
 import { Registry } from './registry.ts';
+import { Replay } from './replay.ts';
 import { Takeover } from './takeover.ts';
 import { type KnownChannel, TopologyBook } from './topology.ts';
 import { Trimmer } from './trim.ts';
+import { View } from './view.ts';
 import { copyOf, encodeMessage, sizeOf } from './wire.ts';
 
 export class KafkaConnection implements EngineConnection {
@@ -46,7 +47,8 @@ export class KafkaConnection implements EngineConnection {
   readonly #publisher: Publisher;
   readonly #registry: Registry;
   readonly #book: TopologyBook;
-  readonly #look: Look;
+  readonly #view: View;
+  readonly #replay: Replay;
   readonly #trimmer: Trimmer;
   readonly #books = new Map<string, DeadBook>();
   readonly #readers = new Map<string, Promise<Reader>>();
@@ -80,12 +82,12 @@ export class KafkaConnection implements EngineConnection {
     const parts = { settings, clock, link, admin, logs: this.#logs, names: this.#names };
     this.#book = new TopologyBook({ ...parts, registry: this.#registry, probe: probed });
     this.#trimmer = new Trimmer({ ...parts, book: this.#book });
-    this.#look = new Look({
+    const looking = {
       ...parts,
-      registry: this.#registry,
-      readerOf: (channel, name) => this.#opened.get(this.#names.group(channel, name)),
-      bookOf: (channel, name) => this.#deadBook(channel, name),
-    });
+      readerOf: (channel: string, name: string) => this.#opened.get(this.#names.group(channel, name)),
+    };
+    this.#view = new View({ ...looking, bookOf: (channel, name) => this.#deadBook(channel, name) });
+    this.#replay = new Replay({ ...looking, registry: this.#registry });
     this.deadLetters = new KafkaDeadLetters({
       publisher: this.#publisher,
       places: () => this.#deadLetterPlaces(),
@@ -161,18 +163,18 @@ export class KafkaConnection implements EngineConnection {
   async inspect(): Promise<EngineView> {
     this.#refuseClosed();
     const known = [...this.#book.channels.values()].filter(({ spec }) => !spec.ephemeral);
-    const channels = await Promise.all(known.map((one) => this.#look.channel(one)));
+    const channels = await Promise.all(known.map((one) => this.#view.channel(one)));
     return { engine: 'kafka', channels, storedBytes: undefined };
   }
 
   async peek({ channel, name }: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]> {
     this.#refuseClosed();
-    return this.#look.peek(this.#book.known(channel), name, limit);
+    return this.#replay.peek(this.#book.known(channel), name, limit);
   }
 
   async rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
     this.#refuseClosed();
-    return this.#look.rewind(this.#book.known(channel), name, from);
+    return this.#replay.rewind(this.#book.known(channel), name, from);
   }
 
   close(): Promise<void> {

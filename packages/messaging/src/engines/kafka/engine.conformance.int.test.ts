@@ -14,7 +14,7 @@ describe.skipIf(kafkaUrl === undefined)('on a real Kafka (needs KAFKA_URL)', { t
     expect(new Set(cases.map(({ notApplicable }) => notApplicable).filter(Boolean))).toEqual(
       new Set([
         'the engine has no broadcast',
-        // Its own server is killed in engine.cluster.int.test.ts.
+        // Its own server is killed in cluster.int.test.ts.
         'the fixture has no server of its own that could be killed',
         'consumers drop what is not theirs, so nobody knows at publishing',
       ]),
