@@ -104,8 +104,8 @@ export const failpoints = {
     phase: 'serving',
   },
   'bus-after-confirm': {
-    file: '/engines/embedded/engine.ts',
-    anchor: 'const confirmedAt = this.#queue.endedAt;',
+    file: '/engines/embedded/publisher.ts',
+    anchor: 'const confirmedAt = this.#parts.endedAt();',
     strikes: 'before',
     phase: 'serving',
   },

@@ -1,6 +1,6 @@
 /**
  * Defects planted between the toolkit and a real engine, each a mistake that engines have really made. The suite has to catch every one;
- * `planted-defects.int.test.ts` shows that it does. They are wrappers and never part of an engine.
+ * `planted-defects.int.test.ts` of the embedded engine shows that it does. They are wrappers and never part of an engine.
  */
 import { pause, systemClock } from '../clock.ts';
 import type {

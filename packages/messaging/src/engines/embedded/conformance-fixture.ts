@@ -13,12 +13,8 @@ import type { Readable } from 'node:stream';
 import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
-import {
-  createEmbeddedEngine,
-  createInProcessEngine,
-  EmbeddedConnection,
-  embeddedEngineOn,
-} from './engine.ts';
+import { EmbeddedConnection } from './connection.ts';
+import { createEmbeddedEngine, createInProcessEngine, embeddedEngineOn } from './engine.ts';
 import { openSharedWriter } from './sharing/shared-writer.ts';
 
 /** What a child process of the kill cases opens: the argument is `{ path, share }`. */

@@ -96,6 +96,9 @@ export interface OperationValue {
   discard: MovedCount;
 }
 
+/** Asks one operation of the writer. Rejects with what it was refused for, or DB_MSG_STOPPED after the end. */
+export type Ask = <O extends Operation>(operation: O) => Promise<OperationValue[O['op']]>;
+
 export interface Turn {
   /** ms since the epoch. */
   readonly now: number;

@@ -5,6 +5,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import { MessagingError, type MessagingErrorCode } from '../../errors.ts';
+import { KEEP_UNSUBSCRIBED_MS } from './options.ts';
 import { type PackedReply, type PackedTurn, packTurn, unpackReply } from './packing.ts';
 import { refuseWithoutSqlite } from '../../sqlite-present.ts';
 import { Store, type StoreOptions } from './store.ts';
@@ -129,7 +130,7 @@ export function openInProcessWriter(
 ): Writer {
   const store = new Store(database, {
     durable: false,
-    keepUnsubscribedMs: options.keepUnsubscribedMs ?? 7 * 86_400_000,
+    keepUnsubscribedMs: options.keepUnsubscribedMs ?? KEEP_UNSUBSCRIBED_MS,
   });
   let closed = false;
   return {

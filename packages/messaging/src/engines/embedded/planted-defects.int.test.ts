@@ -1,13 +1,13 @@
 /**
- * Negative controls: each planted defect has to be caught by the suite. For speed a control runs the case that should see it; it is
- * caught when that case, which passes without it in the same run, fails.
+ * Negative controls on the embedded engine: every defect that can be planted between the toolkit and an engine has to be caught by the suite. For speed a
+ * control runs the case that should see it; it is caught when that case, which passes without it in the same run, fails. `sharing/` has those of its own.
  */
-import { describe, expect, it } from 'vitest';
-import { createFileFixture, createInProcessFixture } from '../engines/embedded/conformance-fixture.ts';
-import { caseNamed, onFixture, registerControls } from './controls.ts';
-import { type EngineFixture, limitPatience } from './fixture.ts';
-import { plant, type PlantedDefect, plantedDefects } from './planted-defects.ts';
-import { conformanceCases } from './suite.ts';
+import { describe, it } from 'vitest';
+import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
+import { type EngineFixture, limitPatience } from '../../conformance/fixture.ts';
+import { plant, type PlantedDefect, plantedDefects } from '../../conformance/planted-defects.ts';
+import { conformanceCases } from '../../conformance/suite.ts';
+import { createFileFixture, createInProcessFixture } from './conformance-fixture.ts';
 
 /** Part of the name of the case that sees the defect. */
 const seenBy: Readonly<Record<PlantedDefect, string>> = {
@@ -51,7 +51,7 @@ limitPatience(4_000);
 async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): Promise<EngineFixture> {
   const real = await fixtureOf(withProcesses);
   const child = real.child && {
-    module: new URL('../engines/embedded/defective-child.ts', import.meta.url),
+    module: new URL('./defective-child.ts', import.meta.url),
     argument: JSON.stringify({ ...(JSON.parse(real.child.argument) as object), defect }),
   };
   return { ...real, open: () => plant(defect, real.open()), ...(child ? { child } : {}) };
@@ -60,7 +60,7 @@ async function defectiveFixture(defect: PlantedDefect, withProcesses: boolean): 
 const fixtureOf = (withProcesses: boolean): Promise<EngineFixture> =>
   withProcesses ? createFileFixture() : createInProcessFixture();
 
-describe('planted defects', { timeout: 30_000 }, () => {
+describe('planted defects on the embedded engine', { timeout: 30_000 }, () => {
   registerControls(
     it,
     'embedded',
@@ -75,28 +75,4 @@ describe('planted defects', { timeout: 30_000 }, () => {
       };
     }),
   );
-
-  it('a case that fails anyway, and one that passes in spite of it, are no control', async () => {
-    const tests: [name: string, run: () => Promise<void>][] = [];
-    const meta = {};
-    const register = (name: string, run: (context: { task: { meta: object } }) => Promise<void>): unknown =>
-      tests.push([name, () => run({ task: { meta } })]);
-    const pass = async (): Promise<void> => {};
-    const fail = (): Promise<void> => Promise.reject(new Error('the server is away\nat line 3'));
-    registerControls(register, 'nothing', [
-      { defect: 'a', caughtBy: 'one', healthy: fail, defective: fail },
-      { defect: 'b', caughtBy: 'two', healthy: pass, defective: pass },
-      { defect: 'c', caughtBy: 'three', healthy: pass, defective: fail },
-    ]);
-    const [failsAnyway, passes, good] = tests.map(([, run]) => run);
-    await expect(failsAnyway?.()).rejects.toThrow(
-      'the case fails without the defect too: the server is away',
-    );
-    await expect(passes?.()).rejects.toThrow('the case passed in spite of the defect');
-    await good?.();
-    expect(meta).toEqual({
-      control: { of: 'nothing', defect: 'c', caughtBy: 'three', failure: 'the server is away' },
-    });
-    expect(tests.map(([name]) => name)).toContain('nothing: three: catches "c"');
-  });
 });
