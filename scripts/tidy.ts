@@ -1,6 +1,7 @@
 // The rules of the house that no linter knows: what a folder may be called, how long a file may get, which words of the
-// glossary stand for which, where time and randomness may come from. Each rule is a pure function over one file, and
-// its message names what to write instead.
+// glossary stand for which, where time and randomness may come from, which files every engine has. Each rule is a pure
+// function over one file, or over the paths of all where it is about what is missing, and its message names what to
+// write instead.
 //
 // It reads the files of the tree itself, not git's list, so that it holds in an unpacked archive too.
 
@@ -10,11 +11,17 @@ import { join } from 'node:path';
 /** `path` is relative to the repository, with forward slashes. */
 export type TidyFile = { readonly path: string; readonly text: string };
 
-export type TidyRule = {
-  readonly name: string;
-  /** @returns one message per fault, each naming the remedy */
-  readonly faultsIn: (file: TidyFile) => string[];
-};
+/** Of one file, or of the tree as a whole: there the message begins with the place it speaks of. */
+export type TidyRule = { readonly name: string } & (
+  | {
+      /** @returns one message per fault, each naming the remedy */
+      readonly faultsIn: (file: TidyFile) => string[];
+    }
+  | {
+      /** @returns one message per fault, each naming the place and the remedy */
+      readonly faultsAmong: (paths: readonly string[]) => string[];
+    }
+);
 
 const longestFile = 600;
 const headerFrom = 60;
@@ -177,6 +184,64 @@ const patternPromises: TidyRule = {
           .map((heading) => `no "${heading}": say it in a part of its own`),
 };
 
+/** What an author finds in every engine folder under the same name; docs/internals/engine-folders.md says more of each. */
+export const engineFiles: Readonly<Record<string, string>> = {
+  'engine.ts': 'the factory',
+  'options.ts': 'options, their defaults and checks',
+  'capabilities.ts': 'what it can do, asked of the server where that decides',
+  'connection.ts': 'the EngineConnection',
+  'topology.ts': 'how channels and subscriptions are declared',
+  'publisher.ts': 'publishing and its confirmation',
+  'consumer.ts': 'handing out and settling',
+  'dead-letters.ts': 'what is parked, and redrive',
+  'view.ts': 'the counts of inspect',
+  'conformance-fixture.ts': 'the fixture for the suite',
+  'engine.conformance.int.test.ts': 'the suite on the real server, and what it leaves out',
+  'engine.int.test.ts': 'what is particular to this engine',
+  'planted-defects.int.test.ts': 'defects in this engine that the suite has to catch',
+};
+
+/** By `folder/file`: what an engine honestly has no part for, and why. An empty file in its place would be for show. */
+const engineExemptions: Readonly<Record<string, string>> = {
+  'redis-pubsub/dead-letters.ts': 'Pub/Sub keeps nothing, so there is nothing to park and nothing to redrive',
+};
+
+/** What every engine folder lacks. An exemption from what is there is a fault too, or it would outlive its reason. */
+export function engineFolderFaults(
+  paths: readonly string[],
+  exemptions: Readonly<Record<string, string>> = engineExemptions,
+): string[] {
+  const engines = new Set(
+    paths.flatMap((path) => /^packages\/messaging\/src\/engines\/[^/]+\//.exec(path) ?? []),
+  );
+  for (const path of engines) if (/\/redis[^/]*\/$/.test(path)) engines.delete(path); // Goes when they have the set.
+  const all = new Set(paths);
+  return [...engines].flatMap((engine) =>
+    Object.keys(engineFiles).flatMap((file) => {
+      const fault = faultOfEngineFile(engine, file, all, exemptions);
+      return fault === undefined ? [] : [`${engine}${file}: ${fault}`];
+    }),
+  );
+}
+
+function faultOfEngineFile(
+  engine: string,
+  file: string,
+  paths: ReadonlySet<string>,
+  exemptions: Readonly<Record<string, string>>,
+): string | undefined {
+  const isThere = paths.has(`${engine}${file}`);
+  const isExempt = `${engine.split('/').at(-2)}/${file}` in exemptions;
+  if (isThere && isExempt) return 'is there: take its exemption out of scripts/tidy.ts';
+  if (isThere || isExempt) return undefined;
+  return `missing (${engineFiles[file]}): move that there, or exempt the engine from it by name with the reason`;
+}
+
+const engineFolders: TidyRule = {
+  name: 'engine-folders',
+  faultsAmong: (paths) => engineFolderFaults(paths),
+};
+
 export const rules: readonly TidyRule[] = [
   folders,
   barrels,
@@ -190,6 +255,7 @@ export const rules: readonly TidyRule[] = [
   machinePaths,
   authorship,
   patternPromises,
+  engineFolders,
 ];
 
 const skippedFolders = new Set(['node_modules', 'dist', '.git', '.cache', 'data', 'demo-data', 'coverage']);
@@ -209,5 +275,6 @@ export function readTree(root: string, folder = ''): TidyFile[] {
 
 /** @returns every fault as `path: message`, for one rule */
 export function faultsOf(rule: TidyRule, files: readonly TidyFile[]): string[] {
+  if ('faultsAmong' in rule) return rule.faultsAmong(files.map(({ path }) => path));
   return files.flatMap((file) => rule.faultsIn(file).map((fault) => `${file.path}: ${fault}`));
 }

@@ -3,7 +3,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { faultsOf, readTree, rules, type TidyFile } from './tidy.ts';
+import { engineFiles, engineFolderFaults, faultsOf, readTree, rules, type TidyFile } from './tidy.ts';
 
 // This file is full of planted faults and left out.
 const files = readTree(fileURLToPath(new URL('..', import.meta.url))).filter(
@@ -50,6 +50,13 @@ const controls: Readonly<Record<string, readonly (readonly [TidyFile, RegExp])[]
       /no "## What it does not promise": say it/,
     ],
   ],
+  'engine-folders': [
+    [
+      { path: 'packages/messaging/src/engines/nats/engine.ts', text: '' },
+      /nats\/topology\.ts: missing \(how/,
+    ],
+    [{ path: 'packages/messaging/src/engines/nats/lanes/view.ts', text: '' }, /nats\/view\.ts: missing/],
+  ],
   'no-authorship': [[{ path: 'docs/a.md', text: `written by an ${'A'}${'I'}\n` }, /the product/]],
 };
 
@@ -78,4 +85,32 @@ it('reads the whole tree, not a part of it', () => {
   expect(paths).toEqual(
     expect.arrayContaining(['package.json', 'scripts/tidy.ts', 'packages/core/package.json']),
   );
+});
+
+describe('an engine folder', () => {
+  const folder = 'packages/messaging/src/engines/nats/';
+  const whole = Object.keys(engineFiles).map((file) => `${folder}${file}`);
+
+  it.each(Object.keys(engineFiles))('is told of when it lacks %s, and of nothing else', (file) => {
+    expect(engineFolderFaults(whole)).toEqual([]);
+    const faults = engineFolderFaults(whole.filter((path) => path !== `${folder}${file}`));
+    expect(faults).toEqual([expect.stringContaining(`${folder}${file}: missing`)]);
+  });
+
+  it('may lack what is exempt by its name, and no other folder may', () => {
+    const without = whole.filter((path) => !path.endsWith('/view.ts'));
+    expect(engineFolderFaults(without, { 'nats/view.ts': 'nothing can be counted' })).toEqual([]);
+    expect(engineFolderFaults(without, { 'sqs/view.ts': 'nothing can be counted' })).toHaveLength(1);
+  });
+
+  it('is told of an exemption that has lost its reason', () => {
+    const faults = engineFolderFaults(whole, { 'nats/view.ts': 'nothing can be counted' });
+    expect(faults).toEqual([expect.stringMatching(/view\.ts: is there: take its exemption out/)]);
+  });
+
+  it('is described file by file in its page', () => {
+    const page = files.find(({ path }) => path === 'docs/internals/engine-folders.md')?.text ?? '';
+    const rows = [...page.matchAll(/^\| `([^`]+\.ts)` \|/gm)].map(([, file]) => file);
+    expect(rows).toEqual(Object.keys(engineFiles));
+  });
 });
