@@ -2,11 +2,12 @@
 // planted defects is red for one that is missed. In a tree of its own with planted suites.
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { situations } from './engines/situations.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 let tree = '';
@@ -18,6 +19,15 @@ function plant(engineFile: string, text: string): void {
 }
 
 const holds = "it('holds', () => expect(1).toBe(1));";
+
+/** Tests by whose names an engine comes into every situation that it can. */
+const allSituations = (engine: string): string =>
+  situations
+    .filter(({ without }) => without?.[engine] === undefined)
+    .map(({ shownBy: [part = ''] }) => `it(${JSON.stringify(`${part}, and so on`)}, () => {});`)
+    .join('\n');
+const reasons = (engine: string): object =>
+  Object.fromEntries(situations.map(({ name, without }) => [name, without?.[engine] ?? 1]));
 
 /** As many controls of one engine; the last of them passes in spite of its defect. */
 const controls = (of: string, many: number, missed: boolean): string => `
@@ -33,7 +43,7 @@ beforeAll(() => {
     cpSync(join(root, part), join(tree, part), { recursive: true });
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
   plant('embedded/engine.conformance', holds);
-  plant('embedded/sharing/sharing', holds);
+  plant('embedded/sharing/sharing', allSituations('embedded'));
   plant('embedded/planted-defects', controls('embedded', 3, false));
   plant('embedded/sharing/planted-defects', controls('embedded, shared', 1, false));
   plant('redis/engine.conformance', `${holds} it('breaks', () => expect(1).toBe(2));`);
@@ -47,12 +57,13 @@ beforeAll(() => {
       { name: 'it cannot', notApplicable: 'Pub/Sub keeps nothing', run: () => Promise.reject(new Error('run all the same')) },
     ]);`,
   );
+  plant('redis-pubsub/engine', allSituations('broadcast'));
   plant('redis-pubsub/planted-defects', controls('broadcast', 3, false));
   plant('kafka/engine.conformance', holds);
   plant('kafka/cluster', `describe.skip('three brokers (needs java)', () => { ${holds} });`);
   // On lists: with a folder of its own, and without.
   plant('redis-lists/engine.conformance', holds);
-  plant('redis/lists', holds);
+  plant('redis/lists', allSituations('redisLists'));
   plant('rabbitmq/engine.conformance', "throw new Error('does not load');");
 });
 afterAll(() => rmSync(tree, { recursive: true, force: true }));
@@ -70,6 +81,8 @@ function run(...args: string[]): { status: number | null; last: string; stderr: 
   return { status, last: stdout.trimEnd().split('\n').at(-1) ?? '', stderr };
 }
 
+const inSituations = (engine: string): number =>
+  situations.filter(({ without }) => without?.[engine] === undefined).length;
 const passed = (many: number) => ({ passed: many, failed: 0, skipped: 0 });
 
 describe('npm run test:engines', () => {
@@ -78,19 +91,25 @@ describe('npm run test:engines', () => {
     expect(JSON.parse(last)).toEqual({
       engines: {
         embedded: {
-          ...passed(6),
+          ...passed(5 + inSituations('embedded')),
           notApplicable: [],
+          situations: reasons('embedded'),
           files: {
             'engine.conformance.int.test.ts': passed(1),
             'planted-defects.int.test.ts': passed(3),
             'sharing/planted-defects.int.test.ts': passed(1),
-            'sharing/sharing.int.test.ts': passed(1),
+            'sharing/sharing.int.test.ts': passed(inSituations('embedded')),
           },
         },
         broadcast: {
-          ...passed(4),
+          ...passed(4 + inSituations('broadcast')),
+          situations: reasons('broadcast'),
           notApplicable: [{ name: 'it cannot', reason: 'Pub/Sub keeps nothing' }],
-          files: { 'broadcast.conformance.int.test.ts': passed(1), 'planted-defects.int.test.ts': passed(3) },
+          files: {
+            'broadcast.conformance.int.test.ts': passed(1),
+            'engine.int.test.ts': passed(inSituations('broadcast')),
+            'planted-defects.int.test.ts': passed(3),
+          },
         },
       },
     });
@@ -110,7 +129,7 @@ describe('npm run test:engines', () => {
     ]);
     expect(engines).toMatchObject({
       redis: { passed: 4, failed: 2, skipped: 0 },
-      redisLists: passed(2),
+      redisLists: passed(1 + inSituations('redisLists')),
       kafka: { passed: 1, failed: 0, skipped: 1 },
       rabbitmq: { passed: 0, failed: 1, skipped: 0 },
     });
@@ -118,6 +137,22 @@ describe('npm run test:engines', () => {
     expect(stderr).toContain('not run: kafka: cluster.int.test.ts > three brokers (needs java) > holds');
     expect(run('kafka').status).toBe(1);
     expect(run('redis-lists').status, 'by the name of its folder').toBe(0);
+  });
+
+  it('is red for an engine that no test brings into a situation any more', () => {
+    const lost = 'packages/messaging/src/engines/redis/lists.int.test.ts';
+    const text = readFileSync(join(tree, lost), 'utf8');
+    writeFileSync(
+      join(tree, lost),
+      text.replaceAll('an id that is published twice', 'an id that comes again'),
+    );
+    const { status, last, stderr } = run('redisLists');
+    writeFileSync(join(tree, lost), text);
+    expect(JSON.parse(last)).toMatchObject({
+      engines: { redisLists: { failed: 0, skipped: 0, situations: { duplicates: 0 } } },
+    });
+    expect(stderr).toContain('no test of it passed: redisLists: duplicates\n');
+    expect(status).toBe(1);
   });
 
   it('lists what is planted, by engine, and is red for what is missed and where too little is planted', () => {

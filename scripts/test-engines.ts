@@ -88,20 +88,34 @@ async function count(names: readonly string[], json: boolean): Promise<number> {
     countEngines,
   );
   for (const line of notRun) warn(`not run: ${line}`);
+  const unseen = Object.entries(engines).flatMap(([name, of]) =>
+    unseenBy(of).map((one) => `${name}: ${one}`),
+  );
+  for (const line of unseen) warn(`no test of it passed: ${line}`);
   if (json) process.stdout.write(`${JSON.stringify({ engines })}\n`);
   else printCounts(engines);
   const isGreen = Object.values(engines).every(
     ({ passed, failed, skipped }) => failed === 0 && skipped === 0 && passed > 0,
   );
-  return isGreen && missing.length === 0 ? 0 : 1;
+  return isGreen && missing.length === 0 && unseen.length === 0 ? 0 : 1;
 }
 
+/** Situations into which no test brings the engine, and no reason says why. */
+const unseenBy = ({ situations }: EngineCount): string[] =>
+  Object.entries(situations)
+    .filter(([, shown]) => shown === 0)
+    .map(([name]) => name);
+
 function printCounts(engines: Readonly<Record<string, EngineCount>>): void {
-  for (const [name, { passed, failed, skipped, notApplicable }] of Object.entries(engines)) {
+  for (const [name, { passed, failed, skipped, notApplicable, situations }] of Object.entries(engines)) {
     process.stdout.write(
       `${name.padEnd(10)} ${passed} passed, ${failed} failed, ${skipped} skipped, ${notApplicable.length} not applicable\n`,
     );
     for (const one of notApplicable) process.stdout.write(`  not applicable: ${one.name} (${one.reason})\n`);
+    for (const [one, shown] of Object.entries(situations))
+      process.stdout.write(
+        `  ${one}: ${typeof shown === 'number' ? `${shown} passed` : `none (${shown})`}\n`,
+      );
   }
 }
 

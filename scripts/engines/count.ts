@@ -2,9 +2,10 @@
 // and what does not apply to it. Nothing that did not run is counted as passed.
 
 import type { Capabilities } from '@doorbuster/messaging';
-import type { CaseMeta } from '@doorbuster/messaging/conformance';
+import type { CaseMeta, ControlMeta } from '@doorbuster/messaging/conformance';
 import type { TestCase, TestModule } from 'vitest/node';
 import { suitesFailed } from '../test.ts';
+import { situationsOf } from './situations.ts';
 import { engineOf, engineSuites } from './suites.ts';
 
 export interface Tally {
@@ -18,6 +19,8 @@ export interface EngineCount extends Tally {
   readonly notApplicable: { readonly name: string; readonly reason: string }[];
   /** Of what the numbers are the sum, by file in the engine's folder. */
   readonly files: Record<string, Tally>;
+  /** How many tests that passed bring the engine into each situation, or why none can; 0 is a fault of the tests. */
+  situations: Readonly<Record<string, number | string>>;
   /** What the engine states when connected to this server; of the first case that says so. */
   capabilities?: Capabilities;
 }
@@ -31,18 +34,39 @@ export interface Counted {
 
 export function countEngines(modules: readonly TestModule[]): Counted {
   const engines = new Map<string, EngineCount>();
+  const shown = new Map<string, string[]>();
   const notRun: string[] = [];
   for (const module of modules.toSorted((a, b) => (a.moduleId < b.moduleId ? -1 : 1))) {
     const name = engineOf(module.moduleId)?.name;
     if (name === undefined) continue;
-    const count = engines.get(name) ?? { passed: 0, failed: 0, skipped: 0, notApplicable: [], files: {} };
+    const count = engines.get(name) ?? newCount();
     engines.set(name, count);
+    shown.set(name, [...(shown.get(name) ?? []), ...namesOfPassed(module)]);
     notRun.push(...addModule(count, module).map((test) => `${name}: ${test}`));
   }
+  for (const [name, count] of engines) count.situations = situationsOf(name, shown.get(name) ?? []);
   const places = new Map(engineSuites.map((one, place) => [one.name, place]));
   const place = (name: string): number => places.get(name) ?? places.size;
   const sorted = [...engines].toSorted(([a], [b]) => place(a) - place(b) || (a < b ? -1 : 1));
   return { engines: Object.fromEntries(sorted), notRun };
+}
+
+const newCount = (): EngineCount => ({
+  passed: 0,
+  failed: 0,
+  skipped: 0,
+  notApplicable: [],
+  files: {},
+  situations: {},
+});
+
+/** A control of a planted defect brings nobody into a situation that its case does not. */
+function namesOfPassed(module: TestModule): string[] {
+  const tests = [...module.children.allTests('passed')];
+  return tests.flatMap((test) => {
+    const { notApplicable, control } = test.meta() as CaseMeta & ControlMeta;
+    return notApplicable === undefined && control === undefined ? [test.name] : [];
+  });
 }
 
 /** @returns what of it did not run */
