@@ -51,6 +51,8 @@ export default defineConfig({
     // Most int tests wait for a server, a lease or a process: two workers left two cores idle half of the time.
     maxWorkers: 3,
     teardownTimeout: 30_000,
+    // Cases of a table are named by sentences; one that is cut after forty letters names nothing in a report.
+    taskTitleValueFormatTruncate: 0,
     projects: [
       project('unit', { pool: 'threads', isolate: false, testTimeout: 10_000, hookTimeout: 10_000 }),
       project('int', { pool: 'forks', testTimeout: 60_000, hookTimeout: 60_000, retry: again }),

@@ -20,7 +20,7 @@ export const harnesses: Readonly<Record<string, readonly string[]>> = {
   bench: ['bench'],
   'messaging-bench': ['bench:messaging'],
   soak: ['soak'],
-  engines: ['test-engines'],
+  engines: ['test:engines'],
   demo: ['demo'],
 };
 

@@ -39,7 +39,7 @@ const VERBS = {
   fuzz: { program: 'scripts/fuzz.ts', args: [], development: true },
   bench: { program: 'bench/main.ts', args: [], development: true },
   'bench:messaging': { program: 'bench/messaging/main.ts', args: [], development: true },
-  'test-engines': { program: 'scripts/test-engines.ts', args: [], development: true },
+  'test:engines': { program: 'scripts/test-engines.ts', args: [], development: true },
   services: { program: 'scripts/services/main.ts', args: [], development: true },
 };
 

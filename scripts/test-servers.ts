@@ -11,9 +11,9 @@ import { portOf } from './services/ports.ts';
 import { isTaken } from './services/processes.ts';
 import { findPrograms } from './services/programs.ts';
 import { startedIn, urlsOf } from './services/records.ts';
-import type { Layout, Server } from './services/server.ts';
+import type { Layout, Server, ServerName } from './services/server.ts';
 import { serversByName } from './services/servers.ts';
-import { bringUp } from './services/up.ts';
+import { bringUp, type Tell } from './services/up.ts';
 
 export interface ProvidedServers {
   /** Why a server is not there, a line each. */
@@ -25,13 +25,20 @@ export interface ProvidedServers {
 /** Below the thousand of `services:up` and below the range of outgoing connections, so that sets do not meet. */
 const firstPorts = [20_000, 19_000, 18_000, 17_000, 16_000, 15_000];
 
-/** Sets the variables of what is there in this process's environment. `start`: also what is installed and does not run. */
-export async function provideServers(
-  root: string,
-  { start }: { readonly start: boolean },
-): Promise<ProvidedServers> {
+export interface Wanted {
+  /** Also what is installed and does not run. */
+  readonly start: boolean;
+  /** Those that are asked for; all by default. */
+  readonly names?: readonly ServerName[];
+  readonly tell: Tell;
+}
+
+/** Sets the variables of what is there in this process's environment. */
+export async function provideServers(root: string, { start, names, tell }: Wanted): Promise<ProvidedServers> {
   setVariables(urlsOf(startedIn(join(root, '.cache/services'))));
-  const absent = Object.values(serversByName).filter((server) => !isSet(server));
+  const absent = Object.values(serversByName).filter(
+    (server) => (names?.includes(server.name) ?? true) && !isSet(server),
+  );
   const missing = absent
     .filter((server) => !start || !isInstalled(server))
     .map(
@@ -55,7 +62,7 @@ export async function provideServers(
     );
     rmSync(folder, { recursive: true, force: true });
   };
-  const outcomes = await bringUp(startable, layout, (line) => process.stdout.write(`${line}\n`));
+  const outcomes = await bringUp(startable, layout, tell);
   setVariables(urlsOf(startedIn(folder)));
   const failed = outcomes.flatMap((outcome) => (outcome.state === 'ready' ? [] : [outcome.reason]));
   return { missing: [...missing, ...failed], stop };

@@ -1,5 +1,5 @@
 // `npm test` counts what happened, all of it, and its workers and their children resolve packages to source. In a tree of
-// its own with planted tests: one that passes, one that fails, one skipped with a reason, a file that does not load.
+// its own with planted tests: one that passes, one that fails, one skipped with a reason, a file that does not load, and some that need a server.
 
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -21,7 +21,13 @@ const using = "import { describe, expect, it } from 'vitest';\n";
 
 beforeAll(() => {
   tree = mkdtempSync(join(tmpdir(), 'doorbuster-test-'));
-  for (const file of ['scripts/test.ts', 'scripts/check.ts', 'vitest.config.ts', 'package.json']) {
+  for (const file of [
+    'scripts/test.ts',
+    'scripts/check.ts',
+    'scripts/engines/suites.ts',
+    'vitest.config.ts',
+    'package.json',
+  ]) {
     cpSync(join(root, file), join(tree, file));
   }
   for (const part of ['scripts/test-servers.ts', 'scripts/services'])
@@ -41,11 +47,32 @@ beforeAll(() => {
     'packages/a/src/stray.int.test.ts',
     `${using}it('passes, but leaves a rejection behind', () => { void Promise.reject(new Error('stray')); });\n`,
   );
+  put(
+    'packages/messaging/src/engines/redis/engine.conformance.int.test.ts',
+    `${using}describe.skip('on Redis', () => { it('holds', () => {}); });\n`,
+  );
+  put(
+    'packages/messaging/src/far.int.test.ts',
+    `${using}describe.skip('far away (needs KAFKA_URL)', () => { it('holds', () => {}); });\n`,
+  );
 });
 afterAll(() => rmSync(tree, { recursive: true, force: true }));
 
 function run(...args: string[]): { status: number | null; lines: string[] } {
-  const ended = spawnSync(process.execPath, ['scripts/test.ts', ...args], { cwd: tree, encoding: 'utf8' });
+  return runWith({}, ...args);
+}
+
+/** Nothing of this run's own servers, and not in CI unless it says so. */
+function runWith(
+  environment: Readonly<Record<string, string>>,
+  ...args: string[]
+): { status: number | null; lines: string[] } {
+  const { CI: _, REDIS_URL: __, KAFKA_URL: ___, ...own } = process.env;
+  const ended = spawnSync(process.execPath, ['scripts/test.ts', ...args], {
+    cwd: tree,
+    encoding: 'utf8',
+    env: { ...own, TEST_SERVERS: 'none', ...environment },
+  });
   return { status: ended.status, lines: ended.stdout.trimEnd().split('\n') };
 }
 
@@ -74,6 +101,39 @@ describe('npm test', () => {
     const { status, lines } = run('int', 'stray');
     expect(lines.at(-1)).toBe('1 passed, 1 failed, 0 skipped');
     expect(status).toBe(1);
+  });
+
+  it.each([
+    ['an engine', 'engines/redis', 'REDIS_URL', 'redis/engine.conformance.int.test.ts > on Redis > holds'],
+    ['one that names it', 'far', 'KAFKA_URL', 'src/far.int.test.ts > far away (needs KAFKA_URL) > holds'],
+  ])(
+    'fails in CI for a test that did not run although its server is up: of %s',
+    (_, path, variable, test) => {
+      const isUp = { CI: 'true', [variable]: 'somewhere' };
+      const { status, lines } = runWith(isUp, 'int', path);
+      expect(lines.at(-1)).toBe('0 passed, 1 failed, 0 skipped');
+      expect(lines.at(-2)).toMatch(/^failed: it has to run in CI: /);
+      expect(lines.at(-2)).toContain(`${test}, ${variable} is set`);
+      expect(status).toBe(1);
+
+      // The controls: the server is not there, or it is nobody's word that everything is.
+      for (const excused of [{ CI: 'true' }, { [variable]: 'somewhere' }])
+        expect(runWith(excused, 'int', path)).toMatchObject({
+          status: 0,
+          lines: expect.arrayContaining(['0 passed, 0 failed, 1 skipped']),
+        });
+    },
+  );
+
+  it("fails in CI for an engine's suite that is left out of a whole run", () => {
+    const leftOut = { CI: 'true', TESTS_LEFT_OUT: '**/engines/redis/** **/stray.int.test.ts' };
+    const { status, lines } = runWith(leftOut, 'int');
+    expect(lines.filter((line) => line.startsWith('failed: '))).toEqual([
+      expect.stringMatching(/^failed: it has to run in CI: .*redis\/engine\.conformance.* left out$/),
+    ]);
+    expect(lines.at(-1)).toBe('0 passed, 1 failed, 2 skipped');
+    expect(status).toBe(1);
+    expect(runWith({ TESTS_LEFT_OUT: leftOut.TESTS_LEFT_OUT }, 'int').status, 'not in CI').toBe(0);
   });
 
   it('does not call it success when no test matches', () => {

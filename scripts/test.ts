@@ -10,13 +10,19 @@
 //   npm run test:unit -- lane       one tier, files whose path contains "lane"; the check is left out
 //   npm run test:int -- --no-servers   without the suites of the engines that need a server: for a second Node, where the first has run them
 //
+// In CI a test that did not run although its server is there has failed, and so has an engine's suite that is missing from a whole run: what the servers
+// were started for must not be lost in a list of names. Elsewhere a program that only some of the tests need may be missing.
+//
 // A run of everything, or of all int tests, starts the servers that are installed and do not run (test-servers.ts); a run of a few files takes those
 // that run. TEST_SERVERS=none starts none.
 
+import { globSync } from 'node:fs';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startVitest, type TestCase, type TestModule } from 'vitest/node';
 import { check, root } from './check.ts';
+import { engineSuites, engineTests, isConformance, withoutExcuse } from './engines/suites.ts';
+import type { Wanted } from './test-servers.ts';
 
 export type Count = { passed: number; failed: number; skipped: number };
 
@@ -27,16 +33,24 @@ const tiers = ['unit', 'int', 'e2e'];
 
 /** What `--no-servers` leaves out: what speaks to a server in most of its tests. */
 const serverSuites: readonly string[] = [
-  'packages/messaging/src/engines/{rabbitmq,kafka,redis,redis-pubsub}/**/*.int.test.ts',
+  ...engineSuites
+    .filter(({ server }) => server !== undefined)
+    .map(({ folder }) => `packages/messaging/src/engines/${folder}/**/*.int.test.ts`),
   'bench/messaging/**/*.int.test.ts',
 ];
 
+interface Seen extends Count {
+  readonly notRun: readonly string[];
+  /** Those of `notRun` whose server was there. */
+  readonly withoutExcuse: readonly string[];
+  readonly flaky: readonly string[];
+}
+
 /** What a finished run holds, file by file. */
-function countModules(
-  modules: readonly TestModule[],
-): Count & { readonly notRun: readonly string[]; readonly flaky: readonly string[] } {
+function countModules(modules: readonly TestModule[]): Seen {
   const count = { passed: 0, failed: 0, skipped: 0 };
   const notRun: string[] = [];
+  const unexcused: string[] = [];
   const flaky: string[] = [];
   for (const module of modules) {
     const file = relative(root, module.moduleId);
@@ -45,8 +59,12 @@ function countModules(
       tests += 1;
       const state = test.result().state;
       count[state === 'pending' ? 'skipped' : state] += 1;
-      if (state === 'skipped' || state === 'pending')
-        notRun.push(`${file} > ${test.fullName}${reasonOf(test)}`);
+      if (state === 'skipped' || state === 'pending') {
+        const name = `${file} > ${test.fullName}`;
+        notRun.push(`${name}${reasonOf(test)}`);
+        const needs = withoutExcuse(file, test.fullName, process.env);
+        if (needs) unexcused.push([name, ...needs.variables.map((one) => `${one} is set`)].join(', '));
+      }
       if (test.diagnostic()?.flaky) flaky.push(`${file} > ${test.fullName}`);
     }
     // A file that failed to load has no tests; a failed hook of a suite leaves its tests skipped.
@@ -54,7 +72,7 @@ function countModules(
     if (failedItself || (tests === 0 && module.state() === 'failed')) count.failed += 1;
     if (tests === 0) notRun.push(`${file} (no test of it ran)`);
   }
-  return { ...count, notRun, flaky };
+  return { ...count, notRun, withoutExcuse: unexcused, flaky };
 }
 
 /** Whether a hook of one of its suites failed, which leaves the tests of that suite skipped. */
@@ -68,8 +86,18 @@ function reasonOf(test: TestCase): string {
   return result.state === 'skipped' && result.note ? ` (${result.note})` : '';
 }
 
-/** Runs the tests in this process; vitest's own report goes to stdout. */
-async function runTests(projects: readonly string[], filters: readonly string[]): Promise<Count> {
+/** Suites of engines that lie in the tree and that no run of everything may leave out. */
+function lostSuites(modules: readonly TestModule[]): string[] {
+  const seen = new Set(modules.map(({ moduleId }) => relative(root, moduleId)));
+  return globSync(engineTests, { cwd: root }).filter((file) => isConformance(file) && !seen.has(file));
+}
+
+/** Runs the tests in this process; vitest's own report goes to stdout. `everything`: nothing of the int tests was left out on purpose. */
+async function runTests(
+  projects: readonly string[],
+  filters: readonly string[],
+  everything: boolean,
+): Promise<Count> {
   const vitest = await startVitest('test', [...filters], {
     root,
     config: `${root}vitest.config.ts`,
@@ -78,32 +106,38 @@ async function runTests(projects: readonly string[], filters: readonly string[])
     project: [...projects],
     passWithNoTests: true,
   });
-  const { notRun, flaky, ...count } = countModules(vitest.state.getTestModules());
+  const modules = vitest.state.getTestModules();
+  const { notRun, withoutExcuse: named, flaky, ...count } = countModules(modules);
+  const unexcused = process.env['CI'] ? named : [];
+  const lost = process.env['CI'] && everything ? lostSuites(modules) : [];
   const strays = vitest.state.getUnhandledErrors().length;
   await vitest.close();
   for (const line of notRun) process.stdout.write(`not run: ${line}\n`);
   for (const line of flaky) process.stdout.write(`flaky (failed once, passed when run again): ${line}\n`);
   if (strays > 0) process.stdout.write(`${strays} error(s) outside of any test\n`);
-  return { ...count, failed: count.failed + strays };
+  for (const line of unexcused) process.stdout.write(`failed: it has to run in CI: ${line}\n`);
+  for (const file of lost) process.stdout.write(`failed: it has to run in CI: ${file}, which is left out\n`);
+  return {
+    passed: count.passed,
+    failed: count.failed + strays + unexcused.length + lost.length,
+    skipped: count.skipped - unexcused.length,
+  };
 }
 
 /** With the servers that the tests need, and without those that were started for them afterwards, also when it is told to end. */
-async function withServers<T>(
-  { wanted, start }: { readonly wanted: boolean; readonly start: boolean },
-  use: () => Promise<T>,
-): Promise<T> {
+export async function withServers<T>(wanted: Wanted | undefined, use: () => Promise<T>): Promise<T> {
   if (!wanted) return use();
   // Loaded here only: a run without servers needs nothing of it.
   const { provideServers } = await import('./test-servers.ts');
-  const mayStart = start && process.env['TEST_SERVERS'] !== 'none';
-  const servers = await provideServers(root, { start: mayStart });
+  const start = wanted.start && process.env['TEST_SERVERS'] !== 'none';
+  const servers = await provideServers(root, { ...wanted, start });
   const end = (): void => void servers.stop().finally(() => process.exit(1));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
   try {
     return await use();
   } finally {
     await servers.stop();
-    if (start) for (const line of servers.missing) process.stdout.write(`${line}\n`);
+    if (wanted.start) for (const line of servers.missing) wanted.tell(line);
   }
 }
 
@@ -119,9 +153,11 @@ async function main(): Promise<void> {
   const whole = positionals.length === 0;
 
   const checked = whole ? await check((text) => process.stdout.write(text)) : { passed: 0, failed: 0 };
-  const tested = await withServers(
-    { wanted: !alone && (chosen.length === 0 || chosen.includes('int')), start: filters.length === 0 },
-    () => runTests(chosen, filters),
+  const tell = (line: string): void => void process.stdout.write(`${line}\n`);
+  const withInt = !alone && (chosen.length === 0 || chosen.includes('int'));
+  const start = filters.length === 0;
+  const tested = await withServers(withInt ? { start, tell } : undefined, () =>
+    runTests(chosen, filters, withInt && start),
   );
   const total: Count = {
     passed: checked.passed + tested.passed,

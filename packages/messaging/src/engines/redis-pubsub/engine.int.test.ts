@@ -11,6 +11,7 @@ import { Collector, eventually } from '../../conformance/fixture.ts';
 import { createIds } from '../../ids.ts';
 import type { Log } from '../../log.ts';
 import { ack, deadLetter, retry } from '../../outcome.ts';
+import { hasServerProgram, startOwnServer } from '../redis/own-server.ts';
 import { createRedisBroadcastEngine } from './engine.ts';
 
 const url = process.env['REDIS_URL'];
@@ -27,8 +28,12 @@ afterEach(async () => {
   for (const bus of buses.splice(0)) await bus.stop({ drainMs: 100 });
 });
 
-async function busOn(channels: readonly Channel[] = [plain], options: { log?: Log } = {}): Promise<Bus> {
-  const engine = createRedisBroadcastEngine({ url: url ?? '', prefix });
+async function busOn(
+  channels: readonly Channel[] = [plain],
+  options: { log?: Log } = {},
+  server = url ?? '',
+): Promise<Bus> {
+  const engine = createRedisBroadcastEngine({ url: server, prefix });
   const bus = createBus({ engine, source: '/broadcast', ...options });
   buses.push(bus);
   bus.declare(channels);
@@ -47,6 +52,13 @@ async function hearOn(bus: Bus, name = 'one'): Promise<Collector<number>> {
   }).started;
   return heard;
 }
+
+const logOf = (errors: Collector<unknown>): Log => ({
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: (fields) => errors.add(fields['error']),
+});
 
 /** Runs commands as any other user of the server would. */
 async function raw(...args: readonly string[]): Promise<unknown> {
@@ -114,13 +126,7 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
 
   it('retries from memory with the attempt counted, and a dead letter is an error that is told', async () => {
     const errors = new Collector<unknown>();
-    const log: Log = {
-      debug: () => {},
-      info: () => {},
-      warn: () => {},
-      error: (fields) => errors.add(fields['error']),
-    };
-    const bus = await busOn([plain], { log });
+    const bus = await busOn([plain], { log: logOf(errors) });
     const attempts = new Collector<number>();
     await bus.subscribe(plain, {
       name: 'one',
@@ -138,6 +144,23 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
       'the loss being told',
     );
     expect(await bus.deadLetters.list()).toEqual([]);
+  });
+
+  it('a payload that is no CloudEvent and one that breaks the contract are told as lost, and what follows is heard', async () => {
+    const errors = new Collector<unknown>();
+    const bus = await busOn([plain], { log: logOf(errors) });
+    const heard = await hearOn(bus);
+    const event = { specversion: '1.0', id: 'x', type: plain.name, source: '/shop' };
+    for (const text of ['not JSON', '{"n":1}', JSON.stringify({ ...event, data: { n: 'many' } })])
+      await raw('PUBLISH', `${prefix}:broadcast:${plain.name}`, text);
+    await bus.publish(plain, { n: 7 });
+    expect(await heard.waitFor(1)).toEqual([7]);
+    // Settlements of one turn are told of together.
+    await eventually(
+      async () => errors.values.map((one) => Number(/(\d+) lost: /.exec(String(one))?.[1] ?? 0)),
+      (counts) => counts.reduce((sum, count) => sum + count, 0) === 3,
+      'the three losses being told',
+    );
   });
 
   it('hears a CloudEvent that a stranger published, and a stranger hears ours', async () => {
@@ -183,5 +206,28 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
       (count) => count > 0,
       'being heard again',
     );
+  });
+});
+
+describe.skipIf(!hasServerProgram())('on a server of our own (install redis-server to run it)', () => {
+  it('a server that is killed and comes back is heard again by the same bus; what was said meanwhile is lost or refused', async () => {
+    const server = await startOwnServer();
+    const bus = await busOn([plain], {}, server.url);
+    const heard = await hearOn(bus);
+    expect((await bus.publish(plain, { n: 1 })).durability).toBe('none');
+    await heard.waitFor(1);
+    await server.restart();
+    await eventually(
+      async () => {
+        await bus.publish(plain, { n: 2 }).catch((error: { retryable?: boolean }) => {
+          if (error.retryable !== true) throw error;
+        });
+        return heard.values;
+      },
+      (values) => values.includes(2),
+      'being heard again',
+    );
+    await bus.stop();
+    await server.destroy();
   });
 });
