@@ -169,6 +169,42 @@ export const failureCases: readonly ConformanceCase[] = [
   }),
 
   {
+    name: 'an expiry that is no time expires nothing: the message of a stranger is handled',
+    unless: (_, { injectRaw }) =>
+      injectRaw ? undefined : 'the fixture cannot store a payload that no publisher of the toolkit made',
+    async run(fixture) {
+      const strange = ['yesterday', '2999-02-30T25:00:00Z', ''];
+      const got = new Collector<string>();
+      const prepare = (bus: Bus): void =>
+        void bus.subscribe(plain, {
+          name: 'one',
+          handler: ({ id }) => {
+            got.add(id);
+            return ack();
+          },
+        });
+      const channels = [plain];
+      await withBus({ fixture, channels, prepare, use: async () => {} });
+      for (const expirytime of strange) {
+        const event = {
+          specversion: '1.0',
+          id: `"${expirytime}"`,
+          type: plain.name,
+          source: '/s',
+          expirytime,
+        };
+        await fixture.injectRaw?.(plain.name, JSON.stringify({ ...event, data: { n: 1 } }));
+      }
+      await withBus({
+        fixture,
+        channels,
+        prepare,
+        use: async () => void (await got.waitFor(strange.length)),
+      });
+      assert.deepEqual(got.values.toSorted(), strange.map((text) => `"${text}"`).toSorted());
+    },
+  },
+  {
     name: 'a payload that is no CloudEvent and one that breaks the contract become dead letters with the reason',
     unless: (_, { injectRaw }) =>
       injectRaw ? undefined : 'the fixture cannot store a payload that no publisher of the toolkit made',

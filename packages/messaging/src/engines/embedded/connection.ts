@@ -120,6 +120,8 @@ export class EmbeddedConnection implements EngineConnection {
     );
     this.#receivers.clear();
     this.#queue.rest();
+    // What was asked before the close is answered, or a publisher would wait for ever.
+    await this.#queue.idle();
     await this.#writer.close();
   }
 

@@ -67,6 +67,41 @@ describe('one holder of the file', () => {
   });
 });
 
+describe('a stop', () => {
+  it('answers every publish that was under way: stored if it says so, refused by name otherwise', async () => {
+    const path = join(folder, 'bus.db');
+    const bus = busOn(createEmbeddedEngine({ path }));
+    bus.subscribe(numbers, { name: 'all', handler: () => ack() });
+    await bus.start();
+    const sent: Promise<string>[] = [];
+    const publishOne = (n: number): void => {
+      sent.push(
+        bus.publish(numbers, { n }).then(
+          () => 'stored',
+          ({ code }: { code: string }) => code,
+        ),
+      );
+    };
+    let isStopped = false;
+    const publishing = (async () => {
+      for (let n = 0; !isStopped; n += 1) {
+        for (let burst = 0; burst < 10; burst += 1) publishOne(n);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    })();
+    await eventually(
+      () => sent.length,
+      (count) => count > 1_000,
+      'publishes are under way',
+    );
+    await bus.stop();
+    isStopped = true;
+    await publishing;
+    const answers = await Promise.all(sent);
+    expect([...new Set(answers)].filter((one) => one !== 'DB_MSG_STOPPED')).toEqual(['stored']);
+  });
+});
+
 describe('a full disk', () => {
   it('rejects the publish as retryable, loses nothing that was confirmed, and goes on when there is room', async () => {
     const database = new DatabaseSync(':memory:');

@@ -45,7 +45,17 @@ export function embeddedEngineOn(
   return {
     name: 'embedded',
     async connect(context) {
-      return new EmbeddedConnection(await openWriter(context), context, maxMessageBytes);
+      const told = { ...context, onFatal: onlyFirst(context.onFatal) };
+      return new EmbeddedConnection(await openWriter(told), told, maxMessageBytes);
     },
+  };
+}
+
+/** The writer and the queue of turns both see a store that is lost. */
+function onlyFirst(onFatal: (error: Error) => void): (error: Error) => void {
+  let isTold = false;
+  return (error) => {
+    if (!isTold) onFatal(error);
+    isTold = true;
   };
 }

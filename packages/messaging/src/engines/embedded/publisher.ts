@@ -51,10 +51,14 @@ export class Publisher {
 
   #bodyOf(message: Message): string {
     const body = textOf(message);
-    if (body.length <= this.#parts.maxMessageBytes) return body;
+    const { maxMessageBytes } = this.#parts;
+    // A character takes three bytes at most, so most texts need not be counted.
+    if (body.length * 3 <= maxMessageBytes) return body;
+    const bytes = Buffer.byteLength(body);
+    if (bytes <= maxMessageBytes) return body;
     throw new MessagingError(
       'DB_MSG_MESSAGE_TOO_LARGE',
-      `message ${message.id} takes ${body.length} bytes; ${this.#parts.maxMessageBytes} are allowed`,
+      `message ${message.id} takes ${bytes} bytes; ${maxMessageBytes} are allowed`,
     );
   }
 }

@@ -47,6 +47,7 @@ export class TurnQueue {
   #resting = false;
   #lost = false;
   #endedAt = 0;
+  readonly #idleWaiters: (() => void)[] = [];
 
   constructor(parts: TurnQueueParts) {
     this.#parts = parts;
@@ -72,6 +73,20 @@ export class TurnQueue {
     this.#resting = true;
     this.#cancelWake?.();
     this.#cancelWake = undefined;
+  }
+
+  /** Resolves when everything asked so far is answered. */
+  idle(): Promise<void> {
+    if (this.#isIdle) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  get #isIdle(): boolean {
+    return this.#pending.length === 0 && this.#outstanding === 0;
+  }
+
+  #tellIdle(): void {
+    if (this.#isIdle) for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
   #order(): 'divided' | 'gathered' | undefined {
@@ -145,6 +160,7 @@ export class TurnQueue {
     this.#planWake(reply);
     if (reply.handOuts.length > 0) this.#parts.onHandOuts(reply.handOuts);
     if (this.#pending.length > 0) this.#planFlush(this.#order() === 'gathered' ? PROMISES_OF_AN_ANSWER : 1);
+    else this.#tellIdle();
   }
 
   #failed(batch: readonly Pending[], rows: number, error: Error): void {
@@ -158,6 +174,7 @@ export class TurnQueue {
     for (const pending of this.#pending.splice(0)) pending.reject(cause);
     this.#pendingRows = 0;
     this.#cancelWake?.();
+    this.#tellIdle();
     if (this.#lost) return;
     this.#lost = true;
     this.#parts.onLost(cause);

@@ -106,6 +106,7 @@ class ThreadWriter implements Writer {
     if (this.#lost) return;
     if (this.#closed) {
       this.#lost = new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
+      for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#lost);
       this.#closed();
     } else this.#lose(new Error('the writer thread ended'));
   }

@@ -77,7 +77,7 @@ export class KafkaConnection implements EngineConnection {
     this.capabilities = probed.capabilities;
     this.#names = namesOf(settings.prefix);
     this.#logs = new Logs(admin, link);
-    this.#publisher = new Publisher(settings, clock);
+    this.#publisher = new Publisher(settings, clock, probed.maxRecordBytes);
     this.#registry = new Registry(this.#names.registry, this.#logs, this.#publisher);
     const parts = { settings, clock, link, admin, logs: this.#logs, names: this.#names };
     this.#book = new TopologyBook({ ...parts, registry: this.#registry, probe: probed });

@@ -114,6 +114,7 @@ export interface KafkaSettings {
 const DEFAULT_PARTITIONS = 6;
 const HEARTBEAT_MS = 1_000;
 const PREFIX = /^[a-zA-Z0-9._-]{0,60}$/;
+const BROKER = /^(\[[\da-fA-F:.]+\]|[^\s@:/?#[\]]+)(:\d{1,5})?$/;
 const MEMBER_NAME = /^[a-zA-Z0-9._-]{1,200}$/;
 
 /** Throws DB_MSG_INVALID_OPTIONS with the first value that is out of its bounds. */
@@ -175,6 +176,9 @@ function brokersOf({ url, brokers }: KafkaEngineOptions): readonly string[] {
     )
     .filter(Boolean);
   if (found.length === 0) throw invalid('url or brokers is needed');
+  // Not repeated in the error: what is refused may be a password.
+  if (!found.every((one) => BROKER.test(one)))
+    throw invalid('a broker is host or host:port, and nothing else; user and password go into `sasl`');
   return found;
 }
 

@@ -1,5 +1,11 @@
 /** What a publish is on the wire, seen through a door before the real broker: how many requests it takes, and what a lost answer leaves in the log. */
-import { Admin, ListOffsetTimestamps, Producer } from '@platformatic/kafka';
+import {
+  Admin,
+  ConfigResourceTypes,
+  IncrementalAlterConfigOperationTypes,
+  ListOffsetTimestamps,
+  Producer,
+} from '@platformatic/kafka';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { plain } from '../../conformance/channels.ts';
@@ -41,6 +47,29 @@ describe.skipIf(kafkaUrl === undefined)(
           topics: [{ name: `${fixture.prefix}${plain.name}`, partitions }],
         });
         return (found?.partitions ?? []).reduce((sum, { offset }) => sum + Number(offset), 0);
+      } finally {
+        await admin.close();
+      }
+    }
+    /** Less than the broker allows, as an administrator may set it. */
+    async function limitTopic(bytes: number): Promise<void> {
+      const admin = new Admin(clientOf(kafkaUrl ?? ''));
+      try {
+        await admin.incrementalAlterConfigs({
+          resources: [
+            {
+              resourceType: ConfigResourceTypes.TOPIC,
+              resourceName: `${fixture.prefix}${plain.name}`,
+              configs: [
+                {
+                  name: 'max.message.bytes',
+                  configOperation: IncrementalAlterConfigOperationTypes.SET,
+                  value: String(bytes),
+                },
+              ],
+            },
+          ],
+        });
       } finally {
         await admin.close();
       }
@@ -88,6 +117,30 @@ describe.skipIf(kafkaUrl === undefined)(
       );
       expect(requests).toBe(3);
       expect(await stored()).toBe(20);
+    });
+
+    it('what is too large for its topic is told to its own publisher: those who went with it are stored', async () => {
+      await limitTopic(4_000);
+      const big = 'x'.repeat(10_000);
+      const sent = await Promise.allSettled([
+        ...numbers(1, 30).map((n) => bus.publish(plain, { n }, { key: 'one' })),
+        bus.publish(plain, { n: 31 }, { key: 'one', headers: { big } }),
+        ...numbers(32, 60).map((n) => bus.publish(plain, { n }, { key: 'one' })),
+      ]);
+      const refused = sent.flatMap((one, place) =>
+        one.status === 'rejected' ? [[place + 1, one.reason]] : [],
+      );
+      expect(refused).toEqual([[31, expect.objectContaining({ code: 'DB_MSG_MESSAGE_TOO_LARGE' })]]);
+      expect(await stored()).toBe(59);
+    });
+
+    it('a batch of small messages is stored where the topic allows no request of that size', async () => {
+      await limitTopic(4_000);
+      await bus.publishBatch(
+        plain,
+        numbers(1, 60).map((n) => ({ data: { n }, options: { key: 'one' } })),
+      );
+      expect(await stored()).toBe(60);
     });
 
     it('an answer that is lost after the broker has stored: the client asks again, and the message is there once', async () => {

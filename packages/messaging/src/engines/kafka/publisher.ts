@@ -6,6 +6,7 @@
  * timer; and it keeps the order when a request has to be repeated, which several requests under way would not.
  */
 import type { Clock } from '../../clock.ts';
+import type { MessagingError } from '../../errors.ts';
 import { faultOf } from './faults.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
@@ -26,15 +27,22 @@ interface Call {
 
 /** The broker's limit (1 MiB by default) is for all records that go to a partition in one request. */
 const REQUEST_BYTES = 900_000;
+/** Of the broker's limit, for what a batch takes beside its messages. */
+const SHARE_OF_LIMIT = 0.9;
+/** Every message in a request of its own. */
+const ALONE = 0;
 const ACKS_ALL = -1;
 
 export class Publisher {
   readonly #clock: Clock;
   readonly #producer: ParcelProducer;
+  readonly #requestBytes: number;
   readonly #lanes = new Map<string, { readonly queue: Call[]; sending: boolean }>();
 
-  constructor(settings: KafkaSettings, clock: Clock) {
+  /** `maxRecordBytes` is the broker's `message.max.bytes`. */
+  constructor(settings: KafkaSettings, clock: Clock, maxRecordBytes: number) {
     this.#clock = clock;
+    this.#requestBytes = Math.min(REQUEST_BYTES, Math.floor(maxRecordBytes * SHARE_OF_LIMIT));
     this.#producer = new ParcelProducer({
       ...clientOptions(settings),
       idempotent: true,
@@ -70,22 +78,47 @@ export class Publisher {
     if (!lane) return;
     // All that is published in this turn of the event loop goes together, also what those publish whose messages were just confirmed.
     for (await turn(); lane.queue.length > 0; await turn()) {
-      const calls = takeSome(lane.queue);
-      try {
-        await this.#deliver(topic, calls);
-      } catch (error) {
-        for (const { reject } of calls) reject(faultOf(error, `publishing to ${topic}`));
-      }
+      await this.#sendOff(topic, takeSome(lane.queue, this.#requestBytes));
     }
     // Reply topics come and go; a lane is cheap to make again.
     this.#lanes.delete(topic);
   }
 
-  async #deliver(topic: string, calls: readonly Call[]): Promise<void> {
+  /**
+   * What is too large is told to its own publisher only. A topic may allow less than its broker does (`max.message.bytes`), and then a request of many
+   * small messages is refused like one large message: so each goes once more by itself, in its order. What was stored of the request is stored twice then, by its one id.
+   */
+  async #sendOff(topic: string, calls: readonly Call[]): Promise<void> {
+    const fault = await this.#deliver(topic, calls, this.#requestBytes);
+    if (!fault) return;
+    const isOne = calls.length === 1 && calls[0]?.items.length === 1;
+    if (fault.code !== 'DB_MSG_MESSAGE_TOO_LARGE' || isOne)
+      return calls.forEach(({ reject }) => reject(fault));
+    for (const call of calls) {
+      const own = await this.#deliver(topic, [call], ALONE);
+      if (own) call.reject(own);
+    }
+  }
+
+  /** In requests of at most so many bytes, or of one message each. Gives what went wrong. */
+  async #deliver(
+    topic: string,
+    calls: readonly Call[],
+    requestBytes: number,
+  ): Promise<MessagingError | undefined> {
+    try {
+      await this.#store(topic, calls, requestBytes);
+      return undefined;
+    } catch (error) {
+      return faultOf(error, `publishing to ${topic}`);
+    }
+  }
+
+  async #store(topic: string, calls: readonly Call[], requestBytes: number): Promise<void> {
     const items = calls.length === 1 ? (calls[0] as Call).items : calls.flatMap((call) => call.items);
     const offsets: number[] = [];
     for (let from = 0; from < items.length; ) {
-      const chunk = takeChunk(items, from);
+      const chunk = takeChunk(items, from, requestBytes);
       const bases = await this.#produce(topic, chunk);
       for (const { partition } of chunk) {
         const offset = bases.get(partition) ?? 0;
@@ -114,22 +147,22 @@ function turn(): Promise<void> {
 }
 
 /** As many calls as fit into one request, at least one. */
-function takeSome(queue: Call[]): readonly Call[] {
+function takeSome(queue: Call[], requestBytes: number): readonly Call[] {
   let count = 0;
   let bytes = 0;
   for (const call of queue) {
     bytes += call.bytes;
-    if (count > 0 && bytes > REQUEST_BYTES) break;
+    if (count > 0 && bytes > requestBytes) break;
     count += 1;
   }
   return queue.splice(0, count);
 }
 
-function takeChunk(items: readonly Item[], from: number): readonly Item[] {
+function takeChunk(items: readonly Item[], from: number, requestBytes: number): readonly Item[] {
   let to = from;
   for (let bytes = 0; to < items.length; to += 1) {
     bytes += sizeOf((items[to] as Item).parcel);
-    if (to > from && bytes > REQUEST_BYTES) break;
+    if (to > from && bytes > requestBytes) break;
   }
   return from === 0 && to === items.length ? items : items.slice(from, to);
 }

@@ -420,7 +420,7 @@ export class Reader {
     if (!owner.alive) return;
     for (const entry of entries) this.#done(entry);
     this.#planPump();
-    await this.#commits.flush();
+    await this.#commits.flush().catch((error: Error) => this.#trouble(error));
   }
 
   // --- what is ready is handed out ---
@@ -586,7 +586,7 @@ export class Reader {
     }
     if (!owner.alive || this.#closed) return;
     for (const entry of entries) this.#done(entry);
-    await this.#commits.flush();
+    await this.#commits.flush().catch((error: Error) => this.#trouble(error));
   }
 }
 

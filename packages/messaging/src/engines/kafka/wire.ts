@@ -165,10 +165,11 @@ export class Received {
     return this.message?.key ?? this.#record.keyText();
   }
 
-  /** ms since the epoch; Infinity without one. */
+  /** ms since the epoch; Infinity without one, and where a stranger wrote no time: what cannot be read expires nothing. */
   get expiresAt(): number {
     const expiresAt = this.#hasExpiry ? this.message?.expiresAt : undefined;
-    return expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(expiresAt);
+    const at = expiresAt === undefined ? Number.NaN : Date.parse(expiresAt);
+    return Number.isNaN(at) ? Number.POSITIVE_INFINITY : at;
   }
 
   /** The message alone, ready for another copy. */

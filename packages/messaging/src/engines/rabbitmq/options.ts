@@ -73,6 +73,7 @@ export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
   const { queueType = 'quorum', prefix = 'doorbuster.', deadLetterExchange = {} } = options;
   const urls = typeof options.url === 'string' ? [options.url] : options.url;
   if (urls.length === 0) throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'url names no server');
+  for (const url of urls) refuseUnreadable(url);
   return {
     urls,
     prefix,
@@ -88,6 +89,21 @@ export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
     existing: options.existing ?? {},
     onNotice: options.onNotice ?? (() => {}),
   };
+}
+
+/** Throws DB_MSG_INVALID_OPTIONS. The URL is neither repeated nor kept as the cause: it holds a password. */
+function refuseUnreadable(url: string): void {
+  try {
+    const { protocol, username, password, pathname } = new URL(url);
+    [username, password, pathname].forEach(decodeURIComponent);
+    if (/^amqps?:$/.test(protocol)) return;
+  } catch {
+    // Told below, in other words than those of the parser.
+  }
+  throw new MessagingError(
+    'DB_MSG_INVALID_OPTIONS',
+    'url is of the form amqp://user:password@host:port/vhost; in user, password and vhost each of / # ? @ : and % is written as %2F, %23, %3F, %40, %3A and %25',
+  );
 }
 
 function within(name: string, value: number, low: number, high: number): number {

@@ -29,6 +29,7 @@ const notForBroadcast: Readonly<Record<string, string>> = {
   'a discarded dead letter is gone': noLetters,
   'a payload that is no CloudEvent and one that breaks the contract become dead letters with the reason':
     noLetters,
+  'an expiry that is no time expires nothing: the message of a stranger is handled': nothingKept,
   'upcasters make an old message as new as the contract; a newer one than known is parked': nothingKept,
   'an encoding of bytes goes through unchanged: published, peeked at, retried, handled': nothingKept,
   'layers lie around the handler, the first outermost, and one may answer by itself': noLetters,
