@@ -47,7 +47,7 @@ export interface EmbeddedEngineOptions {
   readonly path: string;
   /** How long a channel that nobody subscribed to keeps its messages, ms. Default 7 days. */
   readonly keepUnsubscribedMs?: number;
-  /** Largest encoded message, bytes of UTF-16 text. Default 1 MiB. */
+  /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
   readonly maxMessageBytes?: number;
   /**
    * Several processes of this machine use the file at once: the first one hosts it, the others speak to it over a socket beside the file (mode
@@ -219,10 +219,14 @@ export class EmbeddedConnection implements EngineConnection {
 
   #bodyOf(message: Message): string {
     const body = textOf(message);
-    if (body.length <= this.capabilities.maxMessageBytes) return body;
+    const { maxMessageBytes } = this.capabilities;
+    // A unit of the text is three bytes at most: what is short needs no counting.
+    if (body.length * 3 <= maxMessageBytes) return body;
+    const bytes = Buffer.byteLength(body);
+    if (bytes <= maxMessageBytes) return body;
     throw new MessagingError(
       'DB_MSG_MESSAGE_TOO_LARGE',
-      `message ${message.id} takes ${body.length} bytes; ${this.capabilities.maxMessageBytes} are allowed`,
+      `message ${message.id} takes ${bytes} bytes; ${maxMessageBytes} are allowed`,
     );
   }
 }
