@@ -308,7 +308,7 @@ export const failureCases: readonly ConformanceCase[] = [
           }
           await bus.deadLetters.redrive({});
           await handled.waitFor(4);
-          assert.deepEqual(handled.values.slice(1).sort(), [0, 1, 2]);
+          assert.deepEqual(new Set(handled.values.slice(1)), new Set([0, 1, 2]));
         },
       });
     },
