@@ -88,19 +88,66 @@ export function isUntried({ state, abandoned }: Delivery): boolean {
   return state === undefined && !abandoned;
 }
 
-/** The state of a delivery; hand-outs that ended in a crash are added as failed attempts. */
-export function readAttempts(delivery: Delivery, now: number): AttemptState {
-  let state = delivery.state === undefined ? NEVER_TRIED : (JSON.parse(delivery.state) as AttemptState);
-  const abandoned = delivery.abandoned ?? 0;
-  for (let seen = state.abandoned; seen < abandoned; seen += 1) {
-    state = recordFailure(
-      state,
+/** What came beside a message: its state, and what is wrong with the text where no toolkit can have written it. */
+export interface AttemptsRead {
+  readonly state: AttemptState;
+  readonly fault: string | undefined;
+}
+
+/**
+ * The state of a delivery; hand-outs that ended in a crash are added as failed attempts. Never throws: on a broker the text is a header that any
+ * publisher may set, and one that threw would come again for ever.
+ */
+export function readAttempts({ state: text, abandoned = 0 }: Delivery, now: number): AttemptsRead {
+  const stored = text === undefined ? NEVER_TRIED : parseState(text);
+  if (stored === undefined)
+    return {
+      state: withAbandoned(NEVER_TRIED, abandoned, now),
+      fault: `the state beside the message is none of this toolkit: ${String(text).slice(0, 200)}`,
+    };
+  return { state: withAbandoned(stored, abandoned, now), fault: undefined };
+}
+
+function withAbandoned(state: AttemptState, abandoned: number, now: number): AttemptState {
+  const unseen = abandoned - state.abandoned;
+  if (!(unseen > 0)) return state;
+  // However high an engine counts, no more records than these are kept.
+  const records = Math.min(unseen, HISTORY_FIRST + HISTORY_LAST);
+  let counted: AttemptState = { ...state, attempts: state.attempts + unseen - records };
+  for (let record = 0; record < records; record += 1)
+    counted = recordFailure(
+      counted,
       'abandoned',
       'handed out and never settled: the process ended or the lease was lost',
       now,
     );
+  return { ...counted, abandoned };
+}
+
+function parseState(text: string): AttemptState | undefined {
+  try {
+    const state = JSON.parse(text) as Partial<Record<keyof AttemptState, unknown>> | null;
+    if (typeof state !== 'object' || state === null) return undefined;
+    const { attempts, abandoned, redrives, redriveOf, history } = state;
+    const isSound =
+      [attempts, abandoned, redrives].every(isCount) &&
+      (redriveOf === undefined || typeof redriveOf === 'string') &&
+      Array.isArray(history) &&
+      history.every(isRecord);
+    return isSound ? (state as AttemptState) : undefined;
+  } catch {
+    return undefined;
   }
-  return abandoned > state.abandoned ? { ...state, abandoned } : state;
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+function isRecord(value: unknown): boolean {
+  const record = value as Partial<Record<keyof FailureRecord, unknown>> | null;
+  return (
+    isCount(record?.attempt) &&
+    [record?.at, record?.kind, record?.reason].every((one) => typeof one === 'string')
+  );
 }
 
 export function recordFailure(

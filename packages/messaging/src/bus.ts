@@ -3,13 +3,14 @@
  * It owns no store and no connection; an `Engine` does, and the bus makes every engine behave alike where that is possible
  * and refuses to start where it is not.
  */
-import { describeError, retriesOf, type RetryPolicy } from './attempts.ts';
-import { causedBy, type Publish } from './causation.ts';
+import { describeError, type RetryPolicy } from './attempts.ts';
+import type { Publish } from './causation.ts';
 import type {
   Answerable,
   BindingsOption,
   Channel,
   ChannelData,
+  ChannelInput,
   PublishArguments,
   PublishItem,
   Replayable,
@@ -35,15 +36,17 @@ import type { HandlerContext } from './handler-context.ts';
 import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
 import type { Message } from './message.ts';
-import { type Middleware, withMiddleware } from './middleware.ts';
-import { isPromise, type Outcome } from './outcome.ts';
+import type { Middleware } from './middleware.ts';
+import type { Outcome } from './outcome.ts';
 import type { EngineLacking, Feature, Fitting } from './needs.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
 import { faultOfOutgoing } from './sound-outgoing.ts';
-import { RunningSubscription, type SubscriptionCounts, type SubscriptionSettings } from './subscription.ts';
-import { bindingsOf, specOf, specOfSubscription } from './specs.ts';
+import { isReplyChannel, makeReply } from './reply-channel.ts';
+import { refuseBadName, settingsOf } from './subscription-settings.ts';
+import { type HandlingCounts, RunningSubscription } from './subscription.ts';
+import { specOf, specOfSubscription } from './specs.ts';
 import type { BusTelemetry, Telemetry } from './telemetry.ts';
 
 export interface BusOptions {
@@ -76,7 +79,10 @@ export type BatchHandler<C extends Channel> = (
 ) => readonly Outcome[] | Promise<readonly Outcome[]>;
 
 interface CommonSubscribeOptions {
-  /** Durable: subscriptions of one name compete, different names each get every message. */
+  /**
+   * Durable: subscriptions of one name compete, also within one process, where each message goes to one of their handlers; different names
+   * each get every message.
+   */
   readonly name: string;
   /** Handlers at the same time, 1 to 1,000. Default 1. */
   readonly concurrency?: number;
@@ -111,7 +117,7 @@ export interface Subscription {
 export interface BusView {
   readonly engine: string;
   readonly source: string;
-  readonly state: 'new' | 'running' | 'draining' | 'stopped';
+  readonly state: 'new' | 'starting' | 'running' | 'draining' | 'stopped';
   readonly capabilities: Capabilities | undefined;
   readonly storedBytes: number | undefined;
   readonly channels: readonly ChannelView[];
@@ -119,7 +125,7 @@ export interface BusView {
   readonly subscriptions: readonly ({
     readonly channel: string;
     readonly name: string;
-  } & SubscriptionCounts)[];
+  } & HandlingCounts)[];
 }
 
 /** `Lacks`: what the type of its engine says that it has not; channels that require it do not compile in `declare`. */
@@ -136,7 +142,7 @@ export interface Bus<Lacks extends Feature = never> {
   /** Resolves when the message has the durability that the confirmation states. Rejects with DB_MSG_INVALID_DATA before anything is stored. */
   publish<C extends Channel>(
     channel: C,
-    data: ChannelData<C>,
+    data: ChannelInput<C>,
     ...options: PublishArguments<C>
   ): Promise<PublishConfirmation>;
   /** All in this order and, on the embedded engine, all or none. */
@@ -154,10 +160,13 @@ export interface Bus<Lacks extends Feature = never> {
   /** Publishes and waits for the handler's `reply(data)`. Rejects with DB_MSG_REQUEST_TIMEOUT; the request then expires unhandled if it can. */
   request<C extends Channel>(
     channel: C & Answerable<C>,
-    data: ChannelData<C>,
+    data: ChannelInput<C>,
     options: RequestOptions<C>,
   ): Promise<ReplyData<C>>;
-  /** Stops taking messages, waits up to `drainMs` (default 10,000) for handlers, then closes the engine. What is unfinished is handed out again later. */
+  /**
+   * Stops taking messages, waits up to `drainMs` (default 10,000) for handlers, then closes the engine. What is unfinished is handed out again later. Everything is
+   * let go of, also where the engine refuses a part of it: it then rejects with the first refusal. After `onFatal` it does the same and does not reject.
+   */
   stop(options?: { readonly drainMs?: number }): Promise<void>;
   view(): Promise<BusView>;
   readonly deadLetters: DeadLetters;
@@ -174,13 +183,18 @@ export interface Bus<Lacks extends Feature = never> {
   ): Promise<void>;
 }
 
-const DEFAULT_LEASE_MS = 30_000;
 const DEFAULT_DRAIN_MS = 10_000;
 
 export function createBus<Lacks extends Feature = never>(
   options: BusOptions & { readonly engine: EngineLacking<Lacks> },
 ): Bus<Lacks> {
   return new EngineBus(options);
+}
+
+/** A subscription that was made before the start, and who waits for it. */
+interface Prepared {
+  readonly running: RunningSubscription;
+  readonly begun: PromiseWithResolvers<void>;
 }
 
 class EngineBus implements Bus {
@@ -199,15 +213,23 @@ class EngineBus implements Bus {
   readonly #telemetry: BusTelemetry | undefined;
   readonly #channels = new Map<string, Channel>();
   readonly #running: RunningSubscription[] = [];
-  readonly #waitingToStart: (() => Promise<void>)[] = [];
+  /** What was subscribed before the start, which declares it. */
+  #prepared: Prepared[] = [];
+  /** The bus runs, or why it never will. */
+  readonly #opened = Promise.withResolvers<void>();
   readonly #publish: Publish = (channel, data, ...options) => this.publish(channel, data, ...options);
   #requester: Requester | undefined;
   #connection: EngineConnection | undefined;
   #starting: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
+  /** Whether the bus may be used; what has to be let go of is there until `#tearDown`. */
   #state: BusView['state'] = 'new';
+  #isTornDown = false;
+  #fatal: Error | undefined;
 
   constructor(options: BusOptions) {
+    // Nobody may be waiting for it.
+    this.#opened.promise.catch(() => {});
     this.#engine = options.engine;
     this.#source = options.source;
     this.#clock = options.clock ?? systemClock;
@@ -246,37 +268,56 @@ class EngineBus implements Bus {
   start(
     options: { readonly forget?: readonly { readonly channel: string; readonly name: string }[] } = {},
   ): Promise<void> {
-    if (this.#state !== 'new' || this.#starting)
+    if (this.#state !== 'new')
       return Promise.reject(new MessagingError('DB_MSG_INVALID_OPTIONS', 'a bus is started once'));
+    this.#state = 'starting';
     this.#starting = this.#start(options.forget ?? []);
     return this.#starting;
   }
 
   async #start(forget: readonly { readonly channel: string; readonly name: string }[]): Promise<void> {
-    const connection = await this.#engine.connect({
-      clock: this.#steady,
-      onFatal: (error) => this.#failed(error),
-    });
+    // What is subscribed from here on declares itself once the bus runs.
+    const prepared = this.#prepared;
+    let connection: EngineConnection | undefined;
     try {
+      connection = await this.#engine.connect({
+        clock: this.#steady,
+        onFatal: (error) => this.#failed(error),
+      });
       const channels = [...this.#channels.values()];
       refuseUnmet(this.#engine.name, connection.capabilities, channels);
-      const subscriptions = this.#running.map(({ settings }) => specOfSubscription(settings));
+      const subscriptions = this.#running
+        .filter((one) => prepared.some(({ running }) => running === one))
+        .map(({ settings }) => specOfSubscription(settings));
       await connection.declare({ channels: channels.map(specOf), subscriptions, removed: forget });
+      if (this.#fatal) throw this.#fatal;
       this.#connection = connection;
       this.#state = 'running';
       this.#telemetry?.started();
-      await Promise.all(this.#waitingToStart.splice(0).map((start) => start()));
+      this.#opened.resolve();
+      await this.#startPrepared(prepared, connection);
     } catch (error) {
       this.#state = 'stopped';
-      this.#telemetry?.stopped();
-      await connection.close();
+      for (const fault of await this.#tearDown(connection, 0, error)) this.#unclosed(fault);
       throw error;
     }
   }
 
+  /** Waits for all of them, so that none begins after the others were stopped. */
+  async #startPrepared(prepared: readonly Prepared[], connection: EngineConnection): Promise<void> {
+    const all = await Promise.allSettled(
+      prepared.map(async ({ running, begun }) => {
+        // One that was stopped before the start never begins, and that is no error.
+        if (this.#running.includes(running)) await running.start(connection);
+        begun.resolve();
+      }),
+    );
+    for (const one of all) if (one.status === 'rejected') throw one.reason;
+  }
+
   async publish<C extends Channel>(
     channel: C,
-    data: ChannelData<C>,
+    data: ChannelInput<C>,
     ...[options]: PublishArguments<C>
   ): Promise<PublishConfirmation> {
     const outgoing = this.#outgoing(channel, data, options ?? {});
@@ -308,7 +349,11 @@ class EngineBus implements Bus {
     options: BatchSubscribeOptions<C> | SubscribeOptions<C>,
   ): Subscription {
     this.#declared(channel.name);
-    const settings = this.#settingsOf(channel, options);
+    const settings = settingsOf(channel, options, {
+      randomness: this.#randomness,
+      sendReply: (request, data) => this.#sendReply(request, data),
+      publish: this.#publish,
+    });
     const running = new RunningSubscription(settings, {
       clock: this.#steady,
       ids: this.#ids,
@@ -329,7 +374,7 @@ class EngineBus implements Bus {
 
   async request<C extends Channel>(
     channel: C,
-    data: ChannelData<C>,
+    data: ChannelInput<C>,
     options: RequestOptions<C>,
   ): Promise<ReplyData<C>> {
     if (!channel.checkReply)
@@ -357,14 +402,35 @@ class EngineBus implements Bus {
   async #stop(drainMs: number): Promise<void> {
     // A start under way would leave a running bus behind; why it failed is told to whoever started.
     await this.#starting?.catch(() => {});
-    if (this.#state === 'running') {
-      this.#state = 'draining';
-      await Promise.all(this.#running.map((one) => one.stop(drainMs)));
-      this.#requester?.stop();
-      this.#telemetry?.stopped();
-      await this.#connection?.close();
-    }
+    if (this.#state === 'running') this.#state = 'draining';
+    const stopped = new MessagingError('DB_MSG_STOPPED', 'the bus has been stopped');
+    const faults = await this.#tearDown(this.#connection, drainMs, stopped);
     this.#state = 'stopped';
+    // After a failure for good the owner knows more than any of these could tell.
+    const [first, ...others] = this.#fatal ? [undefined, ...faults] : faults;
+    for (const fault of others) this.#unclosed(fault);
+    if (first !== undefined) throw first;
+  }
+
+  /** Lets go of everything, once, whatever a part of it refuses; returns what was refused. */
+  async #tearDown(
+    connection: EngineConnection | undefined,
+    drainMs: number,
+    reason: unknown,
+  ): Promise<readonly unknown[]> {
+    if (this.#isTornDown) return [];
+    this.#isTornDown = true;
+    for (const { begun } of this.#prepared) begun.reject(reason);
+    this.#opened.reject(reason);
+    const stopped = await Promise.allSettled(this.#running.map((one) => one.stop(drainMs)));
+    this.#requester?.stop();
+    this.#telemetry?.stopped();
+    const closed = await Promise.allSettled([connection?.close()]);
+    return [...stopped, ...closed].flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+  }
+
+  #unclosed(error: unknown): void {
+    this.#log.warn({ error: describeError(error) }, 'a part of the bus could not be closed');
   }
 
   async peek(channel: Channel, subscription: string, limit = 20): Promise<readonly PeekedMessage[]> {
@@ -440,20 +506,14 @@ class EngineBus implements Bus {
   async #sendReply(request: Message, data: unknown): Promise<void> {
     const to = request.headers.replyto;
     if (to === undefined) return;
-    const channel = this.#channels.get(request.type);
-    const fault = await channel?.checkReply?.(data);
-    if (fault !== undefined)
-      throw new MessagingError('DB_MSG_INVALID_DATA', `reply on "${request.type}": ${fault}`);
-    const message: Message = {
-      id: this.#ids.next(),
-      type: `${request.type}.reply`,
-      version: channel?.version ?? 1,
-      source: this.#source,
-      time: new Date(this.#clock.now()).toISOString(),
-      data,
-      ...causedBy(request),
-      headers: {},
-    };
+    if (!isReplyChannel(to)) {
+      this.#log.warn(
+        { channel: request.type, messageId: request.id, replyto: to },
+        'a request names no reply channel: its reply goes nowhere',
+      );
+      return;
+    }
+    const message = await makeReply(this.#messageParts, request, this.#channels.get(request.type), data);
     try {
       await this.#send([{ channel: to, message }], true);
     } catch (error) {
@@ -462,79 +522,44 @@ class EngineBus implements Bus {
     }
   }
 
-  #settingsOf<C extends Channel>(
-    channel: C,
-    options: BatchSubscribeOptions<C> | SubscribeOptions<C>,
-  ): SubscriptionSettings {
-    refuseBadName(options.name);
-    const concurrency = within('concurrency', options.concurrency ?? 1, 1, 1_000);
-    const batched = 'batch' in options && options.batch !== undefined;
-    const batchMax = !batched ? 1 : within('batch.max', options.batch.max, 1, 2_000);
-    const handler = options.handler as unknown as (
-      messages: unknown,
-      contexts: unknown,
-    ) => Outcome | readonly Outcome[] | Promise<Outcome & readonly Outcome[]>;
-    const one = withMiddleware(
-      handler as Handler<Channel>,
-      (options.middleware ?? []) as Middleware<Channel>[],
-    );
-    const single: SubscriptionSettings['handle'] = (messages, contexts) => {
-      const outcome = one(messages[0] as Message<never>, contexts[0] as HandlerContext);
-      return isPromise(outcome) ? outcome.then((settled) => [settled]) : [outcome];
-    };
-    return {
-      channel,
-      name: options.name,
-      concurrency,
-      batchMax,
-      batched,
-      // Twice what the handlers hold, so that the next is here when one ends.
-      prefetch: concurrency * batchMax * 2,
-      leaseMs: within('leaseMs', options.leaseMs ?? DEFAULT_LEASE_MS, 30, 86_400_000),
-      retries: retriesOf(options.retries),
-      bindings: bindingsOf(channel, options.bindings),
-      randomness: this.#randomness,
-      handleOne: batched ? undefined : (one as unknown as SubscriptionSettings['handleOne']),
-      handle: !batched ? single : (handler as unknown as SubscriptionSettings['handle']),
-      sendReply: (request, data) => this.#sendReply(request, data),
-      publish: this.#publish,
-    };
-  }
-
   #startSubscription(running: RunningSubscription): Promise<void> {
-    const { channel, name } = running.settings;
-    if (this.#state === 'running') {
-      const connection = this.#connected();
-      const started = connection
-        .declare({ channels: [], subscriptions: [specOfSubscription(running.settings)] })
-        .then(() => running.start(connection));
-      started.catch((error: unknown) =>
-        this.#log.error(
-          { channel: channel.name, subscription: name, error: describeError(error) },
-          'a subscription could not start',
-        ),
-      );
-      return started;
+    if (this.#state === 'new') {
+      const begun = Promise.withResolvers<void>();
+      this.#prepared.push({ running, begun });
+      // `start` rejects with the same error; who only awaits that one must not meet an unhandled rejection.
+      begun.promise.catch(() => {});
+      return begun.promise;
     }
-    if (this.#state !== 'new')
+    if (this.#state !== 'starting' && this.#state !== 'running')
       return Promise.reject(new MessagingError('DB_MSG_STOPPED', 'the bus has been stopped'));
-    const started = new Promise<void>((resolve, reject) => {
-      this.#waitingToStart.push(() => {
-        if (!this.#running.includes(running)) return Promise.resolve(resolve());
-        const starting = running.start(this.#connected());
-        starting.then(resolve, reject);
-        return starting;
-      });
-    });
-    // `start` rejects with the same error; who only awaits that one must not meet an unhandled rejection.
-    started.catch(() => {});
+    const started = this.#join(running);
+    started.catch((error: unknown) =>
+      this.#log.error(
+        {
+          channel: running.settings.channel.name,
+          subscription: running.settings.name,
+          error: describeError(error),
+        },
+        'a subscription could not start',
+      ),
+    );
     return started;
   }
 
+  async #join(running: RunningSubscription): Promise<void> {
+    if (this.#state === 'starting') await this.#opened.promise;
+    const connection = this.#connected();
+    await connection.declare({ channels: [], subscriptions: [specOfSubscription(running.settings)] });
+    await running.start(connection);
+  }
+
   async #stopSubscription(running: RunningSubscription, drainMs: number): Promise<void> {
-    await running.stop(drainMs);
-    const index = this.#running.indexOf(running);
-    if (index >= 0) this.#running.splice(index, 1);
+    try {
+      await running.stop(drainMs);
+    } finally {
+      const index = this.#running.indexOf(running);
+      if (index >= 0) this.#running.splice(index, 1);
+    }
   }
 
   #declared(name: string): void {
@@ -553,23 +578,11 @@ class EngineBus implements Bus {
 
   #failed(error: Error): void {
     this.#log.error({ error: error.message }, 'the engine failed');
+    this.#fatal ??= error;
     this.#state = 'stopped';
+    this.#requester?.stop();
     this.#onFatal(error);
   }
-}
-
-function within(name: string, value: number, low: number, high: number): number {
-  if (!Number.isInteger(value) || value < low || value > high)
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `${name} is a whole number from ${low} to ${high}, not ${String(value)}`,
-    );
-  return value;
-}
-
-function refuseBadName(name: string): void {
-  if (typeof name !== 'string' || name.length < 1 || name.length > 200)
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'a subscription has a name of 1 to 200 characters');
 }
 
 function throwLater(error: Error): void {

@@ -4,7 +4,7 @@
  *
  * Explicit and not ambient: an AsyncLocalStorage would also mark what a handler only happens to start, and would cost every publish.
  */
-import type { Channel, ChannelData, PublishArguments } from './channel.ts';
+import type { Channel, ChannelInput, PublishArguments } from './channel.ts';
 import type { PublishConfirmation } from './engine.ts';
 import type { Message } from './message.ts';
 
@@ -21,7 +21,7 @@ export function causedBy({ id, correlationId }: Pick<Message, 'id' | 'correlatio
 /** `bus.publish` as a value. */
 export type Publish = <C extends Channel>(
   channel: C,
-  data: ChannelData<C>,
+  data: ChannelInput<C>,
   ...options: PublishArguments<C>
 ) => Promise<PublishConfirmation>;
 

@@ -3,14 +3,17 @@
  * literal types stay on the handle, so that an option the channel did not ask for does not compile in `publish`.
  */
 import {
-  compileCheck,
+  compileContract,
   type Check,
+  type Contract,
   type ContractSchema,
   type DataOf,
+  type InputOf,
   type StandardSchema,
 } from './contract.ts';
 import type { Encoding } from './encoding.ts';
 import { MessagingError } from './errors.ts';
+import { isReservedForReplies } from './reply-channel.ts';
 import type { HeadersBinding, RoutingKind } from './routing.ts';
 
 /**
@@ -54,7 +57,7 @@ export interface ChannelRequirements {
 }
 
 export interface ChannelDefinition {
-  /** Lower-case words joined by dots or dashes, at most 120 characters, for instance `entries.admitted`. */
+  /** Lower-case words joined by dots or dashes, at most 120 characters, for instance `entries.admitted`. `replies.` is taken. */
   readonly name: string;
   /** Contract of the data: a typebox or plain JSON Schema, or any Standard Schema. */
   readonly schema: ContractSchema;
@@ -84,8 +87,13 @@ export interface Channel<D extends ChannelDefinition = ChannelDefinition> {
   readonly requires: ChannelRequirements;
   /** The definition as given; its literal types decide what `publish` takes. */
   readonly definition: D;
+  /** Whether data may be published. */
   readonly check: Check;
   readonly checkReply: Check | undefined;
+  /** What a handler gets of data that came. */
+  readonly read: Contract['read'];
+  /** What an asker gets of a reply that came. */
+  readonly readReply: Contract['read'] | undefined;
 }
 
 /** What a definition may say, by name: an option that is mistyped would be one that was never asked for. */
@@ -117,8 +125,10 @@ function namesOf<T>(names: Readonly<Record<keyof T, 1>>): readonly string[] {
   return Object.keys(names);
 }
 
-/** Data of a channel's messages: `ChannelData<typeof entriesAdmitted>`. */
+/** Data of a channel's messages, as handlers get it: `ChannelData<typeof entriesAdmitted>`. */
 export type ChannelData<C extends Channel> = DataOf<C['definition']['schema']>;
+/** The same as it is published; another type only where a Standard Schema transforms, coerces or fills in. */
+export type ChannelInput<C extends Channel> = InputOf<C['definition']['schema']>;
 export type ReplyData<C extends Channel> = C['definition'] extends { readonly reply: infer R }
   ? DataOf<R>
   : never;
@@ -175,8 +185,8 @@ export type PublishArguments<C extends Channel> = C['definition'] extends { read
 
 /** For each message of a batch: the options, needed where the channel needs a key. */
 export type PublishItem<C extends Channel> = C['definition'] extends { readonly order: 'key' } | ByKey
-  ? { readonly data: ChannelData<C>; readonly options: PublishOptions<C> }
-  : { readonly data: ChannelData<C>; readonly options?: PublishOptions<C> };
+  ? { readonly data: ChannelInput<C>; readonly options: PublishOptions<C> }
+  : { readonly data: ChannelInput<C>; readonly options?: PublishOptions<C> };
 
 export type RequestOptions<C extends Channel = Channel> = RoutingKeyOption<C> &
   KeyOption<C> & {
@@ -244,6 +254,8 @@ export function defineChannel(definition: ChannelDefinition): Channel {
   refuseStrangeNames(definition);
   refuseBadValues(definition);
   refuseContradictions(definition);
+  const { check, read } = compileContract(definition.schema);
+  const reply = definition.reply && compileContract(definition.reply);
   return Object.freeze({
     name: definition.name,
     version: definition.version,
@@ -251,8 +263,10 @@ export function defineChannel(definition: ChannelDefinition): Channel {
     onFailure: definition.onFailure ?? (definition.order === 'key' ? 'sequencedDlq' : 'skip'),
     requires: definition.requires ?? {},
     definition,
-    check: compileCheck(definition.schema),
-    checkReply: definition.reply ? compileCheck(definition.reply) : undefined,
+    check,
+    checkReply: reply?.check,
+    read,
+    readReply: reply?.read,
   });
 }
 
@@ -278,6 +292,7 @@ function refuseBadValues({ name, version, requires, upcasters }: ChannelDefiniti
   };
   if (!CHANNEL_NAME.test(name))
     bad('the name has to be lower-case letters, digits, dots and dashes, at most 120');
+  if (isReservedForReplies(name)) bad('names that begin with "replies." are those of reply channels');
   if (!Number.isInteger(version) || version < 1) bad('version is a whole number from 1');
   const levels = requires?.priority?.levels;
   if (levels !== undefined && (!Number.isInteger(levels) || levels < 2 || levels > 10))

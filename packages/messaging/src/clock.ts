@@ -53,6 +53,9 @@ export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
 /**
  * A clock whose wall clock cannot be stepped: that of its making, and the monotonic time since. For waits that are stored as points in time: measured on it, a
  * clock that was wrong for a while and is set right neither holds a retry back for the length of the step nor lets it go early.
+ *
+ * It is never set again, because a machine that slept cannot be told from a wall clock that was stepped: on Linux the monotonic clock stands still while the machine
+ * is suspended, so what waits comes late by the time it slept, until the process starts again (docs/messaging/patterns/retries-and-dead-letters.md).
  */
 export function steadyClock(clock: Clock): Clock {
   const start = clock.now() - clock.monotonic();

@@ -25,6 +25,8 @@ it.each([
   ['rediss://localhost', 'redis'],
   ['redis-lists://localhost:6379/1?prefix=shop', 'redis-lists'],
   ['rediss-lists://localhost', 'redis-lists'],
+  ['redis-pubsub://localhost:6379?prefix=shop', 'redis-pubsub'],
+  ['rediss-pubsub://localhost', 'redis-pubsub'],
   ['kafka://one:9092,two:9092', 'kafka'],
 ])('%s is the engine %s', async (url, name) => {
   expect((await engineFromUrl(url)).name).toBe(name);
@@ -37,15 +39,18 @@ it('gives address and prefix to the factory, and every other parameter stays in 
     createKafkaEngine: (options: unknown) => given.push(options),
     createRabbitEngine: (options: unknown) => given.push(options),
     createRedisListsEngine: (options: unknown) => given.push(options),
+    createRedisBroadcastEngine: (options: unknown) => given.push(options),
   });
   await engineLoadedBy(load, 'kafka://one:9092,two:9092');
   await engineLoadedBy(load, 'amqp://broker/v?heartbeat=5&prefix=shop.');
   await engineLoadedBy(load, 'rediss-lists://u:p-lists:@host/1?prefix=shop');
+  await engineLoadedBy(load, 'rediss-pubsub://u:p-pubsub:@host?prefix=shop');
   await engineLoadedBy(load, 'sqlite:./bus.db?share=true');
   expect(given).toEqual([
     { url: 'kafka://one:9092,two:9092' },
     { url: 'amqp://broker/v?heartbeat=5', prefix: 'shop.' },
     { url: 'rediss://u:p-lists:@host/1', prefix: 'shop' },
+    { url: 'rediss://u:p-pubsub:@host', prefix: 'shop' },
     { path: './bus.db', share: true },
   ]);
 });
@@ -58,6 +63,12 @@ it('names the package of an engine whose client is not installed, and lets other
     code: 'DB_MSG_PEER_MISSING',
     message: expect.stringContaining('npm install amqplib'),
   });
+  // Another package that is missing, asked for from a folder whose name says the same.
+  const deeper = Object.assign(
+    new Error("Cannot find package 'lodash' imported from /node_modules/amqplib/lib/connect.js"),
+    { code: 'ERR_MODULE_NOT_FOUND' },
+  );
+  await expect(engineLoadedBy(() => Promise.reject(deeper), 'amqp://broker')).rejects.toBe(deeper);
   const other = new SyntaxError('broken');
   await expect(engineLoadedBy(() => Promise.reject(other), 'amqp://broker')).rejects.toBe(other);
 });
@@ -72,7 +83,17 @@ it('refuses what names no engine, without showing its password', async () => {
     message: expect.stringContaining('no option "mode"; it takes share'),
   });
   await expect(engineFromUrl('sqlite:')).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
-  expect(withoutSecret('redis://:pw@h:1')).toBe('redis://h:1');
+});
+
+it.each([
+  ['redis://:pw@h:1', 'redis://h:1'],
+  ['redis://h:1/0', 'redis://h:1/0'],
+  ['amqp://u:se@cr@et@h/v', 'amqp://h/v'],
+  ['amqp://u:se/cr@et@h/v', 'amqp://h/v'],
+  ['kafka://u:secret@one:9092,u:secret@two:9092', 'kafka://two:9092'],
+  ['nats:u:secret@h', 'nats:h'],
+])('of %s it shows %s', (url, shown) => {
+  expect(withoutSecret(url)).toBe(shown);
 });
 
 it.each([

@@ -7,12 +7,14 @@
  *   kafka://one:9092,two:9092           Kafka                             peer: @platformatic/kafka
  *   redis://host:6379/0                 Redis Streams (rediss:// with TLS) peer: redis
  *   redis-lists://host:6379/0           Redis lists (rediss-lists:// with TLS) peer: redis
+ *   redis-pubsub://host:6379            Redis Pub/Sub (rediss-pubsub:// with TLS), for broadcasts  peer: redis
  *
  * `?prefix=shop.` sets the engine's prefix, an empty one too; RabbitMQ also takes amqplib's heartbeat, frameMax, channelMax and locale. An
  * option that the engine does not have is refused by its name: a mistyped prefix would be another, empty bus. What else an engine can be told belongs into its own factory.
  */
 import type { Engine } from './engine.ts';
 import { MessagingError } from './errors.ts';
+import { isMissingPackage } from './missing-package.ts';
 
 interface Scheme {
   readonly module: string;
@@ -67,13 +69,20 @@ const REDIS: Scheme = {
   make: (module: { createRedisEngine: Factory<Addressed> }, url, prefix) =>
     module.createRedisEngine(addressed(url, prefix)),
 };
-/** The server's own address is that of streams: only the scheme tells which engine is meant. */
+/** The server's own address is that of streams: for the others only the scheme tells which engine is meant. */
 const REDIS_LISTS: Scheme = {
   module: '@doorbuster/messaging/engines/redis-lists',
   peer: 'redis',
   takes: ['prefix'],
   make: (module: { createRedisListsEngine: Factory<Addressed> }, url, prefix) =>
     module.createRedisListsEngine(addressed(url.replace('-lists:', ':'), prefix)),
+};
+const REDIS_PUBSUB: Scheme = {
+  module: '@doorbuster/messaging/engines/redis-pubsub',
+  peer: 'redis',
+  takes: ['prefix'],
+  make: (module: { createRedisBroadcastEngine: Factory<Addressed> }, url, prefix) =>
+    module.createRedisBroadcastEngine(addressed(url.replace('-pubsub:', ':'), prefix)),
 };
 
 const SCHEMES: Readonly<Record<string, Scheme>> = {
@@ -85,6 +94,8 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   rediss: REDIS,
   'redis-lists': REDIS_LISTS,
   'rediss-lists': REDIS_LISTS,
+  'redis-pubsub': REDIS_PUBSUB,
+  'rediss-pubsub': REDIS_PUBSUB,
 };
 
 /**
@@ -112,7 +123,7 @@ export async function engineLoadedBy(
   refuseUnknownOptions(name, scheme.takes, url);
   const { address, prefix } = takePrefix(url);
   const module = await load(scheme.module).catch((cause: unknown) => {
-    throw isMissing(cause, scheme)
+    throw isMissingPackage(cause, scheme.peer ?? scheme.module)
       ? new MessagingError(
           'DB_MSG_PEER_MISSING',
           `${name}: needs the package "${scheme.peer ?? scheme.module}": npm install ${scheme.peer ?? '@doorbuster/messaging'}`,
@@ -132,11 +143,6 @@ function refuseUnknownOptions(name: string, takes: readonly string[], url: strin
     (unknown !== undefined && `has no option "${unknown}"; it takes ${takes.join(', ')}`) ||
     (twice !== undefined && `has the option "${twice}" more than once`);
   if (fault) throw new MessagingError('DB_MSG_INVALID_OPTIONS', `the URL of ${name}: ${fault}`);
-}
-
-function isMissing(error: unknown, { peer, module }: Scheme): boolean {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  return code === 'ERR_MODULE_NOT_FOUND' && String(message).includes(peer ?? module);
 }
 
 /** `sqlite:./bus.db`, `sqlite:///var/bus.db?share=true`. */
@@ -162,7 +168,10 @@ function takePrefix(url: string): { readonly address: string; readonly prefix: s
   return { address: rest === '' ? url.slice(0, at) : `${url.slice(0, at)}?${rest}`, prefix };
 }
 
-/** For messages and screens: the address without what opens it. */
+/**
+ * For messages and screens: the address without what opens it. Everything before the last `@` goes, hosts of a list too: a password may hold
+ * any of the characters that part them.
+ */
 export function withoutSecret(url: string): string {
-  return url.replace(/\/\/[^@/]*@/, '//');
+  return url.replace(/^([a-z-]+:(?:\/\/)?).*@/s, '$1');
 }

@@ -1,5 +1,6 @@
 /** The public surface of the toolkit, written by hand. Engines have sub-paths of their own: `@doorbuster/messaging/engines/embedded`. */
 export { createBus } from './bus.ts';
+export type { HandlingCounts } from './subscription.ts';
 export type {
   BatchHandler,
   BatchSubscribeOptions,
@@ -18,23 +19,29 @@ export type {
 } from './dead-letter-desk.ts';
 export { defineChannel } from './channel.ts';
 export type {
+  Answerable,
   BindingsOption,
   Channel,
   ChannelData,
   ChannelDefinition,
+  ChannelInput,
   ChannelRequirements,
   Durability,
   EmulatableFeature,
   FailureOrder,
   NamedDefinition,
+  OutboxArguments,
   OutboxMessageOptions,
+  PublishArguments,
   PublishItem,
   PublishOptions,
+  Replayable,
   ReplyData,
   RequestOptions,
 } from './channel.ts';
-export type { EngineLacking, Feature, FeaturesOf } from './needs.ts';
-export type { ContractSchema, DataOf, StandardSchema } from './contract.ts';
+export type { EngineLacking, Feature, FeaturesOf, Fitting } from './needs.ts';
+export type { Check, ContractSchema, DataOf, InputOf, ReadData, StandardSchema } from './contract.ts';
+export type { MessageParts } from './outgoing.ts';
 export type { Encoding, WrittenVersion } from './encoding.ts';
 export { asyncApiOf } from './asyncapi/document.ts';
 export type { AsyncApiDocument, AsyncApiOptions, AsyncApiServer } from './asyncapi/document.ts';
@@ -104,6 +111,7 @@ export type { Bulkhead, BulkheadOptions } from './resilience/bulkhead.ts';
 export { createCircuitBreaker } from './resilience/circuit-breaker.ts';
 export type { BreakerState, CircuitBreaker, CircuitBreakerOptions } from './resilience/circuit-breaker.ts';
 export { breakered, bulkheaded, rateCapped } from './resilience/middleware.ts';
+export type { PutOffOptions } from './resilience/middleware.ts';
 export {
   appendToOutbox,
   createOutboxWriter,

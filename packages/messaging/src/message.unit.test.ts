@@ -174,14 +174,15 @@ describe('attempts', () => {
   });
 
   it('count abandoned hand-outs once', () => {
-    const first = readAttempts(delivery(undefined, 2), 0);
+    const first = readAttempts(delivery(undefined, 2), 0).state;
     expect(first.attempts).toBe(2);
-    const second = readAttempts(delivery(JSON.stringify(recordFailure(first, 'threw', 'x', 0)), 3), 0);
+    const again = JSON.stringify(recordFailure(first, 'threw', 'x', 0));
+    const second = readAttempts(delivery(again, 3), 0).state;
     expect(second.history.map(({ kind }) => kind)).toEqual(['abandoned', 'abandoned', 'threw', 'abandoned']);
   });
 
   it('keep the first and the latest failures when there are many', () => {
-    let state = readAttempts(delivery(undefined, 0), 0);
+    let state = readAttempts(delivery(undefined, 0), 0).state;
     for (let n = 1; n <= 50; n += 1) state = recordFailure(state, 'threw', `reason ${n}`, 0);
     expect(state.attempts).toBe(50);
     expect(state.history.map(({ attempt }) => attempt)).toEqual([

@@ -6,7 +6,7 @@
  * reader can never skip a row that commits late. Publishing moves a mark; marked rows are purged in runs.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { Channel, ChannelData, OutboxArguments } from './channel.ts';
+import type { Channel, ChannelInput, OutboxArguments } from './channel.ts';
 import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
@@ -46,7 +46,7 @@ export interface OutboxSource {
 export function createOutboxWriter(parts: MessageParts) {
   return <C extends Channel>(
     channel: C,
-    data: ChannelData<C>,
+    data: ChannelInput<C>,
     ...[options]: OutboxArguments<C>
   ): OutgoingMessage => {
     const { dueAt, ...given }: LooseOptions & { readonly dueAt?: number } = options ?? {};

@@ -1,12 +1,13 @@
-/** From a message as it came to one a handler may see: decoded, made as new as the contract by its upcasters, and checked. */
+/** From a message as it came to one a handler may see: decoded, made as new as the contract by its upcasters, and read by it. */
 import { describeError } from './attempts.ts';
 import type { Channel } from './channel.ts';
+import type { ReadData } from './contract.ts';
 import { decodeData } from './encoding.ts';
 import type { Message } from './message.ts';
 
 export type Reading = { readonly message: Message } | { readonly fault: string };
 
-/** A promise only where the contract checks asynchronously. */
+/** A promise only where the contract checks asynchronously. Neither throws nor rejects. */
 export function readMessage(channel: Channel, received: Message): Reading | Promise<Reading> {
   let message: Message;
   try {
@@ -14,13 +15,14 @@ export function readMessage(channel: Channel, received: Message): Reading | Prom
   } catch (error) {
     return { fault: describeError(error) };
   }
-  const fault = channel.check(message.data);
-  if (fault instanceof Promise) return fault.then((found) => readingOf(message, found));
-  return readingOf(message, fault);
+  const read = channel.read(message.data);
+  if (read instanceof Promise) return read.then((some) => readingOf(message, some));
+  return readingOf(message, read);
 }
 
-function readingOf(message: Message, fault: string | undefined): Reading {
-  return fault === undefined ? { message } : { fault };
+function readingOf(message: Message, read: ReadData): Reading {
+  if ('fault' in read) return read;
+  return { message: read.data === message.data ? message : { ...message, data: read.data } };
 }
 
 function upcast(channel: Channel, message: Message): Message {

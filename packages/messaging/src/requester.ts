@@ -7,12 +7,17 @@ import type { CancelTimer, Clock } from './clock.ts';
 import type { Consumer, Delivery, EngineConnection, OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import type { Ids } from './ids.ts';
+import type { ReadData } from './contract.ts';
+import type { Message } from './message.ts';
+import { replyChannelOf } from './reply-channel.ts';
 
 interface Asked {
   readonly channel: Channel;
   readonly resolve: (data: unknown) => void;
   readonly reject: (error: Error) => void;
   readonly cancelTimeout: CancelTimer;
+  /** Its reply is being read: the first one is taken. */
+  isAnswered: boolean;
 }
 
 /** The bus's own way of publishing, which its telemetry sees. */
@@ -42,7 +47,7 @@ export class Requester {
     this.#connection = parts.connection;
     this.#send = parts.send;
     this.#clock = parts.clock;
-    this.#name = `replies.${parts.ids.next()}`;
+    this.#name = replyChannelOf(parts.ids.next());
   }
 
   async ask(channel: Channel, request: OutgoingMessage, timeoutMs: number): Promise<unknown> {
@@ -64,7 +69,7 @@ export class Requester {
           ),
         );
       });
-      this.#asked.set(id, { channel, resolve, reject, cancelTimeout });
+      this.#asked.set(id, { channel, resolve, reject, cancelTimeout, isAnswered: false });
     });
     // The publish may fail after the time-out did; one of the two is told.
     replied.catch(() => {});
@@ -114,23 +119,35 @@ export class Requester {
     });
     return this.#connection.subscribe(
       { channel: this.#name, subscription: SUBSCRIPTION, prefetch: PREFETCH, leaseMs: LEASE_MS },
-      (deliveries) => void this.#receive(deliveries),
+      (deliveries) => this.#receive(deliveries),
     );
   }
 
-  async #receive(deliveries: readonly Delivery[]): Promise<void> {
-    const consumer = await this.#opening();
-    for (const { message } of deliveries) {
-      const asked = this.#asked.get(message?.causationId ?? '');
-      if (!asked || !message) continue;
-      this.#asked.delete(message.causationId ?? '');
-      asked.cancelTimeout();
-      const fault = await asked.channel.checkReply?.(message.data);
-      if (fault === undefined) asked.resolve(message.data);
-      else
-        asked.reject(new MessagingError('DB_MSG_INVALID_DATA', `reply on "${asked.channel.name}": ${fault}`));
-    }
+  #receive(deliveries: readonly Delivery[]): void {
+    for (const { message } of deliveries) if (message) this.#answer(message);
     // A reply that cannot be settled any more (the bus stops) goes with its ephemeral channel.
-    await consumer.settle(deliveries.map(({ token }) => ({ kind: 'ack', token }))).catch(() => {});
+    void this.#opening()
+      .then((consumer) => consumer.settle(deliveries.map(({ token }) => ({ kind: 'ack', token }))))
+      .catch(() => {});
+  }
+
+  #answer({ causationId = '', data }: Message): void {
+    const asked = this.#asked.get(causationId);
+    if (!asked || asked.isAnswered) return;
+    asked.isAnswered = true;
+    const read = asked.channel.readReply?.(data) ?? { data };
+    if (read instanceof Promise) void read.then((some) => this.#conclude(causationId, asked, some));
+    else this.#conclude(causationId, asked, read);
+  }
+
+  /** The time runs until here: a contract may take long to say what it thinks of a reply. */
+  #conclude(id: string, asked: Asked, read: ReadData): void {
+    if (!this.#asked.delete(id)) return;
+    asked.cancelTimeout();
+    if ('data' in read) asked.resolve(read.data);
+    else
+      asked.reject(
+        new MessagingError('DB_MSG_INVALID_DATA', `reply on "${asked.channel.name}": ${read.fault}`),
+      );
   }
 }

@@ -1,10 +1,12 @@
 import Type from 'typebox';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { defineChannel } from './channel.ts';
-import type { EngineConnection, OutgoingMessage } from './engine.ts';
+import type { StandardSchema } from './contract.ts';
+import type { Delivery, EngineConnection, OutgoingMessage } from './engine.ts';
 import { createIds } from './ids.ts';
 import { createManualClock } from './manual-clock.ts';
 import { Requester } from './requester.ts';
+import { deliveryOf } from './testing/scripted-engine.ts';
 
 const quotes = defineChannel({ name: 'quotes', version: 1, schema: Type.Any() });
 const message = { id: 'm', type: 'quotes', version: 1, source: '/t', time: '', data: 1, headers: {} };
@@ -54,3 +56,54 @@ it('refuses a time that is none', async () => {
       code: 'DB_MSG_INVALID_OPTIONS',
     });
 });
+
+describe('a reply whose contract cannot be checked', () => {
+  it.each<[string, () => unknown, string]>([
+    [
+      'because it throws',
+      () => {
+        throw new Error('boom');
+      },
+      'DB_MSG_INVALID_DATA',
+    ],
+    ['because it rejects', () => Promise.reject(new Error('boom')), 'DB_MSG_INVALID_DATA'],
+    ['because it never answers', () => new Promise(() => {}), 'DB_MSG_REQUEST_TIMEOUT'],
+  ])('%s rejects the request', async (_, validate, code) => {
+    const schema = { '~standard': { version: 1, vendor: 't', validate } } as StandardSchema;
+    await expect(answered(schema)).rejects.toMatchObject({ code });
+  });
+
+  it('one that can be gives what its contract makes of the data (the control)', async () => {
+    const validate = (value: unknown): { readonly value: unknown } => ({ value: Number(value) });
+    const schema = { '~standard': { version: 1, vendor: 't', validate } } as StandardSchema;
+    await expect(answered(schema)).resolves.toBe(5);
+  });
+});
+
+/** What a request gets that is answered with "5"; its time is over soon after. */
+async function answered(schema: StandardSchema): Promise<unknown> {
+  const channel = defineChannel({ name: 'quotes', version: 1, schema: Type.Any(), reply: schema });
+  const clock = createManualClock();
+  const sent: OutgoingMessage[] = [];
+  const settled: unknown[] = [];
+  let receive: (deliveries: readonly Delivery[]) => void = () => {};
+  const requester = new Requester({
+    connection: {
+      declare: async () => {},
+      subscribe: async (_: unknown, given: typeof receive) => {
+        receive = given;
+        return { settle: async (some: readonly unknown[]) => settled.push(...some) };
+      },
+    } as unknown as EngineConnection,
+    send: async (batch) => sent.push(...batch),
+    clock,
+    ids: createIds(clock),
+  });
+  const asked = requester.ask(channel, request, 1_000);
+  asked.catch(() => {});
+  await expect.poll(() => sent.length).toBe(1);
+  receive([deliveryOf(1, { type: 'quotes.reply', causationId: 'm', data: '5' })]);
+  await expect.poll(() => settled).toEqual([{ kind: 'ack', token: 1 }]);
+  clock.advance(1_000);
+  return asked;
+}

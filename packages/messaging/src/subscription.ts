@@ -3,9 +3,14 @@
  * settlement, keeps leases alive meanwhile and drains.
  *
  *   received -> buffered -> handled -> settling -> gone
- *                  |           |          '-- rejected: tried again while the lease lives
- *                  |           '-- heartbeat every third of the lease
- *                  '-- released when the bus stops
+ *      |           |           |          |-- out of reach: tried again while the lease is kept
+ *      |           |           |          '-- refused for good: a retry becomes a dead letter that says so; anything else is
+ *      |           |           |              given up, its lease ends and the message is handed out again
+ *      |           |           '-- heartbeat every third of the lease
+ *      |           '-- released when the bus stops
+ *      '-- put off while it may be what kills its process (`quarantine.ts`)
+ *
+ * How settlements reach the engine is in `settling.ts`.
  */
 import {
   deadLetterSettlement,
@@ -23,18 +28,19 @@ import {
 import { Attempt, AttemptsOnHand } from './attempts-on-hand.ts';
 import type { Publish } from './causation.ts';
 import type { Channel } from './channel.ts';
-import type { CancelTimer, Clock } from './clock.ts';
+import type { CancelTimer } from './clock.ts';
 import { pause } from './clock.ts';
 import type { Consumer, Delivery, EngineConnection, Settlement, SettleResult } from './engine.ts';
 import { AttemptContext, type HandlerContext } from './handler-context.ts';
 import { drawFraction, type Ids, type Randomness } from './ids.ts';
-import type { Log } from './log.ts';
 import type { Message } from './message.ts';
 import { checkedOutcome, checkedOutcomes, type Concluded } from './concluded.ts';
 import { isPromise, type Outcome } from './outcome.ts';
+import { Quarantine } from './quarantine.ts';
 import { readMessage, type Reading } from './reading.ts';
 import type { Binding } from './routing.ts';
-import type { BusTelemetry, ConsumingPlace } from './telemetry.ts';
+import { Settling, type SettlingParts } from './settling.ts';
+import type { ConsumingPlace } from './telemetry.ts';
 
 export interface SubscriptionSettings {
   readonly channel: Channel;
@@ -59,21 +65,20 @@ export interface SubscriptionSettings {
   readonly publish: Publish;
 }
 
-export interface SubscriptionParts {
-  readonly clock: Clock;
+export interface SubscriptionParts extends SettlingParts {
   readonly ids: Ids;
-  readonly log: Log;
-  readonly telemetry: BusTelemetry | undefined;
 }
 
-export interface SubscriptionCounts {
+/** Of one subscription of this process, since it was made. */
+export interface HandlingCounts {
+  /** Handlers at work now. */
   readonly handling: number;
   readonly handled: number;
   readonly failed: number;
+  /** Settled too late or not at all: the message is handed out again. */
   readonly lost: number;
 }
 
-const SETTLE_RETRY_MS = 500;
 /** Settlements get so long when handlers used up the drain time. */
 const LEAST_SETTLE_MS = 1_000;
 const SUSPECT_PUT_OFF_MS = 250;
@@ -90,24 +95,15 @@ export class RunningSubscription {
   /** Those that no handler has yet, from `#next` on; one whose lease was lost meanwhile is passed over. */
   #buffer: (Attempt | undefined)[] = [];
   #next = 0;
-  #settlements: Settlement[] = [];
-  /** Whose they are. */
-  #settledAttempts: Attempt[] = [];
-  #settlePlanned = false;
-  readonly #settling = new Set<Promise<void>>();
+  readonly #settling: Settling;
+  readonly #quarantine: Quarantine;
   #left = false;
-  /** Messages on hand that may be what kills their process. */
-  readonly #suspects = new Set<Attempt>();
-  /** How many suspects may be in at once. */
-  #company = 1;
-  #isLastIn = false;
   #handling = 0;
   #handled = 0;
   #failed = 0;
   #lost = 0;
   #stopping = false;
   #stopped: Promise<void> | undefined;
-  #abandonedDrain = false;
   #idle: (() => void) | undefined;
   #cancelHeartbeat: CancelTimer = () => {};
 
@@ -116,25 +112,36 @@ export class RunningSubscription {
     this.#parts = parts;
     this.#place = { channel: settings.channel.name, subscription: settings.name };
     this.#fields = { ...this.#place };
+    this.#settling = new Settling(this.#place, parts, {
+      settled: (attempt, result) => this.#settled(attempt, result),
+      refused: (...refusal) => this.#settlementRefused(...refusal),
+    });
+    this.#quarantine = new Quarantine(settings.retries.abandoned, settings.prefetch);
   }
 
   async start(connection: EngineConnection): Promise<void> {
     const { channel, name, prefetch, leaseMs } = this.settings;
-    this.#consumer = await connection.subscribe(
+    const consumer = await connection.subscribe(
       { channel: channel.name, subscription: name, prefetch, leaseMs },
       (deliveries) => this.#receive(deliveries),
     );
+    // Stopped while the engine was asked: nobody else would close it.
+    if (this.#left) return consumer.close();
+    this.#consumer = consumer;
     this.#beat();
     // Deliveries may have come before the consumer was known here.
     this.#pump();
-    this.#planSettle();
+    this.#settling.begin(consumer);
   }
 
-  counts(): SubscriptionCounts {
+  counts(): HandlingCounts {
     return { handling: this.#handling, handled: this.#handled, failed: this.#failed, lost: this.#lost };
   }
 
-  /** Takes nothing new, gives back what no handler has, waits `drainMs` for the handlers, then leaves. */
+  /**
+   * Takes nothing new, gives back what no handler has, waits `drainMs` for the handlers, then leaves. All of it, also where the engine refuses a part: it then
+   * rejects with the first refusal, and nothing of this subscription lives on.
+   */
   stop(drainMs: number): Promise<void> {
     this.#stopped ??= this.#stop(drainMs);
     return this.#stopped;
@@ -142,14 +149,15 @@ export class RunningSubscription {
 
   async #stop(drainMs: number): Promise<void> {
     this.#stopping = true;
-    await this.#consumer?.pause();
+    const [paused] = await Promise.allSettled([this.#consumer?.pause()]);
     for (let attempt = this.#take(); attempt; attempt = this.#take()) this.#release(attempt);
     const end = this.#parts.clock.monotonic() + drainMs;
     if (this.#handling > 0) await this.#drained(drainMs);
-    await this.#settledBy(Math.max(LEAST_SETTLE_MS, end - this.#parts.clock.monotonic()));
+    await this.#settling.allWithin(Math.max(LEAST_SETTLE_MS, end - this.#parts.clock.monotonic()));
     this.#left = true;
     this.#cancelHeartbeat();
     await this.#consumer?.close();
+    if (paused?.status === 'rejected') throw paused.reason;
   }
 
   async #drained(drainMs: number): Promise<void> {
@@ -165,21 +173,8 @@ export class RunningSubscription {
       { ...this.#fields, handling: this.#handling },
       'handlers still ran when the drain time was over; their messages will be handed out again',
     );
-    this.#abandonedDrain = true;
+    this.#settling.giveUp();
     for (const { abort } of this.#held.all()) abort?.abort(new Error('the bus is stopping'));
-  }
-
-  /** A server that stays away must not keep the process: what it did not take is handed out again. */
-  async #settledBy(waitMs: number): Promise<void> {
-    const over = new AbortController();
-    await Promise.race([this.#allSettled(), pause(this.#parts.clock, waitMs, over.signal)]);
-    over.abort();
-    if (this.#settling.size === 0) return;
-    this.#abandonedDrain = true;
-    this.#parts.log.warn(
-      this.#fields,
-      'not all settlements were taken in the drain time; their messages will be handed out again',
-    );
   }
 
   #receive(deliveries: readonly Delivery[]): void {
@@ -191,39 +186,26 @@ export class RunningSubscription {
       const attempt = new Attempt(delivery, NEVER_TRIED);
       this.#held.add(attempt);
       if (this.#stopping) this.#release(attempt);
-      else if (isSuspect(delivery)) this.#quarantine(attempt);
+      else if (isSuspect(delivery)) this.#quarantined(attempt);
       else this.#buffer.push(attempt);
     }
     this.#pump();
   }
 
-  /**
-   * Suspects are let in a few at a time; the others are put off, and that is durable before one is handled. A bare one at a time would be safest and far too slow: a
-   * process killed from outside leaves hundreds of innocents behind. So each that went well doubles how many may be in, a new
-   * process begins at one again, and one that has a single life left is handled without any other: company costs nobody his last.
-   */
-  #quarantine(attempt: Attempt): void {
+  /** Those that are not let in are put off, and that is durable before one is handled. */
+  #quarantined(attempt: Attempt): void {
     const { delivery } = attempt;
-    const isLast = (delivery.abandoned ?? 0) >= this.settings.retries.abandoned - 1;
-    const hasRoom = isLast ? this.#suspects.size === 0 : this.#suspects.size < this.#company;
-    if (this.#isLastIn || !hasRoom) {
-      const now = this.#parts.clock.now();
-      const putOff = retrySettlement(delivery, readAttempts(delivery, now), now + SUSPECT_PUT_OFF_MS);
-      return this.#settle(attempt, putOff);
-    }
-    this.#suspects.add(attempt);
-    this.#isLastIn = isLast;
-    void this.#allSettled().then(() => {
+    const now = this.#parts.clock.now();
+    const { state, fault } = readAttempts(delivery, now);
+    // No handler will see it.
+    if (fault !== undefined) return void this.#buffer.push(attempt);
+    if (!this.#quarantine.letIn(attempt))
+      return this.#settling.add(attempt, retrySettlement(delivery, state, now + SUSPECT_PUT_OFF_MS));
+    void this.#settling.all().then(() => {
       if (this.#stopping) return this.#release(attempt);
       this.#buffer.splice(this.#next, 0, attempt);
       this.#pump();
     });
-  }
-
-  #acquit(attempt: Attempt): void {
-    if (!this.#suspects.delete(attempt)) return;
-    this.#isLastIn = false;
-    this.#company = Math.min(this.#company * 2, this.settings.prefetch);
   }
 
   /** The next one that waits; undefined when there is none. */
@@ -330,7 +312,11 @@ export class RunningSubscription {
   /** Reads the message: true when it is worth handling; the others are settled here as dead letters. */
   #prepare(attempt: Attempt): boolean | Promise<boolean> {
     const { delivery } = attempt;
-    if (!isUntried(delivery)) attempt.state = readAttempts(delivery, this.#parts.clock.now());
+    if (!isUntried(delivery)) {
+      const { state, fault } = readAttempts(delivery, this.#parts.clock.now());
+      attempt.state = state;
+      if (fault !== undefined) return this.#refuseUnread(attempt, 'malformed', fault);
+    }
     const received = delivery.message;
     if (!received) return this.#refuseUnread(attempt, 'malformed', delivery.malformed ?? 'malformed');
     if (isExhausted(this.settings.retries, attempt.state))
@@ -441,16 +427,16 @@ export class RunningSubscription {
 
   #acked(attempt: Attempt): false {
     this.#handled += 1;
-    this.#settle(attempt, { kind: 'ack', token: attempt.delivery.token });
+    this.#settling.add(attempt, { kind: 'ack', token: attempt.delivery.token });
     return false;
   }
 
   #release(attempt: Attempt): void {
-    this.#settle(attempt, { kind: 'release', token: attempt.delivery.token });
+    this.#settling.add(attempt, { kind: 'release', token: attempt.delivery.token });
   }
 
   #retryAt(attempt: Attempt, dueAt: number): void {
-    this.#settle(attempt, retrySettlement(attempt.delivery, attempt.state, dueAt));
+    this.#settling.add(attempt, retrySettlement(attempt.delivery, attempt.state, dueAt));
   }
 
   async #reply(request: Message, data: unknown): Promise<string | undefined> {
@@ -488,7 +474,7 @@ export class RunningSubscription {
       'a message became a dead letter',
     );
     this.#tell(delivery.message, 'deadLetter', state.history.at(-1)?.kind ?? 'deadLetter', reason);
-    this.#settle(
+    this.#settling.add(
       attempt,
       deadLetterSettlement(delivery, state, this.#parts.ids.next(), reason, this.#parts.clock.now()),
     );
@@ -498,63 +484,9 @@ export class RunningSubscription {
     this.#parts.telemetry?.failed({ ...this.#place, message, outcome, kind, reason });
   }
 
-  #settle(attempt: Attempt, settlement: Settlement): void {
-    this.#settlements.push(settlement);
-    this.#settledAttempts.push(attempt);
-    this.#planSettle();
-  }
-
-  /** All settlements of one tick go together; the engine makes them one commit. */
-  #planSettle(): void {
-    if (this.#settlePlanned || !this.#consumer || this.#settlements.length === 0) return;
-    this.#settlePlanned = true;
-    queueMicrotask(() => {
-      this.#settlePlanned = false;
-      const batch = this.#settlements;
-      const attempts = this.#settledAttempts;
-      this.#settlements = [];
-      this.#settledAttempts = [];
-      const sent = this.#sendBatch(batch, attempts);
-      this.#settling.add(sent);
-      void sent.finally(() => this.#settling.delete(sent));
-    });
-  }
-
-  async #allSettled(): Promise<void> {
-    await Promise.resolve();
-    while (this.#settling.size > 0) await Promise.all(this.#settling);
-  }
-
-  async #sendBatch(batch: readonly Settlement[], attempts: readonly Attempt[]): Promise<void> {
-    const consumer = this.#consumer as Consumer;
-    for (;;) {
-      try {
-        const results = await this.#settleAll(consumer, batch, attempts);
-        attempts.forEach((attempt, index) => this.#settled(attempt, results[index] === 'lost'));
-        return;
-      } catch (error) {
-        const retryable = (error as { retryable?: boolean }).retryable === true;
-        this.#parts.log.error({ ...this.#fields, error: describeError(error), retryable }, 'settling failed');
-        if (!retryable || this.#abandonedDrain) return;
-        await pause(this.#parts.clock, SETTLE_RETRY_MS);
-      }
-    }
-  }
-
-  #settleAll(
-    consumer: Consumer,
-    settlements: readonly Settlement[],
-    attempts: readonly Attempt[],
-  ): Promise<readonly SettleResult[]> {
-    const { telemetry } = this.#parts;
-    if (!telemetry) return consumer.settle(settlements);
-    const messages = attempts.map(({ message }) => message);
-    return telemetry.settle({ ...this.#place, settlements, messages }, () => consumer.settle(settlements));
-  }
-
-  #settled(attempt: Attempt, lost: boolean): void {
+  #settled(attempt: Attempt, result: SettleResult): void {
     this.#forget(attempt);
-    if (!lost) return;
+    if (result !== 'lost') return;
     this.#lost += 1;
     this.#parts.log.warn(
       this.#fields,
@@ -562,9 +494,28 @@ export class RunningSubscription {
     );
   }
 
+  /**
+   * Kept on hand its lease would be extended for ever and its place never come free. A wait that the engine does not have can still be told to a person; for
+   * the others there is no better place than the engine's own: the lease ends, and who hands it out again counts it.
+   */
+  #settlementRefused(attempt: Attempt, { kind }: Settlement, reason: string, ended: boolean): void {
+    if (kind === 'retry' && !ended) {
+      this.#failed += 1;
+      const detail = `the engine refused to hand it out again later: ${reason}`;
+      attempt.state = recordFailure(attempt.state, 'deadLetter', detail, this.#parts.clock.now());
+      return this.#park(attempt, detail);
+    }
+    this.#forget(attempt);
+    this.#lost += 1;
+    this.#parts.log.error(
+      { ...this.#fields, messageId: attempt.delivery.message?.id, settlement: kind, reason },
+      'a settlement was refused for good: the message is handed out again when its lease has ended',
+    );
+  }
+
   #forget(attempt: Attempt): void {
     this.#held.remove(attempt);
-    this.#acquit(attempt);
+    this.#quarantine.letOut(attempt);
   }
 
   #beat(): void {

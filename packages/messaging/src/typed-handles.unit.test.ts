@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
 import { type Channel, type ChannelDefinition, defineChannel } from './channel.ts';
 import { systemClock } from './clock.ts';
+import type { StandardSchema } from './contract.ts';
 import type { Engine } from './engine.ts';
 import { createEmbeddedEngine } from './engines/embedded/engine.ts';
 import { createKafkaEngine } from './engines/kafka/engine.ts';
@@ -275,5 +276,30 @@ describe('broadcast and what rests on keeping', () => {
   it('goes with expiry and with a confirmation that promises nothing', () => {
     const requires = { broadcast: true, confirm: 'none' } as const;
     expect(defineChannel({ ...base, name: 'a', requires }).requires).toEqual(requires);
+  });
+});
+
+describe('a Standard Schema that makes something else of the data', () => {
+  const schema = {} as StandardSchema<{ readonly n: number }, { readonly n: string }>;
+  const counted = () => defineChannel({ name: 'counted', version: 1, schema });
+
+  it('is published as its input, and handled as its output', () => {
+    expect(
+      unrun((bus: Bus) => {
+        const channel = counted();
+        void bus.publish(channel, { n: '5' });
+        // @ts-expect-error the output is not what is published
+        void bus.publish(channel, { n: 5 });
+        bus.subscribe(channel, {
+          name: 'one',
+          handler: ({ data }) => {
+            const n: number = data.n;
+            // @ts-expect-error the input is not what is handled
+            const text: string = data.n;
+            return unrun(n, text) ? ack() : ack();
+          },
+        });
+      }),
+    ).toBe(true);
   });
 });

@@ -28,7 +28,7 @@ export const globalOptions: OptionSpecs = {
   url: {
     value: '<url>',
     description:
-      'the engine: sqlite:./bus.db, amqp://..., kafka://..., redis://..., redis-lists://...; ?prefix= sets its prefix',
+      'the engine: sqlite:./bus.db, amqp://..., kafka://..., redis://..., redis-lists://..., redis-pubsub://...; ?prefix= sets its prefix',
     standard: 'DOORBUSTER_BUS_URL',
   },
   channels: {

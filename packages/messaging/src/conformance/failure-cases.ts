@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import type { Bus } from '../bus.ts';
 import { systemClock } from '../clock.ts';
+import type { DeliveryToken } from '../engine.ts';
 import { ack, deadLetter, retry, snooze } from '../outcome.ts';
+import { specOf } from '../specs.ts';
 import { plain } from './channels.ts';
-import { Collector, eventually, withBus } from './fixture.ts';
+import { Collector, eventually, type EngineFixture, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
 
 const noRetries = { immediate: 0, delayed: [] };
@@ -13,6 +15,42 @@ const once = (name: string, run: ConformanceCase['run']): ConformanceCase => ({ 
 async function publishNumbers(bus: Bus, from: number, to: number): Promise<void> {
   const items = Array.from({ length: to - from + 1 }, (_, index) => ({ data: { n: from + index } }));
   await bus.publishBatch(plain, items);
+}
+
+/** Leaves three messages that wait with a state that no toolkit wrote, as anybody may who publishes to the broker. */
+async function plantStates(fixture: EngineFixture, states: readonly string[]): Promise<void> {
+  const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+  const { name: channel } = plain;
+  await connection.declare({ channels: [specOf(plain)], subscriptions: [{ channel, name: 'one' }] });
+  const out = new Collector<DeliveryToken>();
+  const consumer = await connection.subscribe(
+    { channel, subscription: 'one', prefetch: states.length, leaseMs: 30_000 },
+    (deliveries) => {
+      for (const { token } of deliveries) out.add(token);
+    },
+  );
+  await connection.publish(
+    states.map((_, n) => ({
+      channel,
+      message: {
+        id: `planted-${n}`,
+        type: channel,
+        version: 1,
+        source: '/conformance',
+        time: '2026-01-01T00:00:00.000Z',
+        data: { n },
+        headers: {},
+      },
+    })),
+  );
+  const tokens = await out.waitFor(states.length, 'messages to plant a state beside');
+  await consumer.pause();
+  const dueAt = systemClock.now();
+  await consumer.settle(
+    tokens.map((token, n) => ({ kind: 'retry', token, dueAt, state: states[n] as string })),
+  );
+  await consumer.close();
+  await connection.close();
 }
 
 export const failureCases: readonly ConformanceCase[] = [
@@ -269,4 +307,46 @@ export const failureCases: readonly ConformanceCase[] = [
     const [a, b, c] = seen.values.map(([, at]) => at) as [number, number, number];
     assert.ok(b - a >= 55 && c - b >= 55, `came after ${b - a} and ${c - b} ms`);
   }),
+
+  {
+    name: 'a state beside a message that no toolkit wrote parks the message, with the reason',
+    unless: ({ deadLetters }) => (deadLetters === 'none' ? 'the engine keeps no dead letters' : undefined),
+    async run(fixture) {
+      await plantStates(fixture, [
+        'not json',
+        '{}',
+        '{"attempts":-1,"abandoned":0,"redrives":0,"history":[]}',
+      ]);
+      const handled = new Collector<number>();
+      await withBus({
+        fixture,
+        channels: [plain],
+        prepare: (bus) =>
+          void bus.subscribe(plain, {
+            name: 'one',
+            handler: ({ data }) => {
+              handled.add(data.n);
+              return ack();
+            },
+          }),
+        async use(bus) {
+          await bus.publish(plain, { n: 9 });
+          const letters = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 3,
+            'the dead letters',
+          );
+          await handled.waitFor(1);
+          assert.deepEqual(handled.values, [9]);
+          for (const { reason, history } of letters) {
+            assert.match(reason, /the state beside the message is none of this toolkit/);
+            assert.equal(history.at(-1)?.kind, 'malformed');
+          }
+          await bus.deadLetters.redrive({});
+          await handled.waitFor(4);
+          assert.deepEqual(new Set(handled.values.slice(1)), new Set([0, 1, 2]));
+        },
+      });
+    },
+  },
 ];

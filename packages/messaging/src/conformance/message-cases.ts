@@ -51,6 +51,10 @@ export const messageCases: readonly ConformanceCase[] = [
             code: 'DB_MSG_MESSAGE_TOO_LARGE',
             retryable: false,
           });
+          // Fewer units than the limit has bytes, and more bytes.
+          await assert.rejects(bus.publish(wide, { n: 1, text: '선'.repeat(Math.floor(limit / 2)) }), {
+            code: 'DB_MSG_MESSAGE_TOO_LARGE',
+          });
           const text = 'x'.repeat(Math.floor(limit / 2));
           await bus.publish(wide, { n: 2, text });
           await got.waitFor(1);

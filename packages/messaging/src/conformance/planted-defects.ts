@@ -175,6 +175,10 @@ export const plantedDefects = {
     },
   }),
   'the retry state is forgotten': withDeliveries((delivery) => ({ ...delivery, state: undefined })),
+  /** Reads what it was only to keep. */
+  'a state that is no JSON is dropped': withDeliveries((delivery) =>
+    delivery.state?.startsWith('{"attempts"') === false ? { ...delivery, state: undefined } : delivery,
+  ),
   'abandoned hand-outs are not counted': withDeliveries((delivery) => ({ ...delivery, abandoned: 0 })),
   'dead letters are dropped': withConsumer((consumer) => ({
     settle: (settlements) =>

@@ -2,6 +2,7 @@
 import type mysql from 'mysql2/promise';
 import type pg from 'pg';
 import { MessagingError } from '../errors.ts';
+import { isMissingPackage } from '../missing-package.ts';
 import { refuseWithoutSqlite } from '../sqlite-present.ts';
 import { mariadbStore } from './mariadb/store.ts';
 import { postgresStore } from './postgres/store.ts';
@@ -42,8 +43,7 @@ export async function sqlStoreLoadedBy(load: StoreClients, address: string): Pro
 
 async function loaded(client: Promise<unknown>, name: string): Promise<unknown> {
   return client.catch((cause: unknown) => {
-    const { code, message } = cause as { code?: unknown; message?: unknown };
-    if (code !== 'ERR_MODULE_NOT_FOUND' || !String(message).includes(`'${name}'`)) throw cause;
+    if (!isMissingPackage(cause, name)) throw cause;
     throw new MessagingError(
       'DB_MSG_PEER_MISSING',
       `this store needs the package "${name}": npm install ${name}`,

@@ -19,6 +19,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'a retry is an ack': 'snooze comes back later',
   'a release is an ack': 'a graceful stop lets handlers finish',
   'the retry state is forgotten': 'a throw is tried again by the policy',
+  'a state that is no JSON is dropped': 'a state beside a message that no toolkit wrote',
   'abandoned hand-outs are not counted': 'a message that kills its process',
   'dead letters are dropped': 'poison ends as a dead letter',
   'dead letters forget their history': 'poison ends as a dead letter',
