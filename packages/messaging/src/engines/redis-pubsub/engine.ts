@@ -6,7 +6,6 @@
  * What it cannot promise it refuses, loudly: channels that require order, delay, priority, time to live or a durability are refused at the start; a publish with a due
  * time or a priority rejects; a dead letter rejects, because there is nowhere to keep it. A retry is kept in this process's memory alone.
  */
-import { createClient } from 'redis';
 import type { Clock } from '../../clock.ts';
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type {
@@ -25,19 +24,21 @@ import type {
 } from '../../engine.ts';
 import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
+import {
+  bytesWithin,
+  connectRedis,
+  type NodeRedis,
+  redisDefaults,
+  redisFaultOf,
+  type RedisServerOptions,
+} from '../../redis-server.ts';
 import { Listener } from './listener.ts';
 
-export interface RedisBroadcastOptions {
-  /** `redis://[user:password@]host:port`, or `rediss://` for TLS. */
-  readonly url: string;
+export interface RedisBroadcastOptions extends RedisServerOptions {
   /** Of all Pub/Sub channels: `<prefix>:broadcast:<channel>`. Default `doorbuster`. */
   readonly prefix?: string;
-  /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
-  readonly maxMessageBytes?: number;
   /** Messages a slow subscriber may have waiting in its memory; beyond it the newest are dropped and counted as expired. Default 10,000. */
   readonly maxWaiting?: number;
-  /** After this time without an answer the server counts as out of reach, ms. Default 5,000. */
-  readonly connectTimeoutMs?: number;
 }
 
 /** Whatever the server: nothing is kept. */
@@ -50,33 +51,27 @@ type BroadcastLacks =
   | 'replay'
   | 'routing'
   | 'deadLetters';
-type Client = ReturnType<typeof createClient>;
 type Settings = Required<RedisBroadcastOptions>;
 
-const DEFAULTS = {
-  prefix: 'doorbuster',
-  maxMessageBytes: 2 ** 20,
-  maxWaiting: 10_000,
-  connectTimeoutMs: 5_000,
-} as const;
-const LONGEST_RECONNECT_MS = 1_000;
+const DEFAULTS = { ...redisDefaults, maxWaiting: 10_000 } as const;
 
 export function createRedisBroadcastEngine(options: RedisBroadcastOptions): EngineLacking<BroadcastLacks> {
   const settings: Settings = { ...DEFAULTS, ...options };
   return {
     name: 'redis-pubsub',
     async connect({ clock }: EngineContext) {
-      const speaker = await openClient(settings, 'speaker');
-      let ear: Client | undefined;
+      const { url, prefix, connectTimeoutMs } = settings;
+      const speaker = await connectRedis({ url, name: `${prefix}-speaker`, connectTimeoutMs });
+      let ear: NodeRedis | undefined;
       try {
-        ear = await openClient(settings, 'ear');
+        ear = await connectRedis({ url, name: `${prefix}-ear`, connectTimeoutMs });
         const info = String(await speaker.sendCommand(['INFO', 'server']));
         const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown';
         return new BroadcastConnection(settings, clock, version, { speaker, ear });
       } catch (error) {
         speaker.destroy();
         ear?.destroy();
-        throw unreachable(error);
+        throw redisFaultOf(error);
       }
     },
   };
@@ -93,8 +88,8 @@ class BroadcastConnection implements EngineConnection {
   };
   readonly #settings: Settings;
   readonly #clock: Clock;
-  readonly #speaker: Client;
-  readonly #ear: Client;
+  readonly #speaker: NodeRedis;
+  readonly #ear: NodeRedis;
   readonly #channels = new Set<string>();
   readonly #listeners = new Set<Listener>();
   #closed = false;
@@ -103,7 +98,7 @@ class BroadcastConnection implements EngineConnection {
     settings: Settings,
     clock: Clock,
     version: string,
-    clients: { readonly speaker: Client; readonly ear: Client },
+    clients: { readonly speaker: NodeRedis; readonly ear: NodeRedis },
   ) {
     this.#settings = settings;
     this.#clock = clock;
@@ -131,7 +126,7 @@ class BroadcastConnection implements EngineConnection {
         ),
       );
     } catch (error) {
-      throw unreachable(error);
+      throw redisFaultOf(error);
     }
     const confirmedAt = this.#clock.now();
     return batch.map(({ message }) => ({ id: message.id, durability: 'none', confirmedAt }));
@@ -155,7 +150,7 @@ class BroadcastConnection implements EngineConnection {
       await this.#ear.subscribe(name, hear);
     } catch (error) {
       this.#listeners.delete(listener);
-      throw unreachable(error);
+      throw redisFaultOf(error);
     }
     return listener;
   }
@@ -195,12 +190,7 @@ class BroadcastConnection implements EngineConnection {
     if (dueAt !== undefined) throw unsupported('a due time');
     if (priority !== undefined) throw unsupported('a priority');
     const body = encodeCloudEvent(message);
-    const bytes = Buffer.byteLength(body);
-    if (bytes > this.#settings.maxMessageBytes)
-      throw new MessagingError(
-        'DB_MSG_MESSAGE_TOO_LARGE',
-        `message ${message.id} takes ${bytes} bytes; ${this.#settings.maxMessageBytes} are allowed`,
-      );
+    bytesWithin(this.#settings.maxMessageBytes, body, message.id);
     return { channel, body };
   }
 
@@ -228,44 +218,6 @@ function capabilitiesOf(version: string, maxMessageBytes: number): Capabilities 
     processes: 'many',
     maxMessageBytes,
   };
-}
-
-async function openClient({ url, prefix, connectTimeoutMs }: Settings, part: string): Promise<Client> {
-  let connected = false;
-  const client = createClient({
-    url,
-    name: `${prefix}-${part}`,
-    RESP: 2,
-    // A notice that waits in a queue for a reconnect is stale, and whether it was heard would be unknown.
-    disableOfflineQueue: true,
-    socket: {
-      connectTimeout: connectTimeoutMs,
-      reconnectStrategy: (retries, cause) =>
-        connected ? Math.min(20 * 2 ** Math.min(retries, 10), LONGEST_RECONNECT_MS) : cause,
-    },
-  });
-  client.on('error', () => {});
-  try {
-    await client.connect();
-  } catch (error) {
-    client.destroy();
-    throw unreachable(error);
-  }
-  connected = true;
-  return client as Client;
-}
-
-function unreachable(cause: unknown): MessagingError {
-  if (cause instanceof MessagingError) return cause;
-  const detail = cause instanceof Error ? cause.message : String(cause);
-  const refused = /^(NOAUTH|WRONGPASS|NOPERM)\b/.test(detail);
-  if (/^ERR (DB index is out of range|invalid DB index)/.test(detail))
-    return new MessagingError('DB_MSG_INVALID_OPTIONS', `redis: ${detail}`, { cause });
-  return new MessagingError(
-    refused ? 'DB_MSG_ENGINE_REFUSED' : 'DB_MSG_ENGINE_UNREACHABLE',
-    `redis: ${detail}`,
-    { cause },
-  );
 }
 
 export function unsupported(what: string): MessagingError {

@@ -26,6 +26,7 @@ import type {
 import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
+import { redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis-server.ts';
 import { type ClientOptions, openClient, type RedisClient } from './client.ts';
 import { RedisConsumer } from './consumer.ts';
 import { RedisDeadLetters } from './dead-letter-store.ts';
@@ -46,29 +47,20 @@ import { ScriptRunner } from './scripts.ts';
 import { DeclaredTopology } from './topology.ts';
 import { viewChannels } from './view.ts';
 
-export interface RedisEngineOptions {
-  /** `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS. */
-  readonly url: string;
+export interface RedisEngineOptions extends RedisServerOptions {
   /** Of all keys; a bus finds the messages of those with the same prefix. Default `doorbuster`; empty: keys begin with their colon. */
   readonly prefix?: string;
-  /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
-  readonly maxMessageBytes?: number;
   /** How long a channel that nobody subscribed to keeps its messages, ms. Default 7 days. */
   readonly keepUnsubscribedMs?: number;
-  /** After this time without an answer the server counts as out of reach, ms. Default 5,000. */
-  readonly connectTimeoutMs?: number;
   /** Idle time after which an entry that a stranger read in one of our groups is taken over, ms. Default 60,000. */
   readonly strangerIdleMs?: number;
 }
 
 const DEFAULTS = {
-  prefix: 'doorbuster',
-  maxMessageBytes: 2 ** 20,
+  ...redisDefaults,
   keepUnsubscribedMs: 7 * 86_400_000,
-  connectTimeoutMs: 5_000,
   strangerIdleMs: 60_000,
 } as const;
-const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
 /** Beats between two looks at what a write is worth, and between two trims of channels that this process settled nothing of. */
 const BEATS_PER_PROBE = 5;
 const BEATS_PER_TRIM = 10;
@@ -90,8 +82,7 @@ export function redisEngineOn(
   times: Partial<PresenceTimes> = {},
 ): Engine {
   const settings: Settings = { ...DEFAULTS, ...options, times: { ...PRESENCE_TIMES, ...times } };
-  if (!PREFIX.test(settings.prefix))
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `prefix "${settings.prefix}" does not fit ${PREFIX}`);
+  refuseBadPrefix(settings.prefix);
   return { name: 'redis', connect: (context) => RedisConnection.open(open, settings, context) };
 }
 

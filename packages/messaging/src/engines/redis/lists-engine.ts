@@ -28,15 +28,14 @@ import type { EngineLacking } from '../../needs.ts';
 import { MessagingError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
 import type { Message } from '../../message.ts';
+import { bytesWithin, redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis-server.ts';
 import { type ClientOptions, openClient, type RedisClient } from './client.ts';
 import { ListsConsumer } from './lists-consumer.ts';
 import { ListsDeadLetters } from './lists-dead-letters.ts';
 import { listsScripts, type ListsScripts } from './lists-scripts.ts';
 import { confirmOf, type Probe, probe } from './probe.ts';
 
-export interface RedisListsEngineOptions {
-  /** `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS. */
-  readonly url: string;
+export interface RedisListsEngineOptions extends RedisServerOptions {
   /** Of the keys that the toolkit adds beside the lists. Default `doorbuster`. */
   readonly prefix?: string;
   /** The key of the list of a channel, where a team has one already. Default `<prefix>:list:<channel>`. */
@@ -46,20 +45,9 @@ export interface RedisListsEngineOptions {
    * `<list>/<number of its first hand-out>`. Default `refuse`. What is no JSON is always a dead letter.
    */
   readonly foreign?: 'refuse' | 'wrap';
-  /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
-  readonly maxMessageBytes?: number;
-  /** After this time without an answer the server counts as out of reach, ms. Default 5,000. */
-  readonly connectTimeoutMs?: number;
 }
 
-const DEFAULTS = {
-  prefix: 'doorbuster',
-  lists: {},
-  foreign: 'refuse',
-  maxMessageBytes: 2 ** 20,
-  connectTimeoutMs: 5_000,
-} as const;
-const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
+const DEFAULTS = { ...redisDefaults, lists: {}, foreign: 'refuse' } as const;
 
 /** Whatever the server: a list is one queue. */
 type ListsLack = 'order' | 'delay' | 'priority' | 'replay' | 'routing' | 'broadcast';
@@ -84,8 +72,7 @@ export function createRedisListsEngine(options: RedisListsEngineOptions): Engine
 /** The engine on connections of the caller's making: for tests that plant defects on the way. */
 export function redisListsEngineOn(open: OpenClient, options: RedisListsEngineOptions): Engine {
   const settings: Settings = { ...DEFAULTS, ...options };
-  if (!PREFIX.test(settings.prefix))
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `prefix "${settings.prefix}" does not fit ${PREFIX}`);
+  refuseBadPrefix(settings.prefix);
   return {
     name: 'redis-lists',
     async connect({ clock }: EngineContext) {
@@ -217,12 +204,7 @@ class ListsConnection implements EngineConnection {
     if (dueAt !== undefined) throw unsupported('a due time');
     if (priority !== undefined) throw unsupported('a priority');
     const text = encodeCloudEvent(message);
-    const bytes = Buffer.byteLength(text);
-    if (bytes > this.#settings.maxMessageBytes)
-      throw new MessagingError(
-        'DB_MSG_MESSAGE_TOO_LARGE',
-        `message ${message.id} takes ${bytes} bytes; ${this.#settings.maxMessageBytes} are allowed`,
-      );
+    bytesWithin(this.#settings.maxMessageBytes, text, message.id);
     return text;
   }
 

@@ -2,8 +2,9 @@
  * Reads what is new on a plain channel by XREADGROUP, on a connection of its own because the command blocks when there is nothing. Knows nothing of leases
  * and settlements: it says what came and what room it has reserved for what may come.
  */
-import { type Clock, pause } from '../../clock.ts';
+import type { Clock } from '../../clock.ts';
 import type { RedisClient } from './client.ts';
+import { BlockingLink } from './consuming.ts';
 
 export type Entry = readonly [id: string, fields: readonly string[]];
 
@@ -25,15 +26,13 @@ export interface ReaderParts {
 }
 
 const BLOCK_MS = '5000';
-/** An UNBLOCK that came before its read is tried again after this time, ms. */
-const UNBLOCK_AGAIN_MS = 5;
 
 type ReadReply = readonly [readonly [stream: string, entries: readonly Entry[]]] | null;
 
 export class StreamReader {
   readonly #parts: ReaderParts;
+  readonly #link: BlockingLink;
   readonly #underWay = new Set<Promise<void>>();
-  #connectionId: string | undefined;
   #reserved = 0;
   #turns: Promise<void> = Promise.resolve();
   #backlog = false;
@@ -41,6 +40,7 @@ export class StreamReader {
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
+    this.#link = new BlockingLink(parts.blocking, parts.client, parts.clock);
   }
 
   /** Room that reads under way may fill. */
@@ -62,12 +62,11 @@ export class StreamReader {
   }
 
   async #read(count: number): Promise<void> {
-    const { blocking, stream, group, consumer } = this.#parts;
+    const { stream, group, consumer } = this.#parts;
     this.#reserved += count;
     const askedAt = this.#parts.clock.monotonic();
     try {
-      this.#connectionId ??= String(await blocking.send(['CLIENT', 'ID']));
-      const reply = (await blocking.send([
+      const reply = (await this.#link.send([
         'XREADGROUP',
         'GROUP',
         group,
@@ -87,7 +86,6 @@ export class StreamReader {
       if (entries.length > 0) this.#parts.take(entries, askedAt);
     } catch {
       this.#reserved -= count;
-      this.#connectionId = undefined;
       this.#backlog = false;
       this.#parts.failed();
     }
@@ -106,24 +104,13 @@ export class StreamReader {
   }
 
   /** Ends reads that block, so that their room is free; what has come with them is taken as ever. */
-  async release(): Promise<void> {
-    const { client, clock } = this.#parts;
-    while (this.#underWay.size > 0) {
-      const id = this.#connectionId;
-      if (id !== undefined) await client.send(['CLIENT', 'UNBLOCK', id]);
-      await Promise.race([...this.#underWay, pause(clock, UNBLOCK_AGAIN_MS)]);
-    }
+  release(): Promise<void> {
+    return this.#link.release(this.#underWay);
   }
 
   /** No read is under way afterwards. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
     this.#stopped = true;
-    try {
-      await this.release();
-    } catch {
-      // Out of reach, or UNBLOCK is not allowed: the reads end with their connection.
-      this.#parts.blocking.end();
-      await Promise.all(this.#underWay);
-    }
+    return this.#link.end(this.#underWay);
   }
 }
