@@ -4,7 +4,8 @@
  *   a claim (script)   ends leases that are over, moves what is due, hands out what waits for a time or was given back, and on channels with keys or
  *                      priorities what is new. It comes first, is asked for by the bell, by the time the last one named, and at the latest each LOOK_MS.
  *   a read (command)   XREADGROUP on a connection of this consumer's own, for what is new on plain channels. It blocks when there is nothing. Two are
- *                      under way while there is a backlog, half of the room each, so that the server reads while the handlers work.
+ *                      under way while there is a backlog, half of the room each, so that the server reads while the handlers work; what is acknowledged
+ *                      leaves with them.
  *
  * On channels that are not plain the wait after a claim is a blocking XREAD that takes nothing. A claim that finds no room because a blocked
  * read has reserved it ends that read (CLIENT UNBLOCK).
@@ -195,7 +196,9 @@ export class RedisConsumer implements Consumer {
   async #acknowledge(ids: readonly string[], areSure: boolean): Promise<readonly SettleResult[]> {
     const endings = areSure ? this.#endings : '';
     const args = [...this.#acknowledging, this.#generation, endings, ...ids];
-    const reply = (await this.#parts.scripts.runPlain('acknowledge', args)) as AcknowledgeReply;
+    const reply = (await this.#reader.beside((client) =>
+      this.#parts.scripts.runPlain('acknowledge', args, client),
+    )) as AcknowledgeReply;
     const results = new Array<SettleResult>(ids.length).fill('settled');
     if (reply === null) return results;
     this.#learnEndings(reply[0]);

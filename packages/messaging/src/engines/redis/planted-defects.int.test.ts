@@ -103,6 +103,8 @@ const defects: readonly Defect[] = [
     from: `if not kept[p[1]] then`,
     to: 'if abandoned == 0 and not kept[p[1]] then',
     seenBy: 'SIGKILL between receive and handle',
+    // A process has to start first, on a machine that may be busy.
+    patienceMs: 8_000,
   },
   {
     name: 'what a lost answer to a read carried waits for its lease',

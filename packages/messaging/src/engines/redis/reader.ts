@@ -1,6 +1,9 @@
 /**
- * Reads what is new on a plain channel by XREADGROUP, on a connection of its own because the command blocks when there is nothing. Knows nothing of leases
- * and settlements: it says what came and what room it has reserved for what may come.
+ * Reads what is new on a plain channel by XREADGROUP, on a connection of its own because the command blocks when there is nothing. While there is a backlog no
+ * read blocks, and what is acknowledged goes over the same connection. Knows nothing of leases and settlements: it says what came and what room it has
+ * reserved for what may come.
+ *
+ *   blocking, one at a time  --as many came as were asked for-->  backlog, two at a time, none blocks  --fewer came-->  blocking
  */
 import type { Clock } from '../../clock.ts';
 import type { RedisClient } from './client.ts';
@@ -8,11 +11,13 @@ import { BlockingLink } from './consuming.ts';
 
 export type Entry = readonly [id: string, fields: readonly string[]];
 
+type Sender = Pick<RedisClient, 'send'>;
+
 export interface ReaderParts {
   /** Blocks; of this reader alone. */
   readonly blocking: RedisClient;
   /** Ends a read that blocks. */
-  readonly client: Pick<RedisClient, 'send'>;
+  readonly client: Sender;
   readonly clock: Clock;
   readonly stream: string;
   readonly group: string;
@@ -33,6 +38,9 @@ export class StreamReader {
   readonly #parts: ReaderParts;
   readonly #link: BlockingLink;
   readonly #underWay = new Set<Promise<void>>();
+  readonly #beside = new Set<Promise<void>>();
+  /** Reads under way that may block. */
+  #blocking = 0;
   #reserved = 0;
   #turns: Promise<void> = Promise.resolve();
   #backlog = false;
@@ -62,24 +70,10 @@ export class StreamReader {
   }
 
   async #read(count: number): Promise<void> {
-    const { stream, group, consumer } = this.#parts;
-    this.#reserved += count;
     const askedAt = this.#parts.clock.monotonic();
+    this.#reserved += count;
     try {
-      const reply = (await this.#link.send([
-        'XREADGROUP',
-        'GROUP',
-        group,
-        consumer,
-        'COUNT',
-        String(count),
-        'BLOCK',
-        BLOCK_MS,
-        'STREAMS',
-        stream,
-        '>',
-      ])) as ReadReply;
-      const entries = reply?.[0][1] ?? [];
+      const entries = await this.#ask(count, !this.#backlog);
       this.#backlog = entries.length === count;
       if (entries.length > 0) await this.#turn();
       this.#reserved -= count;
@@ -89,6 +83,34 @@ export class StreamReader {
       this.#backlog = false;
       this.#parts.failed();
     }
+  }
+
+  async #ask(count: number, mayBlock: boolean): Promise<readonly Entry[]> {
+    const { stream, group, consumer } = this.#parts;
+    const block = mayBlock ? ['BLOCK', BLOCK_MS] : [];
+    const args = ['XREADGROUP', 'GROUP', group, consumer, 'COUNT', String(count), ...block];
+    if (mayBlock) this.#blocking += 1;
+    try {
+      const reply = (await this.#link.send([...args, 'STREAMS', stream, '>'])) as ReadReply;
+      return reply?.[0][1] ?? [];
+    } finally {
+      if (mayBlock) this.#blocking -= 1;
+    }
+  }
+
+  /**
+   * Runs what does not block: on the connection of the reads while none of them may block there, so that an acknowledgement and the read into the room that it makes
+   * leave in one write and are answered in one; else on the other connection, because the server does nothing for a connection that blocks.
+   */
+  beside<T>(run: (client: Sender) => Promise<T>): Promise<T> {
+    if (this.#blocking > 0 || this.#stopped) return run(this.#parts.client);
+    const running = run(this.#parts.blocking);
+    const ended = running.then(
+      () => void this.#beside.delete(ended),
+      () => void this.#beside.delete(ended),
+    );
+    this.#beside.add(ended);
+    return running;
   }
 
   /**
@@ -103,14 +125,16 @@ export class StreamReader {
     await before;
   }
 
-  /** Ends reads that block, so that their room is free; what has come with them is taken as ever. */
-  release(): Promise<void> {
-    return this.#link.release(this.#underWay);
+  /** Ends reads that block, so that their room is free; what has come with them is taken as ever. What ran beside them has been answered too. */
+  async release(): Promise<void> {
+    await this.#link.release(this.#underWay);
+    await Promise.all(this.#beside);
   }
 
-  /** No read is under way afterwards. */
-  stop(): Promise<void> {
+  /** Nothing is under way afterwards. */
+  async stop(): Promise<void> {
     this.#stopped = true;
-    return this.#link.end(this.#underWay);
+    await this.#link.end(this.#underWay);
+    await Promise.all(this.#beside);
   }
 }

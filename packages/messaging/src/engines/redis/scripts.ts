@@ -90,21 +90,29 @@ export class ScriptRunner<Name extends string = ScriptName> {
 
   /** The reply as the server gave it; each caller knows its script's. */
   run(name: Name, args: readonly (string | number)[]): Promise<unknown> {
-    return this.#evaluate(name, ['1', this.prefix, ...args.map(String)]);
+    return this.#evaluate(name, ['1', this.prefix, ...args.map(String)], this.#client);
   }
 
-  /** With the number of keys first, then keys and arguments, all of them texts: nothing is copied. */
-  runPlain(name: PlainScriptName, args: readonly string[]): Promise<unknown> {
-    return this.#evaluate(name, args);
+  /** With the number of keys first, then keys and arguments, all of them texts; on another connection where one is given. */
+  runPlain(
+    name: PlainScriptName,
+    args: readonly string[],
+    client: Pick<RedisClient, 'send'> = this.#client,
+  ): Promise<unknown> {
+    return this.#evaluate(name, args, client);
   }
 
-  async #evaluate(name: string, tail: readonly string[]): Promise<unknown> {
+  async #evaluate(
+    name: string,
+    tail: readonly string[],
+    client: Pick<RedisClient, 'send'>,
+  ): Promise<unknown> {
     const { text, digest } = this.#scripts.get(name) as Script;
     try {
-      return await this.#client.send(['EVALSHA', digest, ...tail]);
+      return await client.send(['EVALSHA', digest, ...tail]);
     } catch (error) {
       if (!/NOSCRIPT/.test((error as Error).message)) throw error;
-      return this.#client.send(['EVAL', text, ...tail]);
+      return client.send(['EVAL', text, ...tail]);
     }
   }
 
