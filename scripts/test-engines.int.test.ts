@@ -25,7 +25,7 @@ beforeAll(() => {
   plant('embedded/engine', "it('holds', () => expect(1).toBe(1));");
   plant('redis/engine', "it('holds', () => {}); it('breaks', () => expect(1).toBe(2));");
   plant(
-    'redis/broadcast',
+    'redis-pubsub/engine',
     `import { registerCases } from '@doorbuster/messaging/conformance';
     const run = async () => {};
     registerCases(it, [
@@ -34,7 +34,7 @@ beforeAll(() => {
     ]);`,
   );
   plant('kafka/engine', "describe.skip('not run: KAFKA_URL is not set', () => it('holds', () => {}));");
-  plant('redis/redis-lists', "it('holds', () => expect(1).toBe(1));");
+  plant('redis-lists/engine', "it('holds', () => expect(1).toBe(1));");
   plant('rabbitmq/engine', "throw new Error('does not load');");
 });
 afterAll(() => rmSync(tree, { recursive: true, force: true }));
@@ -47,11 +47,11 @@ function run(...names: string[]): { status: number | null; last: string; stderr:
 
 describe('npm run test:engines', () => {
   it('is green for what passed, and names what does not apply with its reason', () => {
-    const { status, last } = run('embedded', 'broadcast');
+    const { status, last } = run('embedded', 'redis-pubsub');
     expect(JSON.parse(last)).toEqual({
       engines: {
         embedded: { passed: 1, failed: 0, skipped: 0, notApplicable: [] },
-        broadcast: {
+        'redis-pubsub': {
           passed: 1,
           failed: 0,
           skipped: 0,

@@ -17,7 +17,7 @@ import { suitesFailed } from './test.ts';
 
 const suites = 'packages/messaging/src/engines/*/*.conformance.int.test.ts';
 /** Those that have to be there: a file that was lost must not look like success. */
-const expected = ['embedded', 'rabbitmq', 'kafka', 'redis', 'redis-lists', 'broadcast'];
+const expected = ['embedded', 'rabbitmq', 'kafka', 'redis', 'redis-lists', 'redis-pubsub'];
 
 /** Where defects are planted: read for the name of what registers them, so that a new file is in the list by itself. */
 const controlFiles = 'packages/messaging/src/**/*.int.test.ts';
@@ -44,7 +44,7 @@ interface EngineCount {
   capabilities?: Capabilities;
 }
 
-/** The folder's name, or the file's own where a folder holds several engines: `redis/broadcast.conformance.int.test.ts` is `broadcast`. */
+/** The folder's name, or the file's own where a folder holds a second suite: `redis/lanes.conformance.int.test.ts` would be `lanes`. */
 export function engineOf(path: string): string {
   const own = basename(path).replace('.conformance.int.test.ts', '');
   return own === 'engine' ? basename(dirname(path)) : own;

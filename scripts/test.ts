@@ -27,7 +27,8 @@ const tiers = ['unit', 'int', 'e2e'];
 
 /** What `--no-servers` leaves out: what speaks to a server in most of its tests. */
 const serverSuites: readonly string[] = [
-  'packages/messaging/src/engines/{rabbitmq,kafka,redis,redis-pubsub}/**/*.int.test.ts',
+  'packages/messaging/src/engines/{rabbitmq,kafka,redis,redis-lists,redis-pubsub}/**/*.int.test.ts',
+  'packages/messaging/src/redis/**/*.int.test.ts',
   'bench/messaging/**/*.int.test.ts',
 ];
 

@@ -24,16 +24,22 @@ import type {
   SettleResult,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import type { RedisClient } from './client.ts';
-import { hasExpired, leaseEndAfter, leaveQuietly, NextLook, settlementArguments } from './consuming.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import {
+  hasExpired,
+  leaseEndAfter,
+  leaveQuietly,
+  NextLook,
+  settlementArguments,
+} from '../../redis/consuming.ts';
 import { deliveriesOfLent, deliveryOfEntry, isWanted, type Lent, type Wanted, wantedOf } from './incoming.ts';
 import { OnHand } from './on-hand.ts';
 import { type Entry, StreamReader } from './reader.ts';
-import type { ScriptRunner } from './scripts.ts';
+import type { StreamScripts } from './scripts.ts';
 
 /** What the connection lends to its consumers. */
 export interface ConsumerParts {
-  readonly scripts: ScriptRunner;
+  readonly scripts: StreamScripts;
   readonly client: RedisClient;
   readonly clock: Clock;
   /** A connection of this consumer's own, for the blocking read. */

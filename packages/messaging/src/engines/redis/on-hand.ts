@@ -8,7 +8,7 @@
  * A hand-out is doubted once somebody may have ended it without telling: then the server is asked for it by itself (`lua/plain.ts`).
  */
 import type { DeliveryToken } from '../../engine.ts';
-import { LeasedTokens } from './consuming.ts';
+import { LeasedTokens } from '../../redis/consuming.ts';
 
 /** What an unknown number is called towards the server: the id of no entry, which it finds lost. */
 export const NO_ENTRY = '0-0';

@@ -6,9 +6,8 @@ import { describe, expect, it } from 'vitest';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
-import { openClient } from './client.ts';
+import { type OpenClient, openClient } from '../../redis/client.ts';
 import { redisFixture } from './conformance-fixture.ts';
-import type { OpenClient } from './engine.ts';
 import { redisCases } from './redis-cases.ts';
 
 const url = process.env['REDIS_URL'];

@@ -5,8 +5,8 @@
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import { bytesWithin } from '../../redis-server.ts';
-import type { ScriptRunner } from './scripts.ts';
+import { bytesWithin } from '../../redis/server.ts';
+import type { StreamScripts } from './scripts.ts';
 
 interface Call {
   left: number;
@@ -27,7 +27,7 @@ const ROWS_PER_SCRIPT = 500;
 const BYTES_PER_SCRIPT = 2 ** 20;
 
 export class Publisher {
-  readonly #scripts: ScriptRunner;
+  readonly #scripts: StreamScripts;
   readonly #maxMessageBytes: number;
   readonly #now: () => number;
   readonly #isPlainChannel: (channel: string) => boolean;
@@ -35,7 +35,7 @@ export class Publisher {
   #planned = false;
 
   constructor(
-    scripts: ScriptRunner,
+    scripts: StreamScripts,
     settings: {
       readonly maxMessageBytes: number;
       readonly now: () => number;

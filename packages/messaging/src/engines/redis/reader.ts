@@ -6,8 +6,8 @@
  *   blocking, one at a time  --as many came as were asked for-->  backlog, two at a time, none blocks  --fewer came-->  blocking
  */
 import type { Clock } from '../../clock.ts';
-import type { RedisClient } from './client.ts';
-import { BlockingLink } from './consuming.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import { BlockingLink } from '../../redis/consuming.ts';
 
 export type Entry = readonly [id: string, fields: readonly string[]];
 

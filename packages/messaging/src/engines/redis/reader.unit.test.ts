@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../clock.ts';
 import { Collector } from '../../conformance/fixture.ts';
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import { type Entry, StreamReader } from './reader.ts';
 
 interface Asked {

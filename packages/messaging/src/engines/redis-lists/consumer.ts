@@ -15,7 +15,7 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import {
   BlockingLink,
   hasExpired,
@@ -24,8 +24,8 @@ import {
   leaveQuietly,
   NextLook,
   settlementArguments,
-} from './consuming.ts';
-import type { ListsScripts } from './lists-scripts.ts';
+} from '../../redis/consuming.ts';
+import type { ListsScripts } from './scripts.ts';
 
 export interface ListsConsumerParts {
   readonly scripts: ListsScripts;

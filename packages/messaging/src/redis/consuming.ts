@@ -2,10 +2,10 @@
  * What the consumers of streams and of lists do alike: until when leases surely last, when to look next, a command that blocks and is ended from outside,
  * and settlements as the arguments of a script. What they do not share is how a message is found.
  */
-import { type CancelTimer, type Clock, pause } from '../../clock.ts';
-import type { Letter, Settlement } from '../../engine.ts';
-import { MessagingError } from '../../errors.ts';
-import type { Message } from '../../message.ts';
+import { type CancelTimer, type Clock, pause } from '../clock.ts';
+import type { Letter, Settlement } from '../engine.ts';
+import { MessagingError } from '../errors.ts';
+import type { Message } from '../message.ts';
 import type { RedisClient } from './client.ts';
 
 const RENEW_AFTER = 4_096;

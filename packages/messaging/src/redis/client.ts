@@ -1,8 +1,8 @@
 /**
- * A connection as this folder uses it: commands as lists of texts, so that tests can stand between an engine and its server. How it connects, comes back and what its
- * errors are called is in `redis-server.ts`, for all engines on Redis.
+ * A connection as the engines on streams and on lists use it: commands as lists of texts, so that tests can stand between an engine and its server. How it connects, comes back and what its
+ * errors are called is in `server.ts`.
  */
-import { connectRedis, type RedisConnectionSettings, redisFaultOf } from '../../redis-server.ts';
+import { connectRedis, type RedisConnectionSettings, redisFaultOf } from './server.ts';
 
 export interface RedisClient {
   /** Runs one command. Rejects with a MessagingError. */
@@ -16,6 +16,9 @@ export interface RedisClient {
 }
 
 export type ClientOptions = RedisConnectionSettings;
+
+/** How a connection is made: `onReady` is called after each reconnect. */
+export type OpenClient = (options: ClientOptions, onReady: () => void) => Promise<RedisClient>;
 
 /** Rejects as `connectRedis` does; `onReady` is called after each reconnect. */
 export async function openClient(

@@ -1,12 +1,13 @@
 /**
  * What the engines on Redis (streams, lists, Pub/Sub) have in common towards their server: the options that say where it is, the connection that comes back by itself, and
- * its errors in the words of the catalogue. Engines do not import each other, so it lies beside them; it knows nothing of messages.
+ * its errors in the words of the catalogue. Engines do not import each other, so it lies beside them, in a folder that is no engine: what two or three of them would
+ * otherwise have each. It knows nothing of messages, and nothing in this folder knows an engine.
  *
  * Commands are never queued while the connection is down: a publish that waits unseen for a reconnect cannot be told from one that is lost, so it
  * rejects as retryable at once.
  */
 import { createClient, ErrorReply } from 'redis';
-import { MessagingError, type MessagingErrorCode } from './errors.ts';
+import { MessagingError, type MessagingErrorCode } from '../errors.ts';
 
 export interface RedisServerOptions {
   /** `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS. */
