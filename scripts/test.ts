@@ -36,6 +36,7 @@ const serverSuites: readonly string[] = [
   ...engineSuites
     .filter(({ server }) => server !== undefined)
     .map(({ folder }) => `packages/messaging/src/engines/${folder}/**/*.int.test.ts`),
+  'packages/messaging/src/redis/**/*.int.test.ts',
   'bench/messaging/**/*.int.test.ts',
 ];
 

@@ -214,7 +214,6 @@ export function engineFolderFaults(
   const engines = new Set(
     paths.flatMap((path) => /^packages\/messaging\/src\/engines\/[^/]+\//.exec(path) ?? []),
   );
-  for (const path of engines) if (/\/redis[^/]*\/$/.test(path)) engines.delete(path); // Goes when they have the set.
   const all = new Set(paths);
   return [...engines].flatMap((engine) =>
     Object.keys(engineFiles).flatMap((file) => {

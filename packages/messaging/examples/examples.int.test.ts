@@ -7,8 +7,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import manifest from '../package.json' with { type: 'json' };
 import { clientOf } from '../src/engines/kafka/conformance-fixture.ts';
 import { createLadder } from '../src/engines/rabbitmq/delay-ladder.ts';
-import { openClient } from '../src/engines/redis/client.ts';
-import { deleteAll } from '../src/engines/redis/conformance-fixture.ts';
+import { openClient } from '../src/redis/client.ts';
+import { deleteAll } from '../src/redis/testing/keys.ts';
 import { namesOf } from '../src/engines/rabbitmq/names.ts';
 
 async function output(name: string, env: Record<string, string> = {}): Promise<string[]> {

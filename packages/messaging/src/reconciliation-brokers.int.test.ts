@@ -15,7 +15,7 @@ import {
 } from './engines/rabbitmq/conformance-fixture.ts';
 import { namesOf } from './engines/rabbitmq/names.ts';
 import { createRedisEngine } from './engines/redis/engine.ts';
-import { hasServerProgram, startOwnServer } from './engines/redis/own-server.ts';
+import { hasServerProgram, startOwnServer } from './redis/testing/own-server.ts';
 import { handleOnce } from './handle-once.ts';
 import { createIds } from './ids.ts';
 import { createKeyedRelay } from './keyed-relay.ts';

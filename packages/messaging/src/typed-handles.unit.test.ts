@@ -13,7 +13,7 @@ import { createEmbeddedEngine } from './engines/embedded/engine.ts';
 import { createKafkaEngine } from './engines/kafka/engine.ts';
 import { createRabbitEngine } from './engines/rabbitmq/engine.ts';
 import { createRedisBroadcastEngine } from './engines/redis-pubsub/engine.ts';
-import { createRedisListsEngine } from './engines/redis/lists-engine.ts';
+import { createRedisListsEngine } from './engines/redis-lists/engine.ts';
 import { createIds } from './ids.ts';
 import { createOutboxWriter } from './outbox.ts';
 import { ack } from './outcome.ts';

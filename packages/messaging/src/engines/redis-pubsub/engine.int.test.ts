@@ -11,7 +11,7 @@ import { Collector, eventually } from '../../conformance/fixture.ts';
 import { createIds } from '../../ids.ts';
 import type { Log } from '../../log.ts';
 import { ack, deadLetter, retry } from '../../outcome.ts';
-import { hasServerProgram, startOwnServer } from '../redis/own-server.ts';
+import { hasServerProgram, startOwnServer } from '../../redis/testing/own-server.ts';
 import { createRedisBroadcastEngine } from './engine.ts';
 
 const url = process.env['REDIS_URL'];

@@ -96,7 +96,7 @@ function opener(change: (one: Engine) => Engine = (one) => one): () => Engine {
 describe.skipIf(!url)('defects of a broadcast engine (set REDIS_URL to run it)', () => {
   registerControls(
     it,
-    'broadcast',
+    'redis-pubsub',
     Object.entries(seenBy).map(([defect, check]) => ({
       defect,
       caughtBy: NAMES.get(check) ?? check.name,

@@ -3,9 +3,10 @@ import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
-import { openClient, type RedisClient } from './client.ts';
-import { createRedisEngine, type OpenClient, redisEngineOn } from './engine.ts';
-import { connectionName } from './connections.ts';
+import { type OpenClient, openClient, type RedisClient } from '../../redis/client.ts';
+import { deleteAll } from '../../redis/testing/keys.ts';
+import { createRedisEngine, redisEngineOn } from './engine.ts';
+import { connectionName } from './peers.ts';
 
 export interface RedisFixture extends EngineFixture {
   readonly url: string;
@@ -66,16 +67,4 @@ export async function killConnections(client: Pick<RedisClient, 'send'>, prefix:
     await client.send(['CLIENT', 'KILL', 'ID', id]);
   }
   return ours.length;
-}
-
-export async function deleteAll(client: Pick<RedisClient, 'send'>, prefix: string): Promise<void> {
-  let cursor = '0';
-  do {
-    const [next, keys] = (await client.send(['SCAN', cursor, 'MATCH', `${prefix}:*`, 'COUNT', '1000'])) as [
-      string,
-      readonly string[],
-    ];
-    if (keys.length > 0) await client.send(['UNLINK', ...keys]);
-    cursor = next;
-  } while (cursor !== '0');
 }

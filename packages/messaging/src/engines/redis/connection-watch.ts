@@ -11,8 +11,8 @@
  * It takes nothing from anybody: whoever is told of a gone one asks again, in one step with the taking, whether it has beaten since.
  */
 import type { Clock } from '../../clock.ts';
-import type { RedisClient } from './client.ts';
-import { instancesThere, type Peer, watchedBy } from './connections.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import { instancesThere, type Peer, watchedBy } from './peers.ts';
 
 export interface ConnectionWatchParts {
   readonly client: Pick<RedisClient, 'send'>;

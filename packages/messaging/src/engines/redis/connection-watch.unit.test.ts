@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { MessagingError } from '../../errors.ts';
 import { createManualClock } from '../../manual-clock.ts';
 import { ConnectionWatch } from './connection-watch.ts';
-import { ownConnection, type Peer, watchedBy } from './connections.ts';
+import { ownConnection, type Peer, watchedBy } from './peers.ts';
 
 const graceMs = 500;
 const holdMs = 2_500;

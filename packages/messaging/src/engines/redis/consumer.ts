@@ -4,7 +4,8 @@
  *   a claim (script)   ends leases that are over, moves what is due, hands out what waits for a time or was given back, and on channels with keys or
  *                      priorities what is new. It comes first, is asked for by the bell, by the time the last one named, and at the latest each LOOK_MS.
  *   a read (command)   XREADGROUP on a connection of this consumer's own, for what is new on plain channels. It blocks when there is nothing. Two are
- *                      under way while there is a backlog, half of the room each, so that the server reads while the handlers work.
+ *                      under way while there is a backlog, half of the room each, so that the server reads while the handlers work; what is acknowledged
+ *                      leaves with them.
  *
  * On channels that are not plain the wait after a claim is a blocking XREAD that takes nothing. A claim that finds no room because a blocked
  * read has reserved it ends that read (CLIENT UNBLOCK).
@@ -12,25 +13,33 @@
  * When an answer was lost with the connection, the server may have lent what never came here: before the next claim everything that
  * is not on hand is given back uncounted.
  */
-import type { CancelTimer, Clock } from '../../clock.ts';
+import type { Clock } from '../../clock.ts';
 import type {
   Consumer,
   ConsumerSpec,
   Delivery,
   DeliveryToken,
+  Letter,
   Settlement,
   SettleResult,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import {
+  hasExpired,
+  leaseEndAfter,
+  leaveQuietly,
+  NextLook,
+  settlementArguments,
+} from '../../redis/consuming.ts';
 import { deliveriesOfLent, deliveryOfEntry, isWanted, type Lent, type Wanted, wantedOf } from './incoming.ts';
 import { OnHand } from './on-hand.ts';
 import { type Entry, StreamReader } from './reader.ts';
-import type { ScriptRunner } from './scripts.ts';
+import type { StreamScripts } from './scripts.ts';
 
 /** What the connection lends to its consumers. */
 export interface ConsumerParts {
-  readonly scripts: ScriptRunner;
+  readonly scripts: StreamScripts;
   readonly client: RedisClient;
   readonly clock: Clock;
   /** A connection of this consumer's own, for the blocking read. */
@@ -95,8 +104,7 @@ export class RedisConsumer implements Consumer {
   #listening = false;
   #paused = false;
   #closing: Promise<void> | undefined;
-  #cancelWake: CancelTimer = () => {};
-  #wakeAt = Number.POSITIVE_INFINITY;
+  readonly #nextLook: NextLook;
 
   constructor(
     name: string,
@@ -109,6 +117,7 @@ export class RedisConsumer implements Consumer {
     this.#receive = receive;
     this.#parts = parts;
     this.#onHand = new OnHand(parts.nextNumber);
+    this.#nextLook = new NextLook(parts.clock, LOOK_MS, () => this.look());
     const { channel, subscription: group } = spec;
     this.#subject = [channel, encodeURIComponent(group), group];
     const { prefix } = parts.scripts;
@@ -193,7 +202,9 @@ export class RedisConsumer implements Consumer {
   async #acknowledge(ids: readonly string[], areSure: boolean): Promise<readonly SettleResult[]> {
     const endings = areSure ? this.#endings : '';
     const args = [...this.#acknowledging, this.#generation, endings, ...ids];
-    const reply = (await this.#parts.scripts.runPlain('acknowledge', args)) as AcknowledgeReply;
+    const reply = (await this.#reader.beside((client) =>
+      this.#parts.scripts.runPlain('acknowledge', args, client),
+    )) as AcknowledgeReply;
     const results = new Array<SettleResult>(ids.length).fill('settled');
     if (reply === null) return results;
     this.#learnEndings(reply[0]);
@@ -206,7 +217,9 @@ export class RedisConsumer implements Consumer {
     names: readonly string[],
   ): Promise<readonly SettleResult[]> {
     const now = this.#parts.clock.now();
-    const args = settlements.flatMap((one, index) => argumentsOf(one, names[index] as string, now));
+    const args = settlements.flatMap((one, index) =>
+      settlementArguments(one, names[index] as string, now, letterArguments),
+    );
     const [results, woke, untilNext] = await this.#runSettle(this.#paused, args);
     if (woke === 1) this.look();
     else this.#planLook(untilNext);
@@ -254,7 +267,7 @@ export class RedisConsumer implements Consumer {
 
   async pause(): Promise<void> {
     this.#paused = true;
-    this.#cancelWake();
+    this.#nextLook.cancel();
     await this.#claiming;
     await this.#reader.stop();
   }
@@ -269,12 +282,7 @@ export class RedisConsumer implements Consumer {
     this.#parts.bell.end();
     this.#parts.left(this);
     this.#onHand.clear();
-    try {
-      await this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']);
-    } catch (error) {
-      // Out of reach: then what it held comes back when its leases end or this instance is found gone. Leaving must not fail for that.
-      if (!(error instanceof MessagingError && error.retryable)) throw error;
-    }
+    await leaveQuietly(this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']));
   }
 
   #refuseClosed(): void {
@@ -282,8 +290,7 @@ export class RedisConsumer implements Consumer {
   }
 
   async #claim(): Promise<void> {
-    this.#cancelWake();
-    this.#wakeAt = Number.POSITIVE_INFINITY;
+    this.#nextLook.cancel();
     try {
       if (this.#answerLost) await this.#giveBackUnseen();
       const leaseEnd = this.#leaseEnd();
@@ -420,16 +427,7 @@ export class RedisConsumer implements Consumer {
   }
 
   #planLook(ms: number): void {
-    if (this.#paused) return;
-    const wait = ms < 0 ? LOOK_MS : Math.min(ms, LOOK_MS);
-    const at = this.#parts.clock.monotonic() + wait;
-    if (at >= this.#wakeAt) return;
-    this.#cancelWake();
-    this.#wakeAt = at;
-    this.#cancelWake = this.#parts.clock.setTimer(wait, () => {
-      this.#wakeAt = Number.POSITIVE_INFINITY;
-      this.look();
-    });
+    if (!this.#paused) this.#nextLook.plan(ms);
   }
 
   /** Whoever holds hand-outs beyond their lease without asking is not stopped for ever by those that others took. */
@@ -440,23 +438,13 @@ export class RedisConsumer implements Consumer {
   }
 
   #leaseEnd(): number {
-    return this.#parts.clock.monotonic() + 2 * this.spec.leaseMs;
+    return leaseEndAfter(this.#parts.clock, this.spec.leaseMs);
   }
 }
 
-function argumentsOf(settlement: Settlement, name: string, now: number): readonly (string | number)[] {
-  switch (settlement.kind) {
-    case 'ack':
-      return ['a', name];
-    case 'release':
-      return ['l', name];
-    case 'retry':
-      return ['r', name, settlement.dueAt - now, settlement.state];
-    case 'deadLetter': {
-      const { id, reason, group, at, history, stateOnRedrive } = settlement.letter;
-      return ['d', name, id, reason, group, at, JSON.stringify(history), stateOnRedrive];
-    }
-  }
+function letterArguments(letter: Letter): readonly (string | number)[] {
+  const { id, reason, group, at, history, stateOnRedrive } = letter;
+  return [id, reason, group, at, JSON.stringify(history), stateOnRedrive];
 }
 
 /** Of what this consumer read itself: scripts lend under texts. */
@@ -466,9 +454,5 @@ function isReadAck({ kind, token }: Settlement): boolean {
 
 /** Of what a script lends it has seen to this itself, by the server's clock. */
 function isExpired({ token, message }: Delivery, clock: Clock): boolean {
-  return (
-    message?.expiresAt !== undefined &&
-    typeof token === 'number' &&
-    Date.parse(message.expiresAt) <= clock.now()
-  );
+  return typeof token === 'number' && hasExpired(message, clock.now());
 }

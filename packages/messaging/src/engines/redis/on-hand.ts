@@ -8,13 +8,13 @@
  * A hand-out is doubted once somebody may have ended it without telling: then the server is asked for it by itself (`lua/plain.ts`).
  */
 import type { DeliveryToken } from '../../engine.ts';
+import { LeasedTokens } from '../../redis/consuming.ts';
 
 /** What an unknown number is called towards the server: the id of no entry, which it finds lost. */
 export const NO_ENTRY = '0-0';
 
 const FREE = -1;
 const FIRST_PLACES = 256;
-const RENEW_AFTER = 4_096;
 
 export class OnHand {
   /** At a number's place the number, or FREE; beside it what is known of it. There are at least twice as many places as are taken. */
@@ -24,8 +24,7 @@ export class OnHand {
   #doubted: boolean[] = [];
   #mask = FIRST_PLACES - 1;
   #read = 0;
-  #lent = new Map<string, number>();
-  #released = 0;
+  readonly #lent = new LeasedTokens();
   readonly #nextNumber: () => number;
 
   constructor(nextNumber: () => number) {
@@ -47,7 +46,7 @@ export class OnHand {
   }
 
   addLent(token: string, end: number): void {
-    this.#lent.set(token, end);
+    this.#lent.add(token, end);
   }
 
   /** What the server calls it. */
@@ -66,7 +65,7 @@ export class OnHand {
 
   /** True when it was on hand. */
   remove(token: DeliveryToken): boolean {
-    if (typeof token === 'string') return this.#removeLent(token);
+    if (typeof token === 'string') return this.#lent.remove(token);
     const place = this.#placeOf(token);
     if (place < 0) return false;
     this.#numbers[place] = FREE;
@@ -84,17 +83,14 @@ export class OnHand {
 
   /** Its lease lasts until `end` now. */
   extend(token: DeliveryToken, end: number): void {
-    if (typeof token === 'string') {
-      if (this.#lent.has(token)) this.#lent.set(token, end);
-      return;
-    }
+    if (typeof token === 'string') return this.#lent.extend(token, end);
     const place = this.#placeOf(token);
     if (place >= 0) this.#ends[place] = end;
   }
 
   /** The server has ended what it calls so. */
   forget(name: string): void {
-    if (this.#removeLent(name)) return;
+    if (this.#lent.remove(name)) return;
     const place = this.#numbers.findIndex((number, at) => number !== FREE && this.#ids[at] === name);
     if (place >= 0) this.remove(this.#numbers[place] as number);
   }
@@ -105,7 +101,7 @@ export class OnHand {
   }
 
   removeEnded(now: number): void {
-    for (const [token, end] of this.#lent) if (end < now) this.#lent.delete(token);
+    this.#lent.removeEnded(now);
     this.#numbers.forEach((number, place) => {
       if (number !== FREE && (this.#ends[place] as number) < now) this.remove(number);
     });
@@ -118,7 +114,7 @@ export class OnHand {
 
   /** As the server calls them. */
   names(): readonly string[] {
-    return [...this.#lent.keys(), ...this.#ids.filter((_, place) => this.#numbers[place] !== FREE)];
+    return [...this.#lent.tokens(), ...this.#ids.filter((_, place) => this.#numbers[place] !== FREE)];
   }
 
   #placeOf(number: number): number {
@@ -151,19 +147,5 @@ export class OnHand {
     this.#ids = new Array<string>(places).fill('');
     this.#ends = new Array<number>(places).fill(0);
     this.#doubted = new Array<boolean>(places).fill(false);
-  }
-
-  /**
-   * A map that is written to without end leaves a chain of its former tables behind, and each garbage collection of young objects keeps all that
-   * hangs on it. A new one now and then ends the chain.
-   */
-  #removeLent(token: string): boolean {
-    if (!this.#lent.delete(token)) return false;
-    this.#released += 1;
-    if (this.#released >= RENEW_AFTER) {
-      this.#released = 0;
-      this.#lent = new Map(this.#lent);
-    }
-    return true;
   }
 }

@@ -8,7 +8,7 @@ import { conformanceCases } from '../../conformance/suite.ts';
 import { ack } from '../../outcome.ts';
 import { redisFixture } from './conformance-fixture.ts';
 import { createRedisEngine } from './engine.ts';
-import { hasServerProgram, type OwnServer, startOwnServer } from './own-server.ts';
+import { hasServerProgram, type OwnServer, startOwnServer } from '../../redis/testing/own-server.ts';
 
 const context = { clock: systemClock, onFatal: () => {} };
 const servers: OwnServer[] = [];

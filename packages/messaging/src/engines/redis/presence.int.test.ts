@@ -9,10 +9,10 @@ import { Collector, eventually } from '../../conformance/fixture.ts';
 import type { Consumer, Delivery, EngineConnection } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { createManualClock } from '../../manual-clock.ts';
-import { openClient, type RedisClient } from './client.ts';
+import { type OpenClient, openClient, type RedisClient } from '../../redis/client.ts';
 import { redisFixture, type RedisFixture } from './conformance-fixture.ts';
 import { cutProxyTo, type CutProxy } from './cut-proxy.ts';
-import { type OpenClient, redisEngineOn } from './engine.ts';
+import { redisEngineOn } from './engine.ts';
 import type { PresenceTimes } from './presence.ts';
 import { bare, specOf } from './redis-case-parts.ts';
 

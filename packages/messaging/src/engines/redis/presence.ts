@@ -10,14 +10,14 @@
  * its connections is left to its leases.
  */
 import type { Clock } from '../../clock.ts';
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import { ConnectionWatch } from './connection-watch.ts';
-import { allInstancesThere, ownConnection, type Peer } from './connections.ts';
+import { allInstancesThere, ownConnection, type Peer } from './peers.ts';
 import { Round } from './round.ts';
-import type { ScriptRunner } from './scripts.ts';
+import type { StreamScripts } from './scripts.ts';
 
 export interface PresenceParts {
-  readonly scripts: ScriptRunner;
+  readonly scripts: StreamScripts;
   readonly client: RedisClient;
   readonly clock: Clock;
   readonly instance: string;

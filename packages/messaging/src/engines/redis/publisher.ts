@@ -5,7 +5,8 @@
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import type { ScriptRunner } from './scripts.ts';
+import { bytesWithin } from '../../redis/server.ts';
+import type { StreamScripts } from './scripts.ts';
 
 interface Call {
   left: number;
@@ -26,7 +27,7 @@ const ROWS_PER_SCRIPT = 500;
 const BYTES_PER_SCRIPT = 2 ** 20;
 
 export class Publisher {
-  readonly #scripts: ScriptRunner;
+  readonly #scripts: StreamScripts;
   readonly #maxMessageBytes: number;
   readonly #now: () => number;
   readonly #isPlainChannel: (channel: string) => boolean;
@@ -34,7 +35,7 @@ export class Publisher {
   #planned = false;
 
   constructor(
-    scripts: ScriptRunner,
+    scripts: StreamScripts,
     settings: {
       readonly maxMessageBytes: number;
       readonly now: () => number;
@@ -51,7 +52,9 @@ export class Publisher {
   /** Resolves when the server has answered for all. Rejects with DB_MSG_UNKNOWN_CHANNEL when a stream is missing. */
   async publish(batch: readonly OutgoingMessage[]): Promise<void> {
     const bodies = batch.map(({ message }) => encodeCloudEvent(message));
-    const bytes = bodies.map((body, index) => this.#weigh(body, batch[index] as OutgoingMessage));
+    const bytes = bodies.map((body, index) =>
+      bytesWithin(this.#maxMessageBytes, body, (batch[index] as OutgoingMessage).message.id),
+    );
     await new Promise<void>((resolve, reject) => {
       const call: Call = { left: batch.length, missing: undefined, resolve, reject };
       batch.forEach((one, index) =>
@@ -59,16 +62,6 @@ export class Publisher {
       );
       this.#plan();
     });
-  }
-
-  #weigh(body: string, { message }: OutgoingMessage): number {
-    const bytes = Buffer.byteLength(body);
-    if (bytes > this.#maxMessageBytes)
-      throw new MessagingError(
-        'DB_MSG_MESSAGE_TOO_LARGE',
-        `message ${message.id} takes ${bytes} bytes; ${this.#maxMessageBytes} are allowed`,
-      );
-    return bytes;
   }
 
   #plan(): void {

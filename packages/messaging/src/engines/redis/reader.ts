@@ -1,17 +1,23 @@
 /**
- * Reads what is new on a plain channel by XREADGROUP, on a connection of its own because the command blocks when there is nothing. Knows nothing of leases
- * and settlements: it says what came and what room it has reserved for what may come.
+ * Reads what is new on a plain channel by XREADGROUP, on a connection of its own because the command blocks when there is nothing. While there is a backlog no
+ * read blocks, and what is acknowledged goes over the same connection. Knows nothing of leases and settlements: it says what came and what room it has
+ * reserved for what may come.
+ *
+ *   blocking, one at a time  --as many came as were asked for-->  backlog, two at a time, none blocks  --fewer came-->  blocking
  */
-import { type Clock, pause } from '../../clock.ts';
-import type { RedisClient } from './client.ts';
+import type { Clock } from '../../clock.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import { BlockingLink } from '../../redis/consuming.ts';
 
 export type Entry = readonly [id: string, fields: readonly string[]];
+
+type Sender = Pick<RedisClient, 'send'>;
 
 export interface ReaderParts {
   /** Blocks; of this reader alone. */
   readonly blocking: RedisClient;
   /** Ends a read that blocks. */
-  readonly client: Pick<RedisClient, 'send'>;
+  readonly client: Sender;
   readonly clock: Clock;
   readonly stream: string;
   readonly group: string;
@@ -25,15 +31,16 @@ export interface ReaderParts {
 }
 
 const BLOCK_MS = '5000';
-/** An UNBLOCK that came before its read is tried again after this time, ms. */
-const UNBLOCK_AGAIN_MS = 5;
 
 type ReadReply = readonly [readonly [stream: string, entries: readonly Entry[]]] | null;
 
 export class StreamReader {
   readonly #parts: ReaderParts;
+  readonly #link: BlockingLink;
   readonly #underWay = new Set<Promise<void>>();
-  #connectionId: string | undefined;
+  readonly #beside = new Set<Promise<void>>();
+  /** Reads under way that may block. */
+  #blocking = 0;
   #reserved = 0;
   #turns: Promise<void> = Promise.resolve();
   #backlog = false;
@@ -41,6 +48,7 @@ export class StreamReader {
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
+    this.#link = new BlockingLink(parts.blocking, parts.client, parts.clock);
   }
 
   /** Room that reads under way may fill. */
@@ -62,35 +70,47 @@ export class StreamReader {
   }
 
   async #read(count: number): Promise<void> {
-    const { blocking, stream, group, consumer } = this.#parts;
-    this.#reserved += count;
     const askedAt = this.#parts.clock.monotonic();
+    this.#reserved += count;
     try {
-      this.#connectionId ??= String(await blocking.send(['CLIENT', 'ID']));
-      const reply = (await blocking.send([
-        'XREADGROUP',
-        'GROUP',
-        group,
-        consumer,
-        'COUNT',
-        String(count),
-        'BLOCK',
-        BLOCK_MS,
-        'STREAMS',
-        stream,
-        '>',
-      ])) as ReadReply;
-      const entries = reply?.[0][1] ?? [];
+      const entries = await this.#ask(count, !this.#backlog);
       this.#backlog = entries.length === count;
       if (entries.length > 0) await this.#turn();
       this.#reserved -= count;
       if (entries.length > 0) this.#parts.take(entries, askedAt);
     } catch {
       this.#reserved -= count;
-      this.#connectionId = undefined;
       this.#backlog = false;
       this.#parts.failed();
     }
+  }
+
+  async #ask(count: number, mayBlock: boolean): Promise<readonly Entry[]> {
+    const { stream, group, consumer } = this.#parts;
+    const block = mayBlock ? ['BLOCK', BLOCK_MS] : [];
+    const args = ['XREADGROUP', 'GROUP', group, consumer, 'COUNT', String(count), ...block];
+    if (mayBlock) this.#blocking += 1;
+    try {
+      const reply = (await this.#link.send([...args, 'STREAMS', stream, '>'])) as ReadReply;
+      return reply?.[0][1] ?? [];
+    } finally {
+      if (mayBlock) this.#blocking -= 1;
+    }
+  }
+
+  /**
+   * Runs what does not block: on the connection of the reads while none of them may block there, so that an acknowledgement and the read into the room that it makes
+   * leave in one write and are answered in one; else on the other connection, because the server does nothing for a connection that blocks.
+   */
+  beside<T>(run: (client: Sender) => Promise<T>): Promise<T> {
+    if (this.#blocking > 0 || this.#stopped) return run(this.#parts.client);
+    const running = run(this.#parts.blocking);
+    const ended = running.then(
+      () => void this.#beside.delete(ended),
+      () => void this.#beside.delete(ended),
+    );
+    this.#beside.add(ended);
+    return running;
   }
 
   /**
@@ -105,25 +125,16 @@ export class StreamReader {
     await before;
   }
 
-  /** Ends reads that block, so that their room is free; what has come with them is taken as ever. */
+  /** Ends reads that block, so that their room is free; what has come with them is taken as ever. What ran beside them has been answered too. */
   async release(): Promise<void> {
-    const { client, clock } = this.#parts;
-    while (this.#underWay.size > 0) {
-      const id = this.#connectionId;
-      if (id !== undefined) await client.send(['CLIENT', 'UNBLOCK', id]);
-      await Promise.race([...this.#underWay, pause(clock, UNBLOCK_AGAIN_MS)]);
-    }
+    await this.#link.release(this.#underWay);
+    await Promise.all(this.#beside);
   }
 
-  /** No read is under way afterwards. */
+  /** Nothing is under way afterwards. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    try {
-      await this.release();
-    } catch {
-      // Out of reach, or UNBLOCK is not allowed: the reads end with their connection.
-      this.#parts.blocking.end();
-      await Promise.all(this.#underWay);
-    }
+    await this.#link.end(this.#underWay);
+    await Promise.all(this.#beside);
   }
 }

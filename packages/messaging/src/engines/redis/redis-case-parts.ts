@@ -7,7 +7,7 @@ import type { ChannelSpec, Consumer, Delivery, EngineConnection } from '../../en
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { ack } from '../../outcome.ts';
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import type { RedisFixture } from './conformance-fixture.ts';
 
 export interface RedisCase {

@@ -9,7 +9,8 @@ import { plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually, signal, withBus } from '../../conformance/fixture.ts';
 import type { Consumer, Delivery } from '../../engine.ts';
 import { ack, retry } from '../../outcome.ts';
-import { deleteAll, killConnections } from './conformance-fixture.ts';
+import { deleteAll } from '../../redis/testing/keys.ts';
+import { killConnections } from './conformance-fixture.ts';
 
 import {
   streamOf,

@@ -6,14 +6,14 @@ import type { Clock } from '../../clock.ts';
 import { decodeCloudEvent } from '../../cloud-event.ts';
 import type { PeekedMessage, ReplayPoint, SubscriptionName } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import { bodyOf, isWanted, type Wanted, wantedOf } from './incoming.ts';
 import type { Entry } from './reader.ts';
-import type { ScriptRunner } from './scripts.ts';
+import type { StreamScripts } from './scripts.ts';
 
 export interface ReplayParts {
   readonly client: RedisClient;
-  readonly scripts: ScriptRunner;
+  readonly scripts: StreamScripts;
   readonly clock: Clock;
 }
 

@@ -1,6 +1,6 @@
-/** Runs the scripts by their digest. Each runs alone on the server, which keeps it by digest until it restarts or is told to forget. */
-import { createHash } from 'node:crypto';
-import type { RedisClient } from './client.ts';
+/** The scripts of the engine on streams, by name. */
+import type { RedisClient } from '../../redis/client.ts';
+import { ScriptRunner, type Scripts, scriptsOf } from '../../redis/script-runner.ts';
 import { claim } from './lua/claim.ts';
 import { discard, redrive, redriveEdited } from './lua/dead-letters.ts';
 import { extend } from './lua/extend.ts';
@@ -44,29 +44,6 @@ const plain = { append, acknowledge };
 export type ScriptName = keyof typeof withoutMemory | keyof typeof withMemory;
 export type PlainScriptName = keyof typeof plain;
 
-export interface Script {
-  readonly text: string;
-  readonly digest: string;
-}
-
-/** By name. */
-export type Scripts = ReadonlyMap<string, Script>;
-
-/** Of texts with one beginning; `denyOom` are those that the server refuses, whole, when its memory is full. */
-export function scriptsOf(
-  texts: Readonly<Record<string, string>>,
-  before: string,
-  denyOom: boolean,
-): Scripts {
-  const flags = denyOom ? '' : ' flags=allow-oom';
-  return new Map(
-    Object.entries(texts).map(([name, text]) => {
-      const whole = `#!lua${flags}\n${before}\n${text}`;
-      return [name, { text: whole, digest: createHash('sha1').update(whole).digest('hex') }];
-    }),
-  );
-}
-
 const streamScripts: Scripts = new Map([
   ...scriptsOf(withoutMemory, prelude, false),
   ...scriptsOf(withMemory, prelude, true),
@@ -77,41 +54,7 @@ const streamScripts: Scripts = new Map([
 /** The texts as the server gets them. */
 export const scriptTexts = (): readonly string[] => [...streamScripts.values()].map(({ text }) => text);
 
-export class ScriptRunner<Name extends string = ScriptName> {
-  readonly prefix: string;
-  readonly #client: RedisClient;
-  readonly #scripts: Scripts;
+export type StreamScripts = ScriptRunner<ScriptName, PlainScriptName>;
 
-  constructor(client: RedisClient, prefix: string, scripts: Scripts = streamScripts) {
-    this.#client = client;
-    this.prefix = prefix;
-    this.#scripts = scripts;
-  }
-
-  /** The reply as the server gave it; each caller knows its script's. */
-  run(name: Name, args: readonly (string | number)[]): Promise<unknown> {
-    return this.#evaluate(name, ['1', this.prefix, ...args.map(String)]);
-  }
-
-  /** With the number of keys first, then keys and arguments, all of them texts: nothing is copied. */
-  runPlain(name: PlainScriptName, args: readonly string[]): Promise<unknown> {
-    return this.#evaluate(name, args);
-  }
-
-  async #evaluate(name: string, tail: readonly string[]): Promise<unknown> {
-    const { text, digest } = this.#scripts.get(name) as Script;
-    try {
-      return await this.#client.send(['EVALSHA', digest, ...tail]);
-    } catch (error) {
-      if (!/NOSCRIPT/.test((error as Error).message)) throw error;
-      return this.#client.send(['EVAL', text, ...tail]);
-    }
-  }
-
-  /** So that the first calls need not carry the texts, and keep their order. */
-  async load(): Promise<void> {
-    await Promise.all(
-      [...this.#scripts.values()].map(({ text }) => this.#client.send(['SCRIPT', 'LOAD', text])),
-    );
-  }
-}
+export const streamScriptsOn = (client: RedisClient, prefix: string): StreamScripts =>
+  new ScriptRunner(client, prefix, streamScripts);

@@ -1,15 +1,15 @@
 /** What this connection declared, kept so that it can be made again on a server that lost it. */
 import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import type { ScriptRunner } from './scripts.ts';
+import type { StreamScripts } from './scripts.ts';
 
 export class DeclaredTopology {
-  readonly #scripts: ScriptRunner;
+  readonly #scripts: StreamScripts;
   readonly #instance: string;
   readonly #channels = new Map<string, ChannelSpec>();
   readonly #subscriptions = new Map<string, SubscriptionSpec>();
 
-  constructor(scripts: ScriptRunner, instance: string) {
+  constructor(scripts: StreamScripts, instance: string) {
     this.#scripts = scripts;
     this.#instance = instance;
   }

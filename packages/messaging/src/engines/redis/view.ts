@@ -1,8 +1,8 @@
 /** Counts for people, channel by channel; replies of other processes' askers are left out. */
 import type { ChannelView, SubscriptionView } from '../../engine.ts';
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import { subscriptionsOf } from './presence.ts';
-import type { ScriptRunner } from './scripts.ts';
+import type { StreamScripts } from './scripts.ts';
 
 type SubscriptionCounts = readonly [
   ready: number,
@@ -19,7 +19,7 @@ const GROUPS_SHOWN = 100;
 
 export async function viewChannels(
   client: RedisClient,
-  scripts: ScriptRunner,
+  scripts: StreamScripts,
   names: readonly string[],
 ): Promise<readonly ChannelView[]> {
   return Promise.all(

@@ -6,8 +6,8 @@ import { encodeCloudEvent } from '../../cloud-event.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import type { DeadLetterFilter, DeadLetterRecord, DeadLetterStore, FailureRecord } from '../../engine.ts';
 import type { Message } from '../../message.ts';
-import type { RedisClient } from './client.ts';
-import type { ScriptRunner } from './scripts.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import type { StreamScripts } from './scripts.ts';
 
 interface StoredLetter {
   readonly id: string;
@@ -29,9 +29,9 @@ const PAGE = 200;
 
 export class RedisDeadLetters implements DeadLetterStore {
   readonly #client: RedisClient;
-  readonly #scripts: ScriptRunner;
+  readonly #scripts: StreamScripts;
 
-  constructor(client: RedisClient, scripts: ScriptRunner) {
+  constructor(client: RedisClient, scripts: StreamScripts) {
     this.#client = client;
     this.#scripts = scripts;
   }

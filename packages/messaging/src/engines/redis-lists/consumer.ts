@@ -3,20 +3,29 @@
  * moves one text into this consumer's own list and so loses nothing when the process dies at that moment. A claim comes every second at the
  * latest, because it is also how others see that this consumer is alive.
  */
-import type { CancelTimer, Clock } from '../../clock.ts';
-import { pause } from '../../clock.ts';
+import type { Clock } from '../../clock.ts';
 import type {
   Consumer,
   ConsumerSpec,
   Delivery,
   DeliveryToken,
+  Letter,
   Settlement,
   SettleResult,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
-import type { RedisClient } from './client.ts';
-import type { ListsScripts } from './lists-scripts.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import {
+  BlockingLink,
+  hasExpired,
+  LeasedTokens,
+  leaseEndAfter,
+  leaveQuietly,
+  NextLook,
+  settlementArguments,
+} from '../../redis/consuming.ts';
+import type { ListsScripts } from './scripts.ts';
 
 export interface ListsConsumerParts {
   readonly scripts: ListsScripts;
@@ -37,24 +46,23 @@ type ClaimReply = readonly [given: Given, untilNext: number] | null;
 const BEAT_MS = 1_000;
 const BLOCK_SECONDS = '1';
 const RETRY_MS = 200;
-const UNBLOCK_AGAIN_MS = 5;
 
 export class ListsConsumer implements Consumer {
   readonly name: string;
   readonly spec: ConsumerSpec;
   readonly #receive: (deliveries: readonly Delivery[]) => void;
   readonly #parts: ListsConsumerParts;
-  /** Tokens on hand, with the monotonic time at which their lease is surely over. */
-  readonly #held = new Map<string, number>();
+  readonly #held = new LeasedTokens();
+  readonly #link: BlockingLink;
+  readonly #nextLook: NextLook;
   #claiming: Promise<void> | undefined;
   #wanted = true;
-  #waiting: Promise<void> | undefined;
-  #connectionId: string | undefined;
+  /** The move that is under way, if there is one. */
+  readonly #waiting = new Set<Promise<void>>();
   /** A move may have brought what never came here. */
   #answerLost = false;
   #paused = false;
   #closing: Promise<void> | undefined;
-  #cancelWake: CancelTimer = () => {};
 
   constructor(
     name: string,
@@ -66,6 +74,8 @@ export class ListsConsumer implements Consumer {
     this.spec = spec;
     this.#receive = receive;
     this.#parts = parts;
+    this.#link = new BlockingLink(parts.blocking, parts.client, parts.clock);
+    this.#nextLook = new NextLook(parts.clock, BEAT_MS, () => this.look());
   }
 
   look(): void {
@@ -80,12 +90,15 @@ export class ListsConsumer implements Consumer {
 
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     this.#refuseClosed();
-    const args = settlements.flatMap((one) => this.#argumentsOf(one));
+    const now = this.#parts.clock.now();
+    const args = settlements.flatMap((one) =>
+      settlementArguments(one, one.token as string, now, (letter) => this.#letterArguments(letter)),
+    );
     const [results] = (await this.#parts.scripts.run('listsSettle', [this.spec.channel, ...args])) as [
       readonly number[],
       number,
     ];
-    for (const { token } of settlements) this.#held.delete(token as string);
+    for (const { token } of settlements) this.#held.remove(token as string);
     this.look();
     return results.map((one) => (one === 1 ? 'settled' : 'lost'));
   }
@@ -101,10 +114,10 @@ export class ListsConsumer implements Consumer {
     ])) as readonly number[];
     return tokens.map((token, index) => {
       if (results[index] !== 1) {
-        this.#held.delete(token as string);
+        this.#held.remove(token as string);
         return 'lost';
       }
-      if (this.#held.has(token as string)) this.#held.set(token as string, end);
+      this.#held.extend(token as string, end);
       return 'settled';
     });
   }
@@ -112,19 +125,9 @@ export class ListsConsumer implements Consumer {
   /** What a move brings while it ends is given back by leaving, or by the next claim of anybody once this one is gone. */
   async pause(): Promise<void> {
     this.#paused = true;
-    this.#cancelWake();
+    this.#nextLook.cancel();
     await this.#claiming;
-    try {
-      while (this.#waiting) {
-        if (this.#connectionId !== undefined)
-          await this.#parts.client.send(['CLIENT', 'UNBLOCK', this.#connectionId]);
-        await Promise.race([this.#waiting, pause(this.#parts.clock, UNBLOCK_AGAIN_MS)]);
-      }
-    } catch {
-      // Out of reach, or UNBLOCK is not allowed.
-      this.#parts.blocking.end();
-      await this.#waiting;
-    }
+    await this.#link.end(this.#waiting);
   }
 
   close(): Promise<void> {
@@ -137,12 +140,7 @@ export class ListsConsumer implements Consumer {
     this.#parts.blocking.end();
     this.#parts.left(this);
     this.#held.clear();
-    try {
-      await this.#parts.scripts.run('listsTidy', [this.spec.channel, this.name, 1]);
-    } catch (error) {
-      // Out of reach: others find it dead by its beat. Leaving must not fail for that.
-      if (!(error instanceof MessagingError && error.retryable)) throw error;
-    }
+    await leaveQuietly(this.#parts.scripts.run('listsTidy', [this.spec.channel, this.name, 1]));
   }
 
   #refuseClosed(): void {
@@ -150,14 +148,14 @@ export class ListsConsumer implements Consumer {
   }
 
   async #claim(): Promise<void> {
-    this.#cancelWake();
+    this.#nextLook.cancel();
     const { channel, leaseMs } = this.spec;
     try {
-      if (this.#answerLost && !this.#waiting) {
+      if (this.#answerLost && this.#waiting.size === 0) {
         await this.#parts.scripts.run('listsTidy', [channel, this.name, 0]);
         this.#answerLost = false;
       }
-      const room = Math.max(0, this.#room() - (this.#waiting ? 1 : 0));
+      const room = Math.max(0, this.#room() - this.#waiting.size);
       const end = this.#leaseEnd();
       const reply = (await this.#parts.scripts.run('listsClaim', [
         channel,
@@ -178,20 +176,20 @@ export class ListsConsumer implements Consumer {
 
   /** One text, moved as soon as there is one; then there may be more. */
   #wait(): void {
-    if (this.#waiting || this.#paused || this.#answerLost || this.#room() < 1) return;
-    this.#waiting = this.#move().finally(() => {
-      this.#waiting = undefined;
+    if (this.#waiting.size > 0 || this.#paused || this.#answerLost || this.#room() < 1) return;
+    const moving = this.#move().finally(() => {
+      this.#waiting.delete(moving);
       this.look();
     });
+    this.#waiting.add(moving);
   }
 
   async #move(): Promise<void> {
-    const { blocking, scripts, list } = this.#parts;
+    const { scripts, list } = this.#parts;
     const { channel, leaseMs } = this.spec;
     const taken = `${scripts.prefix}:lists:${channel}:taken:${this.name}`;
     try {
-      this.#connectionId ??= String(await blocking.send(['CLIENT', 'ID']));
-      const text = await blocking.send(['BLMOVE', list, taken, 'RIGHT', 'LEFT', BLOCK_SECONDS]);
+      const text = await this.#link.send(['BLMOVE', list, taken, 'RIGHT', 'LEFT', BLOCK_SECONDS]);
       if (typeof text !== 'string') return;
       const end = this.#leaseEnd();
       const adopted = (await scripts.run('listsAdopt', [channel, this.name, text, leaseMs])) as
@@ -199,18 +197,15 @@ export class ListsConsumer implements Consumer {
         | null;
       if (adopted !== null) this.#take(this.#deliveriesOf([adopted[0], text, null, 0, adopted[1]]), end);
     } catch {
-      this.#connectionId = undefined;
       this.#answerLost = true;
     }
   }
 
   #take(deliveries: readonly Delivery[], end: number): void {
-    for (const { token } of deliveries) this.#held.set(token as string, end);
+    for (const { token } of deliveries) this.#held.add(token as string, end);
     const now = this.#parts.clock.now();
-    const isExpired = ({ message }: Delivery): boolean =>
-      message?.expiresAt !== undefined && Date.parse(message.expiresAt) <= now;
-    const expired = deliveries.filter(isExpired);
-    const rest = deliveries.filter((one) => !isExpired(one));
+    const expired = deliveries.filter(({ message }) => hasExpired(message, now));
+    const rest = deliveries.filter(({ message }) => !hasExpired(message, now));
     if (expired.length > 0) void this.#drop(expired);
     if (rest.length > 0 && this.#paused) void this.#giveBack(rest);
     else if (rest.length > 0) this.#receive(rest);
@@ -228,26 +223,21 @@ export class ListsConsumer implements Consumer {
     const args = deliveries.flatMap(({ token }) => [letter, token]);
     // What is not settled now comes again when its lease ends.
     await this.#parts.scripts.run('listsSettle', [this.spec.channel, ...args]).catch(() => {});
-    for (const { token } of deliveries) this.#held.delete(token as string);
+    for (const { token } of deliveries) this.#held.remove(token as string);
     this.look();
   }
 
   #plan(ms: number): void {
-    if (this.#paused) return;
-    this.#cancelWake();
-    const wait = ms < 0 ? BEAT_MS : Math.min(ms, BEAT_MS);
-    this.#cancelWake = this.#parts.clock.setTimer(wait, () => this.look());
+    if (!this.#paused) this.#nextLook.plan(ms);
   }
 
   #room(): number {
-    const now = this.#parts.clock.monotonic();
-    if (this.#held.size >= this.spec.prefetch)
-      for (const [token, end] of this.#held) if (end < now) this.#held.delete(token);
+    if (this.#held.size >= this.spec.prefetch) this.#held.removeEnded(this.#parts.clock.monotonic());
     return Math.max(0, this.spec.prefetch - this.#held.size);
   }
 
   #leaseEnd(): number {
-    return this.#parts.clock.monotonic() + 2 * this.spec.leaseMs;
+    return leaseEndAfter(this.#parts.clock, this.spec.leaseMs);
   }
 
   #deliveriesOf(given: Given): Delivery[] {
@@ -269,25 +259,11 @@ export class ListsConsumer implements Consumer {
     return deliveries;
   }
 
-  #argumentsOf(settlement: Settlement): readonly (string | number)[] {
-    const { token } = settlement;
-    switch (settlement.kind) {
-      case 'ack':
-        return ['a', token];
-      case 'release':
-        return ['l', token];
-      case 'retry':
-        return ['r', token, settlement.dueAt - this.#parts.clock.now(), settlement.state];
-      case 'deadLetter':
-        return ['d', token, this.#letterOf(settlement), settlement.letter.group];
-    }
-  }
-
-  #letterOf({ letter }: Extract<Settlement, { kind: 'deadLetter' }>): string {
+  #letterArguments(letter: Letter): readonly string[] {
     const { channel, subscription } = this.spec;
     const { id, reason, group, at, history, stateOnRedrive: state } = letter;
     // History as a text of its own, because Lua cannot tell an empty list from an empty object.
-    return JSON.stringify({
+    const text = JSON.stringify({
       id,
       channel,
       subscription,
@@ -297,5 +273,6 @@ export class ListsConsumer implements Consumer {
       history: JSON.stringify(history),
       state,
     });
+    return [text, group];
   }
 }

@@ -3,10 +3,9 @@ import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
-import { openClient } from './client.ts';
-import { deleteAll } from './conformance-fixture.ts';
-import type { OpenClient } from './engine.ts';
-import { createRedisListsEngine, type RedisListsEngineOptions, redisListsEngineOn } from './lists-engine.ts';
+import { type OpenClient, openClient } from '../../redis/client.ts';
+import { deleteAll } from '../../redis/testing/keys.ts';
+import { createRedisListsEngine, type RedisListsEngineOptions, redisListsEngineOn } from './engine.ts';
 
 export interface ListsFixture extends EngineFixture {
   readonly prefix: string;

@@ -3,9 +3,8 @@
  * synced at every write; else `memory`, because a second of it, or all, goes with the machine. Nothing here is ever `replicated`: replication is
  * asynchronous, and a failover may forget what was confirmed.
  */
-import type { Durability } from '../../channel.ts';
-import type { Capabilities } from '../../engine.ts';
-import { MessagingError } from '../../errors.ts';
+import type { Durability } from '../channel.ts';
+import { MessagingError } from '../errors.ts';
 import type { RedisClient } from './client.ts';
 
 export interface Probe {
@@ -46,27 +45,6 @@ export async function confirmOf(client: RedisClient): Promise<Durability> {
     // CONFIG is forbidden or renamed, as hosted servers like it: what cannot be seen is not claimed.
     return 'memory';
   }
-}
-
-export function capabilitiesOf(
-  { version, confirm }: Probe,
-  seesConnections: boolean,
-  maxMessageBytes: number,
-): Capabilities {
-  return {
-    version: `Redis ${version}${seesConnections ? '' : ', its connections hidden: no CLIENT LIST'}`,
-    confirm,
-    orderPerKey: 'emulated',
-    delay: { support: 'emulated', maxMs: 10 * 365 * 86_400_000, resolutionMs: 1 },
-    priority: { support: 'emulated', levels: 10 },
-    ttl: { support: 'emulated', granularity: 'message' },
-    replay: 'native',
-    routing: { direct: 'emulated', fanout: 'native', topic: 'emulated', headers: 'emulated' },
-    broadcast: 'none',
-    deadLetters: 'native',
-    processes: 'many',
-    maxMessageBytes,
-  };
 }
 
 function parseInfo(text: string): ReadonlyMap<string, string> {

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from '../../conformance/fixture.ts';
-import { openClient, type RedisClient } from './client.ts';
+import { openClient, type RedisClient } from '../client.ts';
 
 export const hasServerProgram = (): boolean => spawnSync('redis-server', ['--version']).status === 0;
 

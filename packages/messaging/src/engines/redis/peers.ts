@@ -1,5 +1,5 @@
 /** What the server says of its connections (CLIENT LIST), which is the only one to know at once that a process has ended. */
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 
 /** Name of an instance's connections on the server. */
 export const connectionName = (instance: string): string => `doorbuster-${instance}`;

@@ -1,17 +1,12 @@
-/** The engine on lists: what is peculiar to it, on the server that REDIS_URL names, and mistakes planted into its scripts. */
+/** Negative controls of the engine on lists: mistakes planted into its scripts on their way to the server. Each has to be caught by the case that is there for it. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createBus } from '../../bus.ts';
-import type { Channel } from '../../channel.ts';
-import { blocking, delayed, direct, kept, plain, ranked, sequenced } from '../../conformance/channels.ts';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
-import { openClient } from './client.ts';
-import type { OpenClient } from './engine.ts';
-import { listsCases, wrappingCase } from './lists-cases.ts';
-import { createRedisListsEngine } from './lists-engine.ts';
-import { listsFixture } from './lists-fixture.ts';
-import { listsScriptTexts } from './lists-scripts.ts';
+import { type OpenClient, openClient } from '../../redis/client.ts';
+import { listsFixture } from './conformance-fixture.ts';
+import { listsCases } from './lists-cases.ts';
+import { listsScriptTexts } from './scripts.ts';
 
 const url = process.env['REDIS_URL'];
 
@@ -97,55 +92,10 @@ const planting =
     };
   };
 
-describe.skipIf(!url)('Redis lists (set REDIS_URL to run it)', { timeout: 60_000 }, () => {
-  it.each(listsCases)('$name', async ({ run }) => {
-    const fixture = await listsFixture(url ?? '')();
-    try {
-      await expect(run(fixture)).resolves.toBeUndefined();
-    } finally {
-      await fixture.destroy();
-    }
-  });
-
-  it.each([wrappingCase])('$name', async ({ run }) => {
-    const fixture = await listsFixture(url ?? '', { foreign: 'wrap' })();
-    try {
-      await expect(run(fixture)).resolves.toBeUndefined();
-    } finally {
-      await fixture.destroy();
-    }
-  });
-
-  it('takes the lists that a team has, by their keys', async () => {
-    const fixture = await listsFixture(url ?? '')();
-    const list = `${fixture.prefix}:orders`;
-    const engine = createRedisListsEngine({
-      url: url ?? '',
-      prefix: fixture.prefix,
-      lists: { [plain.name]: list },
-    });
-    const bus = createBus({ engine, source: '/lists' });
-    bus.declare([plain]);
-    await bus.start();
-    await bus.publish(plain, { n: 1 });
-    expect(await fixture.raw('LLEN', list)).toBe(1);
-    await bus.stop();
-    await fixture.destroy();
-  });
-
-  it.each([sequenced, blocking, delayed, ranked, kept, direct])(
-    'refuses the start with a channel that requires more: $name',
-    async (channel) => {
-      const bus = createBus({ engine: createRedisListsEngine({ url: url ?? '' }), source: '/lists' });
-      bus.declare([channel as Channel]);
-      await expect(bus.start()).rejects.toMatchObject({
-        code: 'DB_MSG_UNSUPPORTED_CAPABILITY',
-        engine: 'redis-lists',
-      });
-    },
-  );
-
-  describe('defects planted into the scripts', () => {
+describe.skipIf(!url)(
+  'defects planted into the scripts of lists (set REDIS_URL to run it)',
+  { timeout: 60_000 },
+  () => {
     beforeAll(() => limitPatience(4_000));
     afterAll(() => limitPatience(30_000));
 
@@ -167,5 +117,5 @@ describe.skipIf(!url)('Redis lists (set REDIS_URL to run it)', { timeout: 60_000
     it.each(defects)('and the scripts say what is replaced: $name', ({ from }) => {
       expect(listsScriptTexts().some((text) => text.includes(from))).toBe(true);
     });
-  });
-});
+  },
+);

@@ -4,7 +4,7 @@ import { type Bus, createBus } from '../../bus.ts';
 import { plain } from '../../conformance/channels.ts';
 import { Collector, eventually, settleIn, withBus } from '../../conformance/fixture.ts';
 import { ack, deadLetter } from '../../outcome.ts';
-import type { ListsFixture } from './lists-fixture.ts';
+import type { ListsFixture } from './conformance-fixture.ts';
 
 export interface ListsCase {
   readonly name: string;

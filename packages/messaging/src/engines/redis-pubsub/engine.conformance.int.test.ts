@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { capabilitiesOf, registerCases, testEngine } from '../../conformance/suite.ts';
-import { broadcastFixture } from './broadcast-fixture.ts';
+import { broadcastFixture } from './conformance-fixture.ts';
 
 const url = process.env['REDIS_URL'];
 
@@ -45,10 +45,10 @@ describe.skipIf(!url)('on a real Redis server (set REDIS_URL to run it)', { time
   const create = broadcastFixture(url ?? '');
   const cases = url
     ? await capabilitiesOf(create).then(({ capabilities, traits }) =>
-        testEngine('broadcast', capabilities, create, traits),
+        testEngine('redis-pubsub', capabilities, create, traits),
       )
     : [];
-  const nameOf = (name: string): string => name.replace('broadcast: ', '');
+  const nameOf = (name: string): string => name.replace('redis-pubsub: ', '');
 
   registerCases(
     it,

@@ -6,8 +6,8 @@ import { encodeCloudEvent } from '../../cloud-event.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import type { DeadLetterFilter, DeadLetterRecord, DeadLetterStore, FailureRecord } from '../../engine.ts';
 import type { Message } from '../../message.ts';
-import type { RedisClient } from './client.ts';
-import type { ListsScripts } from './lists-scripts.ts';
+import type { RedisClient } from '../../redis/client.ts';
+import type { ListsScripts } from './scripts.ts';
 
 export interface ListsDeadLetterParts {
   readonly client: RedisClient;

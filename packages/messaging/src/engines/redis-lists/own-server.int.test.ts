@@ -6,8 +6,8 @@ import { plain } from '../../conformance/channels.ts';
 import { Collector, eventually, numbers } from '../../conformance/fixture.ts';
 import { createIds } from '../../ids.ts';
 import { ack } from '../../outcome.ts';
-import { createRedisListsEngine } from './lists-engine.ts';
-import { hasServerProgram, type OwnServer, startOwnServer } from './own-server.ts';
+import { createRedisListsEngine } from './engine.ts';
+import { hasServerProgram, type OwnServer, startOwnServer } from '../../redis/testing/own-server.ts';
 
 const COUNT = 150;
 /** That many were handed out when the server is killed for the third time. */

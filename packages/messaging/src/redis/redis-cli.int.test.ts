@@ -1,15 +1,15 @@
 /** What operators and other languages do, with the real redis-cli: it writes what the toolkit handles, and reads what the toolkit wrote. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type Bus, createBus } from '../../bus.ts';
-import { systemClock } from '../../clock.ts';
-import { plain } from '../../conformance/channels.ts';
-import { Collector } from '../../conformance/fixture.ts';
-import type { Engine } from '../../engine.ts';
-import { createIds } from '../../ids.ts';
-import { ack } from '../../outcome.ts';
-import { createRedisEngine } from './engine.ts';
-import { createRedisListsEngine } from './lists-engine.ts';
+import { type Bus, createBus } from '../bus.ts';
+import { systemClock } from '../clock.ts';
+import { plain } from '../conformance/channels.ts';
+import { Collector } from '../conformance/fixture.ts';
+import type { Engine } from '../engine.ts';
+import { createIds } from '../ids.ts';
+import { ack } from '../outcome.ts';
+import { createRedisEngine } from '../engines/redis/engine.ts';
+import { createRedisListsEngine } from '../engines/redis-lists/engine.ts';
 
 const url = process.env['REDIS_URL'];
 const hasCli = spawnSync('redis-cli', ['--version']).status === 0;

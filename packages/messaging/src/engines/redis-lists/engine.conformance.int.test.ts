@@ -1,7 +1,7 @@
 /** The engine on Redis lists against the suite, on the server that REDIS_URL names. What a list cannot do is written out. */
 import { describe, expect, it } from 'vitest';
 import { capabilitiesOf, registerCases, testEngine } from '../../conformance/suite.ts';
-import { listsFixture } from './lists-fixture.ts';
+import { listsFixture } from './conformance-fixture.ts';
 
 const url = process.env['REDIS_URL'];
 const oneQueue = 'a list is one queue: a second subscription of a channel is refused by name';

@@ -1,5 +1,5 @@
 /** The scripts of the engine on lists, by name. */
-import type { RedisClient } from './client.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import {
   listsAdopt,
   listsClaim,
@@ -13,7 +13,7 @@ import {
   listsTidy,
   listsUnpark,
 } from './lua/lists.ts';
-import { ScriptRunner, type Scripts, scriptsOf } from './scripts.ts';
+import { ScriptRunner, type Scripts, scriptsOf } from '../../redis/script-runner.ts';
 
 const withoutMemory = {
   listsAdopt,

@@ -1,0 +1,24 @@
+/** What a caller may say of the engine on lists, with defaults and checks. */
+import { redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis/server.ts';
+
+export interface RedisListsEngineOptions extends RedisServerOptions {
+  /** Of the keys that the toolkit adds beside the lists. Default `doorbuster`. */
+  readonly prefix?: string;
+  /** The key of the list of a channel, where a team has one already. Default `<prefix>:list:<channel>`. */
+  readonly lists?: Readonly<Record<string, string>>;
+  /**
+   * What becomes of JSON that is no CloudEvent: `refuse` makes it a dead letter that says so, `wrap` makes it the data of a message with the id
+   * `<list>/<number of its first hand-out>`. Default `refuse`. What is no JSON is always a dead letter.
+   */
+  readonly foreign?: 'refuse' | 'wrap';
+}
+
+const DEFAULTS = { ...redisDefaults, lists: {}, foreign: 'refuse' } as const;
+
+export type Settings = Required<RedisListsEngineOptions>;
+
+/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
+export function settingsOf(options: RedisListsEngineOptions): Settings {
+  refuseBadPrefix(options.prefix ?? DEFAULTS.prefix);
+  return { ...DEFAULTS, ...options };
+}

@@ -1,0 +1,135 @@
+/** One bus's link to the server: a connection that speaks and one that hears, because one that listens may do nothing else. */
+import type { Clock } from '../../clock.ts';
+import type {
+  Capabilities,
+  Consumer,
+  ConsumerSpec,
+  DeadLetterStore,
+  Delivery,
+  EngineConnection,
+  EngineView,
+  OutgoingMessage,
+  PeekedMessage,
+  PublishConfirmation,
+  Topology,
+} from '../../engine.ts';
+import { MessagingError } from '../../errors.ts';
+import { connectRedis, type NodeRedis, redisFaultOf } from '../../redis/server.ts';
+import { capabilitiesOf, unsupported } from './capabilities.ts';
+import { Listener } from './consumer.ts';
+import { pubsubNameOf, type Settings } from './options.ts';
+import { BroadcastPublisher } from './publisher.ts';
+import { DeclaredChannels } from './topology.ts';
+import { viewChannels } from './view.ts';
+
+export class BroadcastConnection implements EngineConnection {
+  readonly capabilities: Capabilities;
+  readonly deadLetters: DeadLetterStore = {
+    // Nothing is ever kept, so nothing matches.
+    list: async () => [],
+    redriveEdited: async () => false,
+    redrive: async () => ({ moved: 0, remaining: 0 }),
+    discard: async () => ({ moved: 0, remaining: 0 }),
+  };
+  readonly #settings: Settings;
+  readonly #clock: Clock;
+  readonly #speaker: NodeRedis;
+  readonly #ear: NodeRedis;
+  readonly #topology = new DeclaredChannels();
+  readonly #publisher: BroadcastPublisher;
+  readonly #listeners = new Set<Listener>();
+  #closed = false;
+
+  static async open(settings: Settings, clock: Clock): Promise<BroadcastConnection> {
+    const { url, prefix, connectTimeoutMs } = settings;
+    const speaker = await connectRedis({ url, name: `${prefix}-speaker`, connectTimeoutMs });
+    let ear: NodeRedis | undefined;
+    try {
+      ear = await connectRedis({ url, name: `${prefix}-ear`, connectTimeoutMs });
+      const info = String(await speaker.sendCommand(['INFO', 'server']));
+      const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown';
+      return new BroadcastConnection(settings, clock, version, { speaker, ear });
+    } catch (error) {
+      speaker.destroy();
+      ear?.destroy();
+      throw redisFaultOf(error);
+    }
+  }
+
+  private constructor(
+    settings: Settings,
+    clock: Clock,
+    version: string,
+    clients: { readonly speaker: NodeRedis; readonly ear: NodeRedis },
+  ) {
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#speaker = clients.speaker;
+    this.#ear = clients.ear;
+    this.#publisher = new BroadcastPublisher(clients.speaker, settings);
+    this.capabilities = capabilitiesOf(version, settings.maxMessageBytes);
+  }
+
+  async declare(topology: Topology): Promise<void> {
+    this.#refuseClosed();
+    this.#topology.declare(topology);
+  }
+
+  async publish(batch: readonly OutgoingMessage[]): Promise<readonly PublishConfirmation[]> {
+    this.#refuseClosed();
+    await this.#publisher.publish(batch);
+    const confirmedAt = this.#clock.now();
+    return batch.map(({ message }) => ({ id: message.id, durability: 'none', confirmedAt }));
+  }
+
+  /** Hears what is published from here on. Consumers of one name do not compete: each hears everything. */
+  async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
+    this.#refuseClosed();
+    const name = pubsubNameOf(this.#settings, spec.channel);
+    const hear = (text: string): void => listener.hear(text);
+    const listener = new Listener(spec, receive, {
+      clock: this.#clock,
+      maxWaiting: this.#settings.maxWaiting,
+      left: async () => {
+        this.#listeners.delete(listener);
+        if (this.#ear.isReady) await this.#ear.unsubscribe(name, hear);
+      },
+    });
+    this.#listeners.add(listener);
+    try {
+      await this.#ear.subscribe(name, hear);
+    } catch (error) {
+      this.#listeners.delete(listener);
+      throw redisFaultOf(error);
+    }
+    return listener;
+  }
+
+  /** Nothing waits on the server, so there is nothing to show. */
+  async peek(): Promise<readonly PeekedMessage[]> {
+    this.#refuseClosed();
+    return [];
+  }
+
+  async rewind(): Promise<void> {
+    throw unsupported('replay: nothing is kept');
+  }
+
+  async inspect(): Promise<EngineView> {
+    this.#refuseClosed();
+    const channels = viewChannels(this.#topology.names(), [...this.#listeners]);
+    return { engine: 'redis-pubsub', channels, storedBytes: undefined };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await Promise.all([...this.#listeners].map((one) => one.close().catch(() => {})));
+    this.#ear.destroy();
+    this.#speaker.destroy();
+  }
+
+  #refuseClosed(): void {
+    if (this.#closed) throw new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
+  }
+}

@@ -1,0 +1,33 @@
+/** Publishing: a PUBLISH for each message, in one write. That the server answered says nothing of who heard it. */
+import { encodeCloudEvent } from '../../cloud-event.ts';
+import type { OutgoingMessage } from '../../engine.ts';
+import { bytesWithin, type NodeRedis, redisFaultOf } from '../../redis/server.ts';
+import { unsupported } from './capabilities.ts';
+import { pubsubNameOf, type Settings } from './options.ts';
+
+export class BroadcastPublisher {
+  readonly #speaker: NodeRedis;
+  readonly #settings: Settings;
+
+  constructor(speaker: NodeRedis, settings: Settings) {
+    this.#speaker = speaker;
+    this.#settings = settings;
+  }
+
+  async publish(batch: readonly OutgoingMessage[]): Promise<void> {
+    const encoded = batch.map((one) => this.#encode(one));
+    try {
+      await Promise.all(encoded.map(({ name, body }) => this.#speaker.sendCommand(['PUBLISH', name, body])));
+    } catch (error) {
+      throw redisFaultOf(error);
+    }
+  }
+
+  #encode({ channel, message, dueAt, priority }: OutgoingMessage): { name: string; body: string } {
+    if (dueAt !== undefined) throw unsupported('a due time');
+    if (priority !== undefined) throw unsupported('a priority');
+    const body = encodeCloudEvent(message);
+    bytesWithin(this.#settings.maxMessageBytes, body, message.id);
+    return { name: pubsubNameOf(this.#settings, channel), body };
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * A connection as the engines on streams and on lists use it: commands as lists of texts, so that tests can stand between an engine and its server. How it connects, comes back and what its
+ * errors are called is in `server.ts`.
+ */
+import { connectRedis, type RedisConnectionSettings, redisFaultOf } from './server.ts';
+
+export interface RedisClient {
+  /** Runs one command. Rejects with a MessagingError. */
+  send(args: readonly string[]): Promise<unknown>;
+  /** Calls back with each message of a channel; goes on after a reconnect. */
+  listen(channel: string, hear: (message: string) => void): Promise<void>;
+  /** A further connection with the same settings, for what blocks. */
+  another(): Promise<RedisClient>;
+  /** At once; what is on its way rejects. */
+  end(): void;
+}
+
+export type ClientOptions = RedisConnectionSettings;
+
+/** How a connection is made: `onReady` is called after each reconnect. */
+export type OpenClient = (options: ClientOptions, onReady: () => void) => Promise<RedisClient>;
+
+/** Rejects as `connectRedis` does; `onReady` is called after each reconnect. */
+export async function openClient(
+  options: ClientOptions,
+  onReady: () => void = () => {},
+): Promise<RedisClient> {
+  const client = await connectRedis(options, onReady);
+  return {
+    async send(args) {
+      try {
+        return await client.sendCommand(args);
+      } catch (error) {
+        throw redisFaultOf(error);
+      }
+    },
+    async listen(channel, hear) {
+      try {
+        await client.subscribe(channel, hear);
+      } catch (error) {
+        throw redisFaultOf(error);
+      }
+    },
+    another: () => openClient(options),
+    end() {
+      if (client.isOpen) client.destroy();
+    },
+  };
+}

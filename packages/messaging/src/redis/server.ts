@@ -1,0 +1,121 @@
+/**
+ * What the engines on Redis (streams, lists, Pub/Sub) have in common towards their server: the options that say where it is, the connection that comes back by itself, and
+ * its errors in the words of the catalogue. Engines do not import each other, so it lies beside them, in a folder that is no engine: what two or three of them would
+ * otherwise have each. It knows nothing of messages, and nothing in this folder knows an engine.
+ *
+ * Commands are never queued while the connection is down: a publish that waits unseen for a reconnect cannot be told from one that is lost, so it
+ * rejects as retryable at once.
+ */
+import { createClient, ErrorReply } from 'redis';
+import { MessagingError, type MessagingErrorCode } from '../errors.ts';
+
+export interface RedisServerOptions {
+  /** `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS. */
+  readonly url: string;
+  /** After this time without an answer the server counts as out of reach, ms. Default 5,000. */
+  readonly connectTimeoutMs?: number;
+  /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
+  readonly maxMessageBytes?: number;
+}
+
+export const redisDefaults = {
+  prefix: 'doorbuster',
+  maxMessageBytes: 2 ** 20,
+  connectTimeoutMs: 5_000,
+} as const;
+
+export interface RedisConnectionSettings {
+  readonly url: string;
+  /** Name of the connection on the server (CLIENT LIST). */
+  readonly name: string;
+  readonly connectTimeoutMs: number;
+}
+
+export type NodeRedis = ReturnType<typeof createClient>;
+
+const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
+const LONGEST_RECONNECT_MS = 1_000;
+
+/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
+export function refuseBadPrefix(prefix: string): void {
+  if (!PREFIX.test(prefix))
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `prefix "${prefix}" does not fit ${PREFIX}`);
+}
+
+/** Its bytes. Throws DB_MSG_MESSAGE_TOO_LARGE above the limit. */
+export function bytesWithin(maxMessageBytes: number, text: string, messageId: string): number {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > maxMessageBytes)
+    throw new MessagingError(
+      'DB_MSG_MESSAGE_TOO_LARGE',
+      `message ${messageId} takes ${bytes} bytes; ${maxMessageBytes} are allowed`,
+    );
+  return bytes;
+}
+
+/**
+ * Connects or rejects with DB_MSG_ENGINE_UNREACHABLE, DB_MSG_ENGINE_REFUSED or DB_MSG_INVALID_OPTIONS; after that it reconnects for ever. `onReady` is
+ * called after each reconnect.
+ */
+export async function connectRedis(
+  { url, name, connectTimeoutMs }: RedisConnectionSettings,
+  onReady: () => void = () => {},
+): Promise<NodeRedis> {
+  let connected = false;
+  let last: unknown;
+  const client = createClient({
+    url: checkedUrl(url),
+    name,
+    RESP: 2,
+    disableOfflineQueue: true,
+    socket: {
+      connectTimeout: connectTimeoutMs,
+      reconnectStrategy: (retries, cause) =>
+        connected ? Math.min(20 * 2 ** Math.min(retries, 10), LONGEST_RECONNECT_MS) : cause,
+    },
+  });
+  // Without a listener an 'error' event would end the process; each command that was hit rejects by itself.
+  client.on('error', (error: unknown) => {
+    last = error;
+  });
+  client.on('ready', () => {
+    if (connected) onReady();
+  });
+  try {
+    await client.connect();
+  } catch (error) {
+    client.destroy();
+    throw redisFaultOf(last ?? error);
+  }
+  connected = true;
+  return client as NodeRedis;
+}
+
+/** The client's own word for a path that is no number is "Invalid pathname", and it puts the whole address, secret and all, into others. */
+function checkedUrl(url: string): string {
+  const path = URL.parse(url)?.pathname ?? '/?';
+  if (/^\/?\d*$/.test(path)) return url;
+  throw new MessagingError(
+    'DB_MSG_INVALID_OPTIONS',
+    'redis: the URL is redis://[user:password@]host:port[/database], and the database is a number',
+  );
+}
+
+/** By the first word of the server's reply; scripts repeat the word of the command that failed in them. */
+const REPLIES: readonly (readonly [RegExp, MessagingErrorCode])[] = [
+  [/^(OOM|MISCONF|NOREPLICAS)\b/, 'DB_MSG_ENGINE_FULL'],
+  [/^(LOADING|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN|UNBLOCKED)\b/, 'DB_MSG_ENGINE_UNREACHABLE'],
+  [/^(NOAUTH|WRONGPASS|NOPERM)\b/, 'DB_MSG_ENGINE_REFUSED'],
+  // What SELECT says; the number is the path of the URL.
+  [/^ERR (DB index is out of range|invalid DB index)/, 'DB_MSG_INVALID_OPTIONS'],
+];
+
+/** What the client threw, in the words of the catalogue. */
+export function redisFaultOf(error: unknown): MessagingError {
+  if (error instanceof MessagingError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const known = REPLIES.find(([pattern]) => pattern.test(message));
+  const code =
+    known?.[1] ?? (error instanceof ErrorReply ? 'DB_MSG_ENGINE_FAILED' : 'DB_MSG_ENGINE_UNREACHABLE');
+  return new MessagingError(code, `redis: ${message}`, { cause: error });
+}
