@@ -2,6 +2,9 @@
  * Looking through a queue without an end: AMQP 0-9-1 has no browsing, so everything is taken on a channel of its own and goes back, in order, when that
  * channel closes. Meanwhile others see the queue as empty; they look at its consumers and wait. Dead letters and notes are few, and only
  * for queues of a few the cost (all of it is transferred) is acceptable.
+ *
+ * All or nothing: a part would say that a key is not held that is, and hand out what follows its dead letter. When the rest does not come, or the channel is
+ * lost meanwhile, it rejects as retryable.
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
@@ -18,9 +21,10 @@ export interface Browsed {
 const TURN_MS = 20;
 /** Another that browses is gone by then, or its connection is dead and the broker has not noticed yet. */
 const LONGEST_TURN_MS = 30_000;
-const LONGEST_TRANSFER_MS = 15_000;
+/** Without one more message. */
+const LONGEST_SILENCE_MS = 15_000;
 
-/** Calls `look` with all messages; what it does not take stays in the queue. */
+/** Calls `look` with all messages; what it does not take stays in the queue. Rejects with a retryable error when not all can be had. */
 export async function browse<T>(
   model: ChannelModel,
   clock: Clock,
@@ -36,14 +40,19 @@ export async function browse<T>(
     const expected = await waitForTurn(clock, () => channel.checkQueue(queue));
     if (expected === 0) return await look({ messages: [], take: () => {} });
     const messages: ConsumeMessage[] = [];
-    const complete = new AbortController();
-    channel.on('close', () => complete.abort());
+    const ended = new AbortController();
+    const cut = (): void => {
+      gone ??= new Error('the broker ended it');
+      ended.abort();
+    };
+    channel.on('close', cut);
     await channel.consume(queue, (message) => {
-      if (!message) return complete.abort();
+      if (!message) return cut();
       messages.push(message);
-      if (messages.length >= expected) complete.abort();
+      if (messages.length >= expected) ended.abort();
     });
-    await transferred(clock, { channel, queue, messages, complete: complete.signal });
+    await transferred(clock, { channel, queue, messages, expected, ended: ended.signal });
+    if (messages.length < expected && gone) throw gone;
     const taken: ConsumeMessage[] = [];
     const result = await look({ messages, take: (message) => void taken.push(message) });
     await remove(channel, queue, taken);
@@ -59,23 +68,31 @@ interface Transfer {
   readonly channel: Channel;
   readonly queue: string;
   readonly messages: readonly ConsumeMessage[];
-  readonly complete: AbortSignal;
+  readonly expected: number;
+  /** All is here, or the channel is gone. */
+  readonly ended: AbortSignal;
 }
 
 /**
  * Another that came to the same turn may have been served first and have removed some of what was counted: then the number is never reached, and
  * all is here when nobody else is, nothing is left in the queue and nothing has come between two looks.
  */
-async function transferred(clock: Clock, { channel, queue, messages, complete }: Transfer): Promise<void> {
-  const end = clock.monotonic() + LONGEST_TRANSFER_MS;
-  let before = -1;
-  while (clock.monotonic() < end) {
-    await pause(clock, TURN_MS, complete);
-    if (complete.aborted) return;
+async function transferred(
+  clock: Clock,
+  { channel, queue, messages, expected, ended }: Transfer,
+): Promise<void> {
+  let since = clock.monotonic();
+  let [before, arrived] = [-1, 0];
+  for (;;) {
+    await pause(clock, TURN_MS, ended);
+    if (ended.aborted) return;
     const { messageCount, consumerCount } = await channel.checkQueue(queue);
     const isAlone = messageCount === 0 && consumerCount === 1;
     if (isAlone && messages.length === before) return;
     before = isAlone ? messages.length : -1;
+    if (messages.length > arrived) [arrived, since] = [messages.length, clock.monotonic()];
+    else if (clock.monotonic() - since > LONGEST_SILENCE_MS)
+      throw unreachable(`"${queue}" holds ${expected} messages and gave only ${arrived}`);
   }
 }
 

@@ -1,8 +1,9 @@
-/** Looking through a queue that another has looked through at the same moment. */
+/** Looking through a queue that another has looked through at the same moment, or of which not all can be had. */
 import { EventEmitter } from 'node:events';
 import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../clock.ts';
+import { createManualClock } from '../../manual-clock.ts';
 import { browse } from './browse.ts';
 
 it('ends when the other took some of what was counted, and does not keep its turn for what will never come', async () => {
@@ -17,4 +18,63 @@ it('ends when the other took some of what was counted, and does not keep its tur
   const model = { createChannel: async () => channel } as unknown as ChannelModel;
   const found = await browse(model, systemClock, 'queue', async ({ messages }) => messages.length);
   expect(found).toBe(2);
+});
+
+/** Five are counted; hands out so many, and then what `after` does. */
+function channelThatGives(count: number, after: (channel: EventEmitter, cancel: () => void) => void) {
+  const channel = Object.assign(new EventEmitter(), {
+    checkQueue: async () => ({ messageCount: 5 - given, consumerCount: given < 0 ? 0 : 1 }),
+    consume: async (_queue: string, take: (message: ConsumeMessage | null) => void) => {
+      given = count;
+      for (let index = 0; index < count; index += 1) take({} as ConsumeMessage);
+      after(channel, () => take(null));
+    },
+    close: async () => {},
+  });
+  let given = 0;
+  const first = channel.checkQueue;
+  channel.checkQueue = async () => {
+    channel.checkQueue = first;
+    return { messageCount: 5, consumerCount: 0 };
+  };
+  return { createChannel: async () => channel } as unknown as ChannelModel;
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const count = async ({ messages }: { readonly messages: readonly unknown[] }): Promise<number> =>
+  messages.length;
+
+it('rejects when the rest does not come, instead of going on with a part of it', async () => {
+  const clock = createManualClock();
+  let ended = false;
+  const looking = browse(
+    channelThatGives(3, () => {}),
+    clock,
+    'queue',
+    count,
+  ).finally(() => {
+    ended = true;
+  });
+  looking.catch(() => {});
+  while (!ended && clock.monotonic() < 60_000) {
+    clock.advance(1_000);
+    await turn();
+  }
+  await expect(looking).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE', retryable: true });
+});
+
+it.each([
+  ['the connection ends', (channel: EventEmitter) => void channel.emit('close')],
+  ['the queue is deleted', (_: EventEmitter, cancel: () => void) => cancel()],
+])('rejects when %s before all is here', async (_, after) => {
+  await expect(browse(channelThatGives(3, after), createManualClock(), 'queue', count)).rejects.toMatchObject(
+    {
+      code: 'DB_MSG_ENGINE_UNREACHABLE',
+    },
+  );
+});
+
+it('and is content when all was here before that (control)', async () => {
+  const model = channelThatGives(5, (channel) => void channel.emit('close'));
+  await expect(browse(model, createManualClock(), 'queue', count)).resolves.toBe(5);
 });

@@ -25,6 +25,7 @@ import { type Channels, DECLARING_CHANNELS, onChannels } from './channels.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
 import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
+import { GrowingWait } from './growing-wait.ts';
 import { type Hint, Hints } from './hints.ts';
 import { Link, unreachable } from './link.ts';
 import { KeptNotes } from './kept-notes.ts';
@@ -38,7 +39,7 @@ import { judgeServer, nameOf } from './version.ts';
 import { inspectTopology } from './view.ts';
 import { decodeMessage, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
-const REOPEN_MS = 50;
+const REOPENINGS = { firstMs: 50, longestMs: 5_000 };
 /** While a publisher is as fast as the move, the rest has to go after the binding. */
 const MOVING_ROUNDS = 20;
 /** What AMQP allows. */
@@ -61,11 +62,15 @@ export class RabbitConnection implements EngineConnection {
   #nextToken = 1;
   #nextConsumer = 1;
   #restoring: Promise<void> | undefined;
+  #reopening = false;
+  readonly #reopenings: GrowingWait;
+  readonly #gone = new AbortController();
   #closing: Promise<void> | undefined;
 
   constructor(settings: RabbitSettings, { clock }: EngineContext) {
     this.#settings = settings;
     this.#clock = clock;
+    this.#reopenings = new GrowingWait(clock, REOPENINGS);
     this.#names = namesOf(settings.prefix, settings.partitions, settings.existing);
     this.#ladder = createLadder(settings.ladderPrefix);
     this.#book = new TopologyBook({
@@ -77,7 +82,8 @@ export class RabbitConnection implements EngineConnection {
     this.#publisher = new Publisher({
       clock,
       confirmTimeoutMs: settings.confirmTimeoutMs,
-      onMissing: () => void this.#restore().catch(() => {}),
+      onMissing: () => void this.#restore(),
+      onTrouble: (error) => this.#tellTrouble(error),
       onBlocked: (reason) =>
         settings.onNotice(reason === undefined ? { kind: 'unblocked' } : { kind: 'blocked', reason }),
     });
@@ -161,6 +167,7 @@ export class RabbitConnection implements EngineConnection {
         notesOf: (queue, model) => this.#notesOf(channelSpec, spec.subscription, queue, model),
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         publishLater: (queue, delayMs, parcel) => this.#publishLater(queue, delayMs, parcel),
+        longestDelayMs: this.#ladder.maxMs,
         heldKeys: () => this.deadLetters.heldKeys(channelSpec, spec.subscription),
         number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
@@ -174,6 +181,7 @@ export class RabbitConnection implements EngineConnection {
           });
           void this.#reopen();
         },
+        onTrouble: (error) => this.#tellTrouble(error),
         onClosed: () => this.#consumers.delete(consumer),
       },
       receive,
@@ -252,6 +260,7 @@ export class RabbitConnection implements EngineConnection {
   }
 
   close(): Promise<void> {
+    this.#gone.abort();
     this.#closing ??= this.#close();
     return this.#closing;
   }
@@ -293,6 +302,7 @@ export class RabbitConnection implements EngineConnection {
         on.onDown();
         this.#settings.onNotice({ kind: 'disconnected', connection });
       },
+      onTrouble: (error) => this.#tellTrouble(error),
     });
   }
 
@@ -315,7 +325,10 @@ export class RabbitConnection implements EngineConnection {
   async #declareOn(model: ChannelModel, { channels, subscriptions, removed = [] }: Topology): Promise<void> {
     try {
       if (channels.some(({ ephemeral }) => !ephemeral)) await this.#book.declareLadder(model);
-      for (const spec of channels) await this.#book.declareDeadLetterExchange(model, spec);
+      for (const spec of channels) {
+        await this.#book.declareDeadLetterExchange(model, spec);
+        await this.#book.declarePartitionMark(model, spec);
+      }
       await onChannels(model, DECLARING_CHANNELS, async (several) => {
         const [channel] = several;
         for (const spec of channels) await this.#book.declareChannel(channel, spec);
@@ -487,13 +500,18 @@ export class RabbitConnection implements EngineConnection {
     return this.#publisher.publish(entry, route, parcel);
   }
 
-  /** After the broker closed a channel or lost a queue while the connection lives. */
+  /** After the broker closed a channel or lost a queue while the connection lives. What is lost in one wait is opened by one run. */
   async #reopen(): Promise<void> {
-    await pause(this.#clock, REOPEN_MS);
-    await this.#restore().catch(() => {});
+    if (this.#reopening) return;
+    this.#reopening = true;
+    await pause(this.#clock, this.#reopenings.next(), this.#gone.signal);
+    this.#reopening = false;
+    // One that is under way may have been past what was lost.
+    await this.#restoring;
+    await this.#restore();
   }
 
-  /** Declares all again and opens what is closed; one at a time, because many consumers lose their queues together. */
+  /** Declares all again and opens what is closed; one at a time, because many consumers lose their queues together. Never rejects. */
   #restore(): Promise<void> {
     this.#restoring ??= this.#restoreOnce().finally(() => {
       this.#restoring = undefined;
@@ -509,16 +527,24 @@ export class RabbitConnection implements EngineConnection {
         await this.#declareOn(model, this.#book.all());
         for (const consumer of this.#consumers) await consumer.open(model, this.#hints.queue);
         return;
-      } catch {
+      } catch (error) {
+        this.#tellTrouble(error);
         // The link brings all back when the connection is what failed.
-        await pause(this.#clock, REOPEN_MS);
+        await pause(this.#clock, this.#reopenings.next(), this.#gone.signal);
       }
     }
+  }
+
+  /** Not of what ends because this connection is being closed. */
+  #tellTrouble(error: unknown): void {
+    if (!this.#closing) this.#settings.onNotice({ kind: 'trouble', error });
   }
 }
 
 const NOT_FOUND = 404;
 const PRECONDITION_FAILED = 406;
+/** It is there and comes back: the words are all by which a durable classic queue of a dead node differs from one that was never made. */
+const NODE_DOWN = /home node .* is down or inaccessible/;
 
 function asMessagingError(error: unknown): Error {
   if (error instanceof MessagingError) return error;
@@ -529,7 +555,7 @@ function asMessagingError(error: unknown): Error {
       `the broker has it with other settings: ${message}. Use the same settings or delete it there`,
       { cause: error },
     );
-  if (code === NOT_FOUND)
+  if (code === NOT_FOUND && !NODE_DOWN.test(message))
     return new MessagingError('DB_MSG_INVALID_OPTIONS', `what was to be there is not: ${message}`, {
       cause: error,
     });

@@ -23,6 +23,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import { Leases } from '../../leases.ts';
 import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
+import { markDue } from './long-waits.ts';
 import { type MemberHint, Members } from './members.ts';
 import { copyIdOf, type QueueNotes } from './notes.ts';
 import { type Entry, Source } from './source.ts';
@@ -41,6 +42,8 @@ export interface ConsumerParts {
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
   /** Publishes so that the queue gets it after the delay. */
   readonly publishLater: (queue: string, delayMs: number, parcel: Parcel) => Promise<void>;
+  /** What `publishLater` takes at most, ms. */
+  readonly longestDelayMs: number;
   readonly heldKeys: () => Promise<ReadonlySet<string>>;
   /** Among the consumers of this connection. */
   readonly number: number;
@@ -51,11 +54,15 @@ export interface ConsumerParts {
   readonly tellMembers: (hint: MemberHint, to: string | undefined) => Promise<boolean>;
   /** The channel or the queue is gone while the connection may live: declare and open again. */
   readonly onGone: () => void;
+  /** Why a partition cannot be read; it goes on trying. */
+  readonly onTrouble: (error: unknown) => void;
   readonly onClosed: () => void;
 }
 
 /** Unsettled messages the broker lends to a keyed consumer from each partition: what waits for its key is among them. */
 const KEY_WINDOW = 250;
+/** AMQP has 16 bits for it, and amqplib throws half way through a call with more. */
+const LARGEST_WINDOW = 65_535;
 /**
  * When none has answered a newcomer for so long, all have, as a rule. What it opened before would be theirs: no harm, but each partition that comes and goes
  * is handed over once more, and that is what a group that is under load has the least time for.
@@ -276,10 +283,12 @@ export class RabbitConsumer implements Consumer {
       if (!model) return;
       try {
         await Promise.all(mine.map((queue) => this.#openSource(model, queue)));
-      } catch {
+      } catch (error) {
         // A lost connection opens all again; what else there is (a queue that is gone) is declared again first.
         await pause(clock, OPEN_AGAIN_MS);
-        if (this.#model === model) this.#parts.onGone();
+        if (this.#model !== model) return;
+        this.#parts.onTrouble(error);
+        this.#parts.onGone();
       }
     }
   }
@@ -290,7 +299,7 @@ export class RabbitConsumer implements Consumer {
     const taken = [...this.#leases.entries(), ...this.#moving.values(), ...this.#noting];
     const busy = new Set(taken.map(({ source }) => source));
     for (const source of this.#leaving) {
-      if (busy.has(source) || source.parking > 0) continue;
+      if (busy.has(source) || source.moving > 0) continue;
       this.#leaving.delete(source);
       void this.#leave(source);
     }
@@ -314,9 +323,10 @@ export class RabbitConsumer implements Consumer {
       channelSpec,
       notes: notesOf(queues.indexOf(queue), model),
       heldKeys,
-      window: this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch,
+      window: Math.min(LARGEST_WINDOW, this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch),
       onReady: () => this.#planPump(),
       onFollower: (entry) => void this.#parkFollower(entry),
+      onEarly: (entry, dueAt) => void this.#sendRound(entry, dueAt),
       onLost: (lost) => this.#lost(lost),
     });
     if (this.#closed || this.#model !== model || !source.live) return source.abandon();
@@ -433,7 +443,6 @@ export class RabbitConsumer implements Consumer {
   }
 
   async #retry(entry: Entry, dueAt: number, state: string): Promise<void> {
-    const { clock, publish, publishLater } = this.#parts;
     const { parcel, note } = entry.received;
     if (this.#holds && entry.key !== undefined) {
       await entry.source.note([entry], () => ({ state, dueAt }));
@@ -442,10 +451,36 @@ export class RabbitConsumer implements Consumer {
       return entry.source.putOff(entry, dueAt);
     }
     const copy = copyOf(parcel, { state, abandoned: entry.abandoned ?? 0, turn: (note.turn ?? 0) + 1 });
-    const delayMs = dueAt - clock.now();
-    if (delayMs > 0) await publishLater(entry.source.queue, delayMs, copy);
-    else await publish('', entry.source.queue, copy);
+    await this.#sendBy(entry.source.queue, dueAt, copy);
     entry.source.ack(entry);
+  }
+
+  async #sendBy(queue: string, dueAt: number, copy: Parcel): Promise<void> {
+    const { clock, publish, publishLater, longestDelayMs } = this.#parts;
+    const delayMs = dueAt - clock.now();
+    if (delayMs > longestDelayMs) await publishLater(queue, longestDelayMs, markDue(copy, dueAt));
+    else if (delayMs > 0) await publishLater(queue, delayMs, copy);
+    else await publish('', queue, copy);
+  }
+
+  /** Came round from the ladder and is not due yet: nobody sees it. */
+  async #sendRound(entry: Entry, dueAt: number): Promise<void> {
+    const { source, state, abandoned = 0, received } = entry;
+    const turn = (received.note.turn ?? 0) + 1;
+    source.moving += 1;
+    try {
+      await this.#sendBy(
+        source.queue,
+        dueAt,
+        copyOf(received.parcel, { ...(state === undefined ? {} : { state }), abandoned, turn }),
+      );
+      source.pass(entry);
+    } catch {
+      source.abandon();
+    } finally {
+      source.moving -= 1;
+      this.#leaveQuiet();
+    }
   }
 
   async #park(entry: Entry, letter: LetterText): Promise<void> {
@@ -467,7 +502,7 @@ export class RabbitConsumer implements Consumer {
       history: [],
       stateOnRedrive: entry.state,
     };
-    source.parking += 1;
+    source.moving += 1;
     try {
       await this.#publishLetter(entry, letter, true);
       source.ack(entry);
@@ -475,7 +510,7 @@ export class RabbitConsumer implements Consumer {
       // Not known to be parked: the broker gives it out again in its old place when the channel is opened anew.
       source.abandon();
     } finally {
-      source.parking -= 1;
+      source.moving -= 1;
       this.#leaveQuiet();
     }
   }

@@ -18,6 +18,8 @@ export interface LinkParts {
   readonly name: string;
   readonly onUp: (model: ChannelModel) => Promise<void>;
   readonly onDown: () => void;
+  /** Why it does not come back; it goes on trying. */
+  readonly onTrouble: (error: unknown) => void;
 }
 
 const FIRST_WAIT_MS = 50;
@@ -115,8 +117,9 @@ export class Link {
       if (this.#closing.signal.aborted) return;
       try {
         return await this.#connect();
-      } catch {
+      } catch (error) {
         this.#parts.onDown();
+        if (!this.#closing.signal.aborted) this.#parts.onTrouble(openingFault(error, this.#urlTried()));
       }
     }
   }

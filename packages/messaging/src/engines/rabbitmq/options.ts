@@ -52,6 +52,8 @@ export type RabbitNotice =
   | { readonly kind: 'disconnected'; readonly connection: 'publish' | 'consume' }
   | { readonly kind: 'blocked'; readonly reason: string }
   | { readonly kind: 'unblocked' }
+  /** Why something does not come back; it is tried again and again, after at most 5 s (a refused publish's channel: 16 s). */
+  | { readonly kind: 'trouble'; readonly error: unknown }
   /** A consumer's channel was closed by the broker, or its queue deleted; it is declared and opened again. */
   | { readonly kind: 'consumerLost'; readonly channel: string; readonly subscription: string }
   | { readonly kind: 'declared'; readonly what: 'queue' | 'exchange'; readonly name: string };

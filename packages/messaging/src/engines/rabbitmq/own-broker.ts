@@ -21,7 +21,7 @@ export const hasRabbitProgram = (): boolean => existsSync(join(PROGRAMS, 'rabbit
 export interface OwnBroker {
   /** One for each node. */
   readonly urls: readonly string[];
-  /** What `rabbitmqctl` says on the first node. */
+  /** What `rabbitmqctl` says on the first node that was not killed. */
   ctl(...args: readonly string[]): Promise<string>;
   /** SIGKILL of a node, from 1. */
   kill(node: number): Promise<void>;
@@ -62,6 +62,7 @@ export async function startOwnBroker({ cluster }: { readonly cluster: boolean })
     if (!found) throw new Error(`${name} was not started`);
     return found;
   };
+  const killed = new Set<number>();
   let addresses: string;
   try {
     addresses = await start();
@@ -73,9 +74,10 @@ export async function startOwnBroker({ cluster }: { readonly cluster: boolean })
   return {
     urls: urls?.[1]?.split(',') ?? [],
     async ctl(...args) {
+      const node = [1, 2, 3].find((one) => !killed.has(one));
       const { stdout } = await run(
         join(PROGRAMS, 'rabbitmqctl'),
-        ['-n', 'doorbuster1@localhost', '-q', ...args],
+        ['-n', `doorbuster${node}@localhost`, '-q', ...args],
         {
           env: {
             PATH: process.env['PATH'],
@@ -92,6 +94,7 @@ export async function startOwnBroker({ cluster }: { readonly cluster: boolean })
     async kill(node) {
       const { pid, ports } = process_(cluster ? `rabbitmq-${node}` : 'rabbitmq');
       process.kill(pid, 'SIGKILL');
+      killed.add(node);
       // Its threads may end after it, and hold its ports as long.
       await eventually(
         async () => (await Promise.all(ports.map(isTaken))).includes(true),
@@ -99,7 +102,10 @@ export async function startOwnBroker({ cluster }: { readonly cluster: boolean })
         `the end of node ${node}`,
       );
     },
-    start: async () => void (await start()),
+    async start() {
+      await start();
+      killed.clear();
+    },
     destroy,
   };
 }

@@ -4,10 +4,16 @@
  *
  * What is in flight when the connection ends, is blocked by an alarm or takes too long rejects as retryable: whether it was stored is unknown,
  * and the same id may be published again. Nothing is sent again in secret.
+ *
+ * The channel is opened anew after a refusal (`basic.nack`). The broker keeps for each channel where a quorum queue has its leader; a channel whose first publish
+ * to a queue came while that queue had none was seen to go on refusing long after there was one. What else is in flight on
+ * the old one rejects as retryable before the new one takes anything, so that a key's messages do not overtake each other. The cause may as well be a
+ * queue of others that is full and is meant to refuse: so while refusals go on there is a growing time between two such openings.
  */
 import type { ChannelModel, ConfirmChannel, Message as AmqpMessage } from 'amqplib';
-import type { CancelTimer, Clock } from '../../clock.ts';
+import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
+import { GrowingWait } from './growing-wait.ts';
 import { unreachable } from './link.ts';
 import { send } from './sending.ts';
 import { refuseUnfit, unfit } from './short-text.ts';
@@ -19,7 +25,12 @@ export interface PublisherParts {
   /** The broker named something that is not there: the topology has to be declared again. */
   readonly onMissing: () => void;
   readonly onBlocked: (reason: string | undefined) => void;
+  /** Nothing that a publish was told of: its channel could not be opened. */
+  readonly onTrouble: (error: unknown) => void;
 }
+
+/** Between two openings of the channel for refusals. */
+const RENEWALS = { firstMs: 1_000, longestMs: 16_000 };
 
 interface Flight {
   readonly exchange: string;
@@ -37,10 +48,12 @@ export class Publisher {
   #blocked: string | undefined;
   readonly #flying = new Set<Flight>();
   readonly #returned = new Map<string, string>();
+  readonly #renewals: GrowingWait;
   #cancelWatch: CancelTimer | undefined;
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
+    this.#renewals = new GrowingWait(parts.clock, RENEWALS);
   }
 
   async open(model: ChannelModel): Promise<void> {
@@ -91,15 +104,50 @@ export class Publisher {
   }
 
   #confirmed(flight: Flight, error: unknown): void {
+    const reason = this.#takeMark(flight);
+    // Given up before; its mark is taken all the same, or the next publish of this id would be rejected for it.
     if (!this.#flying.delete(flight)) return;
-    const reason = this.#returned.size === 0 ? undefined : this.#returned.get(markOf(flight));
     if (reason !== undefined) {
-      this.#returned.delete(markOf(flight));
       flight.reject(
         new MessagingError('DB_MSG_UNROUTABLE', `no queue takes the message (${reason}); nothing was stored`),
       );
-    } else if (error) flight.reject(unreachable('the broker refused the message', error));
-    else flight.resolve();
+    } else if (error) {
+      flight.reject(unreachable('the broker refused the message', error));
+      this.#renew();
+    } else flight.resolve();
+  }
+
+  #takeMark(flight: Flight): string | undefined {
+    if (this.#returned.size === 0) return undefined;
+    const mark = markOf(flight);
+    const reason = this.#returned.get(mark);
+    this.#returned.delete(mark);
+    return reason;
+  }
+
+  /** Once for many refusals: what else is in flight is rejected here, and what its channel still says of it is not heard. */
+  #renew(): void {
+    const [channel, model] = [this.#channel, this.#model];
+    if (!channel || !model || !this.#renewals.over) return;
+    this.#renewals.next();
+    this.#channel = undefined;
+    this.#rejectAll(unreachable('the channel is opened anew, because the broker refused a message'));
+    // The broker has taken all that was sent on it when it answers.
+    void channel.close().then(
+      () => this.#openAgain(model),
+      () => this.#openAgain(model),
+    );
+  }
+
+  /** The connection may be closing as well; then the link brings both back. */
+  #openAgain(model: ChannelModel): void {
+    if (this.#model !== model) return;
+    this.#openChannel(model).catch(async (error: unknown) => {
+      if (this.#model !== model) return;
+      this.#parts.onTrouble(error);
+      await pause(this.#parts.clock, this.#renewals.next());
+      this.#openAgain(model);
+    });
   }
 
   async #openChannel(model: ChannelModel): Promise<void> {
@@ -118,10 +166,9 @@ export class Publisher {
       if (this.#channel !== channel) return;
       this.#channel = undefined;
       this.#rejectAll(unreachable('the channel closed before the broker confirmed'));
-      // The connection may be closing as well; then the link brings both back.
-      if (this.#model === model) void this.#openChannel(model).catch(() => {});
+      this.#openAgain(model);
     });
-    this.#channel = channel;
+    if (this.#model === model) this.#channel = channel;
   }
 
   /** What is in flight would wait as long as the alarm lasts: its owner decides instead. */

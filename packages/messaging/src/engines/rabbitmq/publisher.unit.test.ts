@@ -7,6 +7,7 @@ import { Publisher } from './publisher.ts';
 import type { Parcel } from './wire.ts';
 
 class FakeChannel extends EventEmitter {
+  closed = false;
   readonly sent: { readonly mandatory: boolean | undefined; readonly confirm: (error: unknown) => void }[] =
     [];
   publish(
@@ -19,6 +20,9 @@ class FakeChannel extends EventEmitter {
     this.sent.push({ mandatory: options.mandatory, confirm });
     return true;
   }
+  async close(): Promise<void> {
+    this.closed = true;
+  }
 }
 
 const parcel: Parcel = { content: Buffer.from('{}'), options: { messageId: 'm' } };
@@ -27,22 +31,32 @@ async function open(): Promise<{
   readonly publisher: Publisher;
   readonly model: EventEmitter;
   readonly channel: FakeChannel;
+  /** Those that were opened, `channel` first. */
+  readonly channels: FakeChannel[];
+  readonly troubles: unknown[];
   readonly clock: ReturnType<typeof createManualClock>;
   readonly blocked: (string | undefined)[];
 }> {
   const clock = createManualClock();
-  const channel = new FakeChannel();
-  const model = Object.assign(new EventEmitter(), { createConfirmChannel: async () => channel });
+  const channels: FakeChannel[] = [];
+  const troubles: unknown[] = [];
+  const model = Object.assign(new EventEmitter(), {
+    createConfirmChannel: async () => channels[channels.push(new FakeChannel()) - 1],
+  });
   const blocked: (string | undefined)[] = [];
   const publisher = new Publisher({
     clock,
     confirmTimeoutMs: 1_000,
     onMissing: () => {},
     onBlocked: (reason) => blocked.push(reason),
+    onTrouble: (error) => troubles.push(error),
   });
   await publisher.open(model as unknown as ChannelModel);
-  return { publisher, model, channel, clock, blocked };
+  return { publisher, model, channel: channels[0] as FakeChannel, channels, troubles, clock, blocked };
 }
+
+/** What is under way without a timer is done. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('publisher', () => {
   it('joins a return with the confirm that follows it', async () => {
@@ -87,6 +101,79 @@ describe('publisher', () => {
     const refused = publisher.publish('e', 'k', parcel);
     channel.sent[0]?.confirm(new Error('nacked'));
     await expect(refused).rejects.toMatchObject({ retryable: true });
+  });
+
+  it('opens its channel anew for a refusal, once for many, and what else was in flight rejects as retryable', async () => {
+    const { publisher, channel, channels } = await open();
+    const flying = Promise.allSettled(['a', 'b', 'c'].map((key) => publisher.publish('e', key, parcel)));
+    for (const { confirm } of channel.sent.slice(0, 2)) confirm(new Error('nacked'));
+    for (const one of await flying)
+      expect(one).toMatchObject({ reason: { code: 'DB_MSG_ENGINE_UNREACHABLE', retryable: true } });
+    await settled();
+    expect(channels.map(({ closed }) => closed)).toEqual([true, false]);
+    const after = publisher.publish('e', 'k', parcel);
+    // What the old one still says is about what has been rejected.
+    channel.sent[2]?.confirm(new Error('nacked'));
+    channel.emit('close');
+    channels[1]?.sent[0]?.confirm(null);
+    await expect(after).resolves.toBeUndefined();
+    expect(channels).toHaveLength(2);
+  });
+
+  it('keeps its channel for a growing time while refusals go on, so that others are not rejected for each', async () => {
+    const { publisher, channels, clock } = await open();
+    const openedAt: number[] = [];
+    for (let second = 0; second < 40; second += 1) {
+      const before = channels.length;
+      const refused = publisher.publish('e', 'full', parcel);
+      channels.at(-1)?.sent.at(-1)?.confirm(new Error('nacked'));
+      await expect(refused).rejects.toMatchObject({ retryable: true });
+      await settled();
+      if (channels.length > before) openedAt.push(second);
+      clock.advance(1_000);
+    }
+    expect(openedAt).toEqual([0, 1, 3, 7, 15, 31]);
+    clock.advance(60_000);
+    const refused = publisher.publish('e', 'full', parcel);
+    channels.at(-1)?.sent.at(-1)?.confirm(new Error('nacked'));
+    await expect(refused).rejects.toMatchObject({ retryable: true });
+    clock.advance(1_000);
+    await settled();
+    expect(channels).toHaveLength(8);
+  });
+
+  it('tells when its channel cannot be opened, and tries again', async () => {
+    const { publisher, model, channel, troubles, clock } = await open();
+    const whole = (model as unknown as { createConfirmChannel: unknown }).createConfirmChannel;
+    const refusal = new Error('no more channels');
+    Object.assign(model, { createConfirmChannel: () => Promise.reject(refusal) });
+    channel.emit('close');
+    await settled();
+    expect(troubles).toEqual([refusal]);
+    await expect(publisher.publish('e', 'k', parcel)).rejects.toMatchObject({ retryable: true });
+    Object.assign(model, { createConfirmChannel: whole });
+    clock.advance(1_000);
+    await settled();
+    void publisher.publish('e', 'k', parcel);
+  });
+
+  it('a return of what was given up before says nothing about the next publish of that id', async () => {
+    const { publisher, channel, clock } = await open();
+    const comesBack = (): boolean =>
+      channel.emit('return', { fields: { exchange: 'e', routingKey: 'k' }, properties: { messageId: 'm' } });
+    const late = publisher.publish('e', 'k', parcel);
+    clock.advance(1_001);
+    await expect(late).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE' });
+    comesBack();
+    channel.sent[0]?.confirm(null);
+    const stored = publisher.publish('e', 'k', parcel);
+    channel.sent[1]?.confirm(null);
+    await expect(stored).resolves.toBeUndefined();
+    // The control: a return of its own does.
+    const unroutable = publisher.publish('e', 'k', parcel);
+    comesBack();
+    channel.sent[2]?.confirm(null);
+    await expect(unroutable).rejects.toMatchObject({ code: 'DB_MSG_UNROUTABLE' });
   });
 
   it('refuses for good what AMQP cannot carry, and its channel goes on', async () => {

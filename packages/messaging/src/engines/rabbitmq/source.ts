@@ -13,6 +13,7 @@ import type { ChannelSpec } from '../../engine.ts';
 import { Acks } from './acks.ts';
 import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
+import { dueAtOf } from './long-waits.ts';
 import { copyIdOf, deliveryCountOf, type Note, type QueueNotes } from './notes.ts';
 import { decodeMessage, type Received } from './wire.ts';
 
@@ -29,6 +30,8 @@ export interface SourceParts {
   readonly onReady: () => void;
   /** `sequencedDlq`: the head of its key is a dead letter, so this one is parked behind it. */
   readonly onFollower: (entry: Entry) => void;
+  /** It was put off for longer than the ladder is, and has more of it to wait. */
+  readonly onEarly: (entry: Entry, dueAt: number) => void;
   /** The channel or the queue is gone, and with it all that was out of it. */
   readonly onLost: (source: Source) => void;
 }
@@ -62,8 +65,8 @@ const LOOK_AGAIN_MS = 100;
 export class Source {
   readonly queue: string;
   readonly lanes = new Lanes<Entry>();
-  /** Being published as dead letters behind the head of their key. */
-  parking = 0;
+  /** On their way elsewhere without having been handed out: dead letters behind the head of their key, and what is not due yet. */
+  moving = 0;
   readonly #parts: SourceParts;
   readonly #keyed: boolean;
   /** Keeps the lane of a failing message: blockKey and sequencedDlq. */
@@ -126,10 +129,15 @@ export class Source {
   }
 
   ack(entry: Entry): void {
+    this.pass(entry);
+    this.lanes.advance(entry.key);
+  }
+
+  /** Acknowledges what never was in its lane. */
+  pass(entry: Entry): void {
     entry.gone = true;
     if (this.#live) this.#acks.ack(entry.amqp);
     if (this.#noted.size > 0) this.#forget(copyIdOf(entry.amqp, entry.received));
-    this.lanes.advance(entry.key);
   }
 
   #forget(copy: string): void {
@@ -360,6 +368,8 @@ export class Source {
         return;
       }
     }
+    const dueAt = dueAtOf(entry.amqp);
+    if (dueAt !== undefined && dueAt > this.#parts.clock.now()) return this.#parts.onEarly(entry, dueAt);
     const { key } = entry;
     if (key !== undefined && this.#holds && entry.received.note.redriven)
       return this.lanes.resume(key, entry);

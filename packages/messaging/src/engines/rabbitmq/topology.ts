@@ -48,7 +48,10 @@ export class TopologyBook {
   }
 
   remember({ channels, subscriptions }: Topology): void {
-    for (const one of subscriptions) this.#refuseUnfit(one);
+    for (const one of subscriptions) {
+      const spec = channels.find(({ name }) => name === one.channel) ?? this.known(one.channel).spec;
+      this.#refuseUnfit(spec, one);
+    }
     for (const spec of channels) {
       this.#refuseImpossible(spec);
       const known = this.channels.get(spec.name);
@@ -70,9 +73,16 @@ export class TopologyBook {
   }
 
   /** Before anything is remembered or sent: what was remembered is declared again and again. */
-  #refuseUnfit({ channel, name, bindings = [] }: SubscriptionSpec): void {
-    this.#settings.names.dead(channel, name);
-    for (const one of bindings) if (typeof one === 'string') refuseUnfit('a binding', one);
+  #refuseUnfit(spec: ChannelSpec, { channel, name, bindings = [] }: SubscriptionSpec): void {
+    const { names, ladder } = this.#settings;
+    names.dead(channel, name);
+    if (spec.ephemeral) return;
+    const retried = ladder.routeFor(ladder.maxMs, names.queues(spec, name).at(-1) as string);
+    refuseUnfit(`the way of a retry for subscription "${name.slice(0, 40)}"`, retried);
+    const routing = spec.routing === 'topic' ? 'topic' : 'direct';
+    for (const text of bindings)
+      if (typeof text === 'string')
+        refuseUnfit('a binding', ladder.latePattern(names.exchange(channel), { routing, text }));
   }
 
   /** An existing queue has no exchange in front of it, and its arguments are not ours. */
@@ -152,6 +162,31 @@ export class TopologyBook {
     }
   }
 
+  /**
+   * A quorum queue, because it has to be there while any node is down: whoever starts declares it. Throws 406 when the channel has another number of partitions.
+   * Those made before were classic: one with the same number is replaced, and one whose home node is down cannot be told from one with another number before
+   * that node is back.
+   */
+  async declarePartitionMark(model: ChannelModel, { name, order }: ChannelSpec): Promise<void> {
+    if (order !== 'key') return;
+    const mark = this.#settings.names.partitionMark(name);
+    const length = { 'x-max-length': this.#settings.partitions };
+    const declare = (): Promise<void> =>
+      onChannels(model, 1, ([channel]) =>
+        this.#queue(channel, mark, { arguments: { ...QUORUM, ...length } }),
+      );
+    try {
+      await declare();
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== PRECONDITION_FAILED) throw error;
+      await onChannels(model, 1, async ([channel]) => {
+        await channel.assertQueue(mark, { durable: true, arguments: length });
+        await channel.deleteQueue(mark, { ifUnused: true, ifEmpty: true });
+      });
+      await declare();
+    }
+  }
+
   /** After a lost connection the broker may be another one, without a ladder. */
   doubtLadder(): void {
     this.#ladderDeclared = false;
@@ -159,15 +194,11 @@ export class TopologyBook {
 
   async declareChannel(channel: Channel, spec: ChannelSpec): Promise<void> {
     if (spec.ephemeral) return;
-    const { names, ladder, partitions, routes, onDeclared } = this.#settings;
+    const { names, ladder, routes, onDeclared } = this.#settings;
     const existing = names.existing(spec.name);
     if (existing.queue !== undefined) return void (await channel.checkQueue(existing.queue));
     const exchange = names.exchange(spec.name);
     if (this.keepsUnclaimed(spec)) await this.#declareUnclaimed(channel, spec);
-    if (spec.order === 'key')
-      await this.#queue(channel, names.partitionMark(spec.name), {
-        arguments: { 'x-max-length': partitions },
-      });
     if (existing.exchange !== undefined) await channel.checkExchange(exchange);
     else {
       await channel.assertExchange(exchange, spec.order === 'key' ? 'direct' : spec.routing, {
@@ -261,6 +292,7 @@ export class TopologyBook {
 }
 
 const NOT_FOUND = 404;
+const PRECONDITION_FAILED = 406;
 const ONE_READER = { 'x-single-active-consumer': true };
 /**
  * Without a limit a quorum queue puts a message that was given back to its END; with one, back to its place. The number only has to be out of reach

@@ -1,0 +1,18 @@
+import { expect, it } from 'vitest';
+import { createManualClock } from '../../manual-clock.ts';
+import { GrowingWait } from './growing-wait.ts';
+
+it('doubles in a row of vain tries up to the longest, and is short again after a quiet time', () => {
+  const clock = createManualClock();
+  const wait = new GrowingWait(clock, { firstMs: 50, longestMs: 300 });
+  const row = Array.from({ length: 5 }, () => {
+    const ms = wait.next();
+    expect(wait.over).toBe(false);
+    clock.advance(ms);
+    expect(wait.over).toBe(true);
+    return ms;
+  });
+  expect(row).toEqual([50, 100, 200, 300, 300]);
+  clock.advance(301);
+  expect(wait.next()).toBe(50);
+});

@@ -1,0 +1,111 @@
+/**
+ * Coming back, with the defence off: an engine whose waits before another try never end, from the fault on. What brings back a lost connection and a deleted
+ * queue is behind such a wait, so the same case has to fail with it.
+ */
+import { afterAll, describe, it } from 'vitest';
+import Type from 'typebox';
+import { type Bus, createBus } from '../../bus.ts';
+import { defineChannel } from '../../channel.ts';
+import { type Clock, systemClock } from '../../clock.ts';
+import { onFixture, registerControls } from '../../conformance/controls.ts';
+import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
+import type { Engine } from '../../engine.ts';
+import { ack } from '../../outcome.ts';
+import {
+  createRabbitFixture,
+  onBroker,
+  type RabbitFixture,
+  rabbitUrl,
+  removeLadder,
+} from './conformance-fixture.ts';
+
+const LADDER = 'recovery.';
+const orders = defineChannel({ name: 'orders', version: 1, schema: Type.Object({ n: Type.Integer() }) });
+
+/** A clock whose timers can be held back and let go again. */
+function stallingClock() {
+  const held: (() => void)[] = [];
+  let stalled = false;
+  const clock: Clock = {
+    ...systemClock,
+    setTimer: (ms, fn) => systemClock.setTimer(ms, () => (stalled ? void held.push(fn) : fn())),
+  };
+  return {
+    clock,
+    stall: () => {
+      stalled = true;
+    },
+    letGo: () => {
+      stalled = false;
+      for (const fn of held.splice(0)) fn();
+    },
+  };
+}
+
+type Fault = (fixture: RabbitFixture) => Promise<unknown>;
+
+/** Messages before and after the fault are handled. */
+async function comesBack(fixture: RabbitFixture, fault: Fault, isDefective: boolean): Promise<void> {
+  const { clock, stall, letGo } = stallingClock();
+  const real = fixture.open();
+  const engine: Engine = {
+    ...real,
+    connect: (context) => real.connect({ ...context, clock }),
+  };
+  const bus: Bus = createBus({ engine, source: '/recovery' });
+  bus.declare([orders]);
+  await bus.start();
+  try {
+    const got = new Collector<number>();
+    await bus.subscribe(orders, {
+      name: 'one',
+      handler: ({ data }) => {
+        got.add(data.n);
+        return ack();
+      },
+    }).started;
+    await bus.publish(orders, { n: 1 });
+    await got.waitFor(1);
+    if (isDefective) stall();
+    await fault(fixture);
+    await eventually(
+      async () => {
+        await bus.publish(orders, { n: 2 }).catch(() => {});
+        return got.values;
+      },
+      (values) => values.includes(2),
+      'a message after the fault',
+    );
+  } finally {
+    letGo();
+    await bus.stop({ drainMs: 1_000 });
+  }
+}
+
+const faults: Readonly<Record<string, Fault>> = {
+  'a queue deleted by mistake': ({ prefix }) => onBroker((amqp) => amqp.deleteQueue(`${prefix}orders/s/one`)),
+  'connections that end without a word': ({ breakConnections }) =>
+    breakConnections?.() ?? Promise.reject(new Error('the fixture cannot break connections')),
+};
+
+// A healthy engine needs a fraction of a second.
+limitPatience(6_000);
+
+describe.skipIf(rabbitUrl === undefined)(
+  'coming back on RabbitMQ (needs RABBITMQ_URL)',
+  { timeout: 60_000 },
+  () => {
+    afterAll(() => removeLadder(LADDER));
+    const create = () => createRabbitFixture({ ladderPrefix: LADDER });
+    registerControls(
+      it,
+      'rabbitmq',
+      Object.entries(faults).map(([caughtBy, fault]) => ({
+        defect: 'never tries again',
+        caughtBy,
+        healthy: () => onFixture(create, (fixture) => comesBack(fixture, fault, false)),
+        defective: () => onFixture(create, (fixture) => comesBack(fixture, fault, true)),
+      })),
+    );
+  },
+);
