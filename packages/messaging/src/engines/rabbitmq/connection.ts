@@ -103,6 +103,7 @@ export class RabbitConnection implements EngineConnection {
       turns: this.#turns,
       model: () => this.#consumeLink.model(),
       publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
+      nextRedrive: () => `${this.#hints.queue}/${this.#nextToken++}`,
       onDiscarded: (channel, subscription) => this.#hints.tellDiscarded({ channel, subscription }),
     });
   }
@@ -161,7 +162,7 @@ export class RabbitConnection implements EngineConnection {
         notesOf: (queue, model) => this.#notesOf(channelSpec, spec.subscription, queue, model),
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         publishLater: (queue, delayMs, parcel) => this.#publishLater(queue, delayMs, parcel),
-        heldKeys: () => this.deadLetters.heldKeys(channelSpec, spec.subscription),
+        heldKeys: (arrived) => this.deadLetters.heldKeys(channelSpec, spec.subscription, arrived),
         number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
         leaveWill: () => this.#hints.leaveWill(),

@@ -25,6 +25,7 @@ import { Leases } from '../../leases.ts';
 import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { type MemberHint, Members } from './members.ts';
 import { copyIdOf, type QueueNotes } from './notes.ts';
+import { BEHIND_ITS_KEY, type HeldKeys } from './placeholders.ts';
 import { type Entry, Source } from './source.ts';
 import { copyOf, type Parcel, rawOf, type Received } from './wire.ts';
 
@@ -41,7 +42,7 @@ export interface ConsumerParts {
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
   /** Publishes so that the queue gets it after the delay. */
   readonly publishLater: (queue: string, delayMs: number, parcel: Parcel) => Promise<void>;
-  readonly heldKeys: () => Promise<ReadonlySet<string>>;
+  readonly heldKeys: (arrived: ReadonlySet<string>) => Promise<HeldKeys>;
   /** Among the consumers of this connection. */
   readonly number: number;
   readonly nextToken: () => DeliveryToken;
@@ -316,7 +317,7 @@ export class RabbitConsumer implements Consumer {
       heldKeys,
       window: this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch,
       onReady: () => this.#planPump(),
-      onFollower: (entry) => void this.#parkFollower(entry),
+      onFollower: (entry) => this.#parkFollower(entry),
       onLost: (lost) => this.#lost(lost),
     });
     if (this.#closed || this.#model !== model || !source.live) return source.abandon();
@@ -462,7 +463,7 @@ export class RabbitConsumer implements Consumer {
     const letter: LetterText = {
       id: `${this.#parts.spec.subscription}-${copyIdOf(entry.amqp, entry.received)}`,
       reason: 'parked behind the dead letter at the head of its key',
-      group: 'parked behind its key',
+      group: BEHIND_ITS_KEY,
       at: this.#parts.clock.now(),
       history: [],
       stateOnRedrive: entry.state,
