@@ -90,7 +90,7 @@ describe('a stop', () => {
       }
     })();
     await eventually(
-      () => sent.length,
+      async () => sent.length,
       (count) => count > 1_000,
       'publishes are under way',
     );

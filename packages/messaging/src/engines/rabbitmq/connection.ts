@@ -109,6 +109,7 @@ export class RabbitConnection implements EngineConnection {
       turns: this.#turns,
       model: () => this.#consumeLink.model(),
       publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
+      nextRedrive: () => `${this.#hints.queue}/${this.#nextToken++}`,
       onDiscarded: (channel, subscription) => this.#hints.tellDiscarded({ channel, subscription }),
     });
   }
@@ -168,7 +169,7 @@ export class RabbitConnection implements EngineConnection {
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         publishLater: (queue, delayMs, parcel) => this.#publishLater(queue, delayMs, parcel),
         longestDelayMs: this.#ladder.maxMs,
-        heldKeys: () => this.deadLetters.heldKeys(channelSpec, spec.subscription),
+        heldKeys: (arrived) => this.deadLetters.heldKeys(channelSpec, spec.subscription, arrived),
         number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
         leaveWill: () => this.#hints.leaveWill(),

@@ -26,6 +26,7 @@ import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { markDue } from './long-waits.ts';
 import { type MemberHint, Members } from './members.ts';
 import { copyIdOf, type QueueNotes } from './notes.ts';
+import { BEHIND_ITS_KEY, type HeldKeys } from './placeholders.ts';
 import { type Entry, Source } from './source.ts';
 import { copyOf, type Parcel, rawOf, type Received } from './wire.ts';
 
@@ -44,7 +45,7 @@ export interface ConsumerParts {
   readonly publishLater: (queue: string, delayMs: number, parcel: Parcel) => Promise<void>;
   /** What `publishLater` takes at most, ms. */
   readonly longestDelayMs: number;
-  readonly heldKeys: () => Promise<ReadonlySet<string>>;
+  readonly heldKeys: (arrived: ReadonlySet<string>) => Promise<HeldKeys>;
   /** Among the consumers of this connection. */
   readonly number: number;
   readonly nextToken: () => DeliveryToken;
@@ -325,7 +326,7 @@ export class RabbitConsumer implements Consumer {
       heldKeys,
       window: Math.min(LARGEST_WINDOW, this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch),
       onReady: () => this.#planPump(),
-      onFollower: (entry) => void this.#parkFollower(entry),
+      onFollower: (entry) => this.#parkFollower(entry),
       onEarly: (entry, dueAt) => void this.#sendRound(entry, dueAt),
       onLost: (lost) => this.#lost(lost),
     });
@@ -497,7 +498,7 @@ export class RabbitConsumer implements Consumer {
     const letter: LetterText = {
       id: `${this.#parts.spec.subscription}-${copyIdOf(entry.amqp, entry.received)}`,
       reason: 'parked behind the dead letter at the head of its key',
-      group: 'parked behind its key',
+      group: BEHIND_ITS_KEY,
       at: this.#parts.clock.now(),
       history: [],
       stateOnRedrive: entry.state,

@@ -1,9 +1,9 @@
 /**
  * Dead letters of the subscriptions this connection knows: one queue each. Listing looks through the queue and puts all back; redriving publishes
  * to the subscription's queue alone, waits for the confirm and then takes the letter away, so that a crash between the two repeats and never loses.
- * A redriven message goes to the END of its queue: AMQP has no other place.
+ * A redriven message goes to the END of its queue: AMQP has no other place. What keeps the order of its key until it is there: `placeholders.ts`, `parked-keys.ts`.
  */
-import type { ChannelModel, ConsumeMessage } from 'amqplib';
+import type { ChannelModel } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import type { ChannelSpec, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from '../../engine.ts';
 import type { Message } from '../../message.ts';
@@ -11,6 +11,15 @@ import { browse, type Browsed, type Turns } from './browse.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import { decodeLetter, recordOf, type StoredLetter } from './letters.ts';
 import { type Names, partitionOf } from './names.ts';
+import {
+  byKey,
+  encodePlaceholder,
+  type Held,
+  heldKeysOf,
+  type HeldKeys,
+  inSequence,
+  isFailed,
+} from './placeholders.ts';
 import type { TopologyBook } from './topology.ts';
 import { copyOf, encodeMessage, type Parcel, unpackParcel } from './wire.ts';
 
@@ -22,6 +31,8 @@ export interface DeadLetterParts {
   readonly turns: Turns;
   readonly model: () => ChannelModel;
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
+  /** Names what comes back of one key in one redrive; never given again. */
+  readonly nextRedrive: () => string;
   /** Letters of this subscription were taken away: what they held may go on. */
   readonly onDiscarded: (channel: string, subscription: string) => Promise<void>;
 }
@@ -33,7 +44,12 @@ interface Place {
   readonly alive: boolean;
 }
 
-type Held = readonly (readonly [StoredLetter, ConsumeMessage])[];
+/** What a walk through the letters shows. */
+interface Seen {
+  readonly letters: readonly Held[];
+  readonly placeholders: readonly Held[];
+  readonly take: Browsed['take'];
+}
 interface Moved {
   readonly moved: number;
   readonly remaining: number;
@@ -53,8 +69,8 @@ export class RabbitDeadLetters implements DeadLetterStore {
   ): Promise<readonly DeadLetterRecord[]> {
     const found: StoredLetter[] = [];
     for (const place of this.#places(filter))
-      await this.#look(place, async (held) => {
-        found.push(...held.map(([letter]) => letter).filter((letter) => isMeant(letter, filter)));
+      await this.#look(place, async ({ letters }) => {
+        found.push(...letters.map(({ letter }) => letter).filter((letter) => isMeant(letter, filter)));
       });
     found.sort((a, b) => a.parkedAt - b.parkedAt);
     const start = page.after === undefined ? 0 : found.findIndex(({ id }) => id === page.after) + 1;
@@ -65,14 +81,14 @@ export class RabbitDeadLetters implements DeadLetterStore {
   async redriveEdited(id: string, message: Message, state: string): Promise<boolean> {
     for (const place of this.#places({})) {
       if (!place.alive) continue;
-      const isThere = await this.#look(place, async (held, take) => {
-        const edited = held.find(([letter]) => letter.id === id)?.[0];
+      const isThere = await this.#look(place, async (seen) => {
+        const edited = seen.letters.find(({ letter }) => letter.id === id)?.letter;
         if (!edited) return false;
-        for (const [letter, amqp] of withSequences(held, [edited])) {
-          const parcel = letter === edited ? replacement(edited, message, state) : revived(letter);
-          await this.#parts.publish('', this.#queueOf(place, letter), parcel);
-          take(amqp);
-        }
+        await this.#sendBack(place, withSequences(seen.letters, [edited]), seen, (letter) =>
+          letter === edited
+            ? { parcel: encodeMessage(message), state }
+            : { parcel: unpackParcel(letter.parcel), state: letter.stateOnRedrive },
+        );
         return true;
       });
       if (isThere) return true;
@@ -81,13 +97,14 @@ export class RabbitDeadLetters implements DeadLetterStore {
   }
 
   redrive(filter: DeadLetterFilter, limit: number): Promise<Moved> {
-    return this.#each(filter, limit, async (place, held, take, left) => {
-      const chosen = place.alive ? wholeSequences(held, filter, left) : [];
-      for (const [letter, message] of chosen) {
-        await this.#parts.publish('', this.#queueOf(place, letter), revived(letter));
-        take(message);
-      }
-      const matching = held.filter(([letter]) => isMeant(letter, filter));
+    return this.#each(filter, limit, async (place, seen, left) => {
+      const { letters } = seen;
+      const chosen = place.alive ? wholeSequences(letters, filter, left) : [];
+      await this.#sendBack(place, chosen, seen, ({ parcel, stateOnRedrive }) => ({
+        parcel: unpackParcel(parcel),
+        state: stateOnRedrive,
+      }));
+      const matching = letters.filter(({ letter }) => isMeant(letter, filter));
       const stuck = place.alive ? 0 : matching.length;
       return {
         moved: chosen.length,
@@ -100,10 +117,10 @@ export class RabbitDeadLetters implements DeadLetterStore {
     return this.#each(
       filter,
       limit,
-      async (_, held, take, left) => {
-        const matching = held.filter(([letter]) => isMeant(letter, filter));
+      async (_, { letters, take }, left) => {
+        const matching = letters.filter(({ letter }) => isMeant(letter, filter));
         const chosen = matching.slice(0, left);
-        for (const [, message] of chosen) take(message);
+        for (const { amqp } of chosen) take(amqp);
         return { moved: chosen.length, remaining: matching.length - chosen.length };
       },
       // A redrive says nothing here: its messages free their key themselves, at their place in the queue.
@@ -111,13 +128,13 @@ export class RabbitDeadLetters implements DeadLetterStore {
     );
   }
 
-  /** Keys that a letter holds. */
-  async heldKeys(spec: ChannelSpec, subscription: string): Promise<ReadonlySet<string>> {
-    const keys = new Set<string>();
-    await this.#look({ spec, subscription, alive: true }, async (held) => {
-      for (const [{ inLane, key }] of held) if (inLane && key !== undefined) keys.add(key);
+  /** What holds keys now. The last copies of the redrives `arrived` are in the partition's reader, so their placeholders are taken. */
+  heldKeys(spec: ChannelSpec, subscription: string, arrived: ReadonlySet<string>): Promise<HeldKeys> {
+    return this.#look({ spec, subscription, alive: true }, async ({ letters, placeholders, take }) => {
+      const { keys, served } = heldKeysOf([...letters, ...placeholders], arrived);
+      for (const amqp of served) take(amqp);
+      return keys;
     });
-    return keys;
   }
 
   /** Counts by group; looks only when the number of letters has changed since the last time. */
@@ -137,15 +154,13 @@ export class RabbitDeadLetters implements DeadLetterStore {
   async #each(
     filter: DeadLetterFilter,
     limit: number,
-    work: (place: Place, held: Held, take: (message: ConsumeMessage) => void, left: number) => Promise<Moved>,
+    work: (place: Place, seen: Seen, left: number) => Promise<Moved>,
     after: (place: Place) => Promise<void> = async () => {},
   ): Promise<Moved> {
     let moved = 0;
     let remaining = 0;
     for (const place of this.#places(filter)) {
-      const done = await this.#look(place, (held, take) =>
-        work(place, held, take, Math.max(0, limit - moved)),
-      );
+      const done = await this.#look(place, (seen) => work(place, seen, Math.max(0, limit - moved)));
       moved += done.moved;
       remaining += done.remaining;
       if (done.moved > 0) await after(place);
@@ -153,21 +168,54 @@ export class RabbitDeadLetters implements DeadLetterStore {
     return { moved, remaining };
   }
 
-  #look<T>(place: Place, look: (held: Held, take: Browsed['take']) => Promise<T>): Promise<T> {
+  /**
+   * Publishes copies, each sequence in its order and all of them at once, so that little can come between two of a key; then, when they are stored, the
+   * placeholders; then the letters may leave. A crash before the placeholders leaves all letters, one behind them some: what they are of comes twice, and its key
+   * stays held until the next redrive.
+   */
+  async #sendBack(place: Place, chosen: readonly Held[], seen: Seen, contentOf: ContentOf): Promise<void> {
+    const { publish, names, nextRedrive } = this.#parts;
+    const ordered = inSequence(chosen);
+    const sequences = byKey(ordered);
+    const redrives = new Map([...sequences.keys()].map((key) => [key, nextRedrive()]));
+    const lasts = new Set([...sequences.values()].map((some) => some.at(-1)?.letter));
+    await Promise.all(
+      ordered.map(({ letter }) => {
+        const { inLane, key, turn } = letter;
+        const { parcel, state } = contentOf(letter);
+        const sequence = inLane && { redrive: redrives.get(key ?? ''), isLast: lasts.has(letter) };
+        const copy = copyOf(parcel, { state, turn: turn + 1, redriven: inLane, ...sequence });
+        return publish('', this.#queueOf(place, letter), copy);
+      }),
+    );
+    const dead = names.dead(place.spec.name, place.subscription);
+    await Promise.all(
+      [...sequences].map(([key, some]) =>
+        publish('', dead, encodePlaceholder((some.at(-1) as Held).letter, redrives.get(key) ?? '')),
+      ),
+    );
+    for (const { amqp } of chosen) seen.take(amqp);
+    // What is still on its way from an earlier redrive stands behind the message that failed again, and is parked anew when it arrives.
+    for (const { letter, amqp } of seen.placeholders)
+      if (sequences.get(letter.key ?? '')?.some((one) => isFailed(one.letter))) seen.take(amqp);
+  }
+
+  #look<T>(place: Place, look: (seen: Seen) => Promise<T>): Promise<T> {
     const { names, clock, turns, model } = this.#parts;
     const queue = names.dead(place.spec.name, place.subscription);
     return turns.run(queue, () =>
       browse(model(), clock, queue, async ({ messages, take }) => {
-        const held = messages.map((message) => [decodeLetter(message), message] as const);
-        const taken = new Set<ConsumeMessage>();
-        const result = await look(held, (message) => {
-          taken.add(message);
-          take(message);
+        const left = new Map(messages.map((amqp) => [amqp, decodeLetter(amqp)]));
+        const held = [...left].map(([amqp, letter]) => ({ amqp, letter }));
+        const result = await look({
+          letters: held.filter(({ letter }) => letter.returning === undefined),
+          placeholders: held.filter(({ letter }) => letter.returning !== undefined),
+          take(amqp) {
+            left.delete(amqp);
+            take(amqp);
+          },
         });
-        this.#count(
-          queue,
-          held.filter(([, message]) => !taken.has(message)).map(([letter]) => letter),
-        );
+        this.#count(queue, [...left.values()]);
         return result;
       }),
     );
@@ -175,7 +223,8 @@ export class RabbitDeadLetters implements DeadLetterStore {
 
   #count(queue: string, letters: readonly StoredLetter[]): void {
     const counts = new Map<string, number>();
-    for (const { group } of letters) counts.set(group, (counts.get(group) ?? 0) + 1);
+    for (const { group, returning } of letters)
+      if (returning === undefined) counts.set(group, (counts.get(group) ?? 0) + 1);
     this.#groups.set(queue, { total: letters.length, counts });
   }
 
@@ -198,27 +247,17 @@ export class RabbitDeadLetters implements DeadLetterStore {
   }
 }
 
+/** A message as it goes back: as it came, or the one that takes its place. */
+type ContentOf = (letter: StoredLetter) => { readonly parcel: Parcel; readonly state: string | undefined };
+
 /** At most `limit` that match, and with each the rest of its parked sequence; in the order of the queue. */
-function wholeSequences(held: Held, filter: DeadLetterFilter, limit: number): Held {
-  const matching = held.map(([letter]) => letter).filter((letter) => isMeant(letter, filter));
+function wholeSequences(held: readonly Held[], filter: DeadLetterFilter, limit: number): readonly Held[] {
+  const matching = held.map(({ letter }) => letter).filter((letter) => isMeant(letter, filter));
   return withSequences(held, matching.slice(0, limit));
 }
 
-function withSequences(held: Held, first: readonly StoredLetter[]): Held {
+function withSequences(held: readonly Held[], first: readonly StoredLetter[]): readonly Held[] {
   const chosen = new Set(first);
   const keys = new Set(first.filter(({ inLane }) => inLane).map(({ key }) => key));
-  return held.filter(([letter]) => chosen.has(letter) || (letter.inLane && keys.has(letter.key)));
-}
-
-/** The new message begins a life of its own, so its copies count from the start. */
-function replacement({ inLane }: StoredLetter, message: Message, state: string): Parcel {
-  return copyOf(encodeMessage(message), { state, turn: 1, redriven: inLane });
-}
-
-function revived(letter: StoredLetter): Parcel {
-  return copyOf(unpackParcel(letter.parcel), {
-    state: letter.stateOnRedrive,
-    turn: letter.turn + 1,
-    redriven: letter.inLane,
-  });
+  return held.filter(({ letter }) => chosen.has(letter) || (letter.inLane && keys.has(letter.key)));
 }

@@ -12,6 +12,8 @@ export interface StoredLetter extends DeadLetterRecord {
   readonly stateOnRedrive: string | undefined;
   readonly turn: number;
   readonly parcel: PackedParcel;
+  /** The redrive that it is the placeholder of, see `placeholders.ts`. */
+  readonly returning?: string;
 }
 
 export interface LetterPlace {

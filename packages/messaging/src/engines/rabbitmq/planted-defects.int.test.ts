@@ -1,5 +1,6 @@
 /** Negative controls on the real broker: defects planted between the toolkit and this engine, each seen by the suite. */
 import { afterAll, describe, it } from 'vitest';
+import { pause, systemClock } from '../../clock.ts';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
@@ -19,6 +20,10 @@ const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
   'every message comes twice': 'messages arrive once, oldest first',
   'a confirmation claims too much': 'a confirmation states the durability',
 };
+
+interface Fields {
+  readonly headers?: Readonly<Record<string, unknown>>;
+}
 
 /** Mistakes on the wire itself: what a method of amqplib's channels would do instead, and part of the name of the case that sees it. */
 const wireDefects: Readonly<
@@ -70,6 +75,25 @@ const wireDefects: Readonly<
         return Reflect.apply(real, this, [queue, exchange, all, args]);
       } as Method,
     seenBy: 'topic routing',
+  },
+  'redrives a sequence one by one, and the first message of it frees the key': {
+    method: 'sendMessage',
+    instead: (real) => {
+      let sent = Promise.resolve();
+      return function sendMessage(this: unknown, fields: Fields, properties: Fields, content: Buffer) {
+        // A placeholder, which a broker that is not asked to return it confirms and drops.
+        if (content.includes('"returning":')) {
+          const nowhere = { ...fields, routingKey: 'nowhere', mandatory: false };
+          return Reflect.apply(real, this, [nowhere, properties, content]);
+        }
+        const { 'x-db-redrive': redrive, 'x-db-last': _, ...headers } = properties.headers ?? {};
+        if (redrive === undefined) return Reflect.apply(real, this, [fields, properties, content]);
+        sent = sent.then(() => pause(systemClock, 4));
+        void sent.then(() => Reflect.apply(real, this, [fields, { ...properties, headers }, content]));
+        return true;
+      } as Method;
+    },
+    seenBy: 'order per key stays right while somebody redrives',
   },
 };
 

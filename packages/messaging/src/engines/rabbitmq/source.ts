@@ -15,6 +15,8 @@ import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
 import { dueAtOf } from './long-waits.ts';
 import { copyIdOf, deliveryCountOf, type Note, type QueueNotes } from './notes.ts';
+import { ParkedKeys, type Sight } from './parked-keys.ts';
+import type { HeldKeys } from './placeholders.ts';
 import { decodeMessage, type Received } from './wire.ts';
 
 export interface SourceParts {
@@ -25,11 +27,12 @@ export interface SourceParts {
   readonly window: number;
   /** Undefined where the queue cannot count hand-outs (classic, ephemeral, somebody else's). */
   readonly notes: QueueNotes | undefined;
-  readonly heldKeys: () => Promise<ReadonlySet<string>>;
+  /** What holds keys in the dead letters; placeholders of the redrives that `arrived` are taken away. */
+  readonly heldKeys: (arrived: ReadonlySet<string>) => Promise<HeldKeys>;
   /** Something may be ready. */
   readonly onReady: () => void;
-  /** `sequencedDlq`: the head of its key is a dead letter, so this one is parked behind it. */
-  readonly onFollower: (entry: Entry) => void;
+  /** `sequencedDlq`: the head of its key is a dead letter, so this one is parked behind it. Resolves when it is, or when the source is given up. */
+  readonly onFollower: (entry: Entry) => Promise<void>;
   /** It was put off for longer than the ladder is, and has more of it to wait. */
   readonly onEarly: (entry: Entry, dueAt: number) => void;
   /** The channel or the queue is gone, and with it all that was out of it. */
@@ -49,6 +52,8 @@ export interface Entry {
   abandoned: number | undefined;
   /** Its notes have been read. */
   looked: boolean;
+  /** A redriven one: what was seen of its key in the dead letters. */
+  sight: Sight | undefined;
   /** Its return would not be taken for a crash: that it is handed out has to be noted first. */
   spared: boolean;
   /** Acknowledged or given back. */
@@ -61,6 +66,7 @@ interface Fence {
 }
 
 const LOOK_AGAIN_MS = 100;
+const NOTHING: ReadonlySet<string> = new Set();
 
 export class Source {
   readonly queue: string;
@@ -78,10 +84,9 @@ export class Source {
   readonly #arrived: Entry[] = [];
   #taking = false;
   readonly #putOff = new Map<Entry, CancelTimer>();
-  /** Keys whose dead letter holds what follows, with the order in which they came to be known. */
-  readonly #parked = new Map<string, number>();
-  #parkOrder = 0;
+  readonly #parked = new ParkedKeys();
   #parkedKnown = false;
+  readonly #followers = new Set<Promise<void>>();
   /** Copies with notes, of those that are not settled. */
   readonly #noted = new Set<string>();
   /** Something has arrived that was never out before: with one reader, nothing that was comes behind it. */
@@ -180,16 +185,29 @@ export class Source {
 
   /** A dead letter stands for this key from now on. */
   park(key: string): void {
-    this.#parked.set(key, ++this.#parkOrder);
+    this.#parked.fail(key);
     if (this.#parts.channelSpec.onFailure === 'blockKey') this.lanes.block(key);
-    else for (const follower of this.lanes.takeLane(key)) this.#parts.onFollower(follower);
+    else for (const follower of this.lanes.takeLane(key)) this.#follow(key, follower);
+  }
+
+  #follow(key: string, entry: Entry): void {
+    this.#parked.follow(key);
+    const parked = this.#parts.onFollower(entry).finally(() => this.#followers.delete(parked));
+    this.#followers.add(parked);
+  }
+
+  /** What is to be parked is in the dead letters, and does not come again from the queue. */
+  async #followersSettled(): Promise<void> {
+    if (this.#followers.size === 0) return;
+    await Promise.all(this.#followers);
+    await this.settled();
   }
 
   /** Letters were taken away: looks which keys are still held. */
   async recheck(): Promise<void> {
-    const before = this.#parkOrder;
-    const held = await this.#parts.heldKeys();
-    for (const [key, order] of this.#parked) if (order <= before && !held.has(key)) this.#parked.delete(key);
+    await this.#followersSettled();
+    const before = this.#parked.now;
+    this.#parked.release(await this.#parts.heldKeys(NOTHING), before);
     for (const key of this.lanes.blockedKeys()) if (!this.#parked.has(key)) this.lanes.unblock(key);
     this.#parts.onReady();
   }
@@ -294,6 +312,7 @@ export class Source {
       state: note.state,
       abandoned: count === undefined ? undefined : (note.abandoned ?? 0) + count,
       looked: false,
+      sight: undefined,
       spared: this.#keyed && (count ?? 0) > 0,
       gone: false,
     });
@@ -327,34 +346,46 @@ export class Source {
   }
 
   #needsLook(entry: Entry): boolean {
-    if (entry.looked) return false;
-    return (entry.count ?? 0) > 0 || (this.#holds && !this.#parkedKnown) || this.#mayFree(entry);
+    return this.#needsNotes(entry) || this.#needsSight(entry);
   }
 
-  /** A redriven message frees its key, unless something of the key was parked after the redrive had begun: that has to be redriven first. */
-  #mayFree({ key, received }: Entry): boolean {
-    return key !== undefined && received.note.redriven === true && this.#parked.has(key);
+  #needsNotes({ looked, count }: Entry): boolean {
+    return !looked && (count ?? 0) > 0;
+  }
+
+  #needsSight({ key, sight, received }: Entry): boolean {
+    if (!this.#holds) return false;
+    if (!this.#parkedKnown) return true;
+    if (key === undefined || sight !== undefined || !received.note.redriven) return false;
+    return this.#parked.isUnsure(key, received.note);
   }
 
   async #lookFor(entry: Entry): Promise<void> {
-    const { notes, heldKeys, clock } = this.#parts;
+    const { notes, clock } = this.#parts;
     try {
-      if (this.#holds && !this.#parkedKnown) {
-        for (const key of await heldKeys())
-          if (!this.#parked.has(key)) this.#parked.set(key, ++this.#parkOrder);
-        this.#parkedKnown = true;
-      }
-      if (entry.key !== undefined && this.#mayFree(entry) && !(await heldKeys()).has(entry.key))
-        this.#parked.delete(entry.key);
-      if (notes && (entry.count ?? 0) > 0) {
+      if (this.#needsSight(entry)) await this.#lookAtLetters();
+      if (notes && this.#needsNotes(entry)) {
         await notes.read();
         // What arrived before this reading is covered by it.
         for (const one of this.#arrived) one.looked = true;
       }
-      entry.looked = true;
     } catch {
       await pause(clock, LOOK_AGAIN_MS);
     }
+  }
+
+  /**
+   * One look for everything redriven that is here: it is a walk through all letters. A placeholder must not be taken before what is parked in front of the
+   * last copy is stored, or after a crash in between that would come again and find its key free.
+   */
+  async #lookAtLetters(): Promise<void> {
+    await this.#followersSettled();
+    const at = this.#parked.now;
+    const { ends, sure } = arrivalsIn(this.#arrived);
+    const held = await this.#parts.heldKeys(ends);
+    if (!this.#parkedKnown) this.#parked.learn(held);
+    this.#parkedKnown = true;
+    for (const one of sure) one.sight = { at, held: held.get(one.key ?? '') };
   }
 
   #accept(entry: Entry): void {
@@ -371,11 +402,37 @@ export class Source {
     const dueAt = dueAtOf(entry.amqp);
     if (dueAt !== undefined && dueAt > this.#parts.clock.now()) return this.#parts.onEarly(entry, dueAt);
     const { key } = entry;
-    if (key !== undefined && this.#holds && entry.received.note.redriven)
+    if (key === undefined || !this.#holds) return this.lanes.add(entry);
+    const { note } = entry.received;
+    const isBlocking = this.#parts.channelSpec.onFailure === 'blockKey';
+    // With `blockKey` a sequence is one message: what follows it waits here and not among the letters.
+    if (note.redriven && (this.#parked.admit(key, note, entry.sight) || isBlocking))
       return this.lanes.resume(key, entry);
-    if (key === undefined || !this.#holds || !this.#parked.has(key)) return this.lanes.add(entry);
-    if (this.#parts.channelSpec.onFailure === 'sequencedDlq') return this.#parts.onFollower(entry);
+    if (!this.#parked.has(key)) return this.lanes.add(entry);
+    if (!isBlocking) return this.#follow(key, entry);
     this.lanes.block(key);
     this.lanes.add(entry);
   }
+}
+
+/** Of what has arrived: the redrives of which the last copy is here and nothing that may have to be parked is in front of it, and the messages that one look can tell about. */
+function arrivalsIn(arrived: readonly Entry[]): {
+  readonly ends: ReadonlySet<string>;
+  readonly sure: readonly Entry[];
+} {
+  const ends = new Set<string>();
+  const sure: Entry[] = [];
+  const sequences = new Map<string, string | undefined>();
+  for (const one of arrived) {
+    const { key, received } = one;
+    if (key === undefined) continue;
+    const { redriven, redrive, isLast } = received.note;
+    if (!sequences.has(key)) sequences.set(key, redrive);
+    const isAlone = redrive !== undefined && sequences.get(key) === redrive;
+    if (!isAlone) sequences.set(key, undefined);
+    if (!redriven || (isLast && !isAlone)) continue;
+    if (redrive !== undefined && isLast) ends.add(redrive);
+    sure.push(one);
+  }
+  return { ends, sure };
 }

@@ -23,8 +23,12 @@ export interface CopyNote {
   readonly abandoned?: number;
   /** How often the message has been copied: a note (`notes.ts`) belongs to one copy. */
   readonly turn?: number;
-  /** Set when a parked key is free again from this message on. */
+  /** Set when the message comes from a parked sequence. */
   readonly redriven?: boolean;
+  /** The redrive it comes with; versions before that made no difference between the messages of a sequence do not tell. */
+  readonly redrive?: string | undefined;
+  /** The end of its sequence in this redrive: a parked key is free again from it on. */
+  readonly isLast?: boolean;
 }
 
 const UNDERSCORE = 'cloudEvents_';
@@ -199,6 +203,8 @@ export function copyOf(parcel: Parcel, note: CopyNote): Parcel {
   if (note.abandoned) headers['x-db-abandoned'] = note.abandoned;
   if (note.turn) headers['x-db-turn'] = note.turn;
   if (note.redriven) headers['x-db-redriven'] = true;
+  if (note.redrive !== undefined) headers['x-db-redrive'] = note.redrive;
+  if (note.isLast) headers['x-db-last'] = true;
   if (note.state === undefined) return { ...parcel, options: { ...parcel.options, headers } };
   if (sizeOf(headers) + note.state.length * 3 <= HEADER_BUDGET)
     return { ...parcel, options: { ...parcel.options, headers: { ...headers, 'x-db-state': note.state } } };
@@ -302,12 +308,14 @@ function dataOf(content: Buffer, contentType: string | undefined): unknown {
 }
 
 function noteOn(headers: MessagePropertyHeaders): CopyNote {
-  const note = {
+  const { 'x-db-state': state, 'x-db-redrive': redrive } = headers as Record<string, unknown>;
+  return {
     abandoned: Number(headers['x-db-abandoned'] ?? 0),
     turn: Number(headers['x-db-turn'] ?? 0),
     redriven: headers['x-db-redriven'] === true,
+    ...(state !== undefined && { state: String(state) }),
+    ...(redrive !== undefined && { redrive: String(redrive), isLast: headers['x-db-last'] === true }),
   };
-  return headers['x-db-state'] === undefined ? note : { ...note, state: String(headers['x-db-state']) };
 }
 
 function parcelOf({ content, properties }: Incoming): Parcel {
