@@ -12,7 +12,7 @@ import { isMeant } from '../../dead-letter-filter.ts';
 import { decodeLetter, recordOf, type StoredLetter } from './letters.ts';
 import { type Names, partitionOf } from './names.ts';
 import type { TopologyBook } from './topology.ts';
-import { copyOf, encodeMessage, type Parcel, unpackParcel } from './wire.ts';
+import { copyOf, encodeDescendant, type Parcel, unpackParcel } from './wire.ts';
 
 export interface DeadLetterParts {
   readonly clock: Clock;
@@ -212,7 +212,7 @@ function withSequences(held: Held, first: readonly StoredLetter[]): Held {
 
 /** The new message begins a life of its own, so its copies count from the start. */
 function replacement({ inLane }: StoredLetter, message: Message, state: string): Parcel {
-  return copyOf(encodeMessage(message), { state, turn: 1, redriven: inLane });
+  return copyOf(encodeDescendant(message), { state, turn: 1, redriven: inLane });
 }
 
 function revived(letter: StoredLetter): Parcel {

@@ -29,6 +29,8 @@ const notForBroadcast: Readonly<Record<string, string>> = {
   'a discarded dead letter is gone': noLetters,
   'a payload that is no CloudEvent and one that breaks the contract become dead letters with the reason':
     noLetters,
+  'a foreign CloudEvent with a long header name and one with "_" goes every way with nothing lost':
+    nothingKept,
   'upcasters make an old message as new as the contract; a newer one than known is parked': nothingKept,
   'an encoding of bytes goes through unchanged: published, peeked at, retried, handled': nothingKept,
   'layers lie around the handler, the first outermost, and one may answer by itself': noLetters,
