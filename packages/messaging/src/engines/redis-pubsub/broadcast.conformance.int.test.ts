@@ -9,7 +9,7 @@ import { broadcastFixture } from './broadcast-fixture.ts';
 const url = process.env['REDIS_URL'];
 
 const nothingKept = 'nothing is kept: who is not there when a message is published never hears it';
-const noLetters = 'there is nowhere to keep a dead letter: it is an error that is logged';
+const noLetters = 'there is nowhere to keep a dead letter: it is a notice';
 const noCompeting = 'subscribers of one name do not compete: each hears everything';
 const noLease = 'there is nobody else to hand a message to, so there are no leases';
 

@@ -4,7 +4,7 @@
  * edition makes the last one worthless (a price, a cache to be dropped), not for work.
  *
  * What it cannot promise it refuses, loudly: channels that require order, delay, priority, time to live or a durability are refused at the start; a publish with a due
- * time or a priority rejects; a dead letter rejects, because there is nowhere to keep it. A retry is kept in this process's memory alone.
+ * time or a priority rejects; a dead letter is told (`onNotice`), because there is nowhere to keep it. A retry is kept in this process's memory alone.
  */
 import { createClient } from 'redis';
 import type { Clock } from '../../clock.ts';
@@ -38,6 +38,16 @@ export interface RedisBroadcastOptions {
   readonly maxWaiting?: number;
   /** After this time without an answer the server counts as out of reach, ms. Default 5,000. */
   readonly connectTimeoutMs?: number;
+  /** Default: a warning of the process. */
+  readonly onNotice?: (notice: RedisBroadcastNotice) => void;
+}
+
+/** `lost`: handlers gave these messages up, and there is nowhere to keep them; a reason for each. */
+export interface RedisBroadcastNotice {
+  readonly kind: 'lost';
+  readonly channel: string;
+  readonly subscription: string;
+  readonly reasons: readonly string[];
 }
 
 /** Whatever the server: nothing is kept. */
@@ -58,6 +68,7 @@ const DEFAULTS = {
   maxMessageBytes: 2 ** 20,
   maxWaiting: 10_000,
   connectTimeoutMs: 5_000,
+  onNotice: warnOfLoss,
 } as const;
 const LONGEST_RECONNECT_MS = 1_000;
 
@@ -145,6 +156,13 @@ class BroadcastConnection implements EngineConnection {
     const listener = new Listener(spec, receive, {
       clock: this.#clock,
       maxWaiting: this.#settings.maxWaiting,
+      onLost: (reasons) =>
+        this.#settings.onNotice({
+          kind: 'lost',
+          channel: spec.channel,
+          subscription: spec.subscription,
+          reasons,
+        }),
       left: async () => {
         this.#listeners.delete(listener);
         if (this.#ear.isReady) await this.#ear.unsubscribe(name, hear);
@@ -228,6 +246,14 @@ function capabilitiesOf(version: string, maxMessageBytes: number): Capabilities 
     processes: 'many',
     maxMessageBytes,
   };
+}
+
+/** What is lost is never lost in silence. */
+function warnOfLoss({ channel, subscription, reasons }: RedisBroadcastNotice): void {
+  process.emitWarning(
+    `Redis Pub/Sub keeps no dead letters; subscription "${subscription}" of "${channel}" lost ${reasons.length}: ${reasons.join('; ')}`,
+    { type: 'DoorbusterRedisWarning' },
+  );
 }
 
 async function openClient({ url, prefix, connectTimeoutMs }: Settings, part: string): Promise<Client> {
