@@ -93,6 +93,7 @@ export type {
   SettleResult,
   SubscriptionName,
   SubscriptionSpec,
+  PartialCount,
   SubscriptionView,
   Support,
   Topology,

@@ -108,6 +108,8 @@ export class Listener implements Consumer {
       deadLetters: [],
       expired: this.#dropped,
       consumers: 1,
+      // Others hear for themselves, and nobody knows what they hold.
+      partial: ['ready', 'delayed', 'inFlight'],
     };
   }
 

@@ -274,7 +274,7 @@ class ListsConnection implements EngineConnection {
       `${this.#settings.prefix}:lists`,
     ])) as readonly string[];
     const channels = await Promise.all(names.toSorted().map((name) => this.#viewOf(name)));
-    return { engine: 'redis-lists', channels, storedBytes: undefined };
+    return { engine: 'redis-lists', channels, storedBytes: undefined, showsAll: true };
   }
 
   async #viewOf(name: string): Promise<ChannelView> {
@@ -288,13 +288,14 @@ class ListsConnection implements EngineConnection {
       delayed,
       waitingForKey: 0,
       inFlight,
-      // A list knows no times: only what the oldest message says of itself.
+      // A list knows no times: only what the first one in it says of itself, and one that is out or waits for a time may be older.
       oldestAgeMs: Number.isNaN(time) ? undefined : Math.max(0, this.#clock.now() - time),
       deadLetters: groups
         .map(([group, count]) => ({ group, count }))
         .sort((a, b) => b.count - a.count || (a.group < b.group ? -1 : 1)),
       expired,
       consumers,
+      partial: ['oldestAgeMs'] as const,
     };
     return { name, subscriptions: [view], scheduled: 0 };
   }
