@@ -121,6 +121,8 @@ export interface BusView {
   readonly capabilities: Capabilities | undefined;
   readonly storedBytes: number | undefined;
   readonly channels: readonly ChannelView[];
+  /** Whether `channels` has all that the store has, or only what was declared on this bus. */
+  readonly showsAll: boolean;
   /** Of this process. */
   readonly subscriptions: readonly ({
     readonly channel: string;
@@ -458,6 +460,7 @@ class EngineBus implements Bus {
       capabilities: this.#connection?.capabilities,
       storedBytes: engine?.storedBytes,
       channels: engine?.channels ?? [],
+      showsAll: engine?.showsAll ?? false,
       subscriptions: this.#running.map((one) => ({
         channel: one.settings.channel.name,
         name: one.settings.name,

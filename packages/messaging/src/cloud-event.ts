@@ -31,11 +31,18 @@ const KNOWN = new Set([
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 
+/** JSON text of a message of our own making. Throws DB_MSG_INVALID_OPTIONS when a header's name is not one that every CloudEvents reader takes. */
+export function encodeCloudEvent(message: Message): string {
+  for (const name in message.headers) refuseHeaderName(name);
+  return encodeReceived(message);
+}
+
 /**
- * JSON text of the message. Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. Put together from texts, because what differs between two messages of
+ * JSON text of a message that came, whoever made it: readers take names that makers are refused (long ones, ones with `_`), and what was taken has to become a
+ * dead letter, be shown and go back with all it had. Put together from texts, because what differs between two messages of
  * a channel is little: an object of all attributes would be made and walked for each.
  */
-export function encodeCloudEvent(message: Message): string {
+export function encodeReceived(message: Message): string {
   const { id, time, data } = message;
   let text = `{"specversion":"1.0","id":${quoted(id)},${originOf(message)},"time":${quoted(time)},${contentOf(message)}`;
   if (message.key !== undefined) text += `,"partitionkey":${JSON.stringify(message.key)}`;
@@ -77,16 +84,19 @@ function contentOf({ type, version, contentType = 'application/json' }: Message)
   return text;
 }
 
-/** One that is no text in spite of its type is left out or written as JSON does it. */
-function headerOf(name: string, value: unknown): string {
-  if (!EXTENSION_NAME.test(name) || KNOWN.has(name)) {
+/** Throws DB_MSG_INVALID_OPTIONS for a name that is not allowed, or that is an attribute's. Engines with headers of their own ask the same. */
+export function refuseHeaderName(name: string): void {
+  if (!EXTENSION_NAME.test(name) || KNOWN.has(name))
     throw new MessagingError(
       'DB_MSG_INVALID_OPTIONS',
       `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`,
     );
-  }
+}
+
+/** One that is no text in spite of its type is left out or written as JSON does it; an attribute is written once, from its field. */
+function headerOf(name: string, value: unknown): string {
   const json = JSON.stringify(value) as string | undefined;
-  return json === undefined ? '' : `,"${name}":${json}`;
+  return json === undefined || KNOWN.has(name) ? '' : `,${JSON.stringify(name)}:${json}`;
 }
 
 /** The message in a JSON text. Throws DB_MSG_MALFORMED with what is wrong. */

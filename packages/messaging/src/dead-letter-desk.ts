@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { AttemptState } from './attempts.ts';
 import type { Channel } from './channel.ts';
 import type { ChannelView, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from './engine.ts';
-import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
+import { decodeCloudEvent, encodeReceived } from './cloud-event.ts';
 import { refuseBadFilter, refuseBadLimit } from './dead-letter-filter.ts';
 import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
@@ -157,7 +157,7 @@ export class DeadLetterDesk implements DeadLetters {
 /** UUIDv8 (RFC 9562) of the letter and the encoded data, so that a repeat is known again. Never used for order. */
 function idOfEdit({ id, channel, subscription }: DeadLetterRecord, message: Message): string {
   // What differs between two processes that do the same stays out.
-  const same = encodeCloudEvent({ ...message, id: 'x', time: '', source: '-' });
+  const same = encodeReceived({ ...message, id: 'x', time: '', source: '-' });
   const hash = createHash('sha256')
     .update(JSON.stringify([channel, subscription, id, same]))
     .digest();

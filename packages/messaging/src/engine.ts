@@ -279,6 +279,8 @@ export interface EngineView {
   readonly channels: readonly ChannelView[];
   /** Bytes on disk, where the engine knows. */
   readonly storedBytes: number | undefined;
+  /** Every channel and subscription of the store is shown, so what is not shown is not there. Left out: only what was declared on this connection is. */
+  readonly showsAll?: boolean;
 }
 
 export interface ChannelView {
@@ -302,4 +304,11 @@ export interface SubscriptionView {
   /** Dropped unhandled because their time had passed, since this store was made. */
   readonly expired: number;
   readonly consumers: number;
+  /**
+   * Which of these may say too little, because the engine does not see all there is: counts that are of this process only, an age where an older message may
+   * wait. Left out: they are of the whole engine. Reconciliation takes nothing for lost that may be in what is not seen.
+   */
+  readonly partial?: readonly PartialCount[];
 }
+
+export type PartialCount = 'ready' | 'delayed' | 'waitingForKey' | 'inFlight' | 'oldestAgeMs';

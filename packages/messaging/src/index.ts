@@ -100,6 +100,7 @@ export type {
   SettleResult,
   SubscriptionName,
   SubscriptionSpec,
+  PartialCount,
   SubscriptionView,
   Support,
   Topology,

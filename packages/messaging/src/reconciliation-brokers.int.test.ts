@@ -83,8 +83,9 @@ describe('reconciliation with a broker', () => {
     await relay.stop();
     expect(relay.view()).toMatchObject({ failures: 0, published: to - from + 1 });
   }
-  const check = (bus: Bus, repair = false): Promise<ReconciliationReport> =>
+  const check = (bus: Bus, repair = false, assumeIdle = false): Promise<ReconciliationReport> =>
     reconcile({
+      assumeIdle,
       recorded: [sqliteStore(db).recorded('shop')],
       settled: [sqliteStore(db).settled({ subscription: 'mail', channels: ['placed'] })],
       clock: systemClock,
@@ -93,7 +94,7 @@ describe('reconciliation with a broker', () => {
       ...(repair ? { repair: { bus } } : {}),
     });
 
-  /** Ten are handled; ten more are confirmed and wait while the consumer is away; then they are lost. `sees`: a producer's view shows what waits for others. */
+  /** Ten are handled; ten more are confirmed and wait while the consumer is away; then they are lost. `sees`: the engine shows all it holds, also to a producer. */
   async function loseTen(engine: () => Engine, sees: boolean, lose: () => Promise<void>): Promise<void> {
     const consumer = await open(engine(), true);
     await order(consumer, 1, 10);
@@ -107,21 +108,34 @@ describe('reconciliation with a broker', () => {
     expect(waiting.counts).toMatchObject({
       settled: 10,
       waitingInEngine: blind ? 0 : 10,
-      lost: blind ? 10 : 0,
+      unverifiable: blind ? 10 : 0,
+      lost: 0,
     });
     expect(blind).toBe(sees ? 0 : 1);
+    // What merely waits is not published again, whatever the operator vouches for.
+    for (const assumeIdle of [false, true])
+      expect((await check(producer, true, assumeIdle)).repair).toMatchObject({
+        republishable: 0,
+        republished: 0,
+        needsPersonCount: blind ? 10 : 0,
+      });
     await close(producer);
     await lose();
 
     const after = await open(engine(), true);
+    if (!sees) {
+      const doubtful = await check(after, true);
+      expect(doubtful.counts).toMatchObject({ settled: 10, unverifiable: 10, lost: 0 });
+      expect(doubtful.repair).toMatchObject({ republished: 0, needsPersonCount: 10 });
+    }
     const found = await eventually(
-      () => check(after),
+      () => check(after, false, !sees),
       ({ counts }) => counts.lost === 10,
       'the loss',
     );
     expect(found).toMatchObject({ clean: false, repair: { mode: 'dryRun', republishable: 10 } });
     expect(await effects()).toBe(10);
-    expect((await check(after, true)).repair.republished).toBe(10);
+    expect((await check(after, true, !sees)).repair.republished).toBe(10);
     await eventually(effects, (count) => count === 20, 'the ten that were lost');
     expect(
       (

@@ -31,18 +31,29 @@ export function placeOf(channel: string, subscription: string): string {
   return JSON.stringify([channel, subscription]);
 }
 
+/**
+ * Why nobody can say that a message is not in a subscription any more. `blind`: the engine does not show the subscription. `partial`: it shows only a part of
+ * what is out at handlers or waits for a time.
+ */
+export type Doubt = 'blind' | 'partial';
+
 export class EngineBacklog {
   readonly #engine: EngineSight | undefined;
+  readonly #assumeIdle: boolean;
   #subscriptions = new Map<string, SubscriptionView>();
+  #showsAll = false;
   #names = new Map<string, readonly string[]>();
 
-  constructor(engine: EngineSight | undefined) {
+  /** `assumeIdle`: the caller vouches for what the engine does not see of a subscription that it shows. */
+  constructor(engine: EngineSight | undefined, assumeIdle: boolean) {
     this.#engine = engine;
+    this.#assumeIdle = assumeIdle;
   }
 
   /** Looks again; the answers below are of the last look. */
   async look(): Promise<void> {
-    const { channels } = (await this.#engine?.view()) ?? { channels: [] };
+    const { channels, showsAll = false } = (await this.#engine?.view()) ?? { channels: [] };
+    this.#showsAll = showsAll;
     this.#names = new Map(
       channels.map(({ name, subscriptions }) => [name, subscriptions.map((one) => one.name)]),
     );
@@ -53,9 +64,20 @@ export class EngineBacklog {
     );
   }
 
-  /** There is an engine, and it does not show this subscription: some show only what their own connection declared. */
+  /** There is an engine, and it does not show this subscription, which may be there: some show only what their own connection declared. */
   isBlindTo(channel: string, subscription: string): boolean {
-    return this.#engine !== undefined && !this.#subscriptions.has(placeOf(channel, subscription));
+    return (
+      this.#engine !== undefined &&
+      !this.#showsAll &&
+      !this.#subscriptions.has(placeOf(channel, subscription))
+    );
+  }
+
+  /** Asked about a message that nothing shown can be: undefined when it is not there for sure. */
+  doubt(channel: string, subscription: string): Doubt | undefined {
+    if (this.isBlindTo(channel, subscription)) return 'blind';
+    const { partial = [] } = this.#subscriptions.get(placeOf(channel, subscription)) ?? {};
+    return !this.#assumeIdle && partial.some((count) => count !== 'oldestAgeMs') ? 'partial' : undefined;
   }
 
   subscriptionsOf(channel: string): readonly string[] {
@@ -63,14 +85,15 @@ export class EngineBacklog {
   }
 
   /**
-   * Whether a message published `ageMs` ago may still wait there: something waits, and the oldest of it is as old. Where the engine does not know the age of
+   * Whether a message that could be handed out `ageMs` ago may still wait there: something waits, and the oldest of it is as old. Where the engine does not know the age of
    * its oldest, anything that waits may be it.
    */
   mayHold(channel: string, subscription: string, ageMs: number): boolean {
     const view = this.#subscriptions.get(placeOf(channel, subscription));
     if (!view) return false;
-    const { ready, delayed, waitingForKey, inFlight, oldestAgeMs } = view;
+    const { ready, delayed, waitingForKey, inFlight, oldestAgeMs, partial } = view;
     if (ready + delayed + waitingForKey + inFlight === 0) return false;
-    return oldestAgeMs === undefined || ageMs <= oldestAgeMs + CLOCK_SLACK_MS;
+    if (oldestAgeMs === undefined || partial?.includes('oldestAgeMs')) return true;
+    return ageMs <= oldestAgeMs + CLOCK_SLACK_MS;
   }
 }

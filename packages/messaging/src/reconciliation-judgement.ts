@@ -1,5 +1,5 @@
 /** What a recorded message comes to, given what the inboxes and the engine say: pure, in the order of its rules. */
-import type { EngineBacklog } from './reconciliation-engine.ts';
+import type { Doubt, EngineBacklog } from './reconciliation-engine.ts';
 import { placeOf } from './reconciliation-engine.ts';
 import type { FindingKind, Standing } from './reconciliation-report.ts';
 import type { RecordedMessage, SettledSource } from './reconciliation-sources.ts';
@@ -16,24 +16,40 @@ export interface Evidence {
   readonly inboxes: readonly InboxEvidence[];
   /** By message id, the places (`placeOf`) where it is a dead letter. */
   readonly deadLetters: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly backlog: Pick<EngineBacklog, 'mayHold'>;
+  readonly backlog: Pick<EngineBacklog, 'mayHold' | 'doubt'>;
 }
 
 export interface Judged {
   readonly kind: FindingKind;
   readonly standings: Readonly<Record<string, Standing>>;
   readonly reason: string | undefined;
+  /** Set where a subscription would have lost it, if only the engine saw all that it holds. */
+  readonly doubt?: { readonly subscription: string; readonly why: Doubt };
 }
 
 export function judge(message: RecordedMessage, evidence: Evidence): Judged {
   if (message.state !== 'published') return judgeUnsent(message, evidence);
   const expected = evidence.inboxes.filter(({ source }) => isMeantFor(source, message));
   if (expected.length === 0) return { kind: 'unwatched', standings: {}, reason: undefined };
-  const standings = Object.fromEntries(
-    expected.map((inbox) => [inbox.source.subscription, standingOf(message, inbox, evidence)]),
-  );
-  return { kind: kindOf(message, Object.values(standings), evidence.now), standings, reason: undefined };
+  const standings: Record<string, Standing> = {};
+  let doubt: Judged['doubt'];
+  for (const inbox of expected) {
+    const { subscription } = inbox.source;
+    const standing = standingOf(message, inbox, evidence);
+    const why = standing === 'missing' ? evidence.backlog.doubt(message.channel, subscription) : undefined;
+    standings[subscription] = why === undefined ? standing : 'unverifiable';
+    if (why !== undefined) doubt ??= { subscription, why };
+  }
+  const kind = kindOf(message, Object.values(standings), evidence.now, doubt !== undefined);
+  if (!doubt) return { kind, standings, reason: undefined };
+  return { kind, standings, reason: reasonOf[doubt.why](doubt.subscription), doubt };
 }
+
+const reasonOf: Readonly<Record<Doubt, (subscription: string) => string>> = {
+  blind: (subscription) => `the engine does not show subscription "${subscription}", where it may wait`,
+  partial: (subscription) =>
+    `subscription "${subscription}" may hold it where the engine does not see it: at a handler, or waiting for a retry`,
+};
 
 function judgeUnsent({ state, recordedAt, reason }: RecordedMessage, { now, graceMs }: Evidence): Judged {
   if (state === 'parked') return { kind: 'parkedInOutbox', standings: {}, reason };
@@ -56,16 +72,23 @@ function standingOf(message: RecordedMessage, inbox: InboxEvidence, evidence: Ev
   if (inbox.settled.has(id)) return 'settled';
   if (evidence.deadLetters.get(id)?.has(placeOf(channel, subscription))) return 'deadLetter';
   if (age < evidence.graceMs) return 'inFlight';
-  // A delayed message counts its age from its publishing in the engine's view.
-  if (evidence.backlog.mayHold(channel, subscription, evidence.now - sentAt)) return 'waiting';
+  // Engines count the age of a delayed message from its publishing or from when it was due: the later of them misses none.
+  if (evidence.backlog.mayHold(channel, subscription, age)) return 'waiting';
   return sentAt < inbox.keptSince ? 'unverifiable' : 'missing';
 }
 
-function kindOf({ outgoing }: RecordedMessage, standings: readonly Standing[], now: number): FindingKind {
+function kindOf(
+  { outgoing }: RecordedMessage,
+  standings: readonly Standing[],
+  now: number,
+  isDoubtful: boolean,
+): FindingKind {
   const has = (standing: Standing): boolean => standings.includes(standing);
-  if (has('missing')) {
+  if (has('missing') || isDoubtful) {
     const expiresAt = outgoing?.message.expiresAt;
     if (expiresAt !== undefined && Date.parse(expiresAt) <= now) return 'expired';
+  }
+  if (has('missing')) {
     return standings.every((standing) => standing === 'missing') ? 'lost' : 'partlyLost';
   }
   if (has('deadLetter')) return 'deadLetter';

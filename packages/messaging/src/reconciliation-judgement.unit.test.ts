@@ -36,11 +36,13 @@ const evidence = (a: Inbox = {}, b: Inbox = {}, extra: Partial<Evidence> = {}): 
     keptSince,
   })),
   deadLetters: new Map(),
-  backlog: { mayHold: () => false },
+  backlog: { mayHold: () => false, doubt: () => undefined },
   ...extra,
 });
 const yes = { settled: true };
 const letterAtB = { deadLetters: new Map([['m', new Set([placeOf('c', 'b')])]]) };
+const unseen: Partial<Evidence> = { backlog: { mayHold: () => false, doubt: () => 'partial' } };
+const waitingUnseen: Partial<Evidence> = { backlog: { mayHold: () => true, doubt: () => 'blind' } };
 const young = { publishedAt: NOW - 1_000 };
 
 const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evidence])[] = [
@@ -60,7 +62,7 @@ const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evid
     'perhaps in a backlog',
     'waitingInEngine',
     message(),
-    evidence(yes, {}, { backlog: { mayHold: () => true } }),
+    evidence(yes, {}, { backlog: { mayHold: () => true, doubt: () => undefined } }),
   ],
   [
     'expired',
@@ -73,6 +75,20 @@ const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evid
     'lost',
     message({ outgoing: outgoing({ expiresAt: new Date(NOW + 1).toISOString() }) }),
     evidence(),
+  ],
+  ['perhaps where the engine does not see it', 'unverifiable', message(), evidence({}, {}, unseen)],
+  ['settled by one, perhaps unseen at the other', 'unverifiable', message(), evidence(yes, {}, unseen)],
+  [
+    'waiting for sure, though not all is seen',
+    'waitingInEngine',
+    message(),
+    evidence(yes, {}, waitingUnseen),
+  ],
+  [
+    'expired, and not all is seen',
+    'expired',
+    message({ outgoing: outgoing({ expiresAt: new Date(NOW - 1).toISOString() }) }),
+    evidence({}, {}, unseen),
   ],
   ['older than an inbox remembers', 'unverifiable', message(), evidence(yes, { keptSince: NOW })],
   ['before a subscription joined', 'settled', message(), evidence(yes, { since: NOW - 1 })],
@@ -92,5 +108,26 @@ const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evid
 describe('judge', () => {
   it.each(rows)('%s: %s', (_what, kind, one, given) => {
     expect(judge(one, given).kind).toBe(kind);
+  });
+
+  it('says what is in doubt, and where', () => {
+    expect(judge(message(), evidence(yes, {}, unseen))).toMatchObject({
+      standings: { a: 'settled', b: 'unverifiable' },
+      doubt: { subscription: 'b', why: 'partial' },
+      reason: expect.stringContaining('"b" may hold it where the engine does not see it'),
+    });
+  });
+
+  it('counts what waits from when it was due, because an engine may do so', () => {
+    const ages: number[] = [];
+    const backlog = {
+      mayHold: (_: string, __: string, age: number) => ages.push(age) > 0,
+      doubt: () => undefined,
+    };
+    judge(
+      message({ outgoing: { ...outgoing({}), dueAt: NOW - 100_000 } as never }),
+      evidence({}, {}, { backlog }),
+    );
+    expect(new Set(ages)).toEqual(new Set([100_000]));
   });
 });

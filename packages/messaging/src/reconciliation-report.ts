@@ -13,7 +13,7 @@ import type { TimeWindow } from './reconciliation-sources.ts';
  * - `lost`: the engine confirmed it, and no subscription knows it
  * - `partlyLost`: some subscriptions have settled it, at least one knows nothing of it
  * - `expired`: its time to live was over, so the engine may have dropped it
- * - `unverifiable`: so old that an inbox may have forgotten it
+ * - `unverifiable`: so old that an inbox may have forgotten it, or perhaps in a part of the engine that it does not show
  * - `unwatched`: no subscription given here takes its channel
  *
  * Of a settled message:

@@ -81,5 +81,5 @@ export interface SettledSource {
 /** What the engine still holds. A bus is one, and so is anything that answers for it from another process. */
 export interface EngineSight {
   readonly deadLetters: Pick<DeadLetters, 'list'>;
-  view(): Promise<{ readonly channels: readonly ChannelView[] }>;
+  view(): Promise<{ readonly channels: readonly ChannelView[]; readonly showsAll?: boolean }>;
 }

@@ -8,13 +8,13 @@
  *   phase 2, per settled source:   page of settled  -> look up in every outbox -> finding
  *
  * It reads, and a repair publishes again with the same ids, which an inbox makes harmless. It never deletes, never marks, and never guesses:
- * where the records do not reach back far enough it says `unverifiable`.
+ * where the records do not reach back far enough, or the engine does not show all it holds, it says `unverifiable`.
  */
 import { describeError } from './attempts.ts';
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
 import { MessagingError } from './errors.ts';
-import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
+import { deadLettersOf, type Doubt, EngineBacklog } from './reconciliation-engine.ts';
 import { judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
 import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
 import type {
@@ -40,6 +40,11 @@ export interface ReconcileOptions {
   readonly graceMs?: number;
   /** The engine, for dead letters and backlogs. Without it what waits in a queue or is parked there counts as missing. */
   readonly engine?: EngineSight;
+  /**
+   * You vouch that the consumers stand still: none has a message at a handler, and none waits for a retry. Only for engines that do not see it (RabbitMQ): without it
+   * what is settled nowhere is `unverifiable` there, with it `lost`, and a repair publishes it again. Default false.
+   */
+  readonly assumeIdle?: boolean;
   /** Publishes again what is missing. Default: a dry run that counts it. */
   readonly repair?: RepairOptions;
   /** Messages per page. Default 500. */
@@ -71,6 +76,12 @@ export interface RepairOptions {
 
 const DEFAULT_GRACE_MS = 60_000;
 
+/** What a person may do about a message that is perhaps lost. */
+const CERTAINTY: Readonly<Record<Doubt, string>> = {
+  blind: 'ask through a bus on which this subscription is declared',
+  partial: 'let the consumers finish, stop them, and ask again with assumeIdle',
+};
+
 /** Rejects with what a source or the engine rejects with; what a repair cannot publish is told in the report. */
 export async function reconcile(options: ReconcileOptions): Promise<ReconciliationReport> {
   return new Reconciliation(options).run();
@@ -96,7 +107,7 @@ class Reconciliation {
     this.#at = earlier?.at ?? clock.now();
     this.#window = earlier?.window ?? { from: 0, to: this.#at + 1, ...options.window };
     this.#report = new ReportBuilder({ samples, keys }, earlier);
-    this.#backlog = new EngineBacklog(options.engine);
+    this.#backlog = new EngineBacklog(options.engine, options.assumeIdle ?? false);
   }
 
   async run(): Promise<ReconciliationReport> {
@@ -197,12 +208,15 @@ class Reconciliation {
 
   #noteBlindSpots({ channel }: RecordedMessage, { standings }: Judged): void {
     for (const [subscription, standing] of Object.entries(standings))
-      if (standing === 'missing' && this.#backlog.isBlindTo(channel, subscription))
+      if (
+        (standing === 'missing' || standing === 'unverifiable') &&
+        this.#backlog.isBlindTo(channel, subscription)
+      )
         this.#report.addBlindSpot(channel, subscription);
   }
 
   /** Tells what only a person may do, and answers whether a repair may publish the message. */
-  #canRepublish(message: RecordedMessage, { kind, reason }: Judged): boolean {
+  #canRepublish(message: RecordedMessage, { kind, reason, doubt }: Judged): boolean {
     const { id, channel } = message;
     const person = (why: string, remedy: string): false => {
       this.#report.addNeedsPerson({ id, channel, why, remedy });
@@ -220,6 +234,8 @@ class Reconciliation {
       );
     if (kind === 'deadLetter')
       return person('parked as a dead letter', 'redrive it, correct it or discard it');
+    if (kind === 'unverifiable' && doubt)
+      return person(`perhaps lost: ${reason ?? ''}`, CERTAINTY[doubt.why]);
     if (kind !== 'lost' && kind !== 'partlyLost') return false;
     if (message.outgoing === undefined)
       return person('its stored text cannot be read', 'restore the row from a backup');

@@ -70,6 +70,9 @@ const without = <T extends object>(value: T, name: keyof T): T => {
   return rest as T;
 };
 
+const withOwnNames = (headers: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => /^[a-z0-9]{1,20}$/.test(name)));
+
 const confirmAll = (
   { capabilities }: EngineConnection,
   batch: readonly OutgoingMessage[],
@@ -307,6 +310,11 @@ export const plantedDefects = {
       },
     },
   }),
+  'headers of strangers are dropped': withDeliveries((delivery) =>
+    delivery.message === undefined
+      ? delivery
+      : { ...delivery, message: { ...delivery.message, headers: withOwnNames(delivery.message.headers) } },
+  ),
   'large headers are dropped': withOutgoing((one) => ({
     ...one,
     message:

@@ -16,6 +16,7 @@ import { messageCases } from './message-cases.ts';
 import { redriveCases } from './redrive-cases.ts';
 import { replayCases } from './replay-cases.ts';
 import { routingCases } from './routing-cases.ts';
+import { strangerCases } from './stranger-cases.ts';
 
 export type { EngineFixture, FixtureTraits } from './fixture.ts';
 export { type CaseMeta, registerCases } from './register.ts';
@@ -44,6 +45,7 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...failureCases,
   ...capabilityCases,
   ...messageCases,
+  ...strangerCases,
   ...routingCases,
   ...replayCases,
   ...redriveCases,

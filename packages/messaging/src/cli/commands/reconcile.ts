@@ -35,6 +35,10 @@ export const reconciliation: Command = {
     'max-messages': { value: '<n>', description: 'stop after about so many' },
     earlier: { value: '<file>', description: 'go on from this report (of --json); "-" reads stdin' },
     repair: { description: 'publish again, with the same ids, what no subscription knows' },
+    'assume-idle': {
+      description:
+        'you vouch that no consumer has a message at hand or waits for a retry: what RabbitMQ cannot show counts as lost',
+    },
     'in-order': {
       value: '<channel>',
       description: 'with --repair: leave its lost messages to a person; may be given more than once',
@@ -86,6 +90,7 @@ async function optionsOf(
     settled,
     clock,
     signal,
+    assumeIdle: values.flag('assume-idle'),
     window: {
       ...(from === undefined ? {} : { from: timeOf('--from', from) }),
       ...(to === undefined ? {} : { to: timeOf('--to', to) }),

@@ -106,7 +106,7 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   async inspect(): Promise<EngineView> {
-    return { engine: 'embedded', ...(await this.#ask({ op: 'inspect' })) };
+    return { engine: 'embedded', showsAll: true, ...(await this.#ask({ op: 'inspect' })) };
   }
 
   close(): Promise<void> {

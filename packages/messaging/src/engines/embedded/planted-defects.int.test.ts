@@ -41,6 +41,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'a rewind does nothing': 'rewind to the earliest',
   'an edited redrive is a plain one': 'an edited redrive is a new message',
   'an edited redrive reaches all subscriptions': 'on a keyed channel the edited head',
+  'headers of strangers are dropped': 'a foreign CloudEvent with a long header name',
   'large headers are dropped': 'headers of more than 64 KiB',
   'an id that came before is swallowed': 'an id that is published twice',
   'large messages are cut': 'a message larger than the engine takes',

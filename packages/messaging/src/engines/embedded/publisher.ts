@@ -1,5 +1,5 @@
 /** Publishing: looks at each message before it joins a turn, because a turn is shared, and confirms with what a commit of the writer means. */
-import { encodeCloudEvent } from '../../cloud-event.ts';
+import { encodeCloudEvent, encodeReceived } from '../../cloud-event.ts';
 import type { Durability } from '../../channel.ts';
 import type { OutgoingMessage, PublishConfirmation } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
@@ -7,6 +7,8 @@ import type { Message } from '../../message.ts';
 import { faultOfMessage, faultOfOutgoing } from '../../sound-outgoing.ts';
 import { wholeMs } from './positions.ts';
 import type { Ask, PublishRow } from './turn.ts';
+
+type Encode = (message: Message) => string;
 
 export interface PublisherParts {
   readonly ask: Ask;
@@ -32,9 +34,10 @@ export class Publisher {
     return batch.map(({ message }) => ({ id: message.id, durability, confirmedAt }));
   }
 
-  /** What takes the place of a dead letter, as it is stored. Throws as `publish` rejects. */
+  /** What takes the place of a dead letter, as it is stored; it keeps headers that its letter came with. Throws as `publish` rejects. */
   replacementOf(message: Message): Pick<PublishRow, 'body' | 'expiresAt'> {
-    return { body: this.#bodyOf(sound(message, faultOfMessage)), expiresAt: expiryOf(message) };
+    const body = this.#bodyOf(sound(message, faultOfMessage), encodeReceived);
+    return { body, expiresAt: expiryOf(message) };
   }
 
   #encode(outgoing: OutgoingMessage): PublishRow {
@@ -45,12 +48,12 @@ export class Publisher {
       key: message.key ?? null,
       expiresAt: expiryOf(message),
       dueAt: dueAt === undefined ? null : wholeMs(dueAt),
-      body: this.#bodyOf(message),
+      body: this.#bodyOf(message, encodeCloudEvent),
     };
   }
 
-  #bodyOf(message: Message): string {
-    const body = textOf(message);
+  #bodyOf(message: Message, encode: Encode): string {
+    const body = textOf(message, encode);
     const { maxMessageBytes } = this.#parts;
     // A character takes three bytes at most, so most texts need not be counted.
     if (body.length * 3 <= maxMessageBytes) return body;
@@ -71,9 +74,9 @@ function sound<T>(value: T, faultOf: (value: T) => string | undefined): T {
 }
 
 /** Throws DB_MSG_INVALID_DATA for what JSON has no words for: a cycle, a BigInt. */
-function textOf(message: Message): string {
+function textOf(message: Message, encode: Encode): string {
   try {
-    return encodeCloudEvent(message);
+    return encode(message);
   } catch (cause) {
     if (cause instanceof MessagingError) throw cause;
     throw new MessagingError('DB_MSG_INVALID_DATA', `message ${message.id} cannot be written as JSON`, {

@@ -8,7 +8,7 @@ import type { Message } from '../../message.ts';
 import type { DeadBook } from './dead-book.ts';
 import { recordOf, revived, type StoredLetter, tombstoneOf } from './letters.ts';
 import type { Publisher } from './publisher.ts';
-import { copyOf, encodeMessage } from './wire.ts';
+import { copyOf, encodeDescendant } from './wire.ts';
 
 export interface DeadLetterPlace {
   readonly channel: string;
@@ -84,7 +84,7 @@ export class KafkaDeadLetters implements DeadLetterStore {
         const letter = book.get(id);
         if (!letter) continue;
         const { rank, priority } = letter;
-        const edited = copyOf(encodeMessage(message), { state, rank, priority, redriven: id });
+        const edited = copyOf(encodeDescendant(message), { state, rank, priority, redriven: id });
         const sequence = sequenceOf(book.letters(), [letter]);
         await this.#parts.publisher.send(
           later,

@@ -52,11 +52,14 @@ export class View {
     let delayed = own?.delayed ?? 0;
     let expired = 0;
     const foreign: Place[] = [];
+    let mayHideOlder = false;
     for (const place of places) {
       const { ledger, partition, isLater, start, end } = place;
       const waiting = Math.max(0, end - Math.max(start, ledger.watermark) - ledger.settledAbove);
       unsettled += waiting;
       expired += ledger.expired;
+      // What came back is in the order in which it failed: behind the first of it there may be an older one.
+      if (isLater && waiting > (owned.has(partition) ? 0 : 1)) mayHideOlder = true;
       if (owned.has(partition)) continue;
       if (waiting > 0) foreign.push(place);
       inFlight += ledger.outCount;
@@ -75,6 +78,7 @@ export class View {
       deadLetters: book?.groups() ?? [],
       expired,
       consumers: reader ? members - 1 + reader.consumers.size : members,
+      ...(mayHideOlder && { partial: ['oldestAgeMs'] as const }),
     };
   }
 

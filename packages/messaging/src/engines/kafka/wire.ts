@@ -5,7 +5,7 @@
  * The toolkit's own headers begin with `db-`. They travel on records the engine makes (a retry, a redrive, a delayed or urgent message) and are
  * taken off again before anybody sees the message.
  */
-import { decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
+import { decodeCloudEvent, encodeReceived, refuseHeaderName } from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { OWN, type RecordLike } from './log-record.ts';
@@ -33,7 +33,6 @@ export interface CopyNote {
 
 const PREFIX = 'ce_';
 const CONTENT_TYPE = 'content-type';
-const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 type Header = readonly [name: string, value: Buffer];
 const JSON_TYPE: Header = [CONTENT_TYPE, Buffer.from('application/json')];
@@ -59,25 +58,25 @@ const RESERVED = new Set([
   'datacontenttype',
   'subject',
   'data',
+  'data_base64',
   ...FIELDS.keys(),
 ]);
 
 /** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed. `nullAsTombstone`: data null becomes a record without a value. */
 export function encodeMessage(message: Message, nullAsTombstone = false): Parcel {
+  for (const name in message.headers) refuseHeaderName(name);
+  return encodeDescendant(message, nullAsTombstone);
+}
+
+/** One that is made from a message that came, and keeps headers whose names we would not give. */
+export function encodeDescendant(message: Message, nullAsTombstone = false): Parcel {
   const headers: Header[] = [SPEC, ['ce_id', Buffer.from(message.id)], ...originOf(message)];
   if (message.time !== '') headers.push(timeOf(message.time));
   for (const [name, field] of OPTIONAL) {
     const value = message[field];
     if (value !== undefined) headers.push([PREFIX + name, Buffer.from(String(value))]);
   }
-  for (const name in message.headers) {
-    if (!EXTENSION_NAME.test(name) || RESERVED.has(name))
-      throw new MessagingError(
-        'DB_MSG_INVALID_OPTIONS',
-        `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`,
-      );
-    headers.push([PREFIX + name, Buffer.from(message.headers[name] ?? '')]);
-  }
+  for (const name in message.headers) headers.push([PREFIX + name, Buffer.from(message.headers[name] ?? '')]);
   const { data } = message;
   const binary = data instanceof Uint8Array;
   headers.push(
@@ -235,7 +234,7 @@ export function copyOf(parcel: Parcel, note: CopyNote): Parcel {
 
 /** What people and the port see of a stored message: a CloudEvent, or what came instead of one. */
 export function rawOf({ message, parcel }: Pick<Received, 'message' | 'parcel'>): string {
-  return message ? encodeCloudEvent(message) : (parcel.value?.toString() ?? '');
+  return message ? encodeReceived(message) : (parcel.value?.toString() ?? '');
 }
 
 /** Bytes the record takes, about: what the broker's limit is compared with. */

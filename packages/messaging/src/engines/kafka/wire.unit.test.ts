@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Message } from '../../message.ts';
 import { namesOf, partitionOf } from './names.ts';
 import { looseRecord, type RecordLike } from './log-record.ts';
-import { copyOf, encodeMessage, type Parcel, Received } from './wire.ts';
+import { copyOf, encodeDescendant, encodeMessage, type Parcel, rawOf, Received } from './wire.ts';
 
 const message: Message = {
   id: 'm1',
@@ -38,6 +38,21 @@ describe('a message as a record', () => {
   it('keeps headers that are called like something every object inherits', () => {
     const headers = { constructor: 'acme', valueof: 'x' };
     expect(there({ ...message, headers })).toEqual({ ...message, headers });
+  });
+
+  it('shows what a stranger named as we would not, whole, and carries it on; we refuse to name anything so', () => {
+    const headers = { regionoftheoldwarehouse: 'eu-west', tenant_id: 'acme' };
+    const foreign = { ...message, headers };
+    expect(() => encodeMessage(foreign)).toThrow(/cannot be a header/);
+    const came = new Received(asRecord(encodeDescendant(foreign)), place);
+    expect(came.message).toEqual(foreign);
+    expect(JSON.parse(rawOf(came))).toMatchObject({ id: 'm1', data: { n: 1 }, ...headers });
+  });
+
+  it('takes no header for the data of a JSON text', () => {
+    const { headers, ...parcel } = encodeMessage(message);
+    const odd = { ...parcel, headers: [...headers, ['ce_data_base64', Buffer.from('eA==')] as const] };
+    expect(JSON.parse(rawOf(new Received(asRecord(odd), place)))).not.toHaveProperty('data_base64');
   });
 
   it('carries bytes with their media type', () => {

@@ -21,7 +21,7 @@ import {
   isFailed,
 } from './placeholders.ts';
 import type { TopologyBook } from './topology.ts';
-import { copyOf, encodeMessage, type Parcel, unpackParcel } from './wire.ts';
+import { copyOf, encodeDescendant, type Parcel, unpackParcel } from './wire.ts';
 
 export interface DeadLetterParts {
   readonly clock: Clock;
@@ -86,7 +86,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
         if (!edited) return false;
         await this.#sendBack(place, withSequences(seen.letters, [edited]), seen, (letter) =>
           letter === edited
-            ? { parcel: encodeMessage(message), state }
+            ? { parcel: encodeDescendant(message), state }
             : { parcel: unpackParcel(letter.parcel), state: letter.stateOnRedrive },
         );
         return true;

@@ -1,19 +1,21 @@
 /**
  * Counts over AMQP: a passive declare tells the ready messages and consumers of a queue, and no more. So `ready` and `deadLetters` are those of the
  * broker; `inFlight`, `waitingForKey`, `delayed` and `expired` are those of THIS process; what waits on the ladder is not
- * counted, because its rungs are shared by all channels.
+ * counted, because its rungs are shared by all channels. The view says so (`partial`).
  *
  * The oldest age stays unknown. To look at the head of a queue is to take it and to give it back, which a quorum queue counts as a hand-out in vain, each second at
  * that, and a queue with a single active consumer refuses it. The oldest that this process holds would be a figure, but of a part: another process or the ladder may hold an older
  * one, and reconciliation, which asks whether a message may still wait here, would take that one for lost.
  */
 import type { Channel, ChannelModel } from 'amqplib';
-import type { ChannelView, EngineView, SubscriptionView } from '../../engine.ts';
+import type { ChannelView, EngineView, PartialCount, SubscriptionView } from '../../engine.ts';
 import type { RabbitConsumer } from './consumer.ts';
 import type { RabbitDeadLetters } from './dead-letters.ts';
 import { unreachable } from './link.ts';
 import type { Names } from './names.ts';
 import type { KnownChannel, TopologyBook } from './topology.ts';
+
+const PARTIAL: readonly PartialCount[] = ['delayed', 'waitingForKey', 'inFlight'];
 
 export interface InspectParts {
   readonly model: ChannelModel;
@@ -116,5 +118,6 @@ async function viewOf(
     expired,
     // The partitions of a keyed subscription are shared out, so each queue sees one of its consumers.
     consumers: Math.max(consuming, ...own.map(({ memberCount }) => (consuming > 0 ? memberCount : 0))),
+    partial: PARTIAL,
   };
 }

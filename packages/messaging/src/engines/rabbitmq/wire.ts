@@ -6,7 +6,12 @@
  * too long for a header makes the copy an envelope: a header table has to fit into one frame and amqplib's buffer of 64 KiB.
  */
 import type { ConsumeMessage, GetMessage, MessagePropertyHeaders, Options } from 'amqplib';
-import { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from '../../cloud-event.ts';
+import {
+  cloudEventContentType,
+  decodeCloudEvent,
+  encodeReceived,
+  refuseHeaderName,
+} from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { refuseIllFormed, refuseUnfit } from './short-text.ts';
@@ -70,7 +75,8 @@ const FIELDS: ReadonlyMap<string, string> = new Map([
 ]);
 const REQUIRED = ['id', 'type', 'source'] as const;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
-const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
+/** What AMQP allows the name of a header: one octet says how long it is. */
+const HEADER_NAME_BYTES = 255;
 
 let schemaType = '';
 let schemaVersion = 0;
@@ -88,6 +94,15 @@ function schemaOf({ type, version }: Message): string {
 
 /** Throws DB_MSG_INVALID_OPTIONS when a header's name is not allowed, or when id, key or routing key cannot be carried. */
 export function encodeMessage(message: Message): Parcel {
+  for (const name in message.headers) refuseHeaderName(name);
+  return encodeDescendant(message);
+}
+
+/**
+ * One that is made from a message that came, and keeps headers whose names we would not give. Throws DB_MSG_INVALID_OPTIONS when id, key or routing
+ * key cannot be carried.
+ */
+export function encodeDescendant(message: Message): Parcel {
   refuseUnfit('the id of a message', message.id);
   if (message.routingKey !== undefined) refuseUnfit('a routing key', message.routingKey);
   if (message.key !== undefined) refuseIllFormed('a key', message.key);
@@ -107,18 +122,12 @@ export function encodeMessage(message: Message): Parcel {
   if (message.traceparent) headers.cloudEvents_traceparent = message.traceparent;
   if (message.routingKey) headers.cloudEvents_routingkey = message.routingKey;
   for (const name in message.headers) {
-    if (!EXTENSION_NAME.test(name) || RESERVED.has(name)) {
-      throw new MessagingError(
-        'DB_MSG_INVALID_OPTIONS',
-        `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`,
-      );
-    }
     const value = message.headers[name];
     if (value) headers[UNDERSCORE + name] = value;
   }
   const common = { persistent: true, messageId: message.id };
-  if (sizeOf(headers) > HEADER_BUDGET) {
-    const content = Buffer.from(encodeCloudEvent(message));
+  if (sizeOf(headers) > HEADER_BUDGET || isNameTooLong(message)) {
+    const content = Buffer.from(encodeReceived(message));
     return { content, options: { ...common, contentType: cloudEventContentType } };
   }
   const binary = message.data instanceof Uint8Array;
@@ -127,6 +136,13 @@ export function encodeMessage(message: Message): Parcel {
     : Buffer.from(JSON.stringify(message.data ?? null));
   const contentType = binary ? (message.contentType ?? 'application/octet-stream') : 'application/json';
   return { content, options: { ...common, contentType, headers } };
+}
+
+/** Of a message that came as a JSON text, where names have no end. */
+function isNameTooLong({ headers }: Message): boolean {
+  for (const name in headers)
+    if (Buffer.byteLength(name) > HEADER_NAME_BYTES - UNDERSCORE.length) return true;
+  return false;
 }
 
 /** The message, and what a copy carries beside it. */
@@ -194,7 +210,7 @@ export function decodeMessage(incoming: Incoming): Received {
 
 /** What people and the port see of a stored message: a CloudEvent, or what came instead of one. */
 export function rawOf({ message, parcel }: Pick<Received, 'message' | 'parcel'>): string {
-  return message ? encodeCloudEvent(message) : parcel.content.toString();
+  return message ? encodeReceived(message) : parcel.content.toString();
 }
 
 /** A copy of the parcel with the note beside it. */

@@ -2,7 +2,7 @@ import type { ConsumeMessage } from 'amqplib';
 import { describe, expect, it } from 'vitest';
 import type { Message } from '../../message.ts';
 import { namesOf } from './names.ts';
-import { decodeMessage, encodeMessage } from './wire.ts';
+import { decodeMessage, encodeDescendant, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
 const message: Message = {
   id: 'm1',
@@ -15,15 +15,25 @@ const message: Message = {
   headers: {},
 };
 
-function there(given: Message): Message | undefined {
-  const { content, options } = encodeMessage(given);
-  return decodeMessage({ content, fields: {}, properties: options } as unknown as ConsumeMessage).message;
-}
+const arrived = ({ content, options }: Parcel): Received =>
+  decodeMessage({ content, fields: {}, properties: options } as unknown as ConsumeMessage);
+const there = (given: Message): Message | undefined => arrived(encodeMessage(given)).message;
 
 describe('a message on AMQP', () => {
   it('keeps headers that are called like something every object inherits', () => {
     const headers = { constructor: 'acme', valueof: 'x' };
     expect(there({ ...message, headers })).toEqual({ ...message, headers });
+  });
+
+  it.each([
+    ['as AMQP headers', { regionoftheoldwarehouse: 'eu-west', tenant_id: 'acme' }],
+    ['longer than AMQP has room for', { ['x'.repeat(244)]: 'eu-west' }],
+  ])('shows what a stranger named as we would not, whole, and carries it on: %s', (_, headers) => {
+    const foreign = { ...message, headers: headers as Record<string, string> };
+    expect(() => encodeMessage(foreign)).toThrow(/cannot be a header/);
+    const came = arrived(encodeDescendant(foreign));
+    expect(came.message).toEqual(foreign);
+    expect(JSON.parse(rawOf(came))).toMatchObject({ id: 'm1', data: { n: 1 }, ...headers });
   });
 
   it('is refused for good when AMQP cannot carry its id or its keys', () => {

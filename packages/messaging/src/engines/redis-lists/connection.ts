@@ -167,6 +167,7 @@ export class ListsConnection implements EngineConnection {
       engine: 'redis-lists',
       channels: await viewChannels(parts, names),
       storedBytes: undefined,
+      showsAll: true,
     };
   }
 

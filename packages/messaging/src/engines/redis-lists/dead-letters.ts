@@ -2,7 +2,7 @@
  * Dead letters of the engine on lists: one list of JSON texts for all channels, the oldest first, as people find it with LRANGE. Filters are applied here;
  * a letter is moved by its whole text, so two who move the same one do it once.
  */
-import { encodeCloudEvent } from '../../cloud-event.ts';
+import { encodeReceived } from '../../cloud-event.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import type { DeadLetterFilter, DeadLetterRecord, DeadLetterStore, FailureRecord } from '../../engine.ts';
 import type { Message } from '../../message.ts';
@@ -71,7 +71,7 @@ export class ListsDeadLetters implements DeadLetterStore {
 
   async redriveEdited(id: string, message: Message, state: string): Promise<boolean> {
     for await (const found of this.#all())
-      if (found.letter.id === id) return (await this.#unpark(found, encodeCloudEvent(message), state)) === 1;
+      if (found.letter.id === id) return (await this.#unpark(found, encodeReceived(message), state)) === 1;
     return false;
   }
 

@@ -3,7 +3,7 @@
  *
  *   heard --room--> handed out --ack--> gone
  *     |                |--retry--> waits for its time, in memory --> heard
- *     |                '--dead letter--> refused with an error, and gone
+ *     |                '--dead letter--> told as an error, and gone
  *     '--too many wait--> dropped and counted
  */
 import type { CancelTimer, Clock } from '../../clock.ts';
@@ -17,11 +17,12 @@ import type {
   SettleResult,
   SubscriptionView,
 } from '../../engine.ts';
-import { MessagingError } from '../../errors.ts';
 
 export interface ListenerParts {
   readonly clock: Clock;
   readonly maxWaiting: number;
+  /** Told the reasons of what became dead letters, which nobody keeps. */
+  readonly onLost: (reasons: readonly string[]) => void;
   readonly left: () => Promise<void>;
 }
 
@@ -58,7 +59,10 @@ export class Listener implements Consumer {
     this.#handOut();
   }
 
-  /** Rejects after settling the others when one became a dead letter: there is nowhere to keep it, and a silent loss would be a lie. */
+  /**
+   * A dead letter is settled as the others are: there is nowhere to keep it, and trying again would find nothing. A silent loss would be a lie, so it is told. To
+   * reject would make one loss the failure of all that were settled with it.
+   */
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const lost: string[] = [];
     const results = settlements.map((settlement): SettleResult => {
@@ -71,11 +75,7 @@ export class Listener implements Consumer {
       return 'settled';
     });
     this.#handOut();
-    if (lost.length > 0)
-      throw new MessagingError(
-        'DB_MSG_UNSUPPORTED_CAPABILITY',
-        `Redis Pub/Sub keeps no dead letters; ${lost.length} lost: ${lost.join('; ')}`,
-      );
+    if (lost.length > 0) this.#parts.onLost(lost);
     return results;
   }
 
@@ -108,6 +108,8 @@ export class Listener implements Consumer {
       deadLetters: [],
       expired: this.#dropped,
       consumers: 1,
+      // Others hear for themselves, and nobody knows what they hold.
+      partial: ['ready', 'delayed', 'inFlight'],
     };
   }
 

@@ -8,11 +8,11 @@ import { type Channel, defineChannel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
 import { blocking, delayed, expiring, plain, ranked, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
+import type { Delivery } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
-import type { Log } from '../../log.ts';
 import { ack, deadLetter, retry } from '../../outcome.ts';
 import { hasServerProgram, startOwnServer } from '../../redis/testing/own-server.ts';
-import { createRedisBroadcastEngine } from './engine.ts';
+import { createRedisBroadcastEngine, type RedisBroadcastNotice } from './engine.ts';
 
 const url = process.env['REDIS_URL'];
 const confirmed = defineChannel({
@@ -30,11 +30,11 @@ afterEach(async () => {
 
 async function busOn(
   channels: readonly Channel[] = [plain],
-  options: { log?: Log } = {},
+  onNotice?: (notice: RedisBroadcastNotice) => void,
   server = url ?? '',
 ): Promise<Bus> {
-  const engine = createRedisBroadcastEngine({ url: server, prefix });
-  const bus = createBus({ engine, source: '/broadcast', ...options });
+  const engine = createRedisBroadcastEngine({ url: server, prefix, ...(onNotice && { onNotice }) });
+  const bus = createBus({ engine, source: '/broadcast' });
   buses.push(bus);
   bus.declare(channels);
   await bus.start();
@@ -52,13 +52,6 @@ async function hearOn(bus: Bus, name = 'one'): Promise<Collector<number>> {
   }).started;
   return heard;
 }
-
-const logOf = (errors: Collector<unknown>): Log => ({
-  debug: () => {},
-  info: () => {},
-  warn: () => {},
-  error: (fields) => errors.add(fields['error']),
-});
 
 /** Runs commands as any other user of the server would. */
 async function raw(...args: readonly string[]): Promise<unknown> {
@@ -124,9 +117,9 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
     await connection.close();
   });
 
-  it('retries from memory with the attempt counted, and a dead letter is an error that is told', async () => {
-    const errors = new Collector<unknown>();
-    const bus = await busOn([plain], { log: logOf(errors) });
+  it('retries from memory with the attempt counted, and tells a dead letter, which nobody keeps', async () => {
+    const told = new Collector<RedisBroadcastNotice>();
+    const bus = await busOn([plain], (notice) => told.add(notice));
     const attempts = new Collector<number>();
     await bus.subscribe(plain, {
       name: 'one',
@@ -138,17 +131,54 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
     }).started;
     await bus.publish(plain, { n: 1 });
     expect(await attempts.waitFor(2)).toEqual([1, 2]);
-    await eventually(
-      async () => errors.values.map(String),
-      (told) => told.some((one) => /keeps no dead letters.*of no use/.test(one)),
-      'the loss being told',
-    );
+    expect(await told.waitFor(1)).toEqual([
+      { kind: 'lost', channel: plain.name, subscription: 'one', reasons: ['of no use'] },
+    ]);
     expect(await bus.deadLetters.list()).toEqual([]);
   });
 
+  it('settles what comes with a dead letter, which is not the failure of the others', async () => {
+    const told = new Collector<RedisBroadcastNotice>();
+    const options = { url: url ?? '', prefix, onNotice: (one: RedisBroadcastNotice) => told.add(one) };
+    const context = { clock: systemClock, onFatal: () => {} };
+    const connection = await createRedisBroadcastEngine(options).connect(context);
+    try {
+      const out = new Collector<Delivery>();
+      const spec = { channel: 'together', subscription: 'one', prefetch: 10, leaseMs: 1_000 };
+      const consumer = await connection.subscribe(spec, (deliveries) =>
+        deliveries.forEach((one) => out.add(one)),
+      );
+      for (const id of ['a', 'b', 'c']) {
+        const message = { id, type: 't', version: 1, source: '/s', time: '', data: 1, headers: {} };
+        await connection.publish([{ channel: 'together', message }]);
+      }
+      const [a, b, c] = (await out.waitFor(3)).map(({ token }) => token) as [number, number, number];
+      const letter = { id: 'l', reason: 'bad', group: 'g', at: 0, history: [], stateOnRedrive: '' };
+      expect(
+        await consumer.settle([
+          { kind: 'ack', token: a },
+          { kind: 'deadLetter', token: b, letter },
+          { kind: 'ack', token: c },
+        ]),
+      ).toEqual(['settled', 'settled', 'settled']);
+      expect(told.values.map(({ reasons }) => reasons)).toEqual([['bad']]);
+      expect(await consumer.extend([a, b, c])).toEqual(['lost', 'lost', 'lost']);
+    } finally {
+      await connection.close();
+    }
+  });
+
+  it('warns of it where nobody asked to be told', async () => {
+    const warned = new Promise<Error>((resolve) => process.once('warning', resolve));
+    const bus = await busOn();
+    await bus.subscribe(plain, { name: 'one', handler: () => deadLetter('of no use') }).started;
+    await bus.publish(plain, { n: 1 });
+    expect((await warned).message).toMatch(/keeps no dead letters.*lost 1: of no use/);
+  });
+
   it('a payload that is no CloudEvent and one that breaks the contract are told as lost, and what follows is heard', async () => {
-    const errors = new Collector<unknown>();
-    const bus = await busOn([plain], { log: logOf(errors) });
+    const told = new Collector<RedisBroadcastNotice>();
+    const bus = await busOn([plain], (notice) => told.add(notice));
     const heard = await hearOn(bus);
     const event = { specversion: '1.0', id: 'x', type: plain.name, source: '/shop' };
     for (const text of ['not JSON', '{"n":1}', JSON.stringify({ ...event, data: { n: 'many' } })])
@@ -157,8 +187,8 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
     expect(await heard.waitFor(1)).toEqual([7]);
     // Settlements of one turn are told of together.
     await eventually(
-      async () => errors.values.map((one) => Number(/(\d+) lost: /.exec(String(one))?.[1] ?? 0)),
-      (counts) => counts.reduce((sum, count) => sum + count, 0) === 3,
+      async () => told.values.flatMap(({ reasons }) => reasons),
+      (reasons) => reasons.length === 3,
       'the three losses being told',
     );
   });
@@ -212,7 +242,7 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
 describe.skipIf(!hasServerProgram())('on a server of our own (install redis-server to run it)', () => {
   it('a server that is killed and comes back is heard again by the same bus; what was said meanwhile is lost or refused', async () => {
     const server = await startOwnServer();
-    const bus = await busOn([plain], {}, server.url);
+    const bus = await busOn([plain], undefined, server.url);
     const heard = await hearOn(bus);
     expect((await bus.publish(plain, { n: 1 })).durability).toBe('none');
     await heard.waitFor(1);

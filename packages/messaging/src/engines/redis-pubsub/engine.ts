@@ -4,13 +4,13 @@
  * edition makes the last one worthless (a price, a cache to be dropped), not for work.
  *
  * What it cannot promise it refuses, loudly: channels that require order, delay, priority, time to live or a durability are refused at the start; a publish with a due
- * time or a priority rejects; a dead letter rejects, because there is nowhere to keep it. A retry is kept in this process's memory alone.
+ * time or a priority rejects; a dead letter is told (`onNotice`), because there is nowhere to keep it. A retry is kept in this process's memory alone.
  */
 import type { EngineLacking } from '../../needs.ts';
 import { BroadcastConnection } from './connection.ts';
 import { type RedisBroadcastOptions, settingsOf } from './options.ts';
 
-export type { RedisBroadcastOptions } from './options.ts';
+export type { RedisBroadcastNotice, RedisBroadcastOptions } from './options.ts';
 
 /** Whatever the server: nothing is kept. */
 type BroadcastLacks =

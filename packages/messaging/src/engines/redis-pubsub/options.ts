@@ -6,14 +6,32 @@ export interface RedisBroadcastOptions extends RedisServerOptions {
   readonly prefix?: string;
   /** Messages a slow subscriber may have waiting in its memory; beyond it the newest are dropped and counted as expired. Default 10,000. */
   readonly maxWaiting?: number;
+  /** Default: a warning of the process. */
+  readonly onNotice?: (notice: RedisBroadcastNotice) => void;
+}
+
+/** `lost`: handlers gave these messages up, and there is nowhere to keep them; a reason for each. */
+export interface RedisBroadcastNotice {
+  readonly kind: 'lost';
+  readonly channel: string;
+  readonly subscription: string;
+  readonly reasons: readonly string[];
 }
 
 export type Settings = Required<RedisBroadcastOptions>;
 
-const DEFAULTS = { ...redisDefaults, maxWaiting: 10_000 } as const;
+const DEFAULTS = { ...redisDefaults, maxWaiting: 10_000, onNotice: warnOfLoss } as const;
 
 export const settingsOf = (options: RedisBroadcastOptions): Settings => ({ ...DEFAULTS, ...options });
 
 /** What a channel is called on the server. */
 export const pubsubNameOf = ({ prefix }: Settings, channel: string): string =>
   `${prefix}:broadcast:${channel}`;
+
+/** What is lost is never lost in silence. */
+function warnOfLoss({ channel, subscription, reasons }: RedisBroadcastNotice): void {
+  process.emitWarning(
+    `Redis Pub/Sub keeps no dead letters; subscription "${subscription}" of "${channel}" lost ${reasons.length}: ${reasons.join('; ')}`,
+    { type: 'DoorbusterRedisWarning' },
+  );
+}

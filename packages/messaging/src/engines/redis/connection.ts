@@ -214,6 +214,7 @@ export class RedisConnection implements EngineConnection {
       channels: await viewChannels(this.#client, this.#scripts, names),
       // The append-only file holds what others keep on this server too.
       storedBytes: undefined,
+      showsAll: true,
     };
   }
 

@@ -2,7 +2,7 @@
  * Dead letters: one hash of JSON texts in the order of parking, for all channels. Filters are applied here, page by page, so that looking
  * through many does not stop the server; moving the found ones is one script.
  */
-import { encodeCloudEvent } from '../../cloud-event.ts';
+import { encodeReceived } from '../../cloud-event.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import type { DeadLetterFilter, DeadLetterRecord, DeadLetterStore, FailureRecord } from '../../engine.ts';
 import type { Message } from '../../message.ts';
@@ -64,7 +64,7 @@ export class RedisDeadLetters implements DeadLetterStore {
 
   async redriveEdited(id: string, message: Message, state: string): Promise<boolean> {
     const expiry = message.expiresAt === undefined ? '' : Date.parse(message.expiresAt);
-    const args = [id, encodeCloudEvent(message), message.key ?? '', expiry, state];
+    const args = [id, encodeReceived(message), message.key ?? '', expiry, state];
     return (await this.#scripts.run('redriveEdited', args)) === 1;
   }
 
