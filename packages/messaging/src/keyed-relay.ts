@@ -17,6 +17,7 @@ import type { OutboxRow } from './outbox.ts';
 import { type HeldRow, laneOf, type OutboxStore, type OwnedOutbox, type StoredRow } from './outbox-store.ts';
 import { DEFAULT_DRAIN_MS, type Relay, tellFailure } from './relay.ts';
 import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
+import { withDefaults } from './with-defaults.ts';
 import { backOffAfter, WorkLoop } from './work-loop.ts';
 
 export interface KeyedRelayOptions {
@@ -79,7 +80,7 @@ class SingleOwnerRelay implements KeyedRelay {
   #purgedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeyedRelayOptions) {
-    this.#options = {
+    this.#options = withDefaults(options, {
       log: silentLog,
       batchSize: 500,
       sweepMs: 1_000,
@@ -87,8 +88,7 @@ class SingleOwnerRelay implements KeyedRelay {
       keyOrder: 'strict',
       onPoison: 'blockKey',
       keepMs: 0,
-      ...options,
-    };
+    });
     this.#loop = new WorkLoop({
       ...this.#options,
       step: () => this.#step(),

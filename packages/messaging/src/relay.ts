@@ -14,6 +14,7 @@ import type { Bus } from './bus.ts';
 import { type Clock, pause } from './clock.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxSource } from './outbox.ts';
+import { withDefaults } from './with-defaults.ts';
 import { WorkLoop } from './work-loop.ts';
 
 export interface RelayOptions {
@@ -56,14 +57,13 @@ class OutboxRelay implements Relay {
   #published = 0;
 
   constructor(options: RelayOptions) {
-    this.#options = {
+    this.#options = withDefaults(options, {
       log: silentLog,
       batchSize: 500,
       sweepMs: 1_000,
       restMs: () => 0,
       backOffMs: 200,
-      ...options,
-    };
+    });
     this.#loop = new WorkLoop({
       ...this.#options,
       step: () => this.#relayBatch(),

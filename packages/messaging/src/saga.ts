@@ -112,7 +112,8 @@ export function defineSaga<Data>(definition: SagaDefinition<Data>): Saga<Data> {
     if (!NAME.test(name)) bad(`"${name}" is not lower-case letters, digits, dots and dashes, at most 120`);
   if (names.length === 0) bad('it has no steps');
   if (new Set(names).size < names.length) bad('two steps have one name');
-  return Object.freeze({ startedBy: [], reactsTo: [], ...definition });
+  const { startedBy = [], reactsTo: reactions = [] } = definition;
+  return Object.freeze({ ...definition, startedBy, reactsTo: reactions });
 }
 
 /** Instances begin with messages of this channel; a repeated message begins nothing. */

@@ -10,6 +10,7 @@ import { createRequire } from 'node:module';
 import { type Clock, pause, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import type { Lease, LockEngine, LockGrant } from '../lock.ts';
+import { withDefaults } from '../with-defaults.ts';
 
 export interface ZookeeperLockOptions {
   /** `host:port`, several separated by commas; `zookeeper://` in front is allowed. */
@@ -61,13 +62,13 @@ interface Session {
 
 export function createZookeeperLockEngine(options: ZookeeperLockOptions): LockEngine {
   const module = createRequire(import.meta.url)('node-zookeeper-client') as ClientModule;
-  return new ZookeeperLocks(module, {
+  const settings = withDefaults(options, {
     sessionTimeoutMs: 10_000,
     callTimeoutMs: 5_000,
     root: '/doorbuster/locks',
     clock: systemClock,
-    ...options,
   });
+  return new ZookeeperLocks(module, settings);
 }
 
 class ZookeeperLocks implements LockEngine {

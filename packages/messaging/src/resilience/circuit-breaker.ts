@@ -10,6 +10,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
+import { withDefaults } from '../with-defaults.ts';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
@@ -66,7 +67,7 @@ class SlidingBreaker implements CircuitBreaker {
   #succeeded = 0;
 
   constructor(options: CircuitBreakerOptions) {
-    this.#options = {
+    this.#options = withDefaults(options, {
       threshold: 0.5,
       minimumCalls: 10,
       windowMs: 10_000,
@@ -75,8 +76,7 @@ class SlidingBreaker implements CircuitBreaker {
       probes: 1,
       isFailure: (result) => 'error' in result,
       onChange: () => {},
-      ...options,
-    };
+    });
     const { threshold, minimumCalls, probes } = this.#options;
     if (!(threshold > 0 && threshold <= 1) || !(minimumCalls >= 1) || !(probes >= 1)) {
       throw new MessagingError(

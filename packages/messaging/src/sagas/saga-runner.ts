@@ -16,6 +16,7 @@ import { type Log, silentLog } from '../log.ts';
 import type { Message } from '../message.ts';
 import { ack, type Outcome, retry } from '../outcome.ts';
 import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
+import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
 import type { SagaState, SagaStatus } from './saga-state.ts';
@@ -69,15 +70,15 @@ const MOST_ABANDONED = 5;
 
 export function createSagaRunner<Data>(options: SagaRunnerOptions<Data>): SagaRunner<Data> {
   const clock = options.clock ?? systemClock;
-  return new StoredSagaRunner({
+  const defaults = {
     clock,
     ids: createIds(clock),
     log: silentLog,
     leaseMs: 60_000,
     sweepMs: 1_000,
     concurrency: 10,
-    ...options,
-  });
+  };
+  return new StoredSagaRunner(withDefaults(options, defaults));
 }
 
 /** What one look at an instance makes of it. `undefined` due: only a message or a person goes on. */
