@@ -20,7 +20,7 @@ describe('withDefaults', () => {
   });
 
   it('control: a spread loses the default', () => {
-    const given = { size: undefined };
+    const given: { readonly size?: number | undefined } = { size: undefined };
     expect({ size: 5, ...given }).toEqual({ size: undefined });
   });
 });
