@@ -189,6 +189,7 @@ export type {
   KeyFindings,
   NeedsPerson,
   ReconciliationReport,
+  ReconciliationVerdict,
   RepairReport,
   ResumePoint,
   Standing,

@@ -145,15 +145,12 @@ class ZookeeperLocks implements LockEngine {
   }
 
   async freed(name: string, signal: AbortSignal): Promise<void> {
-    const over = new Promise<void>((resolve) =>
-      signal.addEventListener('abort', () => resolve(), { once: true }),
-    );
     let change = this.#changes.get(name);
     if (!change) {
       change = this.#nextChange(name).finally(() => this.#changes.delete(name));
       this.#changes.set(name, change);
     }
-    await Promise.race([change, over]);
+    await orAborted(change, signal);
   }
 
   async close(): Promise<void> {
@@ -167,8 +164,8 @@ class ZookeeperLocks implements LockEngine {
   async #nextChange(name: string): Promise<void> {
     const session = await this.#connected();
     const { promise, resolve } = Promise.withResolvers<void>();
-    session.gone.signal.addEventListener('abort', () => resolve(), { once: true });
-    if ((await this.#children(session, name, resolve)).length > 0) await promise;
+    if ((await this.#children(session, name, resolve)).length > 0)
+      await orAborted(promise, session.gone.signal);
   }
 
   async #enqueue(session: Session, name: string, owner: string): Promise<string> {
@@ -283,6 +280,19 @@ class ZookeeperLocks implements LockEngine {
       throw error;
     }
     return { client, gone };
+  }
+}
+
+/** Leaves no listener behind: a session lasts for months, and a waiter on a busy name asks several times a second. */
+async function orAborted(change: Promise<void>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const aborted = Promise.withResolvers<void>();
+  const abort = (): void => aborted.resolve();
+  signal.addEventListener('abort', abort);
+  try {
+    await Promise.race([change, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 
