@@ -4,6 +4,7 @@
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { MessagingError } from './errors.ts';
+import { atOnce } from './sqlite-transaction.ts';
 
 /** Run it once in the database the handler changes; it may be run again. */
 export const inboxSchema = `
@@ -40,13 +41,33 @@ export function alreadyHandled(
   return insert.run(entry.subscription, entry.messageId, entry.now).changes === 0;
 }
 
+/** A subscription may have forgotten ids handled before `kept_since`: a reconciliation must not take those for lost. */
+export const inboxMarkSchema = `
+CREATE TABLE IF NOT EXISTS inbox_mark (
+  subscription TEXT PRIMARY KEY,
+  kept_since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
+const PURGE = `DELETE FROM inbox WHERE (subscription, message_id) IN
+  (SELECT subscription, message_id FROM inbox WHERE handled_at < ? ORDER BY handled_at LIMIT ?)
+  RETURNING subscription, handled_at`;
+const MARK = `INSERT INTO inbox_mark (subscription, kept_since) VALUES (?, ?)
+  ON CONFLICT (subscription) DO UPDATE SET kept_since = max(kept_since, excluded.kept_since)`;
+
 /**
- * Forgets ids handled before `before` (ms since the epoch), at most `limit`; returns how many. Keep them longer than a message can live:
- * all retries, plus the time a dead letter may wait for its redrive.
+ * Forgets ids of every subscription that were handled before `before` (ms since the epoch), at most `limit`; returns how many. Keep them longer than a message can
+ * live: all retries, plus the time a dead letter may wait for its redrive. How far back a subscription still remembers is noted in the same transaction, in a
+ * table that is made here when it is missing: a reconciliation that begins later has to know it too.
  */
 export function purgeInbox(db: DatabaseSync, before: number, limit = 10_000): number {
-  const purge = db.prepare(
-    'DELETE FROM inbox WHERE (subscription, message_id) IN (SELECT subscription, message_id FROM inbox WHERE handled_at < ? ORDER BY handled_at LIMIT ?)',
-  );
-  return Number(purge.run(before, limit).changes);
+  return atOnce(db, () => {
+    const gone = db.prepare(PURGE).all(before, limit) as { subscription: string; handled_at: number }[];
+    const keptSince = new Map<string, number>();
+    for (const { subscription, handled_at: at } of gone)
+      keptSince.set(subscription, Math.max(keptSince.get(subscription) ?? 0, at + 1));
+    if (gone.length > 0) db.exec(inboxMarkSchema);
+    for (const [subscription, since] of keptSince) db.prepare(MARK).run(subscription, since);
+    return gone.length;
+  });
 }

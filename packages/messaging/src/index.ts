@@ -198,6 +198,7 @@ export type {
   KeyFindings,
   NeedsPerson,
   ReconciliationReport,
+  ReconciliationVerdict,
   RepairReport,
   ResumePoint,
   Standing,
@@ -229,5 +230,5 @@ export { createSagaRunner } from './sagas/saga-runner.ts';
 export type { SagaRunner, SagaRunnerOptions } from './sagas/saga-runner.ts';
 export { createSqlSagaStore } from './sagas/sql-saga-store.ts';
 export type { SqlSagaStoreOptions } from './sagas/sql-saga-store.ts';
-export type { SagaMail, SagaRecord, SagaStore } from './sagas/saga-store.ts';
+export type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './sagas/saga-store.ts';
 export type { SagaNote, SagaState, SagaStatus, StepState, StepStatus } from './sagas/saga-state.ts';

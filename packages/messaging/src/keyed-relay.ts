@@ -15,8 +15,9 @@ import { describeError } from './attempts.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxRow } from './outbox.ts';
 import { type HeldRow, laneOf, type OutboxStore, type OwnedOutbox, type StoredRow } from './outbox-store.ts';
-import { DEFAULT_DRAIN_MS, type Relay, tellFailure } from './relay.ts';
+import { DEFAULT_DRAIN_MS, type Relay, tellFailure, tellStuck } from './relay.ts';
 import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
+import { withDefaults } from './with-defaults.ts';
 import { backOffAfter, WorkLoop } from './work-loop.ts';
 
 export interface KeyedRelayOptions {
@@ -74,12 +75,13 @@ class SingleOwnerRelay implements KeyedRelay {
   readonly #loop: WorkLoop;
   readonly #lanes = new Map<string, Lane>();
   #owned: OwnedOutbox | undefined;
+  #stopped: Promise<void> | undefined;
   #published = 0;
   #lanesReadAt = Number.NEGATIVE_INFINITY;
   #purgedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeyedRelayOptions) {
-    this.#options = {
+    this.#options = withDefaults(options, {
       log: silentLog,
       batchSize: 500,
       sweepMs: 1_000,
@@ -87,8 +89,7 @@ class SingleOwnerRelay implements KeyedRelay {
       keyOrder: 'strict',
       onPoison: 'blockKey',
       keepMs: 0,
-      ...options,
-    };
+    });
     this.#loop = new WorkLoop({
       ...this.#options,
       step: () => this.#step(),
@@ -104,9 +105,17 @@ class SingleOwnerRelay implements KeyedRelay {
     this.#loop.wake();
   }
 
-  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
-    await this.#loop.drain(drainMs);
-    await this.#letGo();
+  stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    if (this.#loop.state === 'new') return Promise.resolve();
+    this.#stopped ??= this.#end(drainMs);
+    return this.#stopped;
+  }
+
+  /** The outbox stays owned as long as a publish is under way: another relay would publish beside it. */
+  async #end(drainMs: number): Promise<void> {
+    if (await this.#loop.drain(drainMs)) return this.#letGo();
+    tellStuck(this.#options.log);
+    void this.#loop.idle().then(() => this.#letGo());
   }
 
   view(): KeyedRelayView {
@@ -177,11 +186,13 @@ class SingleOwnerRelay implements KeyedRelay {
     for (const [name, lane] of this.#lanes) {
       if (lane.blocked || lane.retryAt > clock.monotonic()) continue;
       const stored = await owned.readWaiting(name, batchSize);
-      const { rows } = decodeRows(stored);
-      const sent = await this.#send(owned, rows);
-      await this.#recordWaiting(owned, name, sent);
+      const { rows, broken } = decodeRows(stored);
+      const sent = await this.#send(owned, this.#before(broken, rows));
+      await this.#recordWaiting(owned, name, sent, broken);
       if (sent.stoppedBy !== undefined) throw sent.stoppedBy;
-      const isThrough = rows.every(({ number }) => sent.verdicts.get(number)?.kind === 'published');
+      const isThrough = [...rows, ...broken].every(
+        ({ number }) => sent.verdicts.get(number)?.kind === 'published',
+      );
       if (isThrough) {
         if (stored.length < batchSize) this.#lanes.delete(name);
         else more = true;
@@ -190,9 +201,21 @@ class SingleOwnerRelay implements KeyedRelay {
     return more;
   }
 
-  async #recordWaiting(owned: OwnedOutbox, lane: string, sent: Sent): Promise<void> {
+  /** A row that cannot be read stands in the way of its key as one that is refused does. */
+  #before(broken: readonly HeldRow[], rows: readonly OutboxRow[]): readonly OutboxRow[] {
+    if (this.#options.onPoison === 'skip') return rows;
+    const end = Math.min(...broken.map(({ number }) => number));
+    return rows.filter(({ number }) => number < end);
+  }
+
+  async #recordWaiting(
+    owned: OwnedOutbox,
+    lane: string,
+    sent: Sent,
+    broken: readonly HeldRow[],
+  ): Promise<void> {
     const released: number[] = [];
-    const parked: HeldRow[] = [];
+    const parked: HeldRow[] = broken.map((row) => ({ ...row, lane }));
     for (const [number, { kind, reason }] of sent.verdicts) {
       if (kind === 'published') released.push(number);
       if (kind === 'parked') parked.push({ number, lane, reason });

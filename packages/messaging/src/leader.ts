@@ -12,6 +12,7 @@ import { type Clock, pause, systemClock } from './clock.ts';
 import type { HeldLock, Locks } from './lock.ts';
 import { type Log, silentLog } from './log.ts';
 import { MessagingError } from './errors.ts';
+import { withDefaults } from './with-defaults.ts';
 
 export interface LeaderOptions {
   readonly locks: Locks;
@@ -43,7 +44,7 @@ export interface Leader {
 }
 
 export function createLeader(options: LeaderOptions): Leader {
-  return new LockLeader({ clock: systemClock, log: silentLog, restMs: 1_000, ...options });
+  return new LockLeader(withDefaults(options, { clock: systemClock, log: silentLog, restMs: 1_000 }));
 }
 
 type State = ReturnType<Leader['view']>['state'];

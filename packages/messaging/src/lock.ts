@@ -16,6 +16,7 @@ import { type CancelTimer, type Clock, pause, systemClock } from './clock.ts';
 import { MessagingError } from './errors.ts';
 import { createIds, drawFraction, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
+import { withDefaults } from './with-defaults.ts';
 
 /** What one grant is known by; `owner` is unique per attempt to acquire, so a release can never hit another's grant. */
 export interface Lease {
@@ -91,14 +92,14 @@ export interface Locks {
 
 export function createLocks(options: LockOptions): Locks {
   const clock = options.clock ?? systemClock;
-  return new EngineLocks({
+  const parts = withDefaults(options, {
     clock,
     ids: createIds(clock),
     randomness: systemRandomness,
     log: silentLog,
     retryMs: 250,
-    ...options,
   });
+  return new EngineLocks(parts);
 }
 
 type Parts = Required<LockOptions>;

@@ -21,9 +21,11 @@ import {
   createOutboxWriter,
   outboxSchema,
   type OutboxSource,
+  sqliteOutbox,
   sqliteOutboxSource,
 } from './outbox.ts';
 import { createRelay, type Relay } from './relay.ts';
+import { sqliteOutboxHistorySchema, sqliteRecorded, sqliteSettled } from './stores/sqlite/store.ts';
 
 const placed = defineChannel({ name: 'placed', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });
@@ -279,5 +281,47 @@ describe('inbox', () => {
     inTransaction(() =>
       expect(alreadyHandled(state, { subscription: 's', messageId: 'm7', now: 99 })).toBe(true),
     );
+  });
+
+  it('a reconciliation that begins later knows how far back each subscription still remembers', async () => {
+    inTransaction(() => {
+      for (let now = 1; now < 10; now += 1)
+        alreadyHandled(state, { subscription: now % 2 ? 's' : 't', messageId: `m${now}`, now });
+    });
+    expect(purgeInbox(state, 7, 5)).toBe(5);
+    state.exec(sqliteOutboxHistorySchema);
+    const keptSince = (subscription: string) =>
+      sqliteSettled(state, { subscription, channels: ['placed'] }).keptSince();
+    expect(await Promise.all(['s', 't', 'u'].map(keptSince))).toEqual([6, 5, 0]);
+    inTransaction(() => void purgeInbox(state, 4));
+    expect(await keptSince('s')).toBe(6);
+    purgeInbox(state, 100);
+    expect(await Promise.all(['s', 't'].map(keptSince))).toEqual([10, 9]);
+  });
+});
+
+describe('an outbox whose published rows are purged', () => {
+  const time = (number: number): number => {
+    const row = state.prepare('SELECT body FROM outbox WHERE number = ?').get(number) as { body: string };
+    return Date.parse((JSON.parse(row.body) as { time: string }).time);
+  };
+
+  it('notes how far back it still reaches', async () => {
+    state.exec(sqliteOutboxHistorySchema);
+    order(1, 1_000);
+    const recorded = sqliteRecorded(state, 'shop');
+    expect(await recorded.keptSince()).toBe(0);
+    const last = time(1_000);
+    sqliteOutbox(state).markPublished(1_000);
+    expect(state.prepare('SELECT count(*) AS rows FROM outbox').get()).toEqual({ rows: 0 });
+    expect(await recorded.keptSince()).toBe(last + 1);
+  });
+
+  it('is certain of nothing older than the schema that notes it', async () => {
+    order(1, 1_000);
+    const last = time(1_000);
+    sqliteOutbox(state).markPublished(1_000);
+    for (let run = 0; run < 2; run += 1) state.exec(sqliteOutboxHistorySchema);
+    expect(await sqliteRecorded(state, 'shop').keptSince()).toBeGreaterThan(last);
   });
 });

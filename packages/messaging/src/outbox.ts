@@ -11,6 +11,8 @@ import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { type LooseOptions, type MessageParts, makeMessage } from './outgoing.ts';
+import { atOnce } from './sqlite-transaction.ts';
+import { RECORDED_AT } from './stores/sqlite/schema.ts';
 
 /** Run it once in the database that holds the state; it may be run again. */
 export const outboxSchema = `
@@ -107,22 +109,23 @@ export function sqliteOutbox(db: DatabaseSync): {
   const purged = db.prepare('UPDATE outbox_mark SET purged = ?');
   return {
     readUnpublished: (limit) => (read.all(limit) as unknown as StoredRow[]).map(rowOf),
-    markPublished(upTo) {
-      const own = !db.isTransaction;
-      if (own) db.exec('BEGIN IMMEDIATE');
-      try {
+    markPublished: (upTo) =>
+      atOnce(db, () => {
         const state = mark.get(upTo) as { published: number; purged: number };
-        if (state.published - state.purged >= PURGE_FROM) {
-          purge.run(state.published);
-          purged.run(state.published);
-        }
-        if (own) db.exec('COMMIT');
-      } catch (error) {
-        if (own && db.isTransaction) db.exec('ROLLBACK');
-        throw error;
-      }
-    },
+        if (state.published - state.purged < PURGE_FROM) return;
+        noteKept(db, state.published);
+        purge.run(state.published);
+        purged.run(state.published);
+      }),
   };
+}
+
+/** Where a reconciliation reads this outbox too, it has to know how far back the rows still reach. */
+function noteKept(db: DatabaseSync, upTo: number): void {
+  if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'outbox_kept'").get()) return;
+  db.prepare(
+    `UPDATE outbox_kept SET kept_since = max(kept_since, coalesce((SELECT max(${RECORDED_AT('')}) + 1 FROM outbox WHERE number <= ?), 0))`,
+  ).run(upTo);
 }
 
 /** The same as the port of the relay, for a database used in this thread. */

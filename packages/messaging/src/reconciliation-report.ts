@@ -95,6 +95,8 @@ export interface ResumePoint {
   readonly after: string | undefined;
 }
 
+export type ReconciliationVerdict = 'clean' | 'uncertain' | 'faulty';
+
 export interface ReconciliationReport {
   /** When it began, ms since the epoch. */
   readonly at: number;
@@ -102,7 +104,13 @@ export interface ReconciliationReport {
   /** False when it was stopped early: `resume` then says where to go on. */
   readonly complete: boolean;
   readonly resume: ResumePoint | undefined;
-  /** True when nothing was found that should not be: everything is settled, in flight, waiting, expired or discarded. */
+  /**
+   * - `clean`: everything is settled, in flight, waiting, expired or discarded
+   * - `uncertain`: nothing was found that should not be, but some could not be judged (`unverifiable`, `unwatched`)
+   * - `faulty`: something was found that should not be
+   */
+  readonly verdict: ReconciliationVerdict;
+  /** `verdict` is `clean`. */
   readonly clean: boolean;
   readonly checked: { readonly recorded: number; readonly settled: number };
   readonly counts: Readonly<Record<FindingKind, number>>;
@@ -128,6 +136,8 @@ const FAULTS: ReadonlySet<FindingKind> = new Set([
   'partlyLost',
   'unrecorded',
 ]);
+/** Nothing is known to be wrong with these, nor that anything is right. */
+const UNJUDGED: ReadonlySet<FindingKind> = new Set(['unverifiable', 'unwatched']);
 const QUIET: ReadonlySet<FindingKind> = new Set(['settled', 'inFlight', 'discarded', 'unwatched']);
 
 export interface ReportLimits {
@@ -232,7 +242,8 @@ export class ReportBuilder {
       window,
       complete: resume === undefined,
       resume,
-      clean: findingKinds.every((kind) => !FAULTS.has(kind) || this.#counts[kind] === 0),
+      verdict: this.#verdict(),
+      clean: this.#verdict() === 'clean',
       checked: this.checked,
       counts: { ...this.#counts },
       samples: [...this.#samples],
@@ -249,6 +260,13 @@ export class ReportBuilder {
         needsPerson: [...this.#needsPerson],
       },
     };
+  }
+
+  #verdict(): ReconciliationVerdict {
+    const has = (kinds: ReadonlySet<FindingKind>): boolean =>
+      findingKinds.some((kind) => kinds.has(kind) && this.#counts[kind] > 0);
+    if (has(FAULTS)) return 'faulty';
+    return has(UNJUDGED) ? 'uncertain' : 'clean';
   }
 
   #stand(subscription: string, channel: string, standing: Standing): void {

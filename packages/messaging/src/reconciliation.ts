@@ -27,6 +27,7 @@ import type {
   SettledSource,
   TimeWindow,
 } from './reconciliation-sources.ts';
+import { withDefaults } from './with-defaults.ts';
 
 export interface ReconcileOptions {
   /** The outboxes of the producers. */
@@ -105,7 +106,9 @@ class Reconciliation {
     if (!(this.#pageSize >= 1) || !(this.#graceMs >= 0))
       throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'pageSize is from 1 and graceMs from 0');
     this.#at = earlier?.at ?? clock.now();
-    this.#window = earlier?.window ?? { from: 0, to: this.#at + 1, ...options.window };
+    this.#window =
+      earlier?.window ??
+      withDefaults<Partial<TimeWindow>>(options.window ?? {}, { from: 0, to: this.#at + 1 });
     this.#report = new ReportBuilder({ samples, keys }, earlier);
     this.#backlog = new EngineBacklog(options.engine, options.assumeIdle ?? false);
   }

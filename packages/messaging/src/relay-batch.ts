@@ -35,7 +35,11 @@ export interface Sent {
   readonly stoppedBy: unknown;
 }
 
-/** The engine or what guards it is out of order: nothing about one message. */
+/**
+ * The engine or what guards it is out of order: nothing about one message. Refused credentials and rights belong here though trying again alone helps nothing: what
+ * mends them is done at the server, and until then every row would be parked for a person. A channel that is not declared does not: it is known which rows it is
+ * about, and the other keys go on.
+ */
 const ENGINE_WIDE: ReadonlySet<MessagingErrorCode> = new Set([
   'DB_MSG_NOT_STARTED',
   'DB_MSG_STOPPED',
@@ -46,6 +50,7 @@ const ENGINE_WIDE: ReadonlySet<MessagingErrorCode> = new Set([
   'DB_MSG_ENGINE_FULL',
   'DB_MSG_ENGINE_FAILED',
   'DB_MSG_ENGINE_BLOCKED',
+  'DB_MSG_ENGINE_REFUSED',
   'DB_MSG_RATE_CAP_FULL',
   'DB_MSG_BULKHEAD_FULL',
   'DB_MSG_BREAKER_OPEN',

@@ -86,6 +86,17 @@ describe('sendRows', () => {
     expect(stopped).toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE' });
   });
 
+  it('parks nothing when the server refuses the credentials or the rights', async () => {
+    const { kinds, stopped, calls } = await send('a b a', at('DB_MSG_ENGINE_REFUSED', 'm1', 'm2', 'm3'));
+    expect([kinds, calls.length]).toEqual(['? ? ?', 1]);
+    expect(stopped).toMatchObject({ code: 'DB_MSG_ENGINE_REFUSED' });
+  });
+
+  it('parks a row of a channel that is not declared, and the other keys go on', async () => {
+    const { kinds, stopped } = await send('a b a', at('DB_MSG_UNKNOWN_CHANNEL', 'm1'));
+    expect([kinds, stopped]).toEqual(['parked published waiting', undefined]);
+  });
+
   it('blames the engine when row after row fails of an unknown cause, and a row when it is alone', async () => {
     const all = await send('a b c d e f g h', () => new TypeError('unknown'));
     expect(all.stopped).toBeInstanceOf(TypeError);

@@ -14,6 +14,7 @@ import type { Bus } from './bus.ts';
 import { type Clock, pause } from './clock.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxSource } from './outbox.ts';
+import { withDefaults } from './with-defaults.ts';
 import { WorkLoop } from './work-loop.ts';
 
 export interface RelayOptions {
@@ -35,7 +36,10 @@ export interface Relay {
   start(): void;
   /** Doorbell: there may be rows. Cheap; ring after each commit that appended. */
   wake(): void;
-  /** Publishes what is there and stops; resolves when nothing is under way, after `drainMs` (default 5,000) at the latest. */
+  /**
+   * Publishes what is there, beginning no batch after `drainMs` (default 5,000), and stops. Resolves when nothing is under way; a publish that the engine does not
+   * answer is waited for 5 s more and then left to itself: it may be published again by whoever comes next. A second call joins the first.
+   */
   stop(options?: { readonly drainMs?: number }): Promise<void>;
   view(): { readonly published: number; readonly failures: number; readonly lastError: string | undefined };
 }
@@ -44,6 +48,10 @@ export const DEFAULT_DRAIN_MS = 5_000;
 
 export function createRelay(options: RelayOptions): Relay {
   return new OutboxRelay(options);
+}
+
+export function tellStuck(log: Log): void {
+  log.warn({}, 'the relay stops while its last publish is still under way; it may be published again');
 }
 
 export function tellFailure(log: Log, error: string): void {
@@ -56,14 +64,13 @@ class OutboxRelay implements Relay {
   #published = 0;
 
   constructor(options: RelayOptions) {
-    this.#options = {
+    this.#options = withDefaults(options, {
       log: silentLog,
       batchSize: 500,
       sweepMs: 1_000,
       restMs: () => 0,
       backOffMs: 200,
-      ...options,
-    };
+    });
     this.#loop = new WorkLoop({
       ...this.#options,
       step: () => this.#relayBatch(),
@@ -79,8 +86,8 @@ class OutboxRelay implements Relay {
     this.#loop.wake();
   }
 
-  stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
-    return this.#loop.drain(drainMs);
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    if (!(await this.#loop.drain(drainMs))) tellStuck(this.#options.log);
   }
 
   view(): { published: number; failures: number; lastError: string | undefined } {

@@ -102,7 +102,7 @@ export interface Saga<Data> extends SagaDefinition<Data> {
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
 
-/** Throws DB_MSG_INVALID_OPTIONS for names that are not unique or well-formed. */
+/** Throws DB_MSG_INVALID_OPTIONS for names that are not unique or well-formed, and for a channel that is named twice: two subscriptions of one name share its messages out between them. */
 export function defineSaga<Data>(definition: SagaDefinition<Data>): Saga<Data> {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `saga "${definition.name}": ${detail}`);
@@ -112,7 +112,11 @@ export function defineSaga<Data>(definition: SagaDefinition<Data>): Saga<Data> {
     if (!NAME.test(name)) bad(`"${name}" is not lower-case letters, digits, dots and dashes, at most 120`);
   if (names.length === 0) bad('it has no steps');
   if (new Set(names).size < names.length) bad('two steps have one name');
-  return Object.freeze({ startedBy: [], reactsTo: [], ...definition });
+  const { startedBy = [], reactsTo: reactions = [] } = definition;
+  const channels = [...startedBy, ...reactions].map(({ channel }) => channel.name);
+  const twice = channels.find((name, index) => channels.indexOf(name) < index);
+  if (twice !== undefined) bad(`channel "${twice}" is named twice in startedBy and reactsTo`);
+  return Object.freeze({ ...definition, startedBy, reactsTo: reactions });
 }
 
 /** Instances begin with messages of this channel; a repeated message begins nothing. */

@@ -23,6 +23,8 @@ export interface WorkLoopOptions {
 }
 
 const LONGEST_BACK_OFF = 30;
+/** What is under way when the time to drain is over gets so long to end: cut off, a batch would be published again. */
+const LAST_STEP_MS = 5_000;
 
 /** The wait before the next attempt after so many failures in a row, ms. */
 export function backOffAfter(failuresBefore: number, backOffMs: number): number {
@@ -35,6 +37,7 @@ export class WorkLoop {
   readonly #stop = new AbortController();
   readonly #hurry = new AbortController();
   #running: Promise<void> | undefined;
+  #drained: Promise<boolean> | undefined;
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
   #rung = false;
   #failures = 0;
@@ -80,27 +83,53 @@ export class WorkLoop {
     this.#run();
   }
 
-  /** Works off what is there, for at most so long, and ends. */
-  async drain(drainMs: number): Promise<void> {
-    if (this.#state !== 'running') return;
-    this.#state = 'stopping';
-    this.#cancelSweep();
-    this.#rung = true;
-    this.#hurry.abort();
-    if (!this.#running) this.#run();
-    const drained = new AbortController();
-    await Promise.race([this.#running, pause(this.#options.clock, drainMs, drained.signal)]);
-    drained.abort();
-    await this.end();
+  /**
+   * Works off what is there, for at most so long, and ends after the step that is under way. False when that did not end within 5 s more: it goes on by itself
+   * (`idle`). Whoever asks again meanwhile gets the answer of the first.
+   */
+  drain(drainMs: number): Promise<boolean> {
+    if (this.#state === 'new') return Promise.resolve(true);
+    this.#drained ??= this.#drain(drainMs);
+    return this.#drained;
   }
 
-  /** Ends after the step that is under way. */
+  async #drain(drainMs: number): Promise<boolean> {
+    if (this.#state === 'running') {
+      this.#state = 'stopping';
+      this.#cancelSweep();
+      this.#rung = true;
+      this.#hurry.abort();
+      if (!this.#running) this.#run();
+      await this.#idleWithin(drainMs);
+    }
+    this.#leave();
+    await this.#idleWithin(LAST_STEP_MS);
+    return this.#running === undefined;
+  }
+
+  /** Ends after the step that is under way, however long that takes. */
   async end(): Promise<void> {
+    this.#leave();
+    await this.#running;
+  }
+
+  /** When no step is under way. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
+  #leave(): void {
     this.#state = 'stopped';
     this.#cancelSweep();
     this.#hurry.abort();
     this.#stop.abort();
-    await this.#running;
+  }
+
+  async #idleWithin(ms: number): Promise<void> {
+    if (!this.#running) return;
+    const over = new AbortController();
+    await Promise.race([this.#running, pause(this.#options.clock, ms, over.signal)]);
+    over.abort();
   }
 
   #sweep(): void {

@@ -74,6 +74,34 @@ describe('a loop of work', () => {
     expect([ending.steps(), ending.loop.state]).toEqual([1, 'stopped']);
   });
 
+  it('gives a step that does not end a bounded time, and answers everybody who asks it to end', async () => {
+    const clock = createManualClock();
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const loop = new WorkLoop({
+      clock,
+      sweepMs: 1_000,
+      backOffMs: 10,
+      step: () => promise,
+      onFailure: () => {},
+    });
+    loop.start();
+    const answers: boolean[] = [];
+    const first = loop.drain(100).then((ended) => answers.push(ended));
+    const second = loop.drain(0).then((ended) => answers.push(ended));
+    await turn();
+    for (const ms of [100, 4_999]) {
+      clock.advance(ms);
+      await turn();
+      expect(answers).toEqual([]);
+    }
+    clock.advance(1);
+    await Promise.all([first, second]);
+    expect(answers).toEqual([false, false]);
+    resolve(true);
+    await loop.idle();
+    expect(loop.state).toBe('stopped');
+  });
+
   it('works outside of whatever rang the doorbell', async () => {
     const transaction = new AsyncLocalStorage<string>();
     const seen: unknown[] = [];

@@ -7,7 +7,7 @@
  * them a grant: then two hold the name, and only the fence tells them apart, by the time in it. It is not Redlock; several primaries would not change what a lease
  * cannot promise.
  */
-import { MessagingError } from '../errors.ts';
+import { MessagingError, type MessagingErrorCode } from '../errors.ts';
 import type { Lease, LockEngine } from '../lock.ts';
 
 /** The part of a connected node-redis client that is used; it stays the caller's. */
@@ -44,6 +44,20 @@ const RELEASE = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`;
 
+/** By the first word of the server's reply; whatever else fails is the connection's. */
+const REPLIES: readonly (readonly [RegExp, MessagingErrorCode])[] = [
+  [/^(OOM|MISCONF|NOREPLICAS)\b/, 'DB_MSG_ENGINE_FULL'],
+  [/^(NOAUTH|WRONGPASS|NOPERM)\b|^ERR The user executing the script can't/, 'DB_MSG_ENGINE_REFUSED'],
+  [/^(ERR|WRONGTYPE|NOSCRIPT|CROSSSLOT|MOVED|ASK)\b/, 'DB_MSG_ENGINE_FAILED'],
+];
+
+/** What trying again cannot mend is told as that: a waiter would else try for ever without a word. */
+function faultOf(error: unknown): MessagingError {
+  const message = error instanceof Error ? error.message : String(error);
+  const known = REPLIES.find(([pattern]) => pattern.test(message));
+  return new MessagingError(known?.[1] ?? 'DB_MSG_ENGINE_UNREACHABLE', `redis: ${message}`, { cause: error });
+}
+
 export function createRedisLockEngine({ client, prefix = 'lock:' }: RedisLockOptions): LockEngine {
   // In braces, so that both keys of a name lie in one slot of a cluster.
   const key = (name: string): string => `${prefix}{${name}}`;
@@ -55,9 +69,7 @@ export function createRedisLockEngine({ client, prefix = 'lock:' }: RedisLockOpt
     try {
       return await client.sendCommand(['EVAL', script, String(keys.length), ...keys, ...args]);
     } catch (error) {
-      throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', `redis: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw faultOf(error);
     }
   };
   return {

@@ -10,6 +10,7 @@ import { createRequire } from 'node:module';
 import { type Clock, pause, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import type { Lease, LockEngine, LockGrant } from '../lock.ts';
+import { withDefaults } from '../with-defaults.ts';
 
 export interface ZookeeperLockOptions {
   /** `host:port`, several separated by commas; `zookeeper://` in front is allowed. */
@@ -61,13 +62,13 @@ interface Session {
 
 export function createZookeeperLockEngine(options: ZookeeperLockOptions): LockEngine {
   const module = createRequire(import.meta.url)('node-zookeeper-client') as ClientModule;
-  return new ZookeeperLocks(module, {
+  const settings = withDefaults(options, {
     sessionTimeoutMs: 10_000,
     callTimeoutMs: 5_000,
     root: '/doorbuster/locks',
     clock: systemClock,
-    ...options,
   });
+  return new ZookeeperLocks(module, settings);
 }
 
 class ZookeeperLocks implements LockEngine {
@@ -144,15 +145,12 @@ class ZookeeperLocks implements LockEngine {
   }
 
   async freed(name: string, signal: AbortSignal): Promise<void> {
-    const over = new Promise<void>((resolve) =>
-      signal.addEventListener('abort', () => resolve(), { once: true }),
-    );
     let change = this.#changes.get(name);
     if (!change) {
       change = this.#nextChange(name).finally(() => this.#changes.delete(name));
       this.#changes.set(name, change);
     }
-    await Promise.race([change, over]);
+    await orAborted(change, signal);
   }
 
   async close(): Promise<void> {
@@ -166,8 +164,8 @@ class ZookeeperLocks implements LockEngine {
   async #nextChange(name: string): Promise<void> {
     const session = await this.#connected();
     const { promise, resolve } = Promise.withResolvers<void>();
-    session.gone.signal.addEventListener('abort', () => resolve(), { once: true });
-    if ((await this.#children(session, name, resolve)).length > 0) await promise;
+    if ((await this.#children(session, name, resolve)).length > 0)
+      await orAborted(promise, session.gone.signal);
   }
 
   async #enqueue(session: Session, name: string, owner: string): Promise<string> {
@@ -282,6 +280,19 @@ class ZookeeperLocks implements LockEngine {
       throw error;
     }
     return { client, gone };
+  }
+}
+
+/** Leaves no listener behind: a session lasts for months, and a waiter on a busy name asks several times a second. */
+async function orAborted(change: Promise<void>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const aborted = Promise.withResolvers<void>();
+  const abort = (): void => aborted.resolve();
+  signal.addEventListener('abort', abort);
+  try {
+    await Promise.race([change, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 

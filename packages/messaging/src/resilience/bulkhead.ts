@@ -12,8 +12,11 @@ export interface BulkheadOptions {
 }
 
 export interface Bulkhead {
-  /** Runs `fn` when a place is free. Rejects with DB_MSG_BULKHEAD_FULL when place and queue are taken, without calling it. */
-  run<T>(fn: () => Promise<T> | T): Promise<T>;
+  /**
+   * Runs `fn` when a place is free. Rejects without calling it: with DB_MSG_BULKHEAD_FULL when place and queue are taken, with the signal's reason when that
+   * aborts before the place is free.
+   */
+  run<T>(fn: () => Promise<T> | T, signal?: AbortSignal): Promise<T>;
   view(): { readonly running: number; readonly waiting: number; readonly refused: number };
 }
 
@@ -34,9 +37,10 @@ export function createBulkhead(options: BulkheadOptions): Bulkhead {
   };
 
   return {
-    async run(fn) {
+    async run(fn, signal) {
+      signal?.throwIfAborted();
       if (running < concurrency) running += 1;
-      else if (waiting.length < queue) await new Promise<void>((resolve) => waiting.push(resolve));
+      else if (waiting.length < queue) await turnIn(waiting, signal);
       else {
         refused += 1;
         throw new MessagingError('DB_MSG_BULKHEAD_FULL', `${running} calls run and ${waiting.length} wait`);
@@ -49,4 +53,20 @@ export function createBulkhead(options: BulkheadOptions): Bulkhead {
     },
     view: () => ({ running, waiting: waiting.length, refused }),
   };
+}
+
+/** Resolves when the place was handed over; one that gives up leaves the queue, so that no place is handed to it. */
+function turnIn(waiting: (() => void)[], signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const take = (): void => {
+      signal?.removeEventListener('abort', giveUp);
+      resolve();
+    };
+    const giveUp = (): void => {
+      waiting.splice(waiting.indexOf(take), 1);
+      reject(signal?.reason as Error);
+    };
+    waiting.push(take);
+    signal?.addEventListener('abort', giveUp, { once: true });
+  });
 }

@@ -10,6 +10,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
+import { withDefaults } from '../with-defaults.ts';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
@@ -38,13 +39,17 @@ export interface CircuitBreakerOptions {
 }
 
 export interface CircuitBreaker {
-  /** Calls `fn` and hands on what it does, or rejects with DB_MSG_BREAKER_OPEN (with `retryAfterMs`) without calling it. */
+  /**
+   * Calls `fn` and hands on what it does, or rejects with DB_MSG_BREAKER_OPEN without calling it: with `retryAfterMs` while it is open, without while it is
+   * half-open and its probes run, because nobody knows how long they take.
+   */
   run<T>(fn: () => Promise<T> | T): Promise<T>;
   readonly state: BreakerState;
   view(): {
     readonly state: BreakerState;
     readonly calls: number;
     readonly failures: number;
+    /** 0 unless it is open. */
     readonly retryAfterMs: number;
   };
 }
@@ -64,9 +69,11 @@ class SlidingBreaker implements CircuitBreaker {
   #reopensAt = 0;
   #probing = 0;
   #succeeded = 0;
+  /** Counts the changes of state: a call says something about the state it was admitted in only, also when it comes to the same one again. */
+  #changes = 0;
 
   constructor(options: CircuitBreakerOptions) {
-    this.#options = {
+    this.#options = withDefaults(options, {
       threshold: 0.5,
       minimumCalls: 10,
       windowMs: 10_000,
@@ -75,8 +82,7 @@ class SlidingBreaker implements CircuitBreaker {
       probes: 1,
       isFailure: (result) => 'error' in result,
       onChange: () => {},
-      ...options,
-    };
+    });
     const { threshold, minimumCalls, probes } = this.#options;
     if (!(threshold > 0 && threshold <= 1) || !(minimumCalls >= 1) || !(probes >= 1)) {
       throw new MessagingError(
@@ -98,8 +104,8 @@ class SlidingBreaker implements CircuitBreaker {
 
   async run<T>(fn: () => Promise<T> | T): Promise<T> {
     this.#admit();
-    const admittedIn = this.#state;
-    if (admittedIn === 'half-open') this.#probing += 1;
+    const admittedAt = this.#changes;
+    if (this.#state === 'half-open') this.#probing += 1;
     let failed = true;
     try {
       const value = await fn();
@@ -109,7 +115,7 @@ class SlidingBreaker implements CircuitBreaker {
       failed = this.#options.isFailure({ error });
       throw error;
     } finally {
-      this.#record(admittedIn, failed);
+      this.#record(admittedAt, failed);
     }
   }
 
@@ -122,14 +128,13 @@ class SlidingBreaker implements CircuitBreaker {
     const refused =
       this.#state === 'open' || (this.#state === 'half-open' && this.#probing >= this.#options.probes);
     if (refused) {
-      throw new MessagingError('DB_MSG_BREAKER_OPEN', 'the circuit breaker is open', {
-        retryAfterMs: this.#retryAfter(),
-      });
+      const known = this.#state === 'open' ? { retryAfterMs: this.#retryAfter() } : {};
+      throw new MessagingError('DB_MSG_BREAKER_OPEN', `the circuit breaker is ${this.#state}`, known);
     }
   }
 
-  #record(admittedIn: BreakerState, failed: boolean): void {
-    if (admittedIn !== this.#state) return; // A call of an earlier state says nothing about this one.
+  #record(admittedAt: number, failed: boolean): void {
+    if (admittedAt !== this.#changes) return;
     if (this.#state === 'half-open') return this.#recordProbe(failed);
     const slice = this.#slice();
     slice.calls += 1;
@@ -164,6 +169,7 @@ class SlidingBreaker implements CircuitBreaker {
   #change(to: BreakerState): void {
     const from = this.#state;
     this.#state = to;
+    this.#changes += 1;
     this.#options.onChange({ from, to, at: this.#options.clock.now() });
   }
 

@@ -4,10 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { createBus } from '../bus.ts';
 import { defineChannel } from '../channel.ts';
 import { systemClock } from '../clock.ts';
-import { Collector, signal } from '../conformance/fixture.ts';
+import { Collector, eventually, signal } from '../conformance/fixture.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
 import type { Middleware } from '../middleware.ts';
-import { ack, type Outcome } from '../outcome.ts';
+import { ack, type Outcome, snooze } from '../outcome.ts';
 import { createBulkhead } from './bulkhead.ts';
 import { createCircuitBreaker } from './circuit-breaker.ts';
 import { breakered, bulkheaded, rateCapped } from './middleware.ts';
@@ -108,7 +108,7 @@ describe('layers around a handler', () => {
           if (outcome.kind === 'snooze') refused += 1;
           return outcome;
         },
-        breakered(breaker),
+        breakered(breaker, { putOffMs: 10 }),
       ],
       () => {
         asked += 1;
@@ -121,6 +121,40 @@ describe('layers around a handler', () => {
         expect(got.values.map(({ attempt }) => attempt).toSorted((a, b) => a - b)).toEqual([1, 1, 2, 2]);
       },
     );
+  });
+
+  it('while a slow probe runs messages are put off by putOffMs, not asked for again at once', async () => {
+    const breaker = createCircuitBreaker({ clock: systemClock, minimumCalls: 1, openMs: 1 });
+    await breaker.run(() => Promise.reject(new Error('down'))).catch(() => {});
+    const { promise, resolve } = Promise.withResolvers<void>();
+    await eventually(
+      async () => {
+        void breaker.run(() => promise).catch(() => {});
+        return breaker.state;
+      },
+      (state) => state === 'half-open',
+      'a probe',
+    );
+    const answer = await breakered(breaker, { putOffMs: 700 })({} as never, {} as never, async () => ack());
+    expect(answer).toEqual(snooze(700));
+    resolve();
+  });
+
+  it('a message that loses its lease in the queue of a bulkhead is not handled any more', async () => {
+    const bulkhead = createBulkhead({ concurrency: 1, queue: 1 });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const running = bulkhead.run(() => promise);
+    const lease = new AbortController();
+    let handled = false;
+    const queued = bulkheaded(bulkhead)({} as never, { signal: lease.signal } as never, async () => {
+      handled = true;
+      return ack();
+    });
+    lease.abort(new Error('the lease is lost'));
+    resolve();
+    await running;
+    await expect(queued).rejects.toThrow('the lease is lost');
+    expect(handled).toBe(false);
   });
 
   it('a rate cap that nobody may wait for puts off', async () => {

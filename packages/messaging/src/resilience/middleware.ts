@@ -28,13 +28,13 @@ export const rateCapped =
       return next();
     });
 
-/** At most as many handlers at once as the bulkhead has places, over all subscriptions that share it. */
+/** At most as many handlers at once as the bulkhead has places, over all subscriptions that share it. A message that loses its lease in the queue leaves it. */
 export const bulkheaded =
   (bulkhead: Bulkhead, options: PutOffOptions = {}): Middleware =>
-  (_message, _context, next) =>
-    unlessRefused(options, () => bulkhead.run(next));
+  (_message, { signal }, next) =>
+    unlessRefused(options, () => bulkhead.run(next, signal));
 
-/** While the breaker is open messages are put off until it lets a probe through. What counts as a failure is the breaker's `isFailure`; outcomes are its values. */
+/** While the breaker is open messages are put off until it lets a probe through, and while the probe runs by `putOffMs`. What counts as a failure is the breaker's `isFailure`; outcomes are its values. */
 export const breakered =
   (breaker: CircuitBreaker, options: PutOffOptions = {}): Middleware =>
   (_message, _context, next) =>

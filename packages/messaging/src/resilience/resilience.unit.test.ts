@@ -81,6 +81,26 @@ describe('bulkhead', () => {
     await expect(bulkhead.run(fail)).rejects.toThrow('provider down');
     await expect(bulkhead.run(() => 7)).resolves.toBe(7);
   });
+
+  it('is left by whoever gives up in its queue, and hands no place to it', async () => {
+    const bulkhead = createBulkhead({ concurrency: 1, queue: 2 });
+    const end = Promise.withResolvers<void>();
+    const over = new AbortController();
+    const began: string[] = [];
+    const running = bulkhead.run(() => end.promise);
+    const leaving = bulkhead.run(() => began.push('leaving'), over.signal);
+    const next = bulkhead.run(() => began.push('next'), over.signal);
+    over.abort(new Error('the lease is lost'));
+    await expect(leaving).rejects.toThrow('the lease is lost');
+    await expect(next).rejects.toThrow('the lease is lost');
+    await expect(bulkhead.run(() => 1, over.signal)).rejects.toThrow('the lease is lost');
+    const staying = bulkhead.run(() => began.push('staying'), new AbortController().signal);
+    expect(bulkhead.view()).toEqual({ running: 1, waiting: 1, refused: 0 });
+    end.resolve();
+    await Promise.all([running, staying]);
+    expect(began).toEqual(['staying']);
+    expect(bulkhead.view()).toMatchObject({ running: 0, waiting: 0 });
+  });
 });
 
 describe('circuit breaker', () => {
@@ -137,7 +157,11 @@ describe('circuit breaker', () => {
     clock.advance(500);
     const { promise, resolve } = Promise.withResolvers<void>();
     const probe = breaker.run(() => promise);
-    await expect(breaker.run(() => 1)).rejects.toMatchObject({ code: 'DB_MSG_BREAKER_OPEN' });
+    // How long the probe takes nobody knows, and 0 would be an invitation to ask all the time.
+    await expect(breaker.run(() => 1)).rejects.toMatchObject({
+      code: 'DB_MSG_BREAKER_OPEN',
+      retryAfterMs: undefined,
+    });
     resolve();
     await probe;
     expect(breaker.state).toBe('closed');
@@ -157,6 +181,24 @@ describe('circuit breaker', () => {
     reject(new Error('late'));
     await expect(slow).rejects.toThrow('late');
     expect(breaker.state).toBe('closed');
+  });
+
+  it('does not take the end of an old probe for that of a new one', async () => {
+    const clock = createManualClock();
+    const breaker = createCircuitBreaker({ clock, minimumCalls: 1, openMs: 500, probes: 2 });
+    await failTimes(breaker, 1);
+    clock.advance(500);
+    const old = Promise.withResolvers<void>();
+    const oldProbe = breaker.run(() => old.promise);
+    await failTimes(breaker, 1);
+    clock.advance(1_000);
+    const fresh = Promise.withResolvers<void>();
+    const probe = breaker.run(() => fresh.promise);
+    old.resolve();
+    await oldProbe;
+    fresh.resolve();
+    await probe;
+    expect(breaker.state).toBe('half-open');
   });
 
   it('counts as failures only what isFailure says', async () => {

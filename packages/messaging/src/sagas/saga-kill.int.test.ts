@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createManualClock } from '../manual-clock.ts';
-import { defineSaga, stepDone, stepWaits } from '../saga.ts';
+import { defineSaga, stepDone, stepFailed, stepWaits } from '../saga.ts';
 import { startChild } from '../conformance/child-process.ts';
 import { eventually } from '../conformance/fixture.ts';
 import { orderSaga, type SagaPoint, sagaPoints, type SagaScenario } from '../testing/saga-child.ts';
@@ -27,6 +27,18 @@ const ended: Readonly<Record<SagaScenario, { status: string; effects: string[]; 
     emitted: ['pay', 'reserve'],
   },
 };
+
+const waitingSaga = defineSaga<unknown>({
+  name: 'waiting',
+  steps: [
+    {
+      name: 'ask',
+      run: () => stepWaits(),
+      onMessage: (_context, { type }) =>
+        type === 'yes' ? stepDone() : type === 'no' ? stepFailed('no') : undefined,
+    },
+  ],
+});
 
 for (const [dialect, variable] of sqlServers) {
   const url = serverOf(variable);
@@ -129,6 +141,56 @@ for (const [dialect, variable] of sqlServers) {
       await runner.sweep();
       expect((await runner.load('b'))?.state.status).toBe('unknown');
       expect(await runner.deliver('nobody', { messageId: 'x', type: 'x', data: null })).toBe(false);
+    });
+
+    it('tells ids with one beginning apart, and refuses those that are too long to be told apart', async () => {
+      const store = createSqlSagaStore({ sql: database.sql });
+      const runner = createSagaRunner({ saga: waitingSaga, store });
+      await runner.begin('a', {});
+      const long = 'm'.repeat(189);
+      for (const id of [`${long}1`, `${long}2`, `${long}1`])
+        expect(await runner.deliver('a', { messageId: id, type: 'x', data: null })).toBe(true);
+      expect(await runner.unreadMail('a')).toHaveLength(2);
+      for (const [id, type] of [
+        [`${long}12`, 'x'],
+        ['short', `${long}12`],
+      ] as const)
+        await expect(runner.deliver('a', { messageId: id, type, data: null })).rejects.toMatchObject({
+          code: 'DB_MSG_INVALID_OPTIONS',
+        });
+      expect(await runner.unreadMail('a')).toHaveLength(2);
+    });
+
+    it('forgets finished instances with their mail by age and status, and no others', async () => {
+      const store = createSqlSagaStore({ sql: database.sql });
+      const clock = createManualClock();
+      const runner = createSagaRunner({ saga: waitingSaga, store, clock });
+      const answer = async (key: string, type: string): Promise<void> => {
+        await runner.deliver(key, { messageId: `${key} ${type}`, type, data: null });
+        while ((await runner.sweep()) > 0);
+        clock.advance(1_000);
+      };
+      for (const key of ['good', 'bad', 'unread', 'late', 'open']) await runner.begin(key, {});
+      while ((await runner.sweep()) > 0);
+      await answer('good', 'yes');
+      await answer('bad', 'no');
+      await answer('unread', 'yes');
+      await answer('unread', 'too late');
+      const before = clock.now();
+      await answer('late', 'yes');
+      const keys = async () => (await runner.list()).map(({ key }) => key);
+      expect(await runner.purge({ before, status: 'compensated' })).toBe(1);
+      expect(await keys()).toEqual(['good', 'late', 'open', 'unread']);
+      // A start that is repeated is known as long as the instance is kept.
+      expect(await runner.begin('good', {})).toBe(false);
+      expect(await runner.purge({ before })).toBe(1);
+      expect(await keys()).toEqual(['late', 'open', 'unread']);
+      expect(await runner.purge({ before, withUnreadMail: true })).toBe(1);
+      expect(await runner.purge({ before: clock.now(), limit: 5 })).toBe(1);
+      expect(await keys()).toEqual(['open']);
+      for (const table of ['saga_mail', 'saga_ends'])
+        expect(Number((await database.sql.run(`SELECT count(*) AS c FROM ${table}`)).rows[0]?.['c'])).toBe(0);
+      expect(await runner.begin('good', {})).toBe(true);
     });
 
     it('control: a step id that changes with the attempt pays twice, and this test sees it', async () => {

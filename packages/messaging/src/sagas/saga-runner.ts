@@ -16,10 +16,11 @@ import { type Log, silentLog } from '../log.ts';
 import type { Message } from '../message.ts';
 import { ack, type Outcome, retry } from '../outcome.ts';
 import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
+import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
 import type { SagaState, SagaStatus } from './saga-state.ts';
-import type { SagaMail, SagaRecord, SagaStore } from './saga-store.ts';
+import type { SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
 
 export interface SagaRunnerOptions<Data> {
   readonly saga: Saga<Data>;
@@ -52,6 +53,8 @@ export interface SagaRunner<Data> {
   /** What came and no step has read: early, or too late. */
   unreadMail(key: string): Promise<readonly SagaMail[]>;
   list(filter?: { readonly status?: SagaStatus }, limit?: number): Promise<readonly SagaRecord[]>;
+  /** Forgets finished instances with their mail, the longest finished first; returns how many. Nothing is forgotten by itself: call it every now and then. */
+  purge(purge: SagaPurge): Promise<number>;
   /** A person knows what became of an unknown step. Rejects with DB_MSG_SAGA_CHANGED when it is not unknown. */
   resolve(
     key: string,
@@ -69,15 +72,15 @@ const MOST_ABANDONED = 5;
 
 export function createSagaRunner<Data>(options: SagaRunnerOptions<Data>): SagaRunner<Data> {
   const clock = options.clock ?? systemClock;
-  return new StoredSagaRunner({
+  const defaults = {
     clock,
     ids: createIds(clock),
     log: silentLog,
     leaseMs: 60_000,
     sweepMs: 1_000,
     concurrency: 10,
-    ...options,
-  });
+  };
+  return new StoredSagaRunner(withDefaults(options, defaults));
 }
 
 /** What one look at an instance makes of it. `undefined` due: only a message or a person goes on. */
@@ -93,13 +96,15 @@ interface Move {
 class StoredSagaRunner<Data> implements SagaRunner<Data> {
   readonly #options: Required<SagaRunnerOptions<Data>>;
   readonly #loop: WorkLoop;
+  /** Instances that the loop works on, by key. */
+  readonly #working = new Map<string, Promise<void>>();
 
   constructor(options: Required<SagaRunnerOptions<Data>>) {
     this.#options = options;
     this.#loop = new WorkLoop({
       ...options,
       backOffMs: BACK_OFF_MS,
-      step: async () => (await this.sweep()) > 0,
+      step: () => this.#fill(),
       onFailure: (error) =>
         options.log.error({ saga: options.saga.name, error }, 'the sweep of a saga failed'),
     });
@@ -158,6 +163,25 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return worked.filter(Boolean).length;
   }
 
+  /** Gives every free place an instance that is due, and waits for none of them: one slow step holds one place. True when all places are taken by it, so that there may be more. */
+  async #fill(): Promise<boolean> {
+    const { saga, store, clock, concurrency } = this.#options;
+    const free = concurrency - this.#working.size;
+    if (free <= 0) return false;
+    const found = await store.due(saga.name, clock.now(), concurrency);
+    // One that has a place but is not claimed yet is still due.
+    const fresh = found.filter(({ key }) => !this.#working.has(key)).slice(0, free);
+    for (const record of fresh) this.#working.set(record.key, this.#place(record));
+    return fresh.length === free;
+  }
+
+  async #place(record: SagaRecord): Promise<void> {
+    const worked = await this.#work(record);
+    this.#working.delete(record.key);
+    // What cannot be worked on is left to the next sweep, so that it does not go round.
+    if (worked) this.wake();
+  }
+
   start(): void {
     this.#loop.start();
   }
@@ -166,8 +190,9 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     this.#loop.wake();
   }
 
-  stop(): Promise<void> {
-    return this.#loop.end();
+  async stop(): Promise<void> {
+    await this.#loop.end();
+    await Promise.all(this.#working.values());
   }
 
   load(key: string): Promise<SagaRecord | undefined> {
@@ -180,6 +205,10 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   list(filter: { readonly status?: SagaStatus } = {}, limit = 100): Promise<readonly SagaRecord[]> {
     return this.#options.store.list(this.#options.saga.name, filter, limit);
+  }
+
+  purge(purge: SagaPurge): Promise<number> {
+    return this.#options.store.purge(this.#options.saga.name, purge);
   }
 
   async resolve(
@@ -256,10 +285,11 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   /** Undefined: somebody else changed it first. */
   async #store(record: SagaRecord, move: Move): Promise<SagaRecord | undefined> {
+    const { store, clock } = this.#options;
     const dueAt = states.isOver(move.state) ? undefined : move.dueAt;
     const next = { ...record, version: record.version + 1, state: move.state, dueAt };
     const { messages = [], read = [] } = move;
-    return (await this.#options.store.save(next, { messages, read })) ? next : undefined;
+    return (await store.save(next, { messages, read, now: clock.now() })) ? next : undefined;
   }
 
   async #next(record: SagaRecord, marked: boolean): Promise<Move> {

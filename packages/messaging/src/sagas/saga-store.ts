@@ -12,11 +12,31 @@ export interface SagaRecord {
   readonly dueAt: number | undefined;
 }
 
+/** Which finished instances go. */
+export interface SagaPurge {
+  /** ms since the epoch: what ended before it. Longer ago than a message of the instance can be repeated: its row is what recognises a second start. */
+  readonly before: number;
+  /** Default: both. */
+  readonly status?: 'completed' | 'compensated';
+  /** Default false: an instance with mail that nobody has read stays for a person. */
+  readonly withUnreadMail?: boolean;
+  /** Default 10,000. */
+  readonly limit?: number;
+}
+
 /** A message that came for an instance and waits to be read by the step that it is for. */
 export interface SagaMail {
   readonly messageId: string;
   readonly type: string;
   readonly data: unknown;
+}
+
+export interface SagaChanges {
+  readonly messages: readonly OutgoingMessage[];
+  /** Ids of mail. */
+  readonly read: readonly string[];
+  /** ms since the epoch. */
+  readonly now: number;
 }
 
 export interface SagaStore {
@@ -26,18 +46,21 @@ export interface SagaStore {
   create(record: SagaRecord): Promise<boolean>;
   load(saga: string, key: string): Promise<SagaRecord | undefined>;
   /**
-   * Stores the record, hands `messages` to the outbox and forgets the mail `read`, all in one transaction, if the stored version is still the one before. False when it is not:
-   * nothing was changed. When mail is waiting that was not read, and the state waits for it, the record is due at once.
+   * Stores the record, hands `messages` to the outbox and marks the mail `read`, all in one transaction, if the stored version is still the one before. False when it is not:
+   * nothing was changed. Mail that was read stays until the instance is purged, so that it is known when it comes again. When mail is waiting that was not read, and the
+   * state waits for it, the record is due at once. A state that is over is noted with the time `now`, by which `purge` finds it.
    */
-  save(
-    record: SagaRecord,
-    changes: { readonly messages: readonly OutgoingMessage[]; readonly read: readonly string[] },
-  ): Promise<boolean>;
+  save(record: SagaRecord, changes: SagaChanges): Promise<boolean>;
   /** Up to `limit` instances that are due at `now`, the longest due first. */
   due(saga: string, now: number, limit: number): Promise<readonly SagaRecord[]>;
-  /** Keeps the mail, once per message id, and makes an instance that waits due at `now`. False when there is no such instance. */
+  /**
+   * Keeps the mail, once per message id, and makes an instance that waits due at `now`. False when there is no such instance. Rejects with DB_MSG_INVALID_OPTIONS for an id or a
+   * type that is longer than the store compares (190 characters in SQL).
+   */
   deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean>;
   /** In the order of their coming. */
   mail(saga: string, key: string): Promise<readonly SagaMail[]>;
+  /** Forgets finished instances with their mail, the longest finished first; returns how many. */
+  purge(saga: string, purge: SagaPurge): Promise<number>;
   list(saga: string, filter: { readonly status?: SagaStatus }, limit: number): Promise<readonly SagaRecord[]>;
 }

@@ -290,6 +290,40 @@ describe('time', () => {
   });
 });
 
+describe('places', () => {
+  it('one slow step holds one place: the others go on through the rest, and a stop waits for it', async () => {
+    const gate = Promise.withResolvers<void>();
+    const saga = defineSaga<string>({
+      name: 'places',
+      steps: [
+        {
+          name: 'one',
+          run: async ({ data }) => {
+            if (data === 'slow') await gate.promise;
+            return stepDone();
+          },
+        },
+      ],
+    });
+    const runner = createSagaRunner({ saga, store, clock: systemClock, sweepMs: 60_000, concurrency: 2 });
+    await runner.begin('slow', 'slow');
+    for (let n = 0; n < 5; n += 1) await runner.begin(`quick ${n}`, 'quick');
+    runner.start();
+    await eventually(
+      () => runner.list({ status: 'completed' }),
+      (over) => over.length === 5,
+      'the quick ones',
+    );
+    expect((await runner.list({ status: 'running' })).map(({ key }) => key)).toEqual(['slow']);
+    const stopped = runner.stop();
+    gate.resolve();
+    await stopped;
+    const before = await runner.load('slow');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await runner.load('slow')).toEqual(before);
+  });
+});
+
 describe('messages', () => {
   const answer: Omit<SagaStep<unknown>, 'name'> = {
     run: () => stepWaits(),
@@ -373,6 +407,17 @@ describe('messages', () => {
     await bus.stop();
   });
 
+  it('refuses a channel that is named twice: its two subscriptions would share the messages out', () => {
+    const schema = Type.Object({ order: Type.String() });
+    const paid = defineChannel({ name: 'paid', version: 1, schema });
+    const reaction = reactsTo(paid, ({ data }) => data.order);
+    const start = startsWith(paid, { key: ({ data }) => data.order, data: ({ data }) => data });
+    for (const given of [{ startedBy: [start], reactsTo: [reaction] }, { reactsTo: [reaction, reaction] }])
+      expect(() => defineSaga<unknown>({ name: 'twice', steps: [first], ...given })).toThrow(
+        /"paid" is named twice/,
+      );
+  });
+
   it('refuses to emit into nowhere', async () => {
     const runner = runnerOf({
       run: () => stepDone(0, { messages: [{ channel: 'x', message: {} as never }] }),
@@ -390,5 +435,6 @@ const bound = (real: SagaStore): SagaStore => ({
   due: (saga, now, limit) => real.due(saga, now, limit),
   deliver: (saga, key, mail, now) => real.deliver(saga, key, mail, now),
   mail: (saga, key) => real.mail(saga, key),
+  purge: (saga, purge) => real.purge(saga, purge),
   list: (saga, filter, limit) => real.list(saga, filter, limit),
 });

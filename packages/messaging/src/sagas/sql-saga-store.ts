@@ -7,13 +7,16 @@ import { MessagingError } from '../errors.ts';
 import {
   again,
   createTables,
+  placeholders,
+  type SqlDatabase,
   type SqlDialect,
   type SqlRow,
-  type SqlDatabase,
+  type SqlRunner,
   type SqlTransaction,
+  type SqlValue,
 } from '../sql.ts';
-import { type SagaState, waitsForMail } from './saga-state.ts';
-import type { SagaMail, SagaRecord, SagaStore } from './saga-store.ts';
+import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
+import type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
 
 export interface SqlSagaStoreOptions<Native> {
   readonly sql: SqlDatabase<Native>;
@@ -47,18 +50,30 @@ const tables = (text: string, number: string, long: string, end = ''): readonly 
   PRIMARY KEY (saga, saga_key, message_id)
 )${end}`,
 ];
+/** Beside `sagas` and not in it: tables of earlier versions get it by `prepare`. What ended before that is not in it and is not purged. */
+const ends = (text: string, number: string, end = ''): readonly string[] => [
+  `CREATE TABLE IF NOT EXISTS saga_ends (
+  saga ${text} NOT NULL,
+  saga_key ${text} NOT NULL,
+  ended_at ${number} NOT NULL,
+  PRIMARY KEY (saga, saga_key)
+)${end}`,
+  'CREATE INDEX IF NOT EXISTS saga_ends_by_age ON saga_ends (saga, ended_at)',
+];
+const MARIADB_TEXT = 'VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin';
 const schema: Readonly<Record<SqlDialect, readonly string[]>> = {
-  sqlite: tables('TEXT', 'INTEGER', 'TEXT', ' STRICT'),
-  postgres: tables('text', 'bigint', 'text'),
+  sqlite: [...tables('TEXT', 'INTEGER', 'TEXT', ' STRICT'), ...ends('TEXT', 'INTEGER', ' STRICT')],
+  postgres: [...tables('text', 'bigint', 'text'), ...ends('text', 'bigint')],
   // Three of them make a key, which has at most 3,072 bytes.
-  mariadb: tables(
-    'VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin',
-    'BIGINT',
-    'LONGTEXT CHARACTER SET utf8mb4',
-    ' ENGINE = InnoDB',
-  ),
+  mariadb: [
+    ...tables(MARIADB_TEXT, 'BIGINT', 'LONGTEXT CHARACTER SET utf8mb4', ' ENGINE = InnoDB'),
+    ...ends(MARIADB_TEXT, 'BIGINT', ' ENGINE = InnoDB'),
+  ],
 };
 const LONGEST_KEY = 190;
+const DUPLICATE_KEY = 1062;
+/** Instances forgotten in one transaction. */
+const PURGE_ROWS = 500;
 
 const COLUMNS = 'saga, saga_key, version, due_at, body';
 
@@ -85,11 +100,10 @@ class SqlSagas<Native> implements SagaStore {
         'DB_MSG_INVALID_OPTIONS',
         `a key of a saga has 1 to ${LONGEST_KEY} characters`,
       );
-    const text = this.#ignoring(
-      'INSERT INTO sagas (saga, saga_key, version, status, due_at, body) VALUES (?, ?, ?, ?, ?, ?)',
-    );
+    const text =
+      'INSERT INTO sagas (saga, saga_key, version, status, due_at, body) VALUES (?, ?, ?, ?, ?, ?)';
     const params = [saga, key, version, state.status, dueAt ?? null, JSON.stringify(state)];
-    return (await again(() => this.#sql.run(text, params))).changes === 1;
+    return again(() => this.#insertNew(this.#sql, text, params));
   }
 
   async load(saga: string, key: string): Promise<SagaRecord | undefined> {
@@ -102,7 +116,7 @@ class SqlSagas<Native> implements SagaStore {
 
   save(
     { saga, key, version, state, dueAt }: SagaRecord,
-    { messages, read }: { readonly messages: readonly OutgoingMessage[]; readonly read: readonly string[] },
+    { messages, read, now }: SagaChanges,
   ): Promise<boolean> {
     return again(() =>
       this.#sql.transaction(async (tx) => {
@@ -122,6 +136,12 @@ class SqlSagas<Native> implements SagaStore {
             'UPDATE sagas SET due_at = 0 WHERE saga = ? AND saga_key = ? AND EXISTS (SELECT 1 FROM saga_mail WHERE saga_mail.saga = sagas.saga AND saga_mail.saga_key = sagas.saga_key AND is_read = 0)',
             [saga, key],
           );
+        if (isOver(state))
+          await this.#insertNew(tx, 'INSERT INTO saga_ends (saga, saga_key, ended_at) VALUES (?, ?, ?)', [
+            saga,
+            key,
+            now,
+          ]);
         if (messages.length > 0) await this.#emit(tx, messages);
         return true;
       }),
@@ -136,7 +156,13 @@ class SqlSagas<Native> implements SagaStore {
     return rows.map(recordOf);
   }
 
-  deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean> {
+  async deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean> {
+    // A server that cuts off what is too long would take two ids with one beginning for one message.
+    if (mail.messageId.length > LONGEST_KEY || mail.type.length > LONGEST_KEY)
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `id and type of a message for a saga have at most ${LONGEST_KEY} characters`,
+      );
     const lock = this.#sql.dialect === 'sqlite' ? '' : ' FOR UPDATE';
     return again(() =>
       this.#sql.transaction(async (tx) => {
@@ -150,10 +176,9 @@ class SqlSagas<Native> implements SagaStore {
           'SELECT count(*) AS place FROM saga_mail WHERE saga = ? AND saga_key = ?',
           [saga, key],
         );
-        const insert = this.#ignoring(
-          'INSERT INTO saga_mail (saga, saga_key, message_id, place, is_read, type, data) VALUES (?, ?, ?, ?, 0, ?, ?)',
-        );
-        const { changes } = await tx.run(insert, [
+        const insert =
+          'INSERT INTO saga_mail (saga, saga_key, message_id, place, is_read, type, data) VALUES (?, ?, ?, ?, 0, ?, ?)';
+        const isNew = await this.#insertNew(tx, insert, [
           saga,
           key,
           mail.messageId,
@@ -161,7 +186,7 @@ class SqlSagas<Native> implements SagaStore {
           mail.type,
           JSON.stringify(mail.data ?? null),
         ]);
-        if (changes === 1 && waitsForMail(recordOf(row).state))
+        if (isNew && waitsForMail(recordOf(row).state))
           await tx.run('UPDATE sagas SET due_at = ? WHERE saga = ? AND saga_key = ?', [now, saga, key]);
         return true;
       }),
@@ -202,10 +227,56 @@ class SqlSagas<Native> implements SagaStore {
     await this.#appendToOutbox(tx, messages);
   }
 
-  #ignoring(insert: string): string {
-    if (this.#sql.dialect === 'mariadb') return insert.replace('INSERT', 'INSERT IGNORE');
-    return `${insert} ON CONFLICT DO NOTHING`;
+  /** False when there is a row of this key. A duplicate key and nothing else: MariaDB's IGNORE would cut off and convert what does not fit, too. */
+  async #insertNew(runner: SqlRunner, insert: string, params: readonly SqlValue[]): Promise<boolean> {
+    if (this.#sql.dialect !== 'mariadb')
+      return (await runner.run(`${insert} ON CONFLICT DO NOTHING`, params)).changes === 1;
+    try {
+      await runner.run(insert, params);
+      return true;
+    } catch (error) {
+      if ((error as { readonly errno?: unknown }).errno === DUPLICATE_KEY) return false;
+      throw error;
+    }
   }
+
+  async purge(saga: string, purge: SagaPurge): Promise<number> {
+    const { limit = 10_000 } = purge;
+    let forgotten = 0;
+    while (forgotten < limit) {
+      const run = Math.min(PURGE_ROWS, limit - forgotten);
+      const count = await again(() => this.#sql.transaction((tx) => purgeRun(tx, saga, purge, run)));
+      forgotten += count;
+      if (count < run) break;
+    }
+    return forgotten;
+  }
+}
+
+/** The instances first: whoever delivers locks them, so no mail can come behind the deletion of the mail. */
+async function purgeRun(
+  tx: SqlRunner,
+  saga: string,
+  { before, status, withUnreadMail = false }: SagaPurge,
+  limit: number,
+): Promise<number> {
+  const unread = withUnreadMail
+    ? ''
+    : ' AND NOT EXISTS (SELECT 1 FROM saga_mail m WHERE m.saga = e.saga AND m.saga_key = e.saga_key AND m.is_read = 0)';
+  const { rows } = await tx.run(
+    `SELECT e.saga_key FROM saga_ends e JOIN sagas s ON s.saga = e.saga AND s.saga_key = e.saga_key
+     WHERE e.saga = ? AND e.ended_at < ?${status === undefined ? '' : ' AND s.status = ?'}${unread}
+     ORDER BY e.ended_at LIMIT ${Math.trunc(limit)}`,
+    [saga, before, ...(status === undefined ? [] : [status])],
+  );
+  const keys = rows.map((row) => String(row['saga_key']));
+  if (keys.length === 0) return 0;
+  for (const table of ['sagas', 'saga_mail', 'saga_ends'])
+    await tx.run(`DELETE FROM ${table} WHERE saga = ? AND saga_key IN (${placeholders(keys.length)})`, [
+      saga,
+      ...keys,
+    ]);
+  return keys.length;
 }
 
 function recordOf(row: SqlRow): SagaRecord {

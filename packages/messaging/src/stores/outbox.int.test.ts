@@ -239,6 +239,88 @@ for (const { kind, missing, create } of storeChoices)
       expect(bus.stored).toEqual(['b 1']);
     });
 
+    it('parks it again when a person lets it go on as it is, and nothing of its key passes it', async () => {
+      await append([step('a', 1), step('a', 2), step('b', 1)]);
+      bus.refused.set('a 1', 'DB_MSG_MESSAGE_TOO_LARGE');
+      const relay = relayOf();
+      await eventually(view, ({ parked, waiting }) => parked === 1 && waiting === 1, 'the key parked');
+      await fixture.query(`UPDATE outbox SET body = '{"id":"x"}' WHERE number = 1`);
+      bus.refused.clear();
+      expect(await fixture.store.outbox.retryParked([1], systemClock.now())).toBe(1);
+      const isBack = async () => (await fixture.store.outbox.parked({ limit: 5 }))[0]?.reason ?? '';
+      await eventually(isBack, (reason) => reason !== '' && !reason.includes('refused'), 'it parked again');
+      expect(await view()).toMatchObject({ parked: 1, waiting: 1 });
+      expect(bus.stored).toEqual(['b 1']);
+      expect(await fixture.store.outbox.discardParked([1], systemClock.now())).toBe(1);
+      await arrived(2);
+      expect(bus.stored).toEqual(['b 1', 'a 2']);
+      expect(relay.view().failures).toBe(0);
+    });
+
+    it('waits, and parks nothing, while the server refuses the credentials', async () => {
+      await append([step('a', 1), step('b', 1)]);
+      for (const name of ['a 1', 'b 1']) bus.refused.set(name, 'DB_MSG_ENGINE_REFUSED');
+      const relay = relayOf();
+      await eventually(
+        async () => relay.view().failures,
+        (failures) => failures > 1,
+        'failures',
+      );
+      expect(await view()).toMatchObject({ unpublished: 2, parked: 0, waiting: 0 });
+      bus.refused.clear();
+      await arrived(2);
+    });
+
+    it('is taken up by a relay that was there before its tables', async () => {
+      const names = ['outbox_mark', 'outbox_runs'];
+      for (const name of names) await fixture.query(`ALTER TABLE ${name} RENAME TO ${name}_later`);
+      const relay = relayOf();
+      const failures = (more: number) =>
+        eventually(
+          async () => relay.view().failures,
+          (count) => count >= more,
+          `${more} failures`,
+        );
+      await failures(2);
+      await fixture.query(`ALTER TABLE outbox_mark_later RENAME TO outbox_mark`);
+      await failures(relay.view().failures + 2);
+      await fixture.query(`ALTER TABLE outbox_runs_later RENAME TO outbox_runs`);
+      await append([step('a', 1)]);
+      await arrived(1);
+      await relay.stop();
+      const other = await (await fixture.open()).outbox.own();
+      expect(other).toBeDefined();
+      await other?.release();
+    });
+
+    it('is not let go by a second stop while the first still publishes', async () => {
+      const underWay = signal();
+      const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+      const relay = relayOf({
+        bus: {
+          forward: async (messages) => {
+            underWay.fire();
+            await answered;
+            return bus.forward(messages);
+          },
+        },
+      });
+      await append([step('a', 1)]);
+      await underWay.fired;
+      const first = relay.stop();
+      const second = relay.stop({ drainMs: 0 });
+      let isOver = false;
+      void Promise.race([first, second]).then(() => (isOver = true));
+      const store = await fixture.open();
+      for (let look = 0; look < 3; look += 1) expect(await store.outbox.own()).toBeUndefined();
+      expect(isOver).toBe(false);
+      answer();
+      await Promise.all([first, second]);
+      const next = await store.outbox.own();
+      expect(await next?.readFresh(10)).toEqual([]);
+      await next?.release();
+    });
+
     it('loses and doubles nothing when the engine is down in between', async () => {
       bus.down = true;
       await append([step('a', 1), step('a', 2), step('b', 1)]);

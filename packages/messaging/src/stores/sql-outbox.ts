@@ -23,24 +23,29 @@ export function sqlOutbox(database: SqlDatabase, dialect: OutboxDialect): Outbox
   return {
     async own() {
       const connection = await database.connect();
+      let locked = false;
+      let owned: OwnedOutbox | undefined;
       try {
-        if (await dialect.lock(connection)) {
-          const reader = await dialect.openReader(connection);
-          const { rows } = await connection.run('SELECT max(began_at) AS began_at FROM outbox_runs');
-          return new OwnedSqlOutbox(connection, dialect, reader, numberOf(rows[0]?.began_at) ?? 0);
-        }
-      } catch (error) {
-        await connection.release();
-        throw error;
+        locked = await dialect.lock(connection);
+        if (locked) owned = await openOwned(connection, dialect);
+        return owned;
+      } finally {
+        // The lock need not live on the connection, and one that nobody knows of would keep every relay out.
+        if (locked && !owned) await dialect.unlock(connection).catch(() => {});
+        if (!owned) await connection.release();
       }
-      await connection.release();
-      return undefined;
     },
     view: (now) => viewOf(database, dialect, now),
     parked: (page) => parkedOf(database, page),
     retryParked: (numbers, now) => decide(database, numbers, 'waiting', now),
     discardParked: (numbers, now) => decide(database, numbers, 'discarded', now),
   };
+}
+
+async function openOwned(connection: SqlConnection, dialect: OutboxDialect): Promise<OwnedOutbox> {
+  const reader = await dialect.openReader(connection);
+  const { rows } = await connection.run('SELECT max(began_at) AS began_at FROM outbox_runs');
+  return new OwnedSqlOutbox(connection, dialect, reader, numberOf(rows[0]?.began_at) ?? 0);
 }
 
 class OwnedSqlOutbox implements OwnedOutbox {

@@ -15,6 +15,7 @@ import { type Clock, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
 import { again, createTables, type SqlDialect, type SqlDatabase, type SqlTransaction } from '../sql.ts';
+import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
 import type { RecordedEvent, StreamStore } from './stream-store.ts';
 
@@ -94,14 +95,8 @@ export function createProjection<Native>(options: ProjectionOptions<Native>): Pr
       'DB_MSG_INVALID_OPTIONS',
       `projection "${options.name}" ${options.version}: a name of lower-case letters, digits, dots and dashes, and a version from 1`,
     );
-  return new SqlProjection({
-    batchSize: 500,
-    sweepMs: 1_000,
-    backOffMs: 200,
-    clock: systemClock,
-    log: silentLog,
-    ...options,
-  });
+  const defaults = { batchSize: 500, sweepMs: 1_000, backOffMs: 200, clock: systemClock, log: silentLog };
+  return new SqlProjection(withDefaults(options, defaults));
 }
 
 /** The version that readers use; undefined before the first `promote`. */

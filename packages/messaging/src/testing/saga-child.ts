@@ -92,6 +92,7 @@ function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
     due: (saga, now, limit) => store.due(saga, now, limit),
     deliver: (saga, key, mail, now) => store.deliver(saga, key, mail, now),
     mail: (saga, key) => store.mail(saga, key),
+    purge: (saga, purge) => store.purge(saga, purge),
     list: (saga, filter, limit) => store.list(saga, filter, limit),
   };
 }

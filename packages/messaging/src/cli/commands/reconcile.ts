@@ -18,7 +18,7 @@ export const reconciliation: Command = {
   name: 'reconcile',
   summary: 'compares what outboxes recorded with what inboxes settled, and publishes again what was lost',
   details:
-    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked or unrecorded, and with 5 when it was stopped early.',
+    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early.',
   arguments: [],
   options: {
     from: {
@@ -131,6 +131,12 @@ function exitOf({ terminal }: CommandContext, report: ReconciliationReport): Exi
   return report.clean ? exitCodes.ok : exitCodes.failed;
 }
 
+const VERDICTS: Readonly<Record<ReconciliationReport['verdict'], string>> = {
+  clean: 'clean',
+  uncertain: 'nothing wrong was found, but what is unverifiable or unwatched could not be judged',
+  faulty: 'not clean',
+};
+
 function textOf(report: ReconciliationReport): string {
   const counts = Object.entries(report.counts).filter(([, count]) => count > 0);
   return [
@@ -139,7 +145,7 @@ function textOf(report: ReconciliationReport): string {
     ...report.samples.map(({ kind, channel, id }) => `  ${kind}: ${channel ?? '-'} ${id}`),
     ...report.repair.needsPerson.map(({ id, why, remedy }) => `  for a person: ${id}: ${why}; ${remedy}`),
     repairText(report),
-    report.clean ? 'clean' : 'not clean',
+    VERDICTS[report.verdict],
   ].join('\n');
 }
 

@@ -2,6 +2,8 @@
  * What the relay with keys and reconciliation need beside `outboxSchema` and `inboxSchema`. Rows are those of `appendToOutbox`; their id and time are read
  * from the message itself, so an outbox that is in use already gets it by running this text.
  */
+import { inboxMarkSchema } from '../../inbox.ts';
+
 export const MESSAGE_ID = (row: string): string => `json_extract(${row}body, '$.id')`;
 /** The time of the message, ms since the epoch; 0 when it has none. */
 export const RECORDED_AT = (row: string): string =>
@@ -15,7 +17,10 @@ CREATE TABLE IF NOT EXISTS outbox_kept (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   kept_since INTEGER NOT NULL
 ) STRICT;
-INSERT OR IGNORE INTO outbox_kept (one, kept_since) VALUES (1, 0);
+-- An outbox that was purged before this was there: nobody knows up to when, so nothing older than now is certain.
+INSERT INTO outbox_kept (one, kept_since)
+SELECT 1, CASE WHEN purged > 0 THEN CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER) + 1 ELSE 0 END FROM outbox_mark WHERE true
+ON CONFLICT (one) DO UPDATE SET kept_since = excluded.kept_since WHERE kept_since = 0;
 CREATE TABLE IF NOT EXISTS outbox_held (
   number INTEGER PRIMARY KEY,
   lane TEXT NOT NULL,
@@ -30,8 +35,4 @@ CREATE TABLE IF NOT EXISTS outbox_runs (
   up_to INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS outbox_runs_by_end ON outbox_runs (up_to);
-CREATE TABLE IF NOT EXISTS inbox_mark (
-  subscription TEXT PRIMARY KEY,
-  kept_since INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-`;
+${inboxMarkSchema}`;
