@@ -15,7 +15,7 @@ import { Collector, eventually } from '../conformance/fixture.ts';
 import { openClient } from '../engines/redis/client.ts';
 import { deleteAll } from '../engines/redis/conformance-fixture.ts';
 import { createRedisEngine } from '../engines/redis/engine.ts';
-import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
+import { createEmbeddedEngine, type EmbeddedConnection } from '../engines/embedded/engine.ts';
 import { ack, deadLetter, retry } from '../outcome.ts';
 import { commands } from './commands.ts';
 import { run } from './run.ts';
@@ -248,6 +248,41 @@ describe('mending', () => {
       data: { orderId: 'A-0', total: 5 },
       causationId: id,
     });
+    expect(jsonOf(await onFile('dead-letters', 'list', '--json'))).toEqual([]);
+  });
+
+  it.each([
+    ['text that is no JSON', '{"half": ', '{"half": \n'],
+    ['JSON that is no CloudEvent', '{"orderId":"A-1"}', '{"orderId":"A-1"}\n'],
+    [
+      'a CloudEvent without an id',
+      '{"specversion":"1.0","type":"order.placed","source":"/s","data":{"orderId":"A-1"}}',
+      '{\n  "orderId": "A-1"\n}\n',
+    ],
+  ])('edit-and-redrive shows a malformed letter, %s, and takes the correction', async (_name, raw, shown) => {
+    await application(async (bus) => {
+      bus.subscribe(orderPlaced, { name: 'mailer', handler: () => ack() });
+      await bus.start();
+    });
+    const engine = createEmbeddedEngine({ path: join(folder, 'bus.db') });
+    const connection = await engine.connect({ clock: systemClock, onFatal: () => {} });
+    await (connection as EmbeddedConnection).publishRaw('order.placed', raw);
+    await connection.close();
+    await application(async (bus) => {
+      bus.subscribe(orderPlaced, { name: 'mailer', handler: () => ack() });
+      await bus.start();
+      await eventually(
+        () => bus.deadLetters.list(),
+        (letters) => letters.length === 1,
+        'the malformed letter',
+      );
+    });
+    const [letter] = jsonOf<{ id: string }[]>(await onFile('dead-letters', 'list', '--json'));
+    const id = letter?.id ?? '';
+    expect(await onFile('edit-and-redrive', id)).toMatchObject({ code: 0, out: shown });
+    const edit = ['edit-and-redrive', id, '--url', url, '--channels', module, '--data', '-'];
+    const replaced = await ended(start(edit), '{"orderId":"A-1","total":5}');
+    expect(replaced).toMatchObject({ code: 0, err: '' });
     expect(jsonOf(await onFile('dead-letters', 'list', '--json'))).toEqual([]);
   });
 

@@ -170,9 +170,13 @@ export class KafkaConnection implements EngineConnection {
     return this.#look.peek(this.#book.known(channel), name, limit);
   }
 
-  async rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
+  async rewind(
+    { channel, name }: SubscriptionName,
+    from: ReplayPoint,
+    { dryRun = false }: { readonly dryRun?: boolean } = {},
+  ): Promise<void> {
     this.#refuseClosed();
-    return this.#look.rewind(this.#book.known(channel), name, from);
+    return this.#look.rewind(this.#book.known(channel), name, from, dryRun);
   }
 
   close(): Promise<void> {

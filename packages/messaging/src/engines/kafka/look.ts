@@ -84,7 +84,12 @@ export class Look {
       }));
   }
 
-  async rewind(known: KnownChannel, subscription: string, from: ReplayPoint): Promise<void> {
+  async rewind(
+    known: KnownChannel,
+    subscription: string,
+    from: ReplayPoint,
+    dryRun: boolean,
+  ): Promise<void> {
     const { names, admin, logs } = this.#parts;
     const { spec } = known;
     if (spec.keepMs === undefined)
@@ -102,7 +107,7 @@ export class Look {
     const later = names.later(spec.name, subscription);
     const targets = new Map<string, readonly number[]>([[later, await logs.ends(later)]]);
     for (const topic of known.topics) targets.set(topic, await this.#pointIn(topic, from));
-    await this.#commit(group, targets);
+    if (!dryRun) await this.#commit(group, targets);
   }
 
   async #subscription(known: KnownChannel, name: string): Promise<SubscriptionView> {
