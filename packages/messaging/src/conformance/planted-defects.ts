@@ -276,7 +276,9 @@ export const plantedDefects = {
   'a rewind ignores the point': (real) => ({
     rewind: (subscription) => real.rewind(subscription, 'earliest'),
   }),
-  'a dry run of a rewind moves': (real) => ({ rewind: (subscription, from) => real.rewind(subscription, from) }),
+  'a dry run of a rewind moves': (real) => ({
+    rewind: (subscription, from) => real.rewind(subscription, from),
+  }),
   'a rewind does nothing': () => ({ rewind: async () => {} }),
   'an edited redrive is a plain one': (real) => ({
     deadLetters: {

@@ -84,12 +84,7 @@ export class Look {
       }));
   }
 
-  async rewind(
-    known: KnownChannel,
-    subscription: string,
-    from: ReplayPoint,
-    dryRun: boolean,
-  ): Promise<void> {
+  async rewind(known: KnownChannel, subscription: string, from: ReplayPoint, dryRun: boolean): Promise<void> {
     const { names, admin, logs } = this.#parts;
     const { spec } = known;
     if (spec.keepMs === undefined)
