@@ -75,11 +75,11 @@ async function told<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     const { code, errcode, message } = error as { code?: unknown; errcode?: number; message?: unknown };
-    const why = String(message).split('\n', 1)[0];
+    const [why = ''] = String(message).split('\n', 1);
     const refuse = (what: string, remedy: string): never => {
       throw new CliFailure(exitCodes.configuration, `a database of "reconciliation" ${what}: ${why}`, remedy);
     };
-    if (LACKS_TABLE.has(String(code)) || /^no such table: /.test(String(why)))
+    if (LACKS_TABLE.has(String(code)) || why.startsWith('no such table: '))
       refuse(
         'lacks a table of the outbox or the inbox',
         'Look whether its address is the right one. If it is, call "await store.prepare()" once: it makes what is missing and leaves the rest.',
