@@ -433,7 +433,7 @@ describe('wrong input says what, why and what to do', () => {
       'a word behind half a command',
       ['dead-letters', 'foo'],
       2,
-      /no command "dead-letters foo"\nDid you mean dead-letters groups/,
+      /no command "dead-letters foo"\nDid you mean dead-letters /,
     ],
     ['an empty message id', ['redrive', '--message-id', ''], 2, /--message-id is empty, and every message/],
     [
