@@ -38,3 +38,13 @@ describe.each(programs)('npm run %s', (name, program, option) => {
     expect(stderr).toContain(option);
   });
 });
+
+describe.each(['up', 'down', 'status'])('npm run services:%s', (verb) => {
+  it('tells what it takes and what the options mean, and starts nothing', () => {
+    const { status, stdout, stderr } = run('scripts/services/main.ts', verb, '--help');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toContain(`npm run services:${verb}`);
+    expect(stdout).toMatch(/--folder DIR {2,}where their data/);
+    expect(stdout).toMatch(/--first-port N {2,}each server listens/);
+  });
+});

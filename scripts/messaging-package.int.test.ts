@@ -121,6 +121,17 @@ describe('the tarball', () => {
     expect(all.filter((file) => !reached.has(file) && !isEmpty(file))).toEqual([]);
   });
 
+  it('is not made at all where nothing was built', () => {
+    const fresh = join(work, 'fresh');
+    cpSync(join(source, 'bin'), join(fresh, 'bin'), { recursive: true });
+    cpSync(join(source, 'package.json'), join(fresh, 'package.json'));
+    const { code, output } = run('npm', ['pack', '--pack-destination', fresh], fresh);
+    expect(code).not.toBe(0);
+    expect(output).toContain('is not built: ./dist/cli/main.js is missing');
+    expect(output).toContain('npm run build');
+    expect(globSync('*.tgz', { cwd: fresh })).toEqual([]);
+  });
+
   it('has a README that leads nowhere outside of it', () => {
     const readme = readFileSync(join(installed, 'README.md'), 'utf8');
     const links = [...readme.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target ?? '');
@@ -134,7 +145,9 @@ describe('the tarball', () => {
   });
 
   it('runs nothing when it is installed, and brings no client of a server', () => {
-    expect(manifest.scripts).toBeUndefined();
+    // What npm runs at an installation; prepack is for whoever packs.
+    expect(Object.keys(manifest.scripts ?? {})).toEqual(['prepack']);
+    expect(existsSync(join(installed, 'bin/built.mjs'))).toBe(false);
     for (const name of Object.keys(manifest.peerDependencies)) {
       expect(manifest.peerDependenciesMeta[name]).toEqual({ optional: true });
       expect({ name, isThere: existsSync(join(shop, 'node_modules', name)) }).toMatchObject({

@@ -12,7 +12,8 @@ const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   failed: 'It did not: the message says what, why and what to do next.',
   usage:
     'Wrong command line, or a file, channel or dead letter that is not there, or data that does not fit. Nothing was done.',
-  configuration: 'No engine was named, its client is not installed, or another process holds the file.',
+  configuration:
+    'No engine was named, its client is not installed, the server refuses the user or the password, another process holds the file, or a database of `reconcile` cannot be opened or lacks its tables.',
   unreachable: 'The server does not answer or takes nothing for now.',
   partlyFailed: 'Stopped by Ctrl-C with work left; the same command goes on from there.',
 };
@@ -71,10 +72,14 @@ function commandPage(): string {
     '| `amqp://user:secret@host:5672/vhost`, `amqps://` | RabbitMQ | AMQP cannot list queues: give `--channels` with a module that exports `subscriptions`. |',
     '| `kafka://one:9092,two:9092` | Kafka | The same. |',
     '| `redis://host:6379/0`, `rediss://` | Redis Streams | Lists what is stored under the prefix. |',
+    '| `redis-lists://host:6379/0`, `rediss-lists://` | Redis lists | The same. |',
     '',
     '`?prefix=shop.` names the prefix when the application sets one. `--channels ./channels.ts` names a module: every channel it exports is known with its contract and is',
     'declared as the application would, and so is what it exports as `subscriptions` (`[{ channel, name }]`). `publishes` and `service` are for `asyncapi`, `reconciliation` is for `reconcile`. An example is',
     '[`examples/channels.ts`](../../packages/messaging/examples/channels.ts).',
+    '',
+    'Where a channel of RabbitMQ stands for [a queue or an exchange of others](engines/rabbitmq.md#places-of-others), a URL does not tell which: the module exports the `existing` that the application gives to its engine,',
+    'or the channel is not found. Asked for dead letters, RabbitMQ and Kafka end with code 2 when nothing that the module names is there; what is missing beside others is named on stderr.',
     '',
     '| exit code | when |',
     '|---|---|',

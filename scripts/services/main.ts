@@ -16,9 +16,21 @@ import { serversByName } from './servers.ts';
 import { isServerName, type Layout, type ServerName, serverNames } from './server.ts';
 import { bringUp } from './up.ts';
 
-const usage = `services:up [-- [--cluster] [--folder DIR] [--first-port N] [--json] [${serverNames.join('|')}]...]
-       services:down [-- [--keep-data] [--folder DIR] [--json] [NAME]...]
-       services:status [-- [--folder DIR] [--json]]`;
+const usage = `npm run services:up [-- [--cluster] [--folder DIR] [--first-port N] [--json] [${serverNames.join('|')}]...]
+       npm run services:down [-- [--keep-data] [--folder DIR] [--json] [NAME]...]
+       npm run services:status [-- [--folder DIR] [--json]]`;
+
+const help = `${usage}
+
+Real servers on loopback for the tests that need them; without a name all of them. Their addresses go to stdout and, as variables
+(DATABASE_URL, REDIS_URL, RABBITMQ_URL...), to the file "env" of the folder: set -a; . .cache/services/env; set +a
+
+  --folder DIR     where their data, logs and addresses are kept, and what "down" and "status" look at (.cache/services of this checkout);
+                   another one is another set of servers beside the first
+  --first-port N   each server listens on a fixed place counted from N (${firstPortByDefault}); give a second set another one, 1024 to 64000
+  --cluster        three nodes where a server has them
+  --keep-data      services:down leaves the data for the next start
+  --json           one object instead of lines`;
 
 /** Of this checkout; git does not see it. */
 const defaultFolder = fileURLToPath(new URL('../../.cache/services', import.meta.url));
@@ -35,6 +47,10 @@ const tell = (line: string): void => void process.stderr.write(`${line}\n`);
 const print = (line: string): void => void process.stdout.write(line);
 
 export async function main(argv: readonly string[]): Promise<number> {
+  if (argv.includes('--help')) {
+    print(`${help}\n`);
+    return 0;
+  }
   const asked = read(argv);
   if (asked === null) return 2;
   const run = { up, down, status }[asked.verb];

@@ -46,3 +46,11 @@ describe.each(guides)('%s', (guide) => {
     expect(dead).toEqual([]);
   });
 });
+
+it('the blocks of the quickstart are whole files: they compile as they are pasted', () => {
+  const [channel = '', ...parts] = blocksOf(readFileSync(join(docs, 'quickstart.md'), 'utf8'), 'ts');
+  const codeOf = (name: string): string =>
+    flat(readFileSync(join(here, name), 'utf8').replaceAll(/\/\*[\s\S]*?\*\//g, ''));
+  expect(flat(parts.join('\n'))).toBe(codeOf('one-url.ts'));
+  expect(codeOf('channels.ts').startsWith(flat(channel))).toBe(true);
+});

@@ -12,19 +12,14 @@ const imageUploaded = defineChannel({
   name: 'image.uploaded',
   version: 1,
   schema: Type.Object({ path: Type.String() }),
-  requires: { delay: { maxMs: 86_400_000 } },
-});
-const logWritten = defineChannel({
-  name: 'log.written',
-  version: 1,
-  schema: Type.Object({ line: Type.String() }),
-  requires: { routing: 'topic' },
+  requires: { delay: { maxMs: 86_400_000 }, emulation: ['delay'] },
 });
 const accountMoved = defineChannel({
   name: 'account.moved',
   version: 1,
   schema: Type.Object({ cents: Type.Integer() }),
   order: 'key',
+  requires: { emulation: ['order'] },
 });
 const sumWanted = defineChannel({
   name: 'sum.wanted',
@@ -32,8 +27,17 @@ const sumWanted = defineChannel({
   schema: Type.Array(Type.Number()),
   reply: Type.Number(),
 });
+const logWritten = defineChannel({
+  name: 'log.written',
+  version: 1,
+  schema: Type.Object({ line: Type.String() }),
+  requires: { routing: 'topic' },
+});
 
-const bus = createBus({ engine: await engineFromUrl(inFolder('bus.db')), source: '/app' });
+const bus = createBus({
+  engine: await engineFromUrl(process.env['BUS_URL'] ?? inFolder('bus.db')),
+  source: '/app',
+});
 bus.declare([imageUploaded, accountMoved, sumWanted]);
 
 bus.subscribe(imageUploaded, {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
-const examples = ['reconciliation.ts', 'outbox-postgres.ts'];
+const examples = ['reconciliation.ts', 'outbox-postgres.ts', 'inbox-sqlite.ts'];
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
 const run = (name: string): { readonly stdout: string; readonly stderr: string } =>
   spawnSync(

@@ -29,7 +29,7 @@ function poorEngine(change: Partial<Capabilities>): Engine {
         subscribe: (spec, receive) => real.subscribe(spec, receive),
         inspect: () => real.inspect(),
         peek: (subscription, limit) => real.peek(subscription, limit),
-        rewind: (subscription, from) => real.rewind(subscription, from),
+        rewind: (subscription, from, options) => real.rewind(subscription, from, options),
         close: () => real.close(),
       };
     },

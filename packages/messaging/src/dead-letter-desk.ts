@@ -53,7 +53,7 @@ export interface DeadLetters {
   discard(filter: DeadLetterFilter, options?: DeadLetterMoveOptions): Promise<DeadLetterMove>;
   /**
    * A new message with this data takes the place of the letter, in its subscription only. It keeps key, correlation and headers; its
-   * `causationId` is the message it replaces, its header `redriveof` the letter. Resolves to its id, or undefined when the letter was gone.
+   * `causationId` is the message it replaces, where that had an id; its header `redriveof` the letter. Resolves to its id, or undefined when the letter was gone.
    * The id is made of the letter's and the data: the same edit done twice, or by two processes at once, has one id, which an inbox knows again.
    */
   redriveEdited(letter: DeadLetterRecord, data: unknown): Promise<string | undefined>;
@@ -142,12 +142,13 @@ export class DeadLetterDesk implements DeadLetters {
   async #replacement(channel: Channel, letter: DeadLetterRecord, data: unknown): Promise<Message> {
     const original = originalOf(letter);
     const { correlationId, traceparent, routingKey } = original;
-    const key = original.key ?? letter.key;
+    const key = original.key || letter.key;
     return makeMessage(this.#parts.message, channel, data, {
       headers: { ...original.headers, redriveof: letter.id },
-      causationId: letter.messageId,
-      ...(key === undefined ? {} : { key }),
-      ...(correlationId === undefined ? {} : { correlationId }),
+      // What is malformed may have no id, or an empty one, and the same of the others: no message may carry that.
+      ...(letter.messageId ? { causationId: letter.messageId } : {}),
+      ...(key ? { key } : {}),
+      ...(correlationId ? { correlationId } : {}),
       ...(traceparent === undefined ? {} : { traceparent }),
       ...(routingKey === undefined ? {} : { routingKey }),
     });

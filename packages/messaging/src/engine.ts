@@ -59,9 +59,14 @@ export interface EngineConnection {
   /**
    * Moves a subscription: what its channel still keeps from there on is handed out (again), also what was settled; what is before is not.
    * Dead letters stay. Rejects with DB_MSG_SUBSCRIPTION_BUSY while the engine sees consumers of it, and with
-   * DB_MSG_UNSUPPORTED_CAPABILITY where `replay` is `none` or the channel declared no `keepMs`.
+   * DB_MSG_UNSUPPORTED_CAPABILITY where `replay` is `none` or the channel declared no `keepMs`. A `dryRun` rejects for the same reasons and
+   * moves nothing.
    */
-  rewind(subscription: SubscriptionName, from: ReplayPoint): Promise<void>;
+  rewind(
+    subscription: SubscriptionName,
+    from: ReplayPoint,
+    options?: { readonly dryRun?: boolean },
+  ): Promise<void>;
 
   readonly deadLetters: DeadLetterStore;
 

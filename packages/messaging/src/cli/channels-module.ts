@@ -2,6 +2,7 @@
  * The module of `--channels`: whatever it exports that is a channel, alone or in a list, and by name
  *   subscriptions  [{ channel, name }]   what exists on the engine, for those that cannot list it (RabbitMQ, Kafka)
  *   publishes      [channel, ...]        for `asyncapi`
+ *   existing       { channel: { queue } or { exchange } }   what channels of RabbitMQ stand for, as the application gives it to its engine
  *   reconciliation { recorded, settled, close? }, or a function that makes it   for `reconcile`
  *   service        { title, version, description?, servers? }   for `asyncapi`
  * Channels are known by their shape, because the module may have another copy of this package.
@@ -13,10 +14,14 @@ import type { AsyncApiServer } from '../asyncapi/document.ts';
 import type { Channel } from '../channel.ts';
 import { usage } from './failure.ts';
 
+export type Existing = Readonly<Record<string, { readonly queue: string } | { readonly exchange: string }>>;
+
 export interface ChannelsModule {
   readonly channels: readonly Channel[];
   readonly subscriptions: readonly { readonly channel: Channel; readonly name: string }[];
   readonly publishes: readonly Channel[];
+  /** By channel, as the RabbitMQ engine takes it. */
+  readonly existing: Existing;
   /** Looked at by `reconcile` alone. */
   readonly reconciliation: unknown;
   readonly service: {
@@ -28,6 +33,7 @@ export interface ChannelsModule {
 }
 
 export const noModule: ChannelsModule = {
+  existing: {},
   reconciliation: undefined,
   channels: [],
   subscriptions: [],
@@ -65,9 +71,25 @@ export function channelsOf(path: string, exported: Readonly<Record<string, unkno
     channels,
     subscriptions,
     publishes,
+    existing: existingIn(path, exported['existing']),
     reconciliation: exported['reconciliation'],
     service: serviceOf(exported['service']),
   };
+}
+
+function existingIn(path: string, value: unknown): Existing {
+  if (value === undefined) return {};
+  const places = typeof value === 'object' && value !== null ? Object.values(value) : [undefined];
+  const isPlace = (one: unknown): boolean => {
+    const { queue, exchange } = (one ?? {}) as { queue?: unknown; exchange?: unknown };
+    return typeof queue === 'string' || typeof exchange === 'string';
+  };
+  if (!places.every(isPlace))
+    throw usage(
+      `--channels ${path}: its "existing" is not understood`,
+      'Export what the engine is given: { "order.placed": { queue: "legacy.orders" } }, or { exchange }.',
+    );
+  return value as Existing;
 }
 
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);

@@ -15,7 +15,7 @@ import { Collector, eventually } from '../conformance/fixture.ts';
 import { openClient } from '../redis/client.ts';
 import { deleteAll } from '../redis/testing/keys.ts';
 import { createRedisEngine } from '../engines/redis/engine.ts';
-import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
+import { createEmbeddedEngine, type EmbeddedConnection } from '../engines/embedded/engine.ts';
 import { ack, deadLetter, retry } from '../outcome.ts';
 import { commands } from './commands.ts';
 import { run } from './run.ts';
@@ -251,6 +251,41 @@ describe('mending', () => {
     expect(jsonOf(await onFile('dead-letters', 'list', '--json'))).toEqual([]);
   });
 
+  it.each([
+    ['text that is no JSON', '{"half": ', '{"half": \n'],
+    ['JSON that is no CloudEvent', '{"orderId":"A-1"}', '{"orderId":"A-1"}\n'],
+    [
+      'a CloudEvent without an id',
+      '{"specversion":"1.0","type":"order.placed","source":"/s","data":{"orderId":"A-1"}}',
+      '{\n  "orderId": "A-1"\n}\n',
+    ],
+  ])('edit-and-redrive shows a malformed letter, %s, and takes the correction', async (_name, raw, shown) => {
+    await application(async (bus) => {
+      bus.subscribe(orderPlaced, { name: 'mailer', handler: () => ack() });
+      await bus.start();
+    });
+    const engine = createEmbeddedEngine({ path: join(folder, 'bus.db') });
+    const connection = await engine.connect({ clock: systemClock, onFatal: () => {} });
+    await (connection as EmbeddedConnection).publishRaw('order.placed', raw);
+    await connection.close();
+    await application(async (bus) => {
+      bus.subscribe(orderPlaced, { name: 'mailer', handler: () => ack() });
+      await bus.start();
+      await eventually(
+        () => bus.deadLetters.list(),
+        (letters) => letters.length === 1,
+        'the malformed letter',
+      );
+    });
+    const [letter] = jsonOf<{ id: string }[]>(await onFile('dead-letters', 'list', '--json'));
+    const id = letter?.id ?? '';
+    expect(await onFile('edit-and-redrive', id)).toMatchObject({ code: 0, out: shown });
+    const edit = ['edit-and-redrive', id, '--url', url, '--channels', module, '--data', '-'];
+    const replaced = await ended(start(edit), '{"orderId":"A-1","total":5}');
+    expect(replaced).toMatchObject({ code: 0, err: '' });
+    expect(jsonOf(await onFile('dead-letters', 'list', '--json'))).toEqual([]);
+  });
+
   it('publish checks by the contract of the module, and the application gets the message', async () => {
     await withLetters(1);
     const publish = (data: string, ...more: string[]): Promise<Result> =>
@@ -394,6 +429,25 @@ describe('wrong input says what, why and what to do', () => {
     ['asyncapi without a title', ['asyncapi'], 2, /no title or no version[\s\S]*export service/],
     ['a time that is none', ['redrive', '--before', 'yesterday'], 2, /--before yesterday: not a time/],
     ['a number that is none', ['redrive', '--all', '--limit', 'many'], 2, /--limit many/],
+    [
+      'a word behind half a command',
+      ['dead-letters', 'foo'],
+      2,
+      /no command "dead-letters foo"\nDid you mean dead-letters /,
+    ],
+    ['an empty message id', ['redrive', '--message-id', ''], 2, /--message-id is empty, and every message/],
+    [
+      'an empty id',
+      ['dead-letters', 'list', '--message-id='],
+      2,
+      /--message-id is empty[\s\S]*Pick those by --group/,
+    ],
+    [
+      'replay from a place that is none',
+      ['replay', '--channel', 'c', '--subscription', 's', '--from', 'somewhere', '--confirm', 's'],
+      2,
+      /--from somewhere: no place[\s\S]*earliest, latest, a time [\s\S]*offset:<offset>/,
+    ],
     ['redrive without a filter', ['redrive'], 2, /no filter was given[\s\S]*--all/],
     ['discard of all, unconfirmed', ['discard', '--all'], 2, /--confirm all/],
     ['a header without a value', ['publish', '--channel', 'x', '--header', 'y'], 2, /no data|--header/],

@@ -39,6 +39,8 @@ export interface Session {
   readonly deadLetters: DeadLetters;
   readonly module: ChannelsModule;
   readonly messageParts: MessageParts;
+  /** The server, which cannot list, has no channel of the module: what is not found may well be there under another name. */
+  readonly nothingThere: boolean;
   readonly channel: (name: string) => Channel | undefined;
 }
 

@@ -24,6 +24,11 @@ export const placeOptions: OptionSpecs = {
 export function filterOf(values: Values): DeadLetterFilter {
   const before = values.text('before');
   const messageIds = values.texts('message-id');
+  if (messageIds.includes(''))
+    throw usage(
+      '--message-id is empty, and every message without an id would match',
+      'Pick those by --group, or one by its own id: dead-letters show, edit-and-redrive.',
+    );
   const pick = (name: 'channel' | 'subscription' | 'group' | 'key') => {
     const value = values.text(name);
     return value === undefined ? {} : { [name]: value };
@@ -95,7 +100,13 @@ export function namesOf(views: readonly { readonly name: string }[]): string {
 export function replayPointOf(text: string): ReplayPoint {
   if (text === 'earliest' || text === 'latest') return text;
   if (text.startsWith('offset:')) return { offset: text.slice('offset:'.length) };
-  return { timeMs: timeOf('--from', text) };
+  const timeMs = Date.parse(text);
+  if (Number.isNaN(timeMs))
+    throw usage(
+      `--from ${text}: no place to go on from`,
+      'Give earliest, latest, a time as ISO 8601 (2026-11-28T09:00:00Z), or offset:<offset> as peek shows it.',
+    );
+  return { timeMs };
 }
 
 const PAGE = 200;
@@ -118,6 +129,8 @@ export async function* lettersOf(
 
 /** By the letter's id or its message's. */
 export async function letterOf(session: Session, id: string): Promise<DeadLetterRecord> {
+  if (id === '')
+    throw usage('the id is empty', 'doorbuster-bus dead-letters list shows the ids of dead letters.');
   const [ofMessage] = await session.deadLetters.list({ messageIds: [id] }, { limit: 1 });
   if (ofMessage) return ofMessage;
   for await (const letter of lettersOf(session, {})) if (letter.id === id) return letter;

@@ -9,7 +9,21 @@ import { namesOf } from './filters.ts';
 
 const SHOWN = 10;
 
+/** "None" would be untrue of dead letters that nobody has looked at. */
+export function refuseNothingThere({ nothingThere, engine, module }: Session): void {
+  if (!nothingThere) return;
+  const existing =
+    engine === 'rabbitmq'
+      ? ', or export "existing" where a channel stands for a queue or an exchange of others'
+      : '';
+  throw usage(
+    `${engine} has no channel of --channels: ${namesOf(module.channels)}`,
+    `Look at the URL and its prefix${existing}.`,
+  );
+}
+
 export async function refuseUnknown(session: Session, filter: DeadLetterFilter): Promise<void> {
+  if (filter.channel === undefined) refuseNothingThere(session);
   const { channel, subscription, group, key, messageIds } = filter;
   const place = {
     ...(channel === undefined ? {} : { channel }),

@@ -1,5 +1,8 @@
 /** Looking makes nothing on RabbitMQ and Kafka, which know only what was declared to them, and an answer that would be untrue is refused. */
-import { fileURLToPath } from 'node:url';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Admin } from '@platformatic/kafka';
 import { connect } from 'amqplib';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -9,6 +12,7 @@ import { systemClock } from '../clock.ts';
 import { eventually } from '../conformance/fixture.ts';
 import { engineFromUrl } from '../engine-from-url.ts';
 import { clientOf } from '../engines/kafka/conformance-fixture.ts';
+import { createRabbitEngine } from '../engines/rabbitmq/engine.ts';
 import { createLadder } from '../engines/rabbitmq/delay-ladder.ts';
 import { namesOf } from '../engines/rabbitmq/names.ts';
 import { deadLetter } from '../outcome.ts';
@@ -78,6 +82,49 @@ async function topicsOn(url: string, remove: boolean): Promise<readonly string[]
   }
 }
 
+const rabbitUrl = process.env['RABBITMQ_URL'] ?? '';
+
+it.skipIf(rabbitUrl === '')(
+  'a queue of others is looked at when the module names it (needs RABBITMQ_URL)',
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'look-'));
+    const queue = `${prefix}legacy`;
+    const existing = { 'order.placed': { queue } };
+    const path = join(folder, 'channels.mjs');
+    const all = `export * from '${pathToFileURL(module).href}';`;
+    writeFileSync(path, `${all}\nexport const existing = ${JSON.stringify(existing)};\n`);
+    const model = await connect(rabbitUrl);
+    const channel = await model.createChannel();
+    await channel.assertQueue(queue, { durable: true });
+    onTestFinished(async () => {
+      await channel.deleteQueue(queue);
+      await model.close();
+      await cleanRabbit(rabbitUrl);
+      rmSync(folder, { recursive: true });
+    });
+    const engine = createRabbitEngine({ url: rabbitUrl, prefix, existing });
+    const bus = createBus({ engine, source: '/shop' });
+    bus.declare([orderPlaced]);
+    bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
+    await bus.start();
+    await bus.publish(orderPlaced, { orderId: 'A-1', total: 1 });
+    await eventually(
+      () => bus.deadLetters.list(),
+      (letters) => letters.length === 1,
+      'the dead letter',
+    );
+    await bus.stop();
+    const list = (from: string): Promise<Result> =>
+      inProcess('dead-letters', 'list', '--channels', from, '--url', `${rabbitUrl}?prefix=${prefix}`);
+    expect(await list(path)).toMatchObject({ code: 0, out: expect.stringContaining('no such address') });
+    expect(await list(module)).toMatchObject({
+      code: 2,
+      out: '',
+      err: expect.stringContaining('"existing"'),
+    });
+  },
+);
+
 /** They know only what was declared to them: an empty answer would be untrue, and declaring would make what a typo names. */
 const servers = ['RABBITMQ_URL', 'KAFKA_URL'].map(
   (variable) => [variable, process.env[variable] ?? ''] as const,
@@ -130,6 +177,17 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
     const found = await look();
     expect(found.out).toMatch(/order\.placed +mailer .* 1 +/);
     expect(found.out).not.toContain('mail.wanted');
+    const nowhere = `${prefix}else.`;
+    for (const words of [
+      ['dead-letters', 'list'],
+      ['dead-letters', 'groups'],
+      ['redrive', '--all'],
+    ])
+      expect(await inProcess(...words, '--channels', module, ...at(nowhere))).toMatchObject({
+        code: 2,
+        out: '',
+        err: expect.stringContaining('has no channel of --channels: mail.wanted, order.placed, price.asked'),
+      });
     const groups = await inProcess('dead-letters', 'groups', '--channels', module, ...at(prefix));
     expect(groups.out).toContain('no such address');
   });

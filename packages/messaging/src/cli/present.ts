@@ -21,6 +21,12 @@ const BLIND = ['rabbitmq', 'kafka'];
 
 export const canList = (engine: string): boolean => !BLIND.includes(engine);
 
+/** Of `existing`: one of the two. */
+interface Place {
+  readonly queue?: string;
+  readonly exchange?: string;
+}
+
 const NOT_FOUND = 404;
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -76,10 +82,16 @@ async function onRabbit(address: string, prefix: string, module: ChannelsModule)
   };
   try {
     const found = new Set<string>();
-    for (const { name } of module.channels) if (await there('checkExchange', prefix + name)) found.add(name);
+    for (const { name } of module.channels) {
+      const { queue, exchange = prefix + name }: Place = module.existing[name] ?? {};
+      if (await (queue === undefined ? there('checkExchange', exchange) : there('checkQueue', queue)))
+        found.add(name);
+    }
     for (const { channel, name } of module.subscriptions) {
-      // Its first queue, because dead letters outlive a subscription that was forgotten.
-      const queue = `${prefix}${channel.name}/s/${encodeURIComponent(name)}${channel.order === 'key' ? '/0' : ''}`;
+      const { queue: foreign }: Place = module.existing[channel.name] ?? {};
+      const own = `${prefix}${channel.name}/s/${encodeURIComponent(name)}`;
+      // Its first queue, because dead letters outlive a subscription that was forgotten. Of a queue of others only the place of its dead letters is ours.
+      const queue = foreign === undefined ? `${own}${channel.order === 'key' ? '/0' : ''}` : `${own}/dead`;
       if (found.has(channel.name) && (await there('checkQueue', queue))) found.add(`${channel.name}/${name}`);
     }
     return sorted(

@@ -1,7 +1,8 @@
 /** `reconcile` on sources of a module: what is lost is found, published again only when asked, and gone on with from a report. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../clock.ts';
@@ -13,6 +14,7 @@ import { run } from './run.ts';
 const folder = mkdtempSync(join(tmpdir(), 'reconcile-cli-'));
 const module = join(folder, 'channels.mjs');
 const withoutSources = join(folder, 'bare.mjs');
+const main = fileURLToPath(new URL('./main.ts', import.meta.url));
 const index = new URL('../index.ts', import.meta.url).href;
 
 /** Two recorded and published long ago; the inbox knows the first. */
@@ -107,6 +109,69 @@ describe('reconcile', () => {
       complete: true,
       counts: { settled: expect.any(Number), lost: 1 },
     });
+  });
+
+  it('says once what a person has to do, and of how many', async () => {
+    const unrecorded = join(folder, 'unrecorded.mjs');
+    const text = readFileSync(module, 'utf8').replace("[item('m-1'), item('m-2')]", '[]');
+    writeFileSync(
+      unrecorded,
+      text
+        .replace("{ id: 'm-1', settledAt: 2 }", "{ id: 'm-1', settledAt: 2 }, { id: 'm-9', settledAt: 2 }")
+        .replace('recorded: async (ids) => new Set(ids)', 'recorded: async () => new Set()'),
+    );
+    const { out } = await say(['--channels', unrecorded]);
+    expect(out.match(/for a person/g)).toHaveLength(1);
+    expect(out).toMatch(/for a person, 2 of them: /);
+    expect(out.match(/m-9/g)).toHaveLength(1);
+  });
+
+  it.each([
+    ['no table of ours', `sqlite:${join(folder, 'empty.db')}`, /lacks a table[\s\S]*prepare\(\)/],
+    ['no database', `sqlite:${main}`, /cannot be opened[\s\S]*Mend its address/],
+    ['no file', `sqlite:${join(folder, 'typo.db')}`, /typo\.db: there is no such file/],
+  ])('fails with words where a database has %s', async (_name, address, text) => {
+    new DatabaseSync(join(folder, 'empty.db')).close();
+    const path = join(folder, `${_name.replaceAll(' ', '-')}.mjs`);
+    writeFileSync(
+      path,
+      `import { defineChannel } from '${index}';
+import { openSqlStore } from '${new URL('../stores/open.ts', import.meta.url).href}';
+export const placed = defineChannel({ name: 'order.placed', version: 1, schema: {} });
+export const reconciliation = async () => {
+  const shop = await openSqlStore('${address}', { mustExist: true });
+  return { recorded: [shop.recorded('shop')], settled: [], close: () => shop.close() };
+};\n`,
+    );
+    const told = await say(['--channels', path, '--json']);
+    const failure = JSON.parse(told.out) as { error: string; remedy: string; exitCode: number };
+    expect(`${failure.error}\n${failure.remedy}`).toMatch(text);
+    expect([2, 3]).toContain(failure.exitCode);
+    expect(existsSync(join(folder, 'typo.db'))).toBe(false);
+  });
+
+  const postgres = process.env['DATABASE_URL'] ?? '';
+  it.skipIf(postgres === '').each([
+    ['an address without our tables', '?options=-csearch_path%3Dnowhere', /lacks a table/],
+    ['a database that is not there', 'nowhere', /cannot be opened/],
+  ])('on PostgreSQL: %s (needs DATABASE_URL)', async (name, change, text) => {
+    const address = new URL(postgres);
+    if (change === 'nowhere') address.pathname = '/nowhere';
+    else address.search = change;
+    const path = join(folder, `${name.replaceAll(' ', '-')}.mjs`);
+    writeFileSync(
+      path,
+      `import { defineChannel } from '${index}';
+import { openSqlStore } from '${new URL('../stores/open.ts', import.meta.url).href}';
+export const placed = defineChannel({ name: 'order.placed', version: 1, schema: {} });
+export const reconciliation = async () => {
+  const shop = await openSqlStore('${address.href}');
+  return { recorded: [shop.recorded('shop')], settled: [], close: () => shop.close() };
+};\n`,
+    );
+    const told = await say(['--channels', path, '--json']);
+    expect(told.code).toBe(3);
+    expect(told.out).toMatch(text);
   });
 
   it('says what the module has to export, and refuses a report that is none', async () => {

@@ -34,7 +34,7 @@ class Store {
           subscribe: (spec, receive) => real.subscribe(spec, receive),
           inspect: () => real.inspect(),
           peek: (subscription, limit) => real.peek(subscription, limit),
-          rewind: (subscription, from) => real.rewind(subscription, from),
+          rewind: (subscription, from, options) => real.rewind(subscription, from, options),
           close: async () => {
             this.#bytes = database.serialize();
             await real.close();
@@ -196,24 +196,41 @@ describe('peek and replay', () => {
     const at = '2026-11-28T00:00:00Z';
     const replayed = await say(engine, ['replay', ...place, '--from', at, '--confirm', 'mailer']);
     expect(replayed).toMatchObject({ code: 0, out: `order.placed / mailer goes on from ${at}\n` });
-    await say(engine, ['replay', ...place, '--from', 'offset:7', '--dry-run']);
-    expect(store.calls).toEqual([[{ channel: 'order.placed', name: 'mailer' }, { timeMs: Date.parse(at) }]]);
+    const dry = await say(engine, ['replay', ...place, '--from', 'offset:7', '--dry-run']);
+    expect(dry.out).toBe('order.placed / mailer would go on from offset:7; nothing was moved\n');
+    const mailer = { channel: 'order.placed', name: 'mailer' };
+    expect(store.calls).toEqual([
+      [mailer, { timeMs: Date.parse(at) }, { dryRun: false }],
+      [mailer, { offset: '7' }, { dryRun: true }],
+    ]);
   });
 
   it('say what to do when the engine cannot, or consumers are in the way', async () => {
     const store = new Store();
     await store.withLetters(1);
-    const refuse = (code: 'DB_MSG_SUBSCRIPTION_BUSY' | 'DB_MSG_UNSUPPORTED_CAPABILITY') =>
-      store.engine(() => ({ rewind: () => Promise.reject(new MessagingError(code, 'no')) }));
-    const args = ['replay', ...place, '--from', 'earliest', '--confirm', 'mailer'];
-    expect(await say(refuse('DB_MSG_SUBSCRIPTION_BUSY'), args)).toMatchObject({
-      code: 1,
-      err: expect.stringContaining('Stop every consumer'),
-    });
-    expect(await say(refuse('DB_MSG_UNSUPPORTED_CAPABILITY'), args)).toMatchObject({
-      code: 1,
-      err: expect.stringContaining('what the engine can do'),
-    });
+    const refuse = (
+      code: 'DB_MSG_SUBSCRIPTION_BUSY' | 'DB_MSG_UNSUPPORTED_CAPABILITY',
+      replay: 'native' | 'none' = 'native',
+    ) =>
+      store.engine(({ capabilities }) => ({
+        capabilities: { ...capabilities, replay },
+        rewind: () => Promise.reject(new MessagingError(code, 'no')),
+      }));
+    for (const last of [['--confirm', 'mailer'], ['--dry-run']]) {
+      const args = ['replay', ...place, '--from', 'earliest', ...last];
+      expect(await say(refuse('DB_MSG_SUBSCRIPTION_BUSY'), args)).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('Stop every consumer'),
+      });
+      expect(await say(refuse('DB_MSG_UNSUPPORTED_CAPABILITY'), args)).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('requires: { replay: { keepMs } }'),
+      });
+      expect(await say(refuse('DB_MSG_UNSUPPORTED_CAPABILITY', 'none'), args)).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('what the engine can do'),
+      });
+    }
   });
 });
 

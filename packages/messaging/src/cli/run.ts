@@ -54,7 +54,8 @@ async function dispatch(
   if (!found) {
     if (argv.includes('--version')) return said(around, around.version);
     const strange = argv.find((one) => one.startsWith('--') && !isOption(one));
-    const word = argv.find((one) => !one.startsWith('-'));
+    const words = wordsOf(argv);
+    const [word] = words;
     if (argv.includes('--help') || argv.length === 0 || word === 'help') return said(around, overview());
     if (strange !== undefined)
       throw usage(
@@ -62,7 +63,7 @@ async function dispatch(
         `${PROGRAM} --help shows the commands and the options of each.`,
       );
     throw usage(
-      word === undefined ? 'no command was given' : `there is no command "${word}"`,
+      word === undefined ? 'no command was given' : `there is no command "${words.join(' ')}"`,
       `${meant(argv)}One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
     );
   }
@@ -88,6 +89,14 @@ function meant(argv: readonly string[]): string {
   const start = (words[0] ?? '').slice(0, 4);
   const near = commands.map(({ name }) => name).filter((name) => start !== '' && name.startsWith(start));
   return near.length === 0 ? '' : `Did you mean ${near.join(', or ')}? `;
+}
+
+/** What was probably meant as a command: the second word too, where a command begins with the first. */
+function wordsOf(argv: readonly string[]): readonly string[] {
+  const [first, second] = argv.filter((one) => !one.startsWith('-'));
+  if (first === undefined) return [];
+  const isHalf = commands.some(({ name }) => name.startsWith(`${first} `));
+  return isHalf && second !== undefined ? [first, second] : [first];
 }
 
 function said({ stdout }: Surroundings, text: string): ExitCode {

@@ -6,15 +6,16 @@
 import { createIds } from '../ids.ts';
 import { steadyClock, type Clock } from '../clock.ts';
 import { DeadLetterDesk } from '../dead-letter-desk.ts';
-import { engineFromUrl } from '../engine-from-url.ts';
+import { engineFromUrl, engineLoadedBy } from '../engine-from-url.ts';
 import type { Engine } from '../engine.ts';
 import { refuseOtherFile } from './bus-file.ts';
-import type { ChannelsModule } from './channels-module.ts';
+import type { ChannelsModule, Existing } from './channels-module.ts';
 import type { Session } from './command.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
 import { canList, presentOn } from './present.ts';
 
-export type OpenEngine = (url: string) => Promise<Engine>;
+/** `existing` is what channels of RabbitMQ stand for. */
+export type OpenEngine = (url: string, existing: Existing) => Promise<Engine>;
 
 export interface SessionOptions {
   readonly url: string | undefined;
@@ -31,10 +32,15 @@ export interface OpenSession extends Session {
 }
 
 /** A file that is not there, or is no bus, is refused: an operator's typo must not make one. */
-export async function openExisting(url: string): Promise<Engine> {
+export async function openExisting(url: string, existing: Existing = {}): Promise<Engine> {
   const path = /^sqlite:(?:\/\/)?([^?]+)/.exec(url)?.[1];
   if (path !== undefined) refuseOtherFile(url, decodeURIComponent(path));
-  return engineFromUrl(url);
+  if (!/^amqps?:/.test(url) || Object.keys(existing).length === 0) return engineFromUrl(url);
+  // A URL has no place for it, so the engine's own factory is given it on the way.
+  return engineLoadedBy(async (specifier) => {
+    const module = (await import(specifier)) as { createRabbitEngine: (options: object) => Engine };
+    return { createRabbitEngine: (options: object) => module.createRabbitEngine({ ...options, existing }) };
+  }, url);
 }
 
 export async function openSession(options: SessionOptions): Promise<OpenSession> {
@@ -45,17 +51,19 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
       'no engine was named',
       'Give --url, or set DOORBUSTER_BUS_URL: sqlite:./bus.db, amqp://..., kafka://..., redis://...',
     );
-  const engine = await options.openEngine(url);
+  const engine = await options.openEngine(url, module.existing);
   if (!canList(engine.name) && module.channels.length === 0) throw withoutModule(engine.name);
   const steady = steadyClock(clock);
   const connection = await engine.connect({ clock: steady, onFatal: options.onFatal });
   const messageParts = { clock, ids: createIds(clock), source: '/doorbuster-bus' };
   const channel = (name: string) => module.channels.find((one) => one.name === name);
+  let nothingThere = false;
   try {
     if (!canList(engine.name)) {
       const { topology, absent } = await presentOn(engine.name, url, module);
       if (topology.channels.length > 0) await connection.declare(topology);
       if (absent.length > 0) options.onAbsent(absent);
+      nothingThere = topology.channels.length === 0;
     }
   } catch (error) {
     await connection.close();
@@ -75,6 +83,7 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
     module,
     messageParts,
     channel,
+    nothingThere,
     close: () => connection.close(),
   };
 }

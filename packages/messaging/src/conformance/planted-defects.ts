@@ -31,7 +31,7 @@ function defective(engine: Engine, wrap: Wrap): Engine {
         subscribe: (spec, receive) => real.subscribe(spec, receive),
         inspect: () => real.inspect(),
         peek: (subscription, limit) => real.peek(subscription, limit),
-        rewind: (subscription, from) => real.rewind(subscription, from),
+        rewind: (subscription, from, options) => real.rewind(subscription, from, options),
         close: () => real.close(),
       };
       return { ...bound, ...wrap(bound) };
@@ -282,6 +282,9 @@ export const plantedDefects = {
   }),
   'a rewind ignores the point': (real) => ({
     rewind: (subscription) => real.rewind(subscription, 'earliest'),
+  }),
+  'a dry run of a rewind moves': (real) => ({
+    rewind: (subscription, from) => real.rewind(subscription, from),
   }),
   'a rewind does nothing': () => ({ rewind: async () => {} }),
   'an edited redrive is a plain one': (real) => ({

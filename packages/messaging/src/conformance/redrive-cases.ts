@@ -1,5 +1,6 @@
 /** Dead letters as people work with them: grouped by cause, and redriven with corrected data. */
 import assert from 'node:assert/strict';
+import type { Bus } from '../bus.ts';
 import type { Capabilities } from '../engine.ts';
 import type { Message } from '../message.ts';
 import { ack, deadLetter, type Outcome } from '../outcome.ts';
@@ -11,6 +12,8 @@ import type { ConformanceCase } from './suite.ts';
 const noRetries = { immediate: 0, delayed: [] };
 const noOrder = ({ orderPerKey }: Capabilities): string | undefined =>
   orderPerKey === 'none' ? 'the engine has no order per key' : undefined;
+
+const byNumber = (a: readonly unknown[], b: readonly unknown[]): number => Number(a[1]) - Number(b[1]);
 
 interface Seen {
   readonly message: Message<{ n: number }>;
@@ -154,6 +157,44 @@ export const redriveCases: readonly ConformanceCase[] = [
           assert.deepEqual((JSON.parse(second.raw) as { data: unknown }).data, { n: 2 });
         },
       }),
+  },
+  {
+    name: 'a malformed letter that has no id is edited and redriven like any other',
+    unless: (_, { injectRaw }) =>
+      injectRaw ? undefined : 'the fixture cannot store a payload that no publisher of the toolkit made',
+    async run(fixture) {
+      const got = new Collector<Message<{ n: number }>>();
+      const handler = (message: Message<{ n: number }>): Outcome => {
+        got.add(message);
+        return ack();
+      };
+      const prepare = (bus: Bus): void => void bus.subscribe(plain, { name: 'one', handler });
+      await withBus({ fixture, channels: [plain], prepare, use: async () => {} });
+      await fixture.injectRaw?.(plain.name, '{"half": ');
+      const withoutId = { specversion: '1.0', type: plain.name, source: '/s', data: { n: 2 } };
+      await fixture.injectRaw?.(plain.name, JSON.stringify(withoutId));
+      await withBus({
+        fixture,
+        channels: [plain],
+        prepare,
+        async use(bus) {
+          const letters = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 2,
+            'two dead letters',
+          );
+          const edited = [];
+          for (const [at, letter] of letters.entries())
+            edited.push(await bus.deadLetters.redriveEdited(letter, { n: 100 + at }));
+          await got.waitFor(2);
+          assert.deepEqual(
+            got.values.map(({ id, data, causationId }) => [id, data.n, causationId]).toSorted(byNumber),
+            edited.map((id, at) => [id, 100 + at, undefined]),
+          );
+          assert.deepEqual(await bus.deadLetters.list(), []);
+        },
+      });
+    },
   },
   {
     name: 'on a keyed channel the edited head takes its place and the parked sequence follows it',

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import type { Bus } from '../bus.ts';
 import type { Channel } from '../channel.ts';
 import { pause, systemClock } from '../clock.ts';
-import type { Capabilities, ReplayPoint } from '../engine.ts';
+import type { Capabilities, ReplayPoint, SubscriptionName } from '../engine.ts';
 import { ack, deadLetter } from '../outcome.ts';
+import { specOf } from '../specs.ts';
 import { kept, plain } from './channels.ts';
 import { Collector, type EngineFixture, eventually, numbers, settleIn, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
@@ -62,6 +63,30 @@ async function afterRewind(
     },
   });
   return got;
+}
+
+/** Below the bus, where a dry run is: without consumers it would move, then with each reason not to. */
+async function dryRuns(fixture: EngineFixture): Promise<void> {
+  const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
+  const [one, unkept] = [
+    { channel: kept.name, name: 'one' },
+    { channel: plain.name, name: 'one' },
+  ];
+  const dryRun = (place: SubscriptionName, from: ReplayPoint): Promise<void> =>
+    connection.rewind(place, from, { dryRun: true });
+  try {
+    await connection.declare({ channels: [kept, plain].map(specOf), subscriptions: [one, unkept] });
+    const points: readonly ReplayPoint[] = ['earliest', 'latest', { timeMs: 0 }];
+    for (const from of points) await dryRun(one, from);
+    await assert.rejects(dryRun(one, { offset: 'nowhere' }), { code: 'DB_MSG_INVALID_OPTIONS' });
+    await assert.rejects(dryRun(unkept, 'earliest'), { code: 'DB_MSG_UNSUPPORTED_CAPABILITY' });
+    const spec = { channel: kept.name, subscription: 'one', prefetch: 1, leaseMs: 30_000 };
+    const consumer = await connection.subscribe(spec, () => {});
+    await assert.rejects(dryRun(one, 'earliest'), { code: 'DB_MSG_SUBSCRIPTION_BUSY' });
+    await consumer.close();
+  } finally {
+    await connection.close();
+  }
 }
 
 export const replayCases: readonly ConformanceCase[] = [
@@ -258,6 +283,31 @@ export const replayCases: readonly ConformanceCase[] = [
           await bus.rewind(kept, 'one', 'earliest');
         },
       }),
+  },
+  {
+    name: 'a dry run of a rewind is refused as the rewind would be, and moves nothing',
+    unless: noReplay,
+    async run(fixture) {
+      await withBus({
+        fixture,
+        channels: [kept, plain],
+        async use(bus) {
+          await leave(bus, plain);
+          await leave(bus, kept);
+          await publish(bus, kept, 1, 5);
+          await consume(bus, kept, 5);
+        },
+      });
+      await dryRuns(fixture);
+      await withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await publish(bus, kept, 6, 6);
+          assert.deepEqual(await consume(bus, kept, 1), firstAttempts(6, 6));
+        },
+      });
+    },
   },
   {
     name: 'rewind is refused by name where nothing is kept for it, and changes nothing',

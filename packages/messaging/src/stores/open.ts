@@ -1,4 +1,5 @@
 /** A store by its address, for tools that are configured with text: the client package of the database has to be installed. */
+import { existsSync } from 'node:fs';
 import type mysql from 'mysql2/promise';
 import type pg from 'pg';
 import { MessagingError } from '../errors.ts';
@@ -11,15 +12,21 @@ import type { SqlStore } from './sql-store.ts';
 export type { SqlStore } from './sql-store.ts';
 export type { SettledSourceOptions } from './sql-records.ts';
 
+export interface OpenSqlStoreOptions {
+  /** Refuse a SQLite file that is not there, instead of making an empty one: for whoever only reads. Servers never make a database. */
+  readonly mustExist?: boolean;
+}
+
 /** Connections of one store; a relay keeps one, each open transaction another. */
 const CONNECTIONS = 5;
 
 /**
- * `postgres://user@host/database`, `mysql://user@host/database` (also `mariadb://`) or `sqlite:path/to/file.db`. Nothing is created: see `prepare`.
- * Rejects with DB_MSG_INVALID_OPTIONS for another address and with DB_MSG_PEER_MISSING, naming what to install, when the client is not there.
+ * `postgres://user@host/database`, `mysql://user@host/database` (also `mariadb://`) or `sqlite:path/to/file.db`. No table is created: see `prepare`.
+ * Rejects with DB_MSG_INVALID_OPTIONS for another address, or a file that must exist and does not, and with DB_MSG_PEER_MISSING, naming what to install, when the client is not there.
  */
-export function openSqlStore(address: string): Promise<SqlStore> {
-  return sqlStoreLoadedBy({ pg: () => import('pg'), mysql2: () => import('mysql2/promise') }, address);
+export function openSqlStore(address: string, options: OpenSqlStoreOptions = {}): Promise<SqlStore> {
+  const clients = { pg: () => import('pg'), mysql2: () => import('mysql2/promise') };
+  return sqlStoreLoadedBy(clients, address, options);
 }
 
 /** How the clients are loaded. Without their types, which are not there for whoever uses another database. */
@@ -29,12 +36,16 @@ export interface StoreClients {
 }
 
 /** The same with the caller's way of loading a client: for tests. */
-export async function sqlStoreLoadedBy(load: StoreClients, address: string): Promise<SqlStore> {
+export async function sqlStoreLoadedBy(
+  load: StoreClients,
+  address: string,
+  { mustExist = false }: OpenSqlStoreOptions = {},
+): Promise<SqlStore> {
   const scheme = /^([a-z]+):/.exec(address)?.[1];
   if (scheme === 'postgres' || scheme === 'postgresql') return openPostgres(load, address);
   if (scheme === 'mysql' || scheme === 'mariadb')
     return openMariadb(load, address.replace(/^mariadb:/, 'mysql:'));
-  if (scheme === 'sqlite') return openSqlite(address.replace(/^sqlite:(\/\/)?/, ''));
+  if (scheme === 'sqlite') return openSqlite(address.replace(/^sqlite:(\/\/)?/, ''), mustExist);
   throw new MessagingError(
     'DB_MSG_INVALID_OPTIONS',
     'the address of a store begins with postgres:, mysql:, mariadb: or sqlite:',
@@ -66,8 +77,10 @@ async function openMariadb(load: StoreClients, uri: string): Promise<SqlStore> {
   return mariadbStore(pool, { onClose: () => pool.end() });
 }
 
-async function openSqlite(path: string): Promise<SqlStore> {
+async function openSqlite(path: string, mustExist: boolean): Promise<SqlStore> {
   if (path === '') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'name the file: sqlite:./shop.db');
+  if (mustExist && !existsSync(path))
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `sqlite:${path}: there is no such file`);
   refuseWithoutSqlite('a store in SQLite');
   // Loaded here, so that the other stores need no Node that has it.
   const [{ DatabaseSync }, { sqliteStore }] = await Promise.all([

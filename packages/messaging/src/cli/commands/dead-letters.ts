@@ -3,11 +3,11 @@ import type { DeadLetterRecord } from '../../engine.ts';
 import type { Command } from '../command.ts';
 import { exitCodes } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, wholeNumber } from '../filters.ts';
-import { refuseUnknown } from '../known.ts';
+import { refuseNothingThere, refuseUnknown } from '../known.ts';
 import { printable, type Row } from '../terminal.ts';
 
 const BLIND_ENGINES =
-  'RabbitMQ and Kafka cannot list their channels, so --channels has to name them, and what it does not name is not looked at. Nothing is made by looking.';
+  'RabbitMQ and Kafka cannot list their channels, so --channels has to name them, and what it does not name is not looked at. Where none of it is there they end with code 2. Nothing is made by looking.';
 
 export const list: Command = {
   name: 'dead-letters list',
@@ -67,7 +67,9 @@ export const groups: Command = {
   options: {},
   examples: ['dead-letters groups', 'dead-letters groups --url amqp://localhost --channels ./channels.ts'],
   async run({ session, terminal }) {
-    const found = await (await session()).deadLetters.groups();
+    const opened = await session();
+    refuseNothingThere(opened);
+    const found = await opened.deadLetters.groups();
     terminal.table(
       found.map((one) => ({ ...one })),
       ['count', 'channel', 'subscription', 'group'],

@@ -1,9 +1,10 @@
 /** `publish`: one message by hand; `replay`: a subscription back to a point in the log. */
 import type { OutgoingMessage } from '../../engine.ts';
+import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { type LooseOptions, makeMessage } from '../../outgoing.ts';
 import type { Command, Session, Values } from '../command.ts';
-import { exitCodes, usage } from '../failure.ts';
+import { CliFailure, exitCodes, usage } from '../failure.ts';
 import { channelAlone } from '../present.ts';
 import { namesOf, placeOf, placeOptions, replayPointOf, wholeNumber } from '../filters.ts';
 
@@ -128,7 +129,7 @@ export const replay: Command = {
       isRequired: true,
     },
     confirm: { value: '<subscription>', description: 'the name of the subscription' },
-    'dry-run': { description: 'check everything and move nothing' },
+    'dry-run': { description: 'check all that the replay itself would, and move nothing' },
   },
   examples: [
     'replay --channel order.placed --subscription report --from 2026-11-28T00:00:00Z --confirm report',
@@ -141,11 +142,31 @@ export const replay: Command = {
       throw usage('handling messages again was not confirmed', `Repeat the name: --confirm ${wanted}`);
     const opened = await session();
     const place = await placeOf(context, opened);
-    if (!values.flag('dry-run')) await opened.connection.rewind(place, from);
-    const moved = !values.flag('dry-run');
-    terminal.data({ ...place, from, moved }, () =>
-      moved ? `${place.channel} / ${place.name} goes on from ${values.text('from')}` : 'nothing was moved',
+    const dryRun = values.flag('dry-run');
+    try {
+      await opened.connection.rewind(place, from, { dryRun });
+    } catch (error) {
+      throw withRemedy(error, opened);
+    }
+    const goesOn = `${place.channel} / ${place.name} ${dryRun ? 'would go' : 'goes'} on from ${values.text('from')}`;
+    terminal.data({ ...place, from, moved: !dryRun }, () =>
+      dryRun ? `${goesOn}; nothing was moved` : goesOn,
     );
     return exitCodes.ok;
   },
 };
+
+/** Where the engine could and the channel does not keep what was settled, the mending is the channel's. */
+function withRemedy(error: unknown, { connection }: Session): unknown {
+  const isChannels =
+    error instanceof MessagingError &&
+    error.code === 'DB_MSG_UNSUPPORTED_CAPABILITY' &&
+    connection.capabilities.replay !== 'none';
+  if (!isChannels) return error;
+  return new CliFailure(
+    exitCodes.failed,
+    error.message,
+    'Define the channel with requires: { replay: { keepMs } } and start its application; what is settled from then on can be replayed.',
+    error.code,
+  );
+}

@@ -118,7 +118,7 @@ export const editAndRedrive: Command = {
   name: 'edit-and-redrive',
   summary: 'puts a new message with other data in the place of a dead letter',
   details:
-    'The data is checked by the contract of the channel, so --channels is needed. The new message has an id of its own; its cause is the one it replaces. Without --data the current data is printed, to be edited.',
+    'The data is checked by the contract of the channel, so --channels is needed. The new message has an id of its own; its cause is the one it replaces, if that had an id. Without --data the current data is printed, to be edited; of a message that cannot be read, its text as it came.',
   arguments: [{ name: 'id', description: 'of the dead letter or of its message' }],
   options: { data: { value: '<file>', description: 'JSON of the new data; "-" reads stdin' } },
   examples: [
@@ -154,10 +154,12 @@ export const editAndRedrive: Command = {
   },
 };
 
-/** What does not even read as a CloudEvent is shown as it came. */
+/** What does not read as a CloudEvent with data is shown as it came: nothing of it may be lost to whoever corrects it. */
 function currentData(raw: string): unknown {
   try {
-    return (JSON.parse(raw) as { data?: unknown }).data ?? null;
+    const event: unknown = JSON.parse(raw);
+    const hasData = typeof event === 'object' && event !== null && 'data' in event;
+    return hasData ? event.data : raw;
   } catch {
     return raw;
   }

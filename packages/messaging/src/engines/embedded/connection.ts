@@ -101,8 +101,12 @@ export class EmbeddedConnection implements EngineConnection {
     return rows.map(({ offset, body }) => ({ offset, message: messageOf(body).message, raw: body }));
   }
 
-  rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
-    return this.#ask({ op: 'rewind', channel, subscription: name, from });
+  rewind(
+    { channel, name }: SubscriptionName,
+    from: ReplayPoint,
+    { dryRun = false }: { readonly dryRun?: boolean } = {},
+  ): Promise<void> {
+    return this.#ask({ op: 'rewind', channel, subscription: name, from, dryRun });
   }
 
   async inspect(): Promise<EngineView> {

@@ -38,6 +38,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'an unroutable message is confirmed': 'a message that no binding takes',
   'peek takes': 'peek shows what waits',
   'a rewind ignores the point': 'rewind to a time hands out what was published since',
+  'a dry run of a rewind moves': 'a dry run of a rewind',
   'a rewind does nothing': 'rewind to the earliest',
   'an edited redrive is a plain one': 'an edited redrive is a new message',
   'an edited redrive reaches all subscriptions': 'on a keyed channel the edited head',

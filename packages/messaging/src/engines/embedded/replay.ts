@@ -44,8 +44,7 @@ function peekLog(
  * does not have (purged meanwhile, or an edited redrive) stays. What is before the point goes.
  */
 export function rewind(sql: Statements, subscription: Subscription, from: ReplayPoint): void {
-  const offset =
-    typeof from === 'object' && 'offset' in from ? offsetIn(subscription, from.offset) : undefined;
+  const offset = refuseBadOffset(subscription, from);
   for (const cursor of subscription.cursors) {
     const { log } = cursor;
     const timeMs = timeOf(sql, log, from, offset);
@@ -62,6 +61,11 @@ export function rewind(sql: Statements, subscription: Subscription, from: Replay
     countUnbound(sql, cursor);
   }
   subscription.load();
+}
+
+/** Of a point that is an offset, its place. */
+export function refuseBadOffset(subscription: Subscription, from: ReplayPoint): Offset | undefined {
+  return typeof from === 'object' && 'offset' in from ? offsetIn(subscription, from.offset) : undefined;
 }
 
 function pointIn(log: Log, from: ReplayPoint, offset: Offset | undefined): number {

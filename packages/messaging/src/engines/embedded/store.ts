@@ -11,7 +11,7 @@ import { passOver, routeOf, takesNow } from './bindings.ts';
 import { discardDead, listDead, redriveDead, redriveEditedDead } from './dead-letters.ts';
 import { decodeRanges, earlier, encodeRanges } from './positions.ts';
 import { purgeSettled, purgeUnsubscribed } from './purge.ts';
-import { peekWaiting, rewind } from './replay.ts';
+import { peekWaiting, refuseBadOffset, rewind } from './replay.ts';
 import { openDatabase, primaryCode } from './schema.ts';
 import type { Consumer, Cursor, Log, Turnstile } from './state.ts';
 import { prepareStatements, type Statements } from './statements.ts';
@@ -349,7 +349,7 @@ export class Store {
     return peekWaiting(this.#sql, found, limit, this.#turn.now);
   }
 
-  #rewind({ channel, subscription, from }: Extract<Operation, { op: 'rewind' }>): undefined {
+  #rewind({ channel, subscription, from, dryRun }: Extract<Operation, { op: 'rewind' }>): undefined {
     const found = this.#topology.subscription(channel, subscription);
     if (this.#topology.channel(channel)?.keepMs === undefined)
       throw new MessagingError(
@@ -361,7 +361,8 @@ export class Store {
         'DB_MSG_SUBSCRIPTION_BUSY',
         `subscription "${subscription}" of "${channel}" has ${found.consumers.length} consumers; stop them first`,
       );
-    rewind(this.#sql, found, from);
+    if (dryRun) refuseBadOffset(found, from);
+    else rewind(this.#sql, found, from);
   }
 
   #writeCursors(): void {

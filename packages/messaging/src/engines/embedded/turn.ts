@@ -49,6 +49,7 @@ export type Operation =
       readonly channel: string;
       readonly subscription: string;
       readonly from: ReplayPoint;
+      readonly dryRun: boolean;
     }
   | {
       readonly op: 'listDead';

@@ -172,9 +172,13 @@ export class KafkaConnection implements EngineConnection {
     return this.#replay.peek(this.#book.known(channel), name, limit);
   }
 
-  async rewind({ channel, name }: SubscriptionName, from: ReplayPoint): Promise<void> {
+  async rewind(
+    { channel, name }: SubscriptionName,
+    from: ReplayPoint,
+    { dryRun = false }: { readonly dryRun?: boolean } = {},
+  ): Promise<void> {
     this.#refuseClosed();
-    return this.#replay.rewind(this.#book.known(channel), name, from);
+    return this.#replay.rewind(this.#book.known(channel), name, from, dryRun);
   }
 
   close(): Promise<void> {

@@ -55,7 +55,7 @@ export class Replay {
       }));
   }
 
-  async rewind(known: KnownChannel, subscription: string, from: ReplayPoint): Promise<void> {
+  async rewind(known: KnownChannel, subscription: string, from: ReplayPoint, dryRun: boolean): Promise<void> {
     const { names, admin, logs } = this.#parts;
     const { spec } = known;
     if (spec.keepMs === undefined)
@@ -72,7 +72,7 @@ export class Replay {
     const later = names.later(spec.name, subscription);
     const targets = new Map<string, readonly number[]>([[later, await logs.ends(later)]]);
     for (const topic of known.topics) targets.set(topic, await this.#pointIn(topic, from));
-    await this.#commit(group, targets);
+    if (!dryRun) await this.#commit(group, targets);
   }
 
   async #unsettled(

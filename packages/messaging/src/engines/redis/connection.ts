@@ -198,8 +198,12 @@ export class RedisConnection implements EngineConnection {
     return peek(this.#opened(this.#replayParts()), subscription, limit);
   }
 
-  async rewind(subscription: SubscriptionName, from: ReplayPoint): Promise<void> {
-    return rewind(this.#opened(this.#replayParts()), subscription, from);
+  async rewind(
+    subscription: SubscriptionName,
+    from: ReplayPoint,
+    { dryRun = false }: { readonly dryRun?: boolean } = {},
+  ): Promise<void> {
+    return rewind(this.#opened(this.#replayParts()), subscription, from, dryRun);
   }
 
   #replayParts(): ReplayParts {

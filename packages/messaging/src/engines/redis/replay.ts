@@ -121,8 +121,15 @@ export async function rewind(
   { scripts }: ReplayParts,
   { channel, name }: SubscriptionName,
   from: ReplayPoint,
+  dryRun: boolean,
 ): Promise<void> {
-  const moved = await scripts.run('rewind', [channel, encodeURIComponent(name), name, lastBefore(from)]);
+  const moved = await scripts.run('rewind', [
+    channel,
+    encodeURIComponent(name),
+    name,
+    lastBefore(from),
+    dryRun ? 1 : 0,
+  ]);
   if (moved === -1) throw unknown(channel, name);
   if (moved === -2)
     throw new MessagingError(

@@ -116,7 +116,7 @@ const operations: Readonly<Record<Exclude<Operation['op'], 'lose' | 'drop'>, Rec
   leave: { consumer: whole },
   inspect: {},
   peek: { channel: text, subscription: text, limit: whole },
-  rewind: { channel: text, subscription: text, from: point },
+  rewind: { channel: text, subscription: text, from: point, dryRun: Type.Boolean() },
   listDead: { filter, limit: whole, after: Type.Optional(text) },
   redriveEdited: { id: text, body: text, expiresAt: orNull(time), state: text },
   redrive: { filter, limit: whole },

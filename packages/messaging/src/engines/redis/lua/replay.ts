@@ -22,14 +22,16 @@ return { s.levels, s.routing, redis.call('HGET', P .. ':bindings:' .. s.channel,
  * The groups are made anew at a place in their streams, so nothing is pending in them, and everything that was copied out is forgotten. The new
  * generation makes tokens of before mean nothing. Dead letters stay, and a key that one of them holds stays held.
  *
- * KEYS: prefix. ARGV: channel, encoded subscription, group, the id of the last entry that is not handed out ('$': of the last there is).
- * Returns 1 moved, 0 it has consumers, -1 no such subscription, -2 the channel keeps nothing for replay.
+ * KEYS: prefix. ARGV: channel, encoded subscription, group, the id of the last entry that is not handed out ('$': of the last there is), 1 to move
+ * nothing.
+ * Returns 1 moved, or to be moved, 0 it has consumers, -1 no such subscription, -2 the channel keeps nothing for replay.
  */
 export const rewind = `
 local s = openSub(ARGV[1], ARGV[2], ARGV[3])
 if not s then return -1 end
 if (redis.call('HGET', P .. ':channel:' .. s.channel, 'keepMs') or '') == '' then return -2 end
 if redis.call('ZCOUNT', s.consumers, int(NOW), '+inf') > 0 then return 0 end
+if ARGV[5] == '1' then return 1 end
 for _, origin in ipairs(redis.call('HKEYS', s.def)) do
   local r = readDef(s, origin)
   if r.k then redis.call('DEL', s.lane .. r.k) end
