@@ -91,7 +91,12 @@ export class BroadcastConnection implements EngineConnection {
       clock: this.#clock,
       maxWaiting: this.#settings.maxWaiting,
       onLost: (reasons) =>
-        this.#settings.onNotice({ kind: 'lost', channel: spec.channel, subscription: spec.subscription, reasons }),
+        this.#settings.onNotice({
+          kind: 'lost',
+          channel: spec.channel,
+          subscription: spec.subscription,
+          reasons,
+        }),
       left: async () => {
         this.#listeners.delete(listener);
         if (this.#ear.isReady) await this.#ear.unsubscribe(name, hear);
