@@ -488,7 +488,7 @@ export class RabbitConsumer implements Consumer {
     const { key } = entry;
     const inLane = this.#holds && key !== undefined;
     await this.#publishLetter(entry, letter, inLane);
-    if (inLane && key !== undefined && entry.source.live) entry.source.park(key);
+    if (inLane && key !== undefined && entry.source.live) entry.source.park(key, entry);
     entry.source.ack(entry);
   }
 
@@ -506,7 +506,7 @@ export class RabbitConsumer implements Consumer {
     source.moving += 1;
     try {
       await this.#publishLetter(entry, letter, true);
-      source.ack(entry);
+      source.ackFollower(entry);
     } catch {
       // Not known to be parked: the broker gives it out again in its old place when the channel is opened anew.
       source.abandon();

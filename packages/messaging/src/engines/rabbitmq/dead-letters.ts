@@ -18,7 +18,6 @@ import {
   heldKeysOf,
   type HeldKeys,
   inSequence,
-  isFailed,
 } from './placeholders.ts';
 import type { TopologyBook } from './topology.ts';
 import { copyOf, encodeDescendant, type Parcel, unpackParcel } from './wire.ts';
@@ -191,13 +190,10 @@ export class RabbitDeadLetters implements DeadLetterStore {
     const dead = names.dead(place.spec.name, place.subscription);
     await Promise.all(
       [...sequences].map(([key, some]) =>
-        publish('', dead, encodePlaceholder((some.at(-1) as Held).letter, redrives.get(key) ?? '')),
+        publish('', dead, encodePlaceholder(some, redrives.get(key) ?? '')),
       ),
     );
     for (const { amqp } of chosen) seen.take(amqp);
-    // What is still on its way from an earlier redrive stands behind the message that failed again, and is parked anew when it arrives.
-    for (const { letter, amqp } of seen.placeholders)
-      if (sequences.get(letter.key ?? '')?.some((one) => isFailed(one.letter))) seen.take(amqp);
   }
 
   #look<T>(place: Place, look: (seen: Seen) => Promise<T>): Promise<T> {

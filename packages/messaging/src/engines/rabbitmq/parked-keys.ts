@@ -3,8 +3,9 @@
  *
  *   free --a message is dead--> parked: fresh messages follow it --the last copy of a redrive is here and nothing is left--> free
  *
- * A redriven message is older than everything that was parked meanwhile and passes. Not so when one before it has failed again: then it stays behind that one,
- * as it did the first time, until a redrive brings both.
+ * A redriven message is older than what was parked while it was on its way, and passes. Not so when one before it has failed again: then it stays behind that one, as it
+ * did the first time. Their turns tell: of two messages of a key the older one was redriven more often, or as often and arrives first (`inSequence`). So what has arrived
+ * and was parked with as many turns is older than the one that arrives, and what is still on its way behind it is older only with more.
  */
 import type { HeldKey, HeldKeys } from './placeholders.ts';
 import type { CopyNote } from './wire.ts';
@@ -17,13 +18,12 @@ export interface Sight {
 }
 
 interface Parked {
-  /** When the last one was parked. */
-  parkedAt: number;
-  /** When the last one failed here. */
-  failedAt: number;
-  /** The redrive that is arriving, and whether its messages pass. */
+  /** When the last one of each number of turns was parked here. */
+  readonly turns: Map<number, number>;
+  at: number;
+  /** The redrive that is arriving, and how many turns do not pass. */
   redrive: string | undefined;
-  passes: boolean;
+  bar: number;
 }
 
 export class ParkedKeys {
@@ -39,34 +39,23 @@ export class ParkedKeys {
     return this.#keys.has(key);
   }
 
-  /** A message of the key has failed. */
-  fail(key: string): void {
-    const parked = this.#follow(key);
-    parked.failedAt = parked.parkedAt;
-    parked.passes = false;
-  }
-
-  /** A message is parked behind it. */
-  follow(key: string): void {
-    this.#follow(key);
-  }
-
-  #follow(key: string): Parked {
-    const parked = this.#keys.get(key) ?? { parkedAt: 0, failedAt: 0, redrive: undefined, passes: false };
+  /** A message of the key has failed, or is parked behind one that has. */
+  park(key: string, { turn = 0 }: CopyNote): void {
+    const parked = this.#keys.get(key) ?? { turns: new Map(), at: 0, redrive: undefined, bar: 0 };
     this.#keys.set(key, parked);
     this.#now += 1;
-    parked.parkedAt = this.#now;
-    return parked;
+    parked.at = this.#now;
+    parked.turns.set(turn, this.#now);
+    parked.bar = Math.max(parked.bar, turn);
   }
 
   learn(held: HeldKeys): void {
-    for (const key of held.keys()) if (!this.#keys.has(key)) this.#follow(key);
+    for (const key of held.keys()) if (!this.#keys.has(key)) this.park(key, {});
   }
 
   /** Letters were taken away: frees what nothing holds any more and nothing was parked for since. */
-  release(held: HeldKeys, at: number): void {
-    for (const [key, { parkedAt }] of this.#keys)
-      if (parkedAt <= at && !held.has(key)) this.#keys.delete(key);
+  release(held: HeldKeys, since: number): void {
+    for (const [key, { at }] of this.#keys) if (at <= since && !held.has(key)) this.#keys.delete(key);
   }
 
   /** Whether only the dead letters can tell what becomes of the redriven message. */
@@ -77,25 +66,36 @@ export class ParkedKeys {
   }
 
   /** Whether a redriven message passes; the last of its sequence frees the key if nothing is left. */
-  admit(key: string, { redrive, isLast }: CopyNote, sight: Sight | undefined): boolean {
+  admit(key: string, { redrive, isLast, turn = 0 }: CopyNote, sight: Sight | undefined): boolean {
     const parked = this.#keys.get(key);
     if (!parked) return true;
-    if (parked.redrive !== redrive || redrive === undefined) {
-      parked.redrive = redrive;
-      parked.passes = redrive === undefined || mayPass(parked, redrive, sight);
+    // An older version let all pass.
+    if (redrive === undefined) {
+      this.#freeIfLast(key, parked, sight);
+      return true;
     }
-    const { passes } = parked;
-    if (redrive !== undefined && !isLast) return passes;
-    parked.redrive = undefined;
-    const isLeft = sight === undefined || (sight.held?.left ?? 0) > 0;
-    if (!isLeft && parked.parkedAt <= sight.at) this.#keys.delete(key);
+    if (sight && parked.redrive !== redrive) {
+      parked.redrive = redrive;
+      parked.bar = barOf(parked, redrive, sight);
+    }
+    const passes = parked.redrive === redrive && turn > parked.bar;
+    if (isLast) {
+      parked.redrive = undefined;
+      this.#freeIfLast(key, parked, sight);
+    }
     return passes;
+  }
+
+  #freeIfLast(key: string, { at }: Parked, sight: Sight | undefined): void {
+    if (sight && (sight.held?.left ?? 0) === 0 && at <= sight.at) this.#keys.delete(key);
   }
 }
 
-/** Nothing that failed stands before it, and its redrive was not overtaken by one that has it as well. */
-function mayPass({ failedAt }: Parked, redrive: string, sight: Sight | undefined): boolean {
-  if (!sight || failedAt > sight.at) return false;
-  const { hasFailed = false, returning = [] } = sight.held ?? {};
-  return !hasFailed && (returning.length === 0 || returning.includes(redrive));
+function barOf({ turns }: Parked, redrive: string, { at, held }: Sight): number {
+  let bar = held?.turn ?? 0;
+  for (const [turn, parkedAt] of turns) if (parkedAt > at) bar = Math.max(bar, turn);
+  const returning = held?.returning ?? [];
+  const mine = returning.findIndex((one) => one.redrive === redrive);
+  for (const { turn } of returning.slice(mine + 1)) bar = Math.max(bar, turn - 1);
+  return bar;
 }

@@ -5,14 +5,14 @@
  *
  *   letters --copies confirmed--> letters and placeholder --letters removed--> placeholder --last copy arrived--> free
  *
- * A placeholder is the last letter of the sequence with one more field. People never see it; a version that does not know the field lists one letter
+ * A placeholder is the last letter of the sequence with one more field, and the turn of its first copy. People never see it; a version that does not know the field lists one letter
  * too many, and to redrive that repeats a message and loses none.
  */
 import type { ConsumeMessage } from 'amqplib';
 import type { StoredLetter } from './letters.ts';
 import type { Parcel } from './wire.ts';
 
-/** Of followers; they have no history of their own. */
+/** The group of followers. */
 export const BEHIND_ITS_KEY = 'parked behind its key';
 
 export interface Held {
@@ -22,25 +22,23 @@ export interface Held {
 
 /** What stands in the dead letters for one key. */
 export interface HeldKey {
-  /** A message of the key failed, and no redrive has taken it away since. */
-  readonly hasFailed: boolean;
-  /** Redrives of the key whose placeholder is there, oldest first. */
-  readonly returning: readonly string[];
+  /** The most redriven letter; undefined when there is none. */
+  readonly turn: number | undefined;
+  /** Sequences that are on their way, oldest first, with the turn of their first copy. */
+  readonly returning: readonly { readonly redrive: string; readonly turn: number }[];
   /** Letters and placeholders that stay there. */
   readonly left: number;
 }
 
 export type HeldKeys = ReadonlyMap<string, HeldKey>;
 
-/** A letter of a message that failed itself, and does not only stand behind one that did. */
-export function isFailed({ group, history }: StoredLetter): boolean {
-  return group !== BEHIND_ITS_KEY || history.length > 0;
-}
-
-export function encodePlaceholder(letter: StoredLetter, redrive: string): Parcel {
+/** Of a sequence as `inSequence` gives it. */
+export function encodePlaceholder(sequence: readonly Held[], redrive: string): Parcel {
+  const [first, last] = [sequence[0], sequence.at(-1)] as [Held, Held];
+  const stored: StoredLetter = { ...last.letter, turn: first.letter.turn + 1, returning: redrive };
   return {
-    content: Buffer.from(JSON.stringify({ ...letter, returning: redrive } satisfies StoredLetter)),
-    options: { persistent: true, messageId: letter.id, contentType: 'application/json' },
+    content: Buffer.from(JSON.stringify(stored)),
+    options: { persistent: true, messageId: stored.id, contentType: 'application/json' },
   };
 }
 
@@ -59,9 +57,10 @@ export function heldKeysOf(
     const end = placeholders.findLastIndex(({ letter }) => arrived.has(letter.returning ?? ''));
     const gone = placeholders.slice(0, end + 1);
     served.push(...gone.map(({ amqp }) => amqp));
+    const turns = some.flatMap(({ letter }) => (letter.returning === undefined ? [letter.turn] : []));
     keys.set(key, {
-      hasFailed: some.some(({ letter }) => letter.returning === undefined && isFailed(letter)),
-      returning: placeholders.map(({ letter }) => letter.returning ?? ''),
+      turn: turns.length === 0 ? undefined : turns.reduce((a, b) => Math.max(a, b)),
+      returning: placeholders.map(({ letter: { returning = '', turn } }) => ({ redrive: returning, turn })),
       left: some.length - gone.length,
     });
   }
@@ -70,7 +69,8 @@ export function heldKeysOf(
 
 /**
  * In the order in which they go back: each sequence whole, at the place of its first letter. A message that failed again is behind what was parked meanwhile, though it
- * is older; it has been redriven more often, and every redrive takes all letters of a key. So more turns means older, and among equals the queue is right.
+ * is older. It has been redriven more often: a redrive takes all letters of a key, and what it does not find is on its way with more turns. So more turns means older, and among
+ * equals the queue is right.
  */
 export function inSequence(chosen: readonly Held[]): readonly Held[] {
   const sequences = byKey(chosen);

@@ -1,6 +1,5 @@
 /** Negative controls on the real broker: defects planted between the toolkit and this engine, each seen by the suite. */
 import { afterAll, describe, it } from 'vitest';
-import { pause, systemClock } from '../../clock.ts';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
@@ -21,7 +20,7 @@ const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
   'a confirmation claims too much': 'a confirmation states the durability',
 };
 
-interface Fields {
+interface Sent {
   readonly headers?: Readonly<Record<string, unknown>>;
 }
 
@@ -76,21 +75,17 @@ const wireDefects: Readonly<
       } as Method,
     seenBy: 'topic routing',
   },
-  'redrives a sequence one by one, and the first message of it frees the key': {
+  'takes what was sent back last for what was redriven most often': {
     method: 'sendMessage',
     instead: (real) => {
-      let sent = Promise.resolve();
-      return function sendMessage(this: unknown, fields: Fields, properties: Fields, content: Buffer) {
-        // A placeholder, which a broker that is not asked to return it confirms and drops.
-        if (content.includes('"returning":')) {
-          const nowhere = { ...fields, routingKey: 'nowhere', mandatory: false };
-          return Reflect.apply(real, this, [nowhere, properties, content]);
-        }
-        const { 'x-db-redrive': redrive, 'x-db-last': _, ...headers } = properties.headers ?? {};
-        if (redrive === undefined) return Reflect.apply(real, this, [fields, properties, content]);
-        sent = sent.then(() => pause(systemClock, 4));
-        void sent.then(() => Reflect.apply(real, this, [fields, { ...properties, headers }, content]));
-        return true;
+      let turn = 100;
+      return function sendMessage(this: unknown, fields: object, properties: Sent, content: Buffer) {
+        const { headers = {} } = properties;
+        if (headers['x-db-redrive'] === undefined)
+          return Reflect.apply(real, this, [fields, properties, content]);
+        turn += 1;
+        const changed = { ...properties, headers: { ...headers, 'x-db-turn': turn } };
+        return Reflect.apply(real, this, [fields, changed, content]);
       } as Method;
     },
     seenBy: 'order per key stays right while somebody redrives',

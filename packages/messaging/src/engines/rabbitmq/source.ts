@@ -134,12 +134,21 @@ export class Source {
   }
 
   ack(entry: Entry): void {
+<<<<<<< HEAD
     this.pass(entry);
     this.lanes.advance(entry.key);
   }
 
   /** Acknowledges what never was in its lane. */
   pass(entry: Entry): void {
+=======
+    this.ackFollower(entry);
+    this.lanes.advance(entry.key);
+  }
+
+  /** It has left its lane; a redriven message may have it now, whose turn does not end with this. */
+  ackFollower(entry: Entry): void {
+>>>>>>> order
     entry.gone = true;
     if (this.#live) this.#acks.ack(entry.amqp);
     if (this.#noted.size > 0) this.#forget(copyIdOf(entry.amqp, entry.received));
@@ -184,14 +193,14 @@ export class Source {
   }
 
   /** A dead letter stands for this key from now on. */
-  park(key: string): void {
-    this.#parked.fail(key);
+  park(key: string, { received }: Entry): void {
+    this.#parked.park(key, received.note);
     if (this.#parts.channelSpec.onFailure === 'blockKey') this.lanes.block(key);
     else for (const follower of this.lanes.takeLane(key)) this.#follow(key, follower);
   }
 
   #follow(key: string, entry: Entry): void {
-    this.#parked.follow(key);
+    this.#parked.park(key, entry.received.note);
     const parked = this.#parts.onFollower(entry).finally(() => this.#followers.delete(parked));
     this.#followers.add(parked);
   }
@@ -205,7 +214,12 @@ export class Source {
 
   /** Letters were taken away: looks which keys are still held. */
   async recheck(): Promise<void> {
-    await this.#followersSettled();
+    try {
+      await this.#followersSettled();
+    } catch {
+      // It is being given up, and whoever opens the queue anew looks anyway.
+      return;
+    }
     const before = this.#parked.now;
     this.#parked.release(await this.#parts.heldKeys(NOTHING), before);
     for (const key of this.lanes.blockedKeys()) if (!this.#parked.has(key)) this.lanes.unblock(key);

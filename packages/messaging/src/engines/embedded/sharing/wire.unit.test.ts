@@ -9,7 +9,7 @@ describe('what a client says', () => {
     { op: 'publish', rows: [row] },
     { op: 'subscribe', consumer: 1, channel: 'c', subscription: 's', prefetch: 2, leaseMs: 50 },
     { op: 'settle', consumer: 1, settlements: [{ kind: 'ack', token: 7 }] },
-    { op: 'rewind', channel: 'c', subscription: 's', from: { timeMs: 5 } },
+    { op: 'rewind', channel: 'c', subscription: 's', from: { timeMs: 5 }, dryRun: true },
     {
       op: 'declare',
       topology: {
