@@ -96,9 +96,11 @@ export class Settling {
     this.#isPlanned = true;
     queueMicrotask(() => {
       this.#isPlanned = false;
-      const sending = this.#send({ settlements: this.#settlements, attempts: this.#attempts });
+      const sent = { settlements: this.#settlements, attempts: this.#attempts };
+      // Before it is sent: an engine may hand out within the call, and what is settled then is of the next batch.
       this.#settlements = [];
       this.#attempts = [];
+      const sending = this.#send(sent);
       this.#under.add(sending);
       void sending.finally(() => this.#under.delete(sending));
     });

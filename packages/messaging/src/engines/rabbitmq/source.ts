@@ -134,21 +134,12 @@ export class Source {
   }
 
   ack(entry: Entry): void {
-<<<<<<< HEAD
-    this.pass(entry);
-    this.lanes.advance(entry.key);
-  }
-
-  /** Acknowledges what never was in its lane. */
-  pass(entry: Entry): void {
-=======
     this.ackFollower(entry);
     this.lanes.advance(entry.key);
   }
 
   /** It has left its lane; a redriven message may have it now, whose turn does not end with this. */
   ackFollower(entry: Entry): void {
->>>>>>> order
     entry.gone = true;
     if (this.#live) this.#acks.ack(entry.amqp);
     if (this.#noted.size > 0) this.#forget(copyIdOf(entry.amqp, entry.received));
