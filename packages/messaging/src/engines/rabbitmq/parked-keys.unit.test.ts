@@ -22,7 +22,7 @@ describe('parked keys', () => {
     expect(keys.has('a')).toBe(false);
   });
 
-  it('it does not while a letter or another placeholder is left, or something was parked since the look', () => {
+  it('not while a letter or another placeholder is left, or something was parked since the look', () => {
     const left = parked();
     left.admit('a', { ...once, isLast: true }, { at: left.now, held: { ...own, left: 1 } });
     expect(left.has('a')).toBe(true);
