@@ -475,7 +475,7 @@ export class RabbitConsumer implements Consumer {
         dueAt,
         copyOf(received.parcel, { ...(state === undefined ? {} : { state }), abandoned, turn }),
       );
-      source.pass(entry);
+      source.ackAside(entry);
     } catch {
       source.abandon();
     } finally {
@@ -506,7 +506,7 @@ export class RabbitConsumer implements Consumer {
     source.moving += 1;
     try {
       await this.#publishLetter(entry, letter, true);
-      source.ackFollower(entry);
+      source.ackAside(entry);
     } catch {
       // Not known to be parked: the broker gives it out again in its old place when the channel is opened anew.
       source.abandon();

@@ -22,7 +22,11 @@ describe('parked keys', () => {
     expect(keys.has('a')).toBe(false);
   });
 
-  it('does not while a letter or another placeholder is left, or something was parked since the look', () => {
+<<<<<<< HEAD
+  it('does not while a letter or another placeholder is left, or something was parked since the look', () => 
+=======
+  it('not while a letter or another placeholder is left, or something was parked since the look', () => {
+>>>>>>> order
     const left = parked();
     left.admit('a', { ...once, isLast: true }, { at: left.now, held: { ...own, left: 1 } });
     expect(left.has('a')).toBe(true);
@@ -66,8 +70,7 @@ describe('parked keys', () => {
     expect(keys.has('a')).toBe(true);
     keys.admit('a', note, { at: keys.now, held: undefined });
     expect(keys.has('a')).toBe(false);
-  });
-});
+  }););
 
 describe('placeholders', () => {
   const held = (id: string, turn: number, more: Partial<StoredLetter> = {}): Held => ({

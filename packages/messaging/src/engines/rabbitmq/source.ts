@@ -134,12 +134,12 @@ export class Source {
   }
 
   ack(entry: Entry): void {
-    this.ackFollower(entry);
+    this.ackAside(entry);
     this.lanes.advance(entry.key);
   }
 
-  /** It has left its lane; a redriven message may have it now, whose turn does not end with this. */
-  ackFollower(entry: Entry): void {
+  /** It never was in its lane or has left it: a redriven message may have it now, whose turn does not end with this. */
+  ackAside(entry: Entry): void {
     entry.gone = true;
     if (this.#live) this.#acks.ack(entry.amqp);
     if (this.#noted.size > 0) this.#forget(copyIdOf(entry.amqp, entry.received));
