@@ -22,11 +22,7 @@ describe('parked keys', () => {
     expect(keys.has('a')).toBe(false);
   });
 
-<<<<<<< HEAD
-  it('does not while a letter or another placeholder is left, or something was parked since the look', () => 
-=======
   it('not while a letter or another placeholder is left, or something was parked since the look', () => {
->>>>>>> order
     const left = parked();
     left.admit('a', { ...once, isLast: true }, { at: left.now, held: { ...own, left: 1 } });
     expect(left.has('a')).toBe(true);
