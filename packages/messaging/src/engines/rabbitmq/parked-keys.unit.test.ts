@@ -66,7 +66,8 @@ describe('parked keys', () => {
     expect(keys.has('a')).toBe(true);
     keys.admit('a', note, { at: keys.now, held: undefined });
     expect(keys.has('a')).toBe(false);
-  }););
+  });
+});
 
 describe('placeholders', () => {
   const held = (id: string, turn: number, more: Partial<StoredLetter> = {}): Held => ({
