@@ -116,7 +116,8 @@ const operations: Readonly<Record<Exclude<Operation['op'], 'lose' | 'drop'>, Rec
   leave: { consumer: whole },
   inspect: {},
   peek: { channel: text, subscription: text, limit: whole },
-  rewind: { channel: text, subscription: text, from: point, dryRun: Type.Boolean() },
+  // An earlier version does not say it, and means it.
+  rewind: { channel: text, subscription: text, from: point, dryRun: Type.Optional(Type.Boolean()) },
   listDead: { filter, limit: whole, after: Type.Optional(text) },
   redriveEdited: { id: text, body: text, expiresAt: orNull(time), state: text },
   redrive: { filter, limit: whole },
