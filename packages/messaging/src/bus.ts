@@ -216,7 +216,7 @@ class EngineBus implements Bus {
   readonly #channels = new Map<string, Channel>();
   readonly #running: RunningSubscription[] = [];
   /** What was subscribed before the start, which declares it. */
-  #prepared: Prepared[] = [];
+  readonly #prepared: Prepared[] = [];
   /** The bus runs, or why it never will. */
   readonly #opened = Promise.withResolvers<void>();
   readonly #publish: Publish = (channel, data, ...options) => this.publish(channel, data, ...options);
@@ -278,8 +278,6 @@ class EngineBus implements Bus {
   }
 
   async #start(forget: readonly { readonly channel: string; readonly name: string }[]): Promise<void> {
-    // What is subscribed from here on declares itself once the bus runs.
-    const prepared = this.#prepared;
     let connection: EngineConnection | undefined;
     try {
       connection = await this.#engine.connect({
@@ -288,16 +286,17 @@ class EngineBus implements Bus {
       });
       const channels = [...this.#channels.values()];
       refuseUnmet(this.#engine.name, connection.capabilities, channels);
-      const subscriptions = this.#running
-        .filter((one) => prepared.some(({ running }) => running === one))
-        .map(({ settings }) => specOfSubscription(settings));
+      // What is subscribed from here on declares itself once the bus runs; what was stopped before is not declared.
+      const subscriptions = this.#prepared
+        .filter(({ running }) => this.#running.includes(running))
+        .map(({ running }) => specOfSubscription(running.settings));
       await connection.declare({ channels: channels.map(specOf), subscriptions, removed: forget });
       if (this.#fatal) throw this.#fatal;
       this.#connection = connection;
       this.#state = 'running';
       this.#telemetry?.started();
       this.#opened.resolve();
-      await this.#startPrepared(prepared, connection);
+      await this.#startPrepared(connection);
     } catch (error) {
       this.#state = 'stopped';
       for (const fault of await this.#tearDown(connection, 0, error)) this.#unclosed(fault);
@@ -306,9 +305,9 @@ class EngineBus implements Bus {
   }
 
   /** Waits for all of them, so that none begins after the others were stopped. */
-  async #startPrepared(prepared: readonly Prepared[], connection: EngineConnection): Promise<void> {
+  async #startPrepared(connection: EngineConnection): Promise<void> {
     const all = await Promise.allSettled(
-      prepared.map(async ({ running, begun }) => {
+      this.#prepared.map(async ({ running, begun }) => {
         // One that was stopped before the start never begins, and that is no error.
         if (this.#running.includes(running)) await running.start(connection);
         begun.resolve();

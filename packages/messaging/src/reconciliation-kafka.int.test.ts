@@ -1,11 +1,4 @@
-/**
- * Reconciliation with Kafka, by the command line: what was recorded and never sent, what was sent and then deleted from the log, what was sent and never
- * recorded; one command finds all of it, one publishes the lost again, and the inbox sees nothing twice.
- */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { Admin } from '@platformatic/kafka';
 import Type from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -27,13 +20,13 @@ import { createKeyedRelay } from './keyed-relay.ts';
 import { appendToOutbox, createOutboxWriter } from './outbox.ts';
 import type { ReconciliationReport } from './reconciliation-report.ts';
 import { sqliteStore } from './stores/sqlite/store.ts';
+import { openReconciledShop, type ReconciledShop } from './testing/reconciled-shop.ts';
 
 const placed = defineChannel({ name: 'placed', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });
-const hrefOf = (path: string): string => new URL(path, import.meta.url).href;
 
 describe.skipIf(kafkaUrl === undefined)('reconciliation with Kafka (needs KAFKA_URL)', () => {
-  let folder: string;
+  let data: ReconciledShop;
   let fixture: KafkaFixture;
   let shop: DatabaseSync;
   let mailer: DatabaseSync;
@@ -41,34 +34,14 @@ describe.skipIf(kafkaUrl === undefined)('reconciliation with Kafka (needs KAFKA_
   const buses: Bus[] = [];
 
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'reconcile-kafka-'));
     fixture = await createKafkaFixture();
-    shop = new DatabaseSync(join(folder, 'shop.db'));
-    mailer = new DatabaseSync(join(folder, 'mailer.db'));
-    for (const db of [shop, mailer]) await sqliteStore(db).prepare();
-    mailer.exec('CREATE TABLE effects (n INTEGER NOT NULL)');
-    module = join(folder, 'channels.mjs');
-    writeFileSync(
-      module,
-      `import { defineChannel } from '${hrefOf('index.ts')}';
-       import { openSqlStore } from '${hrefOf('stores/open.ts')}';
-       export const placed = defineChannel({ name: 'placed', version: 1, schema: { type: 'object' } });
-       export const subscriptions = [{ channel: placed, name: 'mail' }];
-       export const reconciliation = async () => {
-         const [shop, mailer] = [await openSqlStore('sqlite:${folder}/shop.db'), await openSqlStore('sqlite:${folder}/mailer.db')];
-         return {
-           recorded: [shop.recorded('shop')],
-           settled: [mailer.settled({ subscription: 'mail', channels: ['placed'] })],
-           close: async () => { await shop.close(); await mailer.close(); },
-         };
-       };`,
-    );
+    data = await openReconciledShop();
+    ({ shop, mailer, module } = data);
   });
   afterEach(async () => {
     for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
-    for (const db of [shop, mailer]) db.close();
     await fixture.destroy();
-    rmSync(folder, { recursive: true });
+    data.close();
   });
 
   async function reconcile(...words: readonly string[]): Promise<ReconciliationReport> {

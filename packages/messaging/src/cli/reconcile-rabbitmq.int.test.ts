@@ -3,10 +3,7 @@
  * ladder: what may be there is for a person, and published again only for one who vouches that it is not.
  */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../bus.ts';
 import { defineChannel } from '../channel.ts';
@@ -27,16 +24,16 @@ import { snooze } from '../outcome.ts';
 import { appendToOutbox, createOutboxWriter } from '../outbox.ts';
 import type { ReconciliationReport } from '../reconciliation-report.ts';
 import { sqliteStore } from '../stores/sqlite/store.ts';
+import { openReconciledShop, type ReconciledShop } from '../testing/reconciled-shop.ts';
 
 const LADDER = 'reconcile-cli.';
 const LONG_MS = 600_000;
 const placed = defineChannel({ name: 'placed', version: 1, schema: { type: 'object' } as never });
 const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });
-const hrefOf = (path: string): string => new URL(path, import.meta.url).href;
 const numberOf = (data: unknown): number => (data as { n: number }).n;
 
 describe.skipIf(!rabbitUrl)('reconcile with RabbitMQ (needs RABBITMQ_URL)', () => {
-  let folder: string;
+  let data: ReconciledShop;
   let fixture: RabbitFixture;
   let shop: DatabaseSync;
   let mailer: DatabaseSync;
@@ -44,37 +41,17 @@ describe.skipIf(!rabbitUrl)('reconcile with RabbitMQ (needs RABBITMQ_URL)', () =
   const buses: Bus[] = [];
 
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'reconcile-rabbitmq-'));
     fixture = await createRabbitFixture({ ladderPrefix: LADDER });
-    shop = new DatabaseSync(join(folder, 'shop.db'));
-    mailer = new DatabaseSync(join(folder, 'mailer.db'));
-    for (const db of [shop, mailer]) await sqliteStore(db).prepare();
-    mailer.exec('CREATE TABLE effects (n INTEGER NOT NULL)');
-    module = join(folder, 'channels.mjs');
-    writeFileSync(
-      module,
-      `import { defineChannel } from '${hrefOf('../index.ts')}';
-       import { openSqlStore } from '${hrefOf('../stores/open.ts')}';
-       export const placed = defineChannel({ name: 'placed', version: 1, schema: { type: 'object' } });
-       export const subscriptions = [{ channel: placed, name: 'mail' }];
-       export const reconciliation = async () => {
-         const [shop, mailer] = [await openSqlStore('sqlite:${folder}/shop.db'), await openSqlStore('sqlite:${folder}/mailer.db')];
-         return {
-           recorded: [shop.recorded('shop')],
-           settled: [mailer.settled({ subscription: 'mail', channels: ['placed'] })],
-           close: async () => { await shop.close(); await mailer.close(); },
-         };
-       };`,
-    );
+    data = await openReconciledShop();
+    ({ shop, mailer, module } = data);
   });
   afterEach(async () => {
     for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
-    for (const db of [shop, mailer]) db.close();
     await fixture.destroy();
     await removeLadder(LADDER);
     // A repair of the command line declares, and makes a ladder under the prefix it was given.
     await removeLadder(fixture.prefix);
-    rmSync(folder, { recursive: true });
+    data.close();
   });
 
   function reconcile(...words: readonly string[]): Promise<ReconciliationReport> {

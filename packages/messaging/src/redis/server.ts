@@ -42,17 +42,6 @@ export function refuseBadPrefix(prefix: string): void {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `prefix "${prefix}" does not fit ${PREFIX}`);
 }
 
-/** Its bytes. Throws DB_MSG_MESSAGE_TOO_LARGE above the limit. */
-export function bytesWithin(maxMessageBytes: number, text: string, messageId: string): number {
-  const bytes = Buffer.byteLength(text);
-  if (bytes > maxMessageBytes)
-    throw new MessagingError(
-      'DB_MSG_MESSAGE_TOO_LARGE',
-      `message ${messageId} takes ${bytes} bytes; ${maxMessageBytes} are allowed`,
-    );
-  return bytes;
-}
-
 /**
  * Connects or rejects with DB_MSG_ENGINE_UNREACHABLE, DB_MSG_ENGINE_REFUSED or DB_MSG_INVALID_OPTIONS; after that it reconnects for ever. `onReady` is
  * called after each reconnect.

@@ -4,7 +4,7 @@ export interface EmbeddedEngineOptions {
   readonly path: string;
   /** How long a channel that nobody subscribed to keeps its messages, ms. Default 7 days. */
   readonly keepUnsubscribedMs?: number;
-  /** Largest encoded message, bytes of UTF-16 text. Default 1 MiB. */
+  /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
   readonly maxMessageBytes?: number;
   /**
    * Several processes of this machine use the file at once: the first one hosts it, the others speak to it over a socket beside the file (mode

@@ -4,6 +4,7 @@ import type { Durability } from '../../channel.ts';
 import type { OutgoingMessage, PublishConfirmation } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { isAbove, refuseAbove } from '../../message-size.ts';
 import { faultOfMessage, faultOfOutgoing } from '../../sound-outgoing.ts';
 import { wholeMs } from './positions.ts';
 import type { Ask, PublishRow } from './turn.ts';
@@ -55,14 +56,8 @@ export class Publisher {
   #bodyOf(message: Message, encode: Encode): string {
     const body = textOf(message, encode);
     const { maxMessageBytes } = this.#parts;
-    // A character takes three bytes at most, so most texts need not be counted.
-    if (body.length * 3 <= maxMessageBytes) return body;
-    const bytes = Buffer.byteLength(body);
-    if (bytes <= maxMessageBytes) return body;
-    throw new MessagingError(
-      'DB_MSG_MESSAGE_TOO_LARGE',
-      `message ${message.id} takes ${bytes} bytes; ${maxMessageBytes} are allowed`,
-    );
+    if (isAbove(maxMessageBytes, body)) refuseAbove(maxMessageBytes, Buffer.byteLength(body), message.id);
+    return body;
   }
 }
 

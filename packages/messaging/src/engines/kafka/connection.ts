@@ -17,6 +17,7 @@ import type {
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import { refuseAbove } from '../../message-size.ts';
 import { type Probe, probe } from './capabilities.ts';
 import { KafkaConsumer } from './consumer.ts';
 import { DeadBook } from './dead-book.ts';
@@ -205,13 +206,7 @@ export class KafkaConnection implements EngineConnection {
   #item({ spec, topics, partitions }: KnownChannel, { message, dueAt }: OutgoingMessage): Item {
     const plain = encodeMessage(message, this.#settings.isCompacted(spec.name));
     const parcel = dueAt === undefined || dueAt <= this.#clock.now() ? plain : copyOf(plain, { dueAt });
-    const bytes = sizeOf(parcel);
-    const { maxMessageBytes } = this.capabilities;
-    if (bytes > maxMessageBytes)
-      throw new MessagingError(
-        'DB_MSG_MESSAGE_TOO_LARGE',
-        `message ${message.id} takes ${bytes} bytes; ${maxMessageBytes} are allowed`,
-      );
+    refuseAbove(this.capabilities.maxMessageBytes, sizeOf(parcel), message.id);
     if (message.key !== undefined) return { partition: partitionOf(message.key, partitions), parcel };
     const turn = this.#turns.get(topics[0] ?? '') ?? 0;
     this.#turns.set(topics[0] ?? '', turn + 1);

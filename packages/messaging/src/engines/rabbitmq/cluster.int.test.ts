@@ -5,27 +5,18 @@
 import { DatabaseSync } from 'node:sqlite';
 import { connect } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import Type from 'typebox';
 import { type Bus, createBus } from '../../bus.ts';
-import { defineChannel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
 import { eventually, signal } from '../../conformance/fixture.ts';
 import { createIds } from '../../ids.ts';
 import { alreadyHandled, inboxSchema } from '../../inbox.ts';
 import { ack } from '../../outcome.ts';
+import { inOrder } from './conformance-fixture.ts';
 import { createRabbitEngine } from './engine.ts';
 import { hasRabbitProgram, type OwnBroker, startOwnBroker } from './own-broker.ts';
 
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 const ROUNDS = 120;
-const schema = Type.Object({ n: Type.Integer() });
-const inOrder = defineChannel({
-  name: 'in.order',
-  version: 1,
-  schema,
-  order: 'key',
-  requires: { emulation: ['order'] },
-});
 const ids = createIds(systemClock);
 
 /** Again with the same id until it is confirmed, as a relay does. */

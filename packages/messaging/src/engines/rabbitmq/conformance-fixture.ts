@@ -1,5 +1,8 @@
 /** The RabbitMQ engine's fixture for the conformance suite: a prefix of its own, everything deleted at the end. The server is `RABBITMQ_URL`. */
 import { connect } from 'amqplib';
+import Type from 'typebox';
+import { type Bus, createBus } from '../../bus.ts';
+import { type Channel, defineChannel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
@@ -77,6 +80,43 @@ export async function createRabbitFixture({
       }, url);
     },
   };
+}
+
+const schema = Type.Object({ n: Type.Integer() });
+export const orders = defineChannel({ name: 'orders', version: 1, schema });
+export const inOrder = defineChannel({
+  name: 'in.order',
+  version: 1,
+  schema,
+  order: 'key',
+  requires: { emulation: ['order'] },
+});
+
+export async function withFixture(
+  place: FixturePlace,
+  use: (fixture: RabbitFixture) => Promise<void>,
+): Promise<void> {
+  const fixture = await createRabbitFixture(place);
+  try {
+    await use(fixture);
+  } finally {
+    await fixture.destroy();
+  }
+}
+
+export async function withBus(
+  engine: Engine,
+  channels: readonly Channel[],
+  use: (bus: Bus) => Promise<void>,
+): Promise<void> {
+  const bus = createBus({ engine, source: '/rabbit' });
+  bus.declare(channels);
+  await bus.start();
+  try {
+    await use(bus);
+  } finally {
+    await bus.stop({ drainMs: 1_000 });
+  }
 }
 
 /** After the last fixture. */

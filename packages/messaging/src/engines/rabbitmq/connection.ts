@@ -18,6 +18,7 @@ import type {
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import { refuseAbove } from '../../message-size.ts';
 import { applyBindings } from './bindings.ts';
 import { type Browsed, browse, Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
@@ -433,12 +434,7 @@ export class RabbitConnection implements EngineConnection {
         'DB_MSG_MESSAGE_TOO_LARGE',
         `the headers of message ${message.id} do not fit into an AMQP header table, where "${channel}" is routed by them`,
       );
-    const { maxMessageBytes } = this.#settings;
-    if (parcel.content.length > maxMessageBytes)
-      throw new MessagingError(
-        'DB_MSG_MESSAGE_TOO_LARGE',
-        `message ${message.id} takes ${parcel.content.length} bytes; ${maxMessageBytes} are allowed`,
-      );
+    refuseAbove(this.#settings.maxMessageBytes, parcel.content.length, message.id);
     const durable = this.#isDurable(channel);
     if (durable && !priority) return parcel;
     return {

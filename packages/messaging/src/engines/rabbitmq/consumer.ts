@@ -468,15 +468,19 @@ export class RabbitConsumer implements Consumer {
   async #sendRound(entry: Entry, dueAt: number): Promise<void> {
     const { source, state, abandoned = 0, received } = entry;
     const turn = (received.note.turn ?? 0) + 1;
+    const copy = copyOf(received.parcel, { ...(state === undefined ? {} : { state }), abandoned, turn });
+    await this.#sendAside(entry, () => this.#sendBy(source.queue, dueAt, copy));
+  }
+
+  /** What leaves its place in the queue without having been handed out. */
+  async #sendAside(entry: Entry, send: () => Promise<void>): Promise<void> {
+    const { source } = entry;
     source.moving += 1;
     try {
-      await this.#sendBy(
-        source.queue,
-        dueAt,
-        copyOf(received.parcel, { ...(state === undefined ? {} : { state }), abandoned, turn }),
-      );
+      await send();
       source.ackAside(entry);
     } catch {
+      // Not known to be elsewhere: the broker gives it out again in its old place when the channel is opened anew.
       source.abandon();
     } finally {
       source.moving -= 1;
@@ -494,7 +498,6 @@ export class RabbitConsumer implements Consumer {
 
   /** Publishing in the order of the calls keeps the sequence; each is acknowledged when its letter is confirmed. */
   async #parkFollower(entry: Entry): Promise<void> {
-    const { source } = entry;
     const letter: LetterText = {
       id: `${this.#parts.spec.subscription}-${copyIdOf(entry.amqp, entry.received)}`,
       reason: 'parked behind the dead letter at the head of its key',
@@ -503,17 +506,7 @@ export class RabbitConsumer implements Consumer {
       history: [],
       stateOnRedrive: entry.state,
     };
-    source.moving += 1;
-    try {
-      await this.#publishLetter(entry, letter, true);
-      source.ackAside(entry);
-    } catch {
-      // Not known to be parked: the broker gives it out again in its old place when the channel is opened anew.
-      source.abandon();
-    } finally {
-      source.moving -= 1;
-      this.#leaveQuiet();
-    }
+    await this.#sendAside(entry, () => this.#publishLetter(entry, letter, true));
   }
 
   /** With the copy for others, where one is wanted; sent in the order of the calls, and settled only when both are stored. */

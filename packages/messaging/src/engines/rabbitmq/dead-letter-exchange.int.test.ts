@@ -1,9 +1,7 @@
 /** What others see of dead letters on an exchange of theirs, beside the dead letters of the toolkit. */
 import type { ConsumeMessage } from 'amqplib';
 import { afterAll, describe, expect, it } from 'vitest';
-import Type from 'typebox';
 import { createBus } from '../../bus.ts';
-import { defineChannel } from '../../channel.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
 import { deadLetter } from '../../outcome.ts';
 import {
@@ -12,11 +10,11 @@ import {
   type RabbitFixture,
   rabbitUrl,
   removeLadder,
+  orders,
 } from './conformance-fixture.ts';
 import type { RabbitEngineOptions } from './options.ts';
 
 const LADDER = 'obituaries.';
-const orders = defineChannel({ name: 'orders', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 
 interface Seen {
   readonly fixture: RabbitFixture;

@@ -1,59 +1,28 @@
 /** What is peculiar to RabbitMQ, each promise beside the broker's own behaviour without it. */
 import { afterAll, describe, expect, it } from 'vitest';
-import Type from 'typebox';
-import type { Bus } from '../../bus.ts';
-import { createBus } from '../../bus.ts';
-import { type Channel, defineChannel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
 import { Collector, eventually, signal } from '../../conformance/fixture.ts';
 import type { Delivery, Engine, EngineConnection } from '../../engine.ts';
 import type { Message } from '../../message.ts';
 import { ack, retry } from '../../outcome.ts';
 import {
-  createRabbitFixture,
   onBroker,
   type RabbitFixture,
   rabbitUrl,
   removeLadder,
+  inOrder,
+  orders,
+  withFixture,
+  withBus,
 } from './conformance-fixture.ts';
 import { createCutter } from './cutter.ts';
 import { createRabbitEngine } from './engine.ts';
 import type { RabbitNotice } from './options.ts';
 
 const LADDER = 'facts.';
-const schema = Type.Object({ n: Type.Integer() });
-const orders = defineChannel({ name: 'orders', version: 1, schema });
-const inOrder = defineChannel({
-  name: 'in.order',
-  version: 1,
-  schema,
-  order: 'key',
-  requires: { emulation: ['order'] },
-});
 
-async function withFixture(use: (fixture: RabbitFixture) => Promise<void>): Promise<void> {
-  const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
-  try {
-    await use(fixture);
-  } finally {
-    await fixture.destroy();
-  }
-}
-
-async function withEngineBus(
-  engine: Engine,
-  channels: readonly Channel[],
-  use: (bus: Bus) => Promise<void>,
-): Promise<void> {
-  const bus = createBus({ engine, source: '/facts' });
-  bus.declare(channels);
-  await bus.start();
-  try {
-    await use(bus);
-  } finally {
-    await bus.stop({ drainMs: 1_000 });
-  }
-}
+const onRabbit = (use: (fixture: RabbitFixture) => Promise<void>): Promise<void> =>
+  withFixture({ ladderPrefix: LADDER }, use);
 
 async function withConnection(
   engine: Engine,
@@ -95,7 +64,7 @@ describe.skipIf(rabbitUrl === undefined)(
     afterAll(() => removeLadder(LADDER));
 
     it('a publish that no queue takes is confirmed by the broker and rejected by the engine', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         await withConnection(fixture.engine({ keepUnsubscribedMs: 0 }), async (connection) => {
           await connection.declare({ channels: [plainSpec], subscriptions: [] });
           await onBroker(async (amqp) => {
@@ -112,7 +81,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a queue with mixed TTLs holds the short delay behind the long one; the ladder does not', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const queue = `${fixture.prefix}mixed`;
         const mixed = await onBroker(async (amqp) => {
           const order = new Collector<string>();
@@ -146,8 +115,8 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('the same rung may be waited on again and again', () =>
-      withFixture(async (fixture) => {
-        await withEngineBus(fixture.open(), [orders], async (bus) => {
+      onRabbit(async (fixture) => {
+        await withBus(fixture.open(), [orders], async (bus) => {
           const attempts = new Collector<number>();
           await bus.subscribe(orders, {
             name: 'one',
@@ -163,7 +132,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('what is given back keeps its place; a quorum queue without a delivery limit puts it at the end', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const givenBack = (extra: Record<string, unknown>): Promise<readonly string[]> =>
           onBroker(async (amqp) => {
             const queue = `${fixture.prefix}back`;
@@ -187,13 +156,13 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a slammed connection rejects what is in flight as retryable, comes back with its topology, and loses nothing', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const cutter = await createCutter(rabbitUrl ?? '');
         const notices = new Collector<RabbitNotice>();
         const engine = fixture.engine({ url: cutter.url, onNotice: (notice) => notices.add(notice) });
         const connectedCount = (): number => notices.values.filter(({ kind }) => kind === 'connected').length;
         try {
-          await withEngineBus(engine, [orders], async (bus) => {
+          await withBus(engine, [orders], async (bus) => {
             const got = new Map<string, number>();
             await bus.subscribe(orders, {
               name: 'one',
@@ -250,9 +219,9 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a queue deleted by mistake is declared again and consumed; what was in it is gone', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const notices = new Collector<RabbitNotice>();
-        await withEngineBus(
+        await withBus(
           fixture.engine({ onNotice: (notice) => notice.kind === 'consumerLost' && notices.add(notice) }),
           [orders],
           async (bus) => {
@@ -286,8 +255,8 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('CloudEvents: a foreign client reads ours, and ours reads three foreign dialects', () =>
-      withFixture(async (fixture) => {
-        await withEngineBus(fixture.open(), [orders], async (bus) => {
+      onRabbit(async (fixture) => {
+        await withBus(fixture.open(), [orders], async (bus) => {
           const got = new Collector<Message>();
           await onBroker(async (amqp) => {
             const { queue } = await amqp.assertQueue('', { exclusive: true });
@@ -321,7 +290,7 @@ describe.skipIf(rabbitUrl === undefined)(
                 cloudEvents_specversion: '1.0',
                 cloudEvents_id: id,
                 cloudEvents_type: 'orders',
-                cloudEvents_source: '/facts',
+                cloudEvents_source: '/rabbit',
                 cloudEvents_correlationid: 'c',
                 cloudEvents_tenant: 't',
               },
@@ -364,8 +333,8 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('headers and histories beyond 64 KiB travel in the body', () =>
-      withFixture(async (fixture) => {
-        await withEngineBus(fixture.open(), [orders], async (bus) => {
+      onRabbit(async (fixture) => {
+        await withBus(fixture.open(), [orders], async (bus) => {
           const got = new Collector<[number, number]>();
           await bus.subscribe(orders, {
             name: 'one',
@@ -382,7 +351,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a message above the limit is refused before it is sent', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         await withConnection(fixture.engine({ maxMessageBytes: 100 }), async (connection) => {
           await connection.declare({ channels: [plainSpec], subscriptions: [] });
           const message = messageOf('big', { data: 'x'.repeat(200) });
@@ -393,22 +362,22 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('another number of partitions is refused, because two would disagree where a key goes', () =>
-      withFixture(async (fixture) => {
-        await withEngineBus(fixture.engine({ partitions: 4 }), [inOrder], async () => {});
+      onRabbit(async (fixture) => {
+        await withBus(fixture.engine({ partitions: 4 }), [inOrder], async () => {});
         await expect(
-          withEngineBus(fixture.engine({ partitions: 8 }), [inOrder], async () => {}),
+          withBus(fixture.engine({ partitions: 8 }), [inOrder], async () => {}),
         ).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
       }));
 
     it('order per key holds when the process that had the partitions leaves in the middle', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const got = new Collector<string>();
         const handler = ({ data, key }: { data: { n: number }; key?: string }): ReturnType<typeof ack> => {
           got.add(`${key}:${data.n}`);
           return ack();
         };
-        await withEngineBus(fixture.open(), [inOrder], async (second) => {
-          await withEngineBus(fixture.open(), [inOrder], async (first) => {
+        await withBus(fixture.open(), [inOrder], async (second) => {
+          await withBus(fixture.open(), [inOrder], async (first) => {
             await first.subscribe(inOrder, { name: 'one', concurrency: 4, handler }).started;
             await second.subscribe(inOrder, { name: 'one', concurrency: 4, handler }).started;
             for (let n = 0; n < 60; n += 1)
@@ -431,10 +400,10 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a retry that keeps its lane keeps its state when the process is gone before it is due', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const attempts = new Collector<number>();
         const failed = signal();
-        await withEngineBus(fixture.open(), [inOrder], async (bus) => {
+        await withBus(fixture.open(), [inOrder], async (bus) => {
           await bus.subscribe(inOrder, {
             name: 'one',
             retries: { immediate: 0, delayed: [300] },
@@ -452,7 +421,7 @@ describe.skipIf(rabbitUrl === undefined)(
             'the retry put off',
           );
         });
-        await withEngineBus(fixture.open(), [inOrder], async (bus) => {
+        await withBus(fixture.open(), [inOrder], async (bus) => {
           bus.subscribe(inOrder, {
             name: 'one',
             handler: (_, { attempt }) => {
@@ -465,7 +434,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a classic queue cannot count hand-outs, and says so', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         await withConnection(fixture.engine({ queueType: 'classic' }), async (connection) => {
           await connection.declare({
             channels: [plainSpec],
@@ -483,7 +452,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('quorum queues of this version refuse priorities, so such channels get classic ones', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         await expect(
           onBroker((amqp) =>
             amqp.assertQueue(`${fixture.prefix}ranked`, {
@@ -494,7 +463,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('leads the messages of a topic and of a headers exchange of others into a channel', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const topic = `${fixture.prefix}their.topic`;
         const headers = `${fixture.prefix}their.headers`;
         const engine = fixture.engine({
@@ -508,7 +477,7 @@ describe.skipIf(rabbitUrl === undefined)(
             },
           ],
         });
-        await withEngineBus(engine, [orders], async (bus) => {
+        await withBus(engine, [orders], async (bus) => {
           const got = new Collector<string>();
           await bus.subscribe(orders, {
             name: 'one',

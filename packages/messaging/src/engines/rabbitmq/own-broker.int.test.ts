@@ -1,44 +1,15 @@
 /** What is done to a broker of the test's own: killed under load, connections closed by its operator, an alarm, a short patience with consumers. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import Type from 'typebox';
-import type { Bus } from '../../bus.ts';
-import { createBus } from '../../bus.ts';
-import { type Channel, defineChannel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
 import { Collector, eventually, signal } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
-import type { Engine } from '../../engine.ts';
 import { ack } from '../../outcome.ts';
-import { createRabbitFixture, type RabbitFixture } from './conformance-fixture.ts';
+import { createRabbitFixture, type RabbitFixture, inOrder, orders, withBus } from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
 import { hasRabbitProgram, type OwnBroker, startOwnBroker } from './own-broker.ts';
 
 /** `consumer_timeout` of the broker where a case shortens it. */
 const PATIENCE_MS = 3_000;
-const schema = Type.Object({ n: Type.Integer() });
-const orders = defineChannel({ name: 'orders', version: 1, schema });
-const inOrder = defineChannel({
-  name: 'in.order',
-  version: 1,
-  schema,
-  order: 'key',
-  requires: { emulation: ['order'] },
-});
-
-async function withBus(
-  engine: Engine,
-  channels: readonly Channel[],
-  use: (bus: Bus) => Promise<void>,
-): Promise<void> {
-  const bus = createBus({ engine, source: '/own' });
-  bus.declare(channels);
-  await bus.start();
-  try {
-    await use(bus);
-  } finally {
-    await bus.stop({ drainMs: 1_000 });
-  }
-}
 
 describe.skipIf(!hasRabbitProgram())(
   'a RabbitMQ of its own (needs rabbitmq-server on this machine)',

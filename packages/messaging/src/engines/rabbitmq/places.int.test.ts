@@ -2,22 +2,22 @@
 import type { GetMessage } from 'amqplib';
 import { afterAll, describe, expect, it } from 'vitest';
 import Type from 'typebox';
-import { type Bus, createBus } from '../../bus.ts';
-import { type Channel, defineChannel } from '../../channel.ts';
+import { defineChannel } from '../../channel.ts';
 import { Collector, eventually, settleIn } from '../../conformance/fixture.ts';
-import type { Engine } from '../../engine.ts';
 import { ack, retry } from '../../outcome.ts';
 import {
-  createRabbitFixture,
   onBroker,
   type RabbitFixture,
   rabbitUrl,
   removeLadder,
+  inOrder,
+  orders,
+  withFixture,
+  withBus,
 } from './conformance-fixture.ts';
 
 const LADDER = 'places.';
 const schema = Type.Object({ n: Type.Integer() });
-const orders = defineChannel({ name: 'orders', version: 1, schema });
 const byTopic = defineChannel({
   name: 'by.topic',
   version: 1,
@@ -30,37 +30,9 @@ const byHeaders = defineChannel({
   schema,
   requires: { routing: 'headers', delay: { maxMs: 60_000 }, emulation: ['delay'] },
 });
-const inOrder = defineChannel({
-  name: 'in.order',
-  version: 1,
-  schema,
-  order: 'key',
-  requires: { emulation: ['order'] },
-});
 
-async function withFixture(use: (fixture: RabbitFixture) => Promise<void>): Promise<void> {
-  const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
-  try {
-    await use(fixture);
-  } finally {
-    await fixture.destroy();
-  }
-}
-
-async function withBus(
-  engine: Engine,
-  channels: readonly Channel[],
-  use: (bus: Bus) => Promise<void>,
-): Promise<void> {
-  const bus = createBus({ engine, source: '/places' });
-  bus.declare(channels);
-  await bus.start();
-  try {
-    await use(bus);
-  } finally {
-    await bus.stop({ drainMs: 1_000 });
-  }
-}
+const onRabbit = (use: (fixture: RabbitFixture) => Promise<void>): Promise<void> =>
+  withFixture({ ladderPrefix: LADDER }, use);
 
 describe.skipIf(rabbitUrl === undefined)(
   'places and ways on RabbitMQ (needs RABBITMQ_URL)',
@@ -69,7 +41,7 @@ describe.skipIf(rabbitUrl === undefined)(
     afterAll(() => removeLadder(LADDER));
 
     it('an existing queue is consumed with retries and dead letters, and published to; it is never declared or deleted', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const queue = `${fixture.prefix}their-queue`;
         await onBroker((amqp) =>
           amqp.assertQueue(queue, { durable: true, arguments: { 'x-max-length': 1_000 } }),
@@ -96,7 +68,7 @@ describe.skipIf(rabbitUrl === undefined)(
           await got.waitFor(2);
           await bus.publish(orders, { n: 2 });
           expect([...(await got.waitFor(3))].toSorted()).toEqual([
-            '/places 2 attempt 1',
+            '/rabbit 2 attempt 1',
             '/theirs 1 attempt 1',
             '/theirs 1 attempt 2',
           ]);
@@ -117,7 +89,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('an existing topic exchange is published to and bound to; one that is not there is refused by name', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const exchange = `${fixture.prefix}their.topic`;
         const engine = () => fixture.engine({ existing: { 'by.topic': { exchange } } });
         await expect(withBus(engine(), [byTopic], async () => {})).rejects.toMatchObject({
@@ -155,7 +127,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a delayed message is routed by its key or headers when it is due', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         await withBus(fixture.open(), [byTopic, byHeaders], async (bus) => {
           const got = new Collector<string>();
           const handler =
@@ -186,7 +158,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('headers that are too large for a table are refused by name where the broker routes by them', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         await withBus(fixture.open(), [byHeaders], async (bus) => {
           const headers = { region: 'north', long: 'y'.repeat(70_000) };
           await expect(bus.publish(byHeaders, { n: 1 }, { headers })).rejects.toMatchObject({
@@ -196,7 +168,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('a look at the partitions of a keyed subscription neither takes nor counts', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         await withBus(fixture.open(), [inOrder], async (bus) => {
           await settleIn(bus.subscribe(inOrder, { name: 'one', handler: () => ack() }));
           for (let n = 0; n < 6; n += 1) await bus.publish(inOrder, { n }, { key: `k${n % 3}` });
@@ -220,7 +192,7 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('bytes of another encoding keep their media type for a foreign client', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const encoded = defineChannel({
           name: 'encoded',
           version: 1,

@@ -3,9 +3,7 @@
  * queue is behind such a wait, so the same case has to fail with it.
  */
 import { afterAll, describe, it } from 'vitest';
-import Type from 'typebox';
 import { type Bus, createBus } from '../../bus.ts';
-import { defineChannel } from '../../channel.ts';
 import { type Clock, systemClock } from '../../clock.ts';
 import { onFixture, registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
@@ -17,10 +15,10 @@ import {
   type RabbitFixture,
   rabbitUrl,
   removeLadder,
+  orders,
 } from './conformance-fixture.ts';
 
 const LADDER = 'recovery.';
-const orders = defineChannel({ name: 'orders', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 
 /** A clock whose timers can be held back and let go again. */
 function stallingClock() {

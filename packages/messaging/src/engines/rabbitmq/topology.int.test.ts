@@ -1,53 +1,28 @@
 /** What the broker has already when a channel is declared: marks made before, other arguments; and what it could never carry. */
 import { afterAll, describe, expect, it } from 'vitest';
-import Type from 'typebox';
-import { type Bus, createBus } from '../../bus.ts';
-import { type Channel, defineChannel } from '../../channel.ts';
+import type { Channel } from '../../channel.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { ack } from '../../outcome.ts';
 import {
-  createRabbitFixture,
   onBroker,
   type RabbitFixture,
   rabbitUrl,
   removeLadder,
+  inOrder,
+  orders,
+  withFixture,
+  withBus,
 } from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
 
 const LADDER = 'topology.';
-const schema = Type.Object({ n: Type.Integer() });
-const orders = defineChannel({ name: 'orders', version: 1, schema });
-const inOrder = defineChannel({
-  name: 'in.order',
-  version: 1,
-  schema,
-  order: 'key',
-  requires: { emulation: ['order'] },
-});
 
-async function withFixture(use: (fixture: RabbitFixture) => Promise<void>): Promise<void> {
-  const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
-  try {
-    await use(fixture);
-  } finally {
-    await fixture.destroy();
-  }
-}
-
-async function withBus(engine: Engine, channel: Channel, use: (bus: Bus) => Promise<void>): Promise<void> {
-  const bus = createBus({ engine, source: '/topology' });
-  bus.declare([channel]);
-  await bus.start();
-  try {
-    await use(bus);
-  } finally {
-    await bus.stop({ drainMs: 1_000 });
-  }
-}
+const onRabbit = (use: (fixture: RabbitFixture) => Promise<void>): Promise<void> =>
+  withFixture({ ladderPrefix: LADDER }, use);
 
 const startAndStop = (engine: Engine, channel: Channel): Promise<void> =>
-  withBus(engine, channel, async () => {});
+  withBus(engine, [channel], async () => {});
 
 /** The words of a refusal to declare the queue so, or undefined. */
 const refusalOf = (queue: string, arguments_: Record<string, unknown>): Promise<string | undefined> =>
@@ -65,7 +40,7 @@ describe.skipIf(rabbitUrl === undefined)(
     afterAll(() => removeLadder(LADDER));
 
     it('the number of partitions is on a quorum queue, and one that was made before as a classic queue is replaced', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const mark = `${fixture.prefix}in.order/partitions`;
         const quorum = { 'x-queue-type': 'quorum', 'x-delivery-limit': 1_000_000, 'x-max-length': 4 };
         expect(await refusalOf(mark, { 'x-max-length': 4 })).toBeUndefined();
@@ -80,7 +55,7 @@ describe.skipIf(rabbitUrl === undefined)(
       ['a mark made before', { 'x-max-length': 8 }],
       ['a mark of today', { 'x-queue-type': 'quorum', 'x-delivery-limit': 1_000_000, 'x-max-length': 8 }],
     ])('%s with another number of partitions is refused and stays', (_, arguments_) =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const mark = `${fixture.prefix}in.order/partitions`;
         expect(await refusalOf(mark, arguments_)).toBeUndefined();
         await expect(startAndStop(fixture.open(), inOrder)).rejects.toMatchObject({
@@ -93,13 +68,13 @@ describe.skipIf(rabbitUrl === undefined)(
     );
 
     it('a queue that comes back with other arguments: told, asked for less and less often, and read when it is put right', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const notices = new Collector<RabbitNotice>();
         const troubles = (): readonly RabbitNotice[] =>
           notices.values.filter(({ kind }) => kind === 'trouble');
         const queue = `${fixture.prefix}orders/s/one`;
         const engine = fixture.engine({ onNotice: (notice) => notices.add(notice) });
-        await withBus(engine, orders, async (bus) => {
+        await withBus(engine, [orders], async (bus) => {
           const got = new Collector<number>();
           const handler = ({ data }: { data: { n: number } }) => {
             got.add(data.n);
@@ -132,8 +107,8 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('takes a subscription with more in its hands than AMQP can say', () =>
-      withFixture(async (fixture) => {
-        await withBus(fixture.open(), orders, async (bus) => {
+      onRabbit(async (fixture) => {
+        await withBus(fixture.open(), [orders], async (bus) => {
           const got = new Collector<number>();
           await bus.subscribe(orders, {
             name: 'one',
@@ -150,11 +125,11 @@ describe.skipIf(rabbitUrl === undefined)(
       }));
 
     it('refuses a name whose queue fits and whose way over the delay ladder does not, before anything is made', () =>
-      withFixture(async (fixture) => {
+      onRabbit(async (fixture) => {
         const longest =
           255 - 48 - encodeURIComponent(`${fixture.prefix}orders/s/`).replaceAll('.', '%2E').length;
         const subscribe = (name: string): Promise<void> =>
-          withBus(fixture.open(), orders, async (bus) => {
+          withBus(fixture.open(), [orders], async (bus) => {
             await bus.subscribe(orders, { name, handler: () => ack() }).started;
           });
         await subscribe('n'.repeat(longest));

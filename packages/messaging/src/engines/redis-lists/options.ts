@@ -1,5 +1,6 @@
 /** What a caller may say of the engine on lists, with defaults and checks. */
 import { redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis/server.ts';
+import { withDefaults } from '../../with-defaults.ts';
 
 export interface RedisListsEngineOptions extends RedisServerOptions {
   /** Of the keys that the toolkit adds beside the lists. Default `doorbuster`. */
@@ -20,5 +21,5 @@ export type Settings = Required<RedisListsEngineOptions>;
 /** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
 export function settingsOf(options: RedisListsEngineOptions): Settings {
   refuseBadPrefix(options.prefix ?? DEFAULTS.prefix);
-  return { ...DEFAULTS, ...options };
+  return withDefaults(options, DEFAULTS);
 }

@@ -2,7 +2,7 @@
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import { bytesWithin } from '../../redis/server.ts';
+import { refuseAbove } from '../../message-size.ts';
 import { unsupported } from './capabilities.ts';
 import type { ListsScripts } from './scripts.ts';
 
@@ -49,7 +49,7 @@ export class ListsPublisher {
     if (dueAt !== undefined) throw unsupported('a due time');
     if (priority !== undefined) throw unsupported('a priority');
     const text = encodeCloudEvent(message);
-    bytesWithin(this.#parts.maxMessageBytes, text, message.id);
+    refuseAbove(this.#parts.maxMessageBytes, Buffer.byteLength(text), message.id);
     return text;
   }
 }

@@ -1,5 +1,6 @@
 /** What a caller may say of the broadcast engine, with defaults. */
 import { redisDefaults, type RedisServerOptions } from '../../redis/server.ts';
+import { withDefaults } from '../../with-defaults.ts';
 
 export interface RedisBroadcastOptions extends RedisServerOptions {
   /** Of all Pub/Sub channels: `<prefix>:broadcast:<channel>`. Default `doorbuster`. */
@@ -22,7 +23,7 @@ export type Settings = Required<RedisBroadcastOptions>;
 
 const DEFAULTS = { ...redisDefaults, maxWaiting: 10_000, onNotice: warnOfLoss } as const;
 
-export const settingsOf = (options: RedisBroadcastOptions): Settings => ({ ...DEFAULTS, ...options });
+export const settingsOf = (options: RedisBroadcastOptions): Settings => withDefaults(options, DEFAULTS);
 
 /** What a channel is called on the server. */
 export const pubsubNameOf = ({ prefix }: Settings, channel: string): string =>

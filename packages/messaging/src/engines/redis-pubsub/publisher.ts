@@ -1,7 +1,8 @@
 /** Publishing: a PUBLISH for each message, in one write. That the server answered says nothing of who heard it. */
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
-import { bytesWithin, type NodeRedis, redisFaultOf } from '../../redis/server.ts';
+import { refuseAbove } from '../../message-size.ts';
+import { type NodeRedis, redisFaultOf } from '../../redis/server.ts';
 import { unsupported } from './capabilities.ts';
 import { pubsubNameOf, type Settings } from './options.ts';
 
@@ -27,7 +28,7 @@ export class BroadcastPublisher {
     if (dueAt !== undefined) throw unsupported('a due time');
     if (priority !== undefined) throw unsupported('a priority');
     const body = encodeCloudEvent(message);
-    bytesWithin(this.#settings.maxMessageBytes, body, message.id);
+    refuseAbove(this.#settings.maxMessageBytes, Buffer.byteLength(body), message.id);
     return { name: pubsubNameOf(this.#settings, channel), body };
   }
 }

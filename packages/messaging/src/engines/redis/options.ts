@@ -1,5 +1,6 @@
 /** What a caller may say of the engine on streams, with defaults and checks. */
 import { redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis/server.ts';
+import { withDefaults } from '../../with-defaults.ts';
 import { PRESENCE_TIMES, type PresenceTimes } from './presence.ts';
 
 export interface RedisEngineOptions extends RedisServerOptions {
@@ -22,5 +23,5 @@ export type Settings = Required<RedisEngineOptions> & { readonly times: Presence
 /** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
 export function settingsOf(options: RedisEngineOptions, times: Partial<PresenceTimes>): Settings {
   refuseBadPrefix(options.prefix ?? DEFAULTS.prefix);
-  return { ...DEFAULTS, ...options, times: { ...PRESENCE_TIMES, ...times } };
+  return { ...withDefaults(options, DEFAULTS), times: { ...PRESENCE_TIMES, ...times } };
 }

@@ -5,7 +5,7 @@
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import { bytesWithin } from '../../redis/server.ts';
+import { refuseAbove } from '../../message-size.ts';
 import type { StreamScripts } from './scripts.ts';
 
 interface Call {
@@ -52,8 +52,9 @@ export class Publisher {
   /** Resolves when the server has answered for all. Rejects with DB_MSG_UNKNOWN_CHANNEL when a stream is missing. */
   async publish(batch: readonly OutgoingMessage[]): Promise<void> {
     const bodies = batch.map(({ message }) => encodeCloudEvent(message));
-    const bytes = bodies.map((body, index) =>
-      bytesWithin(this.#maxMessageBytes, body, (batch[index] as OutgoingMessage).message.id),
+    const bytes = bodies.map((body) => Buffer.byteLength(body));
+    batch.forEach(({ message }, index) =>
+      refuseAbove(this.#maxMessageBytes, bytes[index] as number, message.id),
     );
     await new Promise<void>((resolve, reject) => {
       const call: Call = { left: batch.length, missing: undefined, resolve, reject };

@@ -8,6 +8,7 @@
 import type { Durability } from '../../../channel.ts';
 import type { Clock } from '../../../clock.ts';
 import { MessagingError } from '../../../errors.ts';
+import { isAbove } from '../../../message-size.ts';
 import type { Operation, OperationResult, TurnReply, Writer } from '../turn.ts';
 import { TurnQueue } from '../turn-queue.ts';
 
@@ -138,12 +139,12 @@ class Session implements HubSession {
           ? [operation.body]
           : [];
     const { maxMessageBytes } = this.#parts;
-    const tooLarge = bodies.find((body) => body.length > maxMessageBytes);
+    const tooLarge = bodies.find((body) => isAbove(maxMessageBytes, body));
     return tooLarge === undefined
       ? undefined
       : new MessagingError(
           'DB_MSG_MESSAGE_TOO_LARGE',
-          `a message takes ${tooLarge.length} bytes; the host of the file allows ${maxMessageBytes}`,
+          `a message takes ${Buffer.byteLength(tooLarge)} bytes; the host of the file allows ${maxMessageBytes}`,
         );
   }
 

@@ -349,6 +349,31 @@ describe('sizes', () => {
     expect(got.values).toEqual(numbers(1, 12));
   });
 
+  it('the host counts the bytes of a client that does not', async () => {
+    await startBus(undefined, { maxMessageBytes: 300 });
+    const row = { channel: plain.name, level: 0, key: null, expiresAt: null, dueAt: null };
+    const socket = createConnection(`${path}.sock`);
+    const heard = new Collector<{ results?: readonly { error?: { code: string } }[] }>();
+    const reader = new FrameReader(2 ** 20);
+    socket.on('data', (chunk: Buffer) => {
+      for (const one of reader.read(chunk)) heard.add(one as object);
+    });
+    socket.write(encodeFrame({ hello: { protocol: 1 } }));
+    const answers = async (turn: number, count: number): Promise<readonly (string | undefined)[]> => {
+      const rows = [{ ...row, body: '한'.repeat(count) }];
+      socket.write(encodeFrame({ turn, operations: [{ op: 'publish', rows }] }));
+      const results = await eventually(
+        async () => heard.values.flatMap((one) => one.results ?? []),
+        ({ length }) => length === turn,
+        'the answer',
+      );
+      return results.map(({ error }) => error?.code);
+    };
+    expect(await answers(1, 90)).toEqual([undefined]);
+    expect(await answers(2, 110)).toEqual([undefined, 'DB_MSG_MESSAGE_TOO_LARGE']);
+    socket.destroy();
+  });
+
   it('the limit of the host holds for its clients, who know it', async () => {
     await startBus(undefined, { maxMessageBytes: 5_000 });
     const client = await startBus();
