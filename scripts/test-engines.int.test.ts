@@ -61,9 +61,8 @@ beforeAll(() => {
   plant('redis-pubsub/planted-defects', controls('broadcast', 3, false));
   plant('kafka/engine.conformance', holds);
   plant('kafka/cluster', `describe.skip('three brokers (needs java)', () => { ${holds} });`);
-  // On lists: with a folder of its own, and without.
   plant('redis-lists/engine.conformance', holds);
-  plant('redis/lists', allSituations('redisLists'));
+  plant('redis-lists/engine', allSituations('redisLists'));
   plant('rabbitmq/engine.conformance', "throw new Error('does not load');");
 });
 afterAll(() => rmSync(tree, { recursive: true, force: true }));
@@ -140,7 +139,7 @@ describe('npm run test:engines', () => {
   });
 
   it('is red for an engine that no test brings into a situation any more', () => {
-    const lost = 'packages/messaging/src/engines/redis/lists.int.test.ts';
+    const lost = 'packages/messaging/src/engines/redis-lists/engine.int.test.ts';
     const text = readFileSync(join(tree, lost), 'utf8');
     writeFileSync(
       join(tree, lost),

@@ -40,9 +40,7 @@ export function engineOf(path: string): EngineSuite | undefined {
   const [, inside] = /(?:^|\/)messaging\/src\/engines\/(.+)$/.exec(path.replaceAll('\\', '/')) ?? [];
   const [folder = '', ...rest] = inside?.split('/') ?? [];
   if (rest.length === 0) return undefined;
-  // The engine on lists lies with the one on streams where it has no folder of its own.
-  const own = folder === 'redis' && /^(redis-)?lists[.-]/.test(rest.at(-1) ?? '') ? 'redis-lists' : folder;
-  return engineSuites.find((one) => one.folder === own) ?? { name: nameOf(own), folder: own };
+  return engineSuites.find((one) => one.folder === folder) ?? { name: nameOf(folder), folder };
 }
 
 /**
