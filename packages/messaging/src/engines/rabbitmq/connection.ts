@@ -209,7 +209,13 @@ export class RabbitConnection implements EngineConnection {
     const write = (notes: readonly Note[]): Promise<void> =>
       this.#publisher.publish('', queue, encodeNotes(notes));
     return spec.order === 'key'
-      ? new KeptNotes({ queue, model, write, nextMark: () => `${this.#hints.queue}/${this.#nextToken++}` })
+      ? new KeptNotes({
+          clock: this.#clock,
+          queue,
+          model,
+          write,
+          nextMark: () => `${this.#hints.queue}/${this.#nextToken++}`,
+        })
       : new SharedNotes({
           write,
           browse: (look) =>

@@ -13,10 +13,13 @@
  * the guess. Poison is found one crash later than it could be, and whoever stands beside it is never taken for it.
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import type { Clock } from '../../clock.ts';
+import { answered, LONGEST_ANSWER_MS } from './answered.ts';
 import { unreachable } from './link.ts';
 import { decodeNotes, type Note, type Noted, type QueueNotes } from './notes.ts';
 
 export interface KeptNotesParts {
+  readonly clock: Clock;
   readonly queue: string;
   readonly model: ChannelModel;
   readonly write: (notes: readonly Note[]) => Promise<void>;
@@ -130,11 +133,14 @@ export class KeptNotes implements QueueNotes {
     const channel = await this.#parts.model.createChannel();
     channel.on('error', () => {});
     channel.on('close', () => this.#lost());
-    await channel.consume(this.#parts.queue, (message) => {
+    const leave = (): void => void channel.close().catch(() => {});
+    const consuming = channel.consume(this.#parts.queue, (message) => {
       if (message) this.#arrive(message, channel);
-      else void channel.close().catch(() => {});
+      else leave();
     });
-    return channel;
+    if (await answered(this.#parts.clock, LONGEST_ANSWER_MS, consuming)) return channel;
+    leave();
+    throw unreachable(`the queue "${this.#parts.queue}" has no leader: it does not answer`);
   }
 
   #lost(): void {

@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events';
 import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { expect, it } from 'vitest';
+import { createManualClock } from '../../manual-clock.ts';
 import { KeptNotes } from './kept-notes.ts';
 import { encodeNotes, type Note } from './notes.ts';
 
@@ -14,6 +15,7 @@ class FakeQueue {
 
   open(): KeptNotes {
     return new KeptNotes({
+      clock: createManualClock(),
       queue: 'notes',
       model: { createChannel: async () => this.#channel() } as unknown as ChannelModel,
       write: async (notes: readonly Note[]) => {
@@ -30,6 +32,7 @@ class FakeQueue {
       consume: async (_queue: string, take: (message: ConsumeMessage) => void) => {
         this.#consumer = take;
         for (const tag of this.stored.keys()) this.#give(tag);
+        return { consumerTag: 'one' };
       },
       ack: ({ fields }: ConsumeMessage) => void this.stored.delete(fields.deliveryTag),
       close: async () => {

@@ -11,6 +11,7 @@ import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import type { ChannelSpec } from '../../engine.ts';
 import { Acks } from './acks.ts';
+import { answered, LONGEST_ANSWER_MS } from './answered.ts';
 import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
 import { dueAtOf } from './long-waits.ts';
@@ -98,12 +99,15 @@ export class Source {
     const source = new Source(channel, parts);
     try {
       await channel.prefetch(parts.window);
-      const { consumerTag } = await channel.consume(parts.queue, (message) => {
+      const consuming = channel.consume(parts.queue, (message) => {
+        if (!source.#live) return;
         if (message) source.#arrive(message);
         // The broker cancelled it: the queue was deleted or its node is gone.
         else source.abandon();
       });
-      source.#tag = consumerTag;
+      const begun = await answered(parts.clock, LONGEST_ANSWER_MS, consuming);
+      if (!begun) throw unreachable(`the queue "${parts.queue}" has no leader: it does not answer`);
+      source.#tag = begun.consumerTag;
     } catch (error) {
       source.#live = false;
       source.abandon();

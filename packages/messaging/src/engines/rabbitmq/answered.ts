@@ -1,0 +1,17 @@
+/**
+ * Questions that a queue answers, and not the channel: to consume, or to end it. A quorum queue without a leader loses the question, and the broker gives up on it only
+ * after a minute (seen on 3.10: 65 s, then the channel is closed), in which the channel does nothing else. Whoever asks gives up earlier, leaves the
+ * channel alone and asks anew on another one; should the broker serve the first after all, what it handed out goes back when that channel is closed.
+ */
+import type { Clock } from '../../clock.ts';
+
+/** A loaded broker takes a second for what a consumer goes on with; nobody else waits for it. */
+export const LONGEST_ANSWER_MS = 10_000;
+
+/** The answer, or undefined when there is none within so many milliseconds. Rejects as `answer` does. */
+export function answered<T>(clock: Clock, ms: number, answer: Promise<T>): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.setTimer(ms, () => resolve(undefined));
+    answer.then(resolve, reject).finally(cancel);
+  });
+}
