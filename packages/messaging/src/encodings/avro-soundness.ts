@@ -1,6 +1,6 @@
 /**
  * Bytes are walked by their schema before avsc reads them, where the schema has arrays or maps. avsc believes the number of items that a block
- * begins with and asks only at the end whether the bytes were there: seven bytes that announce 2^40 items take all memory, and the process that died of
+ * begins with and asks only at the end whether the bytes were there: a few bytes that announce 2^40 items take all memory, and the process that died of
  * them gets them again when it is back. A block's size that is not its own sends avsc's skipping to and fro for ever, and the key `__proto__` of a map
  * sets a prototype. Not a decoder, and nothing for schemas without arrays and maps: what those read is bounded by the schema.
  */
