@@ -125,22 +125,6 @@ describe('looking', () => {
     expect((await onFile('inspect', '--quiet')).err).toBe('');
   });
 
-  it('inspect refuses when nothing that --channels names is there, and shows the rest when something is', async () => {
-    await application(async (bus) => bus.start());
-    const other = join(folder, 'other.mjs');
-    const define = new URL('../channel.ts', import.meta.url).href;
-    writeFileSync(
-      other,
-      `import { defineChannel } from '${define}';
-      export const gone = defineChannel({ name: 'order.gone', version: 1, schema: {} });`,
-    );
-    const look = (path: string): Promise<Result> => inProcess('inspect', '--url', url, '--channels', path);
-    const refused = await look(other);
-    expect(refused).toMatchObject({ code: 2, out: '' });
-    expect(refused.err).toMatch(/embedded has no channel of --channels: order\.gone[\s\S]*order\.placed/);
-    expect(await look(module)).toMatchObject({ code: 0, out: expect.stringContaining('order.placed') });
-  });
-
   it('inspect --watch looks again until Ctrl-C, one JSON document a line', async () => {
     await withLetters(1);
     const child = start(['inspect', '--url', url, '--watch', '--every', '1', '--json']);

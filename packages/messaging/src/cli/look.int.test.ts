@@ -12,6 +12,7 @@ import { systemClock } from '../clock.ts';
 import { eventually } from '../conformance/fixture.ts';
 import { engineFromUrl } from '../engine-from-url.ts';
 import { clientOf } from '../engines/kafka/conformance-fixture.ts';
+import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
 import { createRabbitEngine } from '../engines/rabbitmq/engine.ts';
 import { createLadder } from '../engines/rabbitmq/delay-ladder.ts';
 import { namesOf } from '../engines/rabbitmq/names.ts';
@@ -81,6 +82,29 @@ async function topicsOn(url: string, remove: boolean): Promise<readonly string[]
     await admin.close();
   }
 }
+
+it('inspect refuses when nothing that --channels names is there, and shows all when something is', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'look-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'bus.db');
+  const bus = createBus({ engine: createEmbeddedEngine({ path }), source: '/shop' });
+  bus.declare([orderPlaced]);
+  await bus.start();
+  await bus.stop();
+  const other = join(folder, 'other.mjs');
+  const define = new URL('../channel.ts', import.meta.url).href;
+  writeFileSync(
+    other,
+    `import { defineChannel } from '${define}';
+    export const gone = defineChannel({ name: 'order.gone', version: 1, schema: {} });`,
+  );
+  const look = (from: string): Promise<Result> =>
+    inProcess('inspect', '--url', `sqlite:${path}`, '--channels', from);
+  const refused = await look(other);
+  expect(refused).toMatchObject({ code: 2, out: '' });
+  expect(refused.err).toMatch(/embedded has no channel of --channels: order\.gone[\s\S]*order\.placed/);
+  expect(await look(module)).toMatchObject({ code: 0, out: expect.stringContaining('order.placed') });
+});
 
 const rabbitUrl = process.env['RABBITMQ_URL'] ?? '';
 

@@ -32,9 +32,8 @@ function walkOf(type: avro.Type, seen: Map<avro.Type, Walk>): Walk {
   const known = seen.get(type);
   if (known) return known;
   // A type may hold itself: what stands here meanwhile leads to the walk when there is one.
-  let walk: Walk | undefined;
-  seen.set(type, (cursor) => walk?.(cursor));
-  walk = made(type, (inner) => walkOf(inner, seen));
+  seen.set(type, (cursor) => walk(cursor));
+  const walk = made(type, (inner) => walkOf(inner, seen));
   seen.set(type, walk);
   return walk;
 }
