@@ -176,7 +176,12 @@ describe.skipIf(kafkaUrl === undefined)('Avro on Kafka (needs KAFKA_URL)', { tim
     };
     const name = 'order.changed';
     const old = defineChannel({ name, version: 1, schema: Type.Any(), encoding: avroEncoding(first) });
-    const schema = Type.Object({ orderId: Type.String(), amount: Type.Integer(), currency: Type.String() });
+    const schema = Type.Object({
+      orderId: Type.String(),
+      amount: Type.Integer(),
+      currency: Type.String(),
+      tags: Type.Array(Type.String()),
+    });
     const changed = defineChannel({
       name,
       version: 3,
