@@ -12,6 +12,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+import { LongFilesFirst } from './scripts/test-order.ts';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 const condition = '--conditions=doorbuster-source';
@@ -51,6 +52,7 @@ export default defineConfig({
     // Most int tests wait for a server, a lease or a process: two workers left two cores idle half of the time.
     maxWorkers: 3,
     teardownTimeout: 30_000,
+    sequence: { sequencer: LongFilesFirst },
     // Cases of a table are named by sentences; one that is cut after forty letters names nothing in a report.
     taskTitleValueFormatTruncate: 0,
     projects: [

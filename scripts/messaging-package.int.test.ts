@@ -1,5 +1,5 @@
 // @doorbuster/messaging as a stranger gets it: compiled as `npm run build` compiles it, packed, and installed into an empty folder in which there is no server's
-// client. The build goes to a folder of its own, so that whoever reads dist/ meanwhile is not disturbed.
+// client; then into a second one with the client of each engine, where the quickstart moves from engine to engine. The build goes to a folder of its own, so that whoever reads dist/ meanwhile is not disturbed.
 
 import { spawnSync } from 'node:child_process';
 import {
@@ -16,7 +16,8 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { cleanKafka, cleanRabbit, cleanRedis } from '../packages/messaging/src/testing/example-leftovers.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const source = join(root, 'packages/messaging');
@@ -24,6 +25,7 @@ const compiler = join(root, 'node_modules/typescript/bin/tsc');
 const work = mkdtempSync(join(tmpdir(), 'messaging-package-'));
 const built = join(work, 'package');
 const shop = join(work, 'shop');
+const team = join(work, 'team');
 const installed = join(shop, 'node_modules/@doorbuster/messaging');
 
 interface Manifest {
@@ -249,4 +251,93 @@ export type All = [${uses.join(', ')}];
     );
     expect(compile(names)).toEqual({ code: 0, output: '' });
   });
+});
+
+/** A package as it lies here, at its pinned version, and what it depends on: no registry is asked. A package of another version may lie inside of the one that wants it. */
+function lay(name: string, from: string, to: string, laid: Set<string>): void {
+  const nested = join(from, 'node_modules', name);
+  if (from !== root && existsSync(nested)) return;
+  const place = join(root, 'node_modules', name);
+  if (laid.has(name) || !existsSync(place)) return;
+  laid.add(name);
+  cpSync(place, join(to, 'node_modules', name), { recursive: true });
+  const { dependencies = {}, optionalDependencies = {} } = JSON.parse(
+    readFileSync(join(place, 'package.json'), 'utf8'),
+  ) as Record<string, Readonly<Record<string, string>> | undefined>;
+  for (const one of Object.keys({ ...dependencies, ...optionalDependencies })) lay(one, place, to, laid);
+}
+
+/** The quickstart as its page shows it: the first block is `channels.ts`, the others are one file. */
+function quickstartOf(page: string): { readonly channels: string; readonly main: string } {
+  const [channels = '', ...rest] = [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code ?? '');
+  return { channels, main: rest.join('\n') };
+}
+
+describe("a team's hour: the quickstart, and nothing but a URL", () => {
+  const clients = ['amqplib', '@platformatic/kafka', 'redis'];
+  const handled = ['attempt 1: order A-1', 'attempt 2: order A-1'];
+
+  beforeAll(() => {
+    mkdirSync(team);
+    for (const file of ['package.json', 'node_modules']) {
+      // What the other parts of this test linked in is not the team's.
+      const own = (path: string): boolean => !/node_modules\/(?:@types|undici-types)/.test(path);
+      cpSync(join(shop, file), join(team, file), { recursive: true, filter: own });
+    }
+    const laid = new Set<string>();
+    for (const client of clients) lay(client, root, team, laid);
+    const page = quickstartOf(readFileSync(join(root, 'docs/messaging/quickstart.md'), 'utf8'));
+    writeFileSync(join(team, 'channels.ts'), page.channels);
+    writeFileSync(join(team, 'one-url.ts'), page.main);
+  });
+
+  const move = (url?: string): { code: number; lines: string[] } => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['one-url.ts'], {
+      cwd: team,
+      encoding: 'utf8',
+      env: { ...environment, BUS_URL: url },
+      timeout: 50_000,
+    });
+    return { code: status ?? 1, lines: `${stdout}${stderr}`.trimEnd().split('\n') };
+  };
+
+  it('has the clients of the pinned versions, which the package takes', () => {
+    const pinned = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      devDependencies: Record<string, string>;
+    };
+    for (const name of clients) {
+      const path = join(team, 'node_modules', name, 'package.json');
+      const { version } = JSON.parse(readFileSync(path, 'utf8')) as { version: string };
+      expect({ name, version }).toEqual({ name, version: pinned.devDependencies[name] });
+      expect(manifest.peerDependencies[name]).toBe(`^${version}`);
+    }
+  });
+
+  it('on a file prints what the page says', () => {
+    const page = readFileSync(join(root, 'docs/messaging/quickstart.md'), 'utf8');
+    const [, printed = ''] = /```text\n([\s\S]*?)```/.exec(page) ?? [];
+    const { code, lines } = move();
+    expect({ code, lines: lines.toSorted() }).toEqual({
+      code: 0,
+      lines: printed.trimEnd().split('\n').toSorted(),
+    });
+  });
+
+  const servers = [
+    { name: 'RabbitMQ', variable: 'RABBITMQ_URL', stored: /^stored: disk$/, clean: cleanRabbit },
+    { name: 'Kafka', variable: 'KAFKA_URL', stored: /^stored: (?:memory|replicated)$/, clean: cleanKafka },
+    { name: 'Redis', variable: 'REDIS_URL', stored: /^stored: (?:memory|disk)$/, clean: cleanRedis },
+  ];
+  for (const { name, variable, stored, clean } of servers) {
+    const url = process.env[variable] ?? '';
+    it.skipIf(url === '')(`on ${name} (needs ${variable})`, async () => {
+      const prefix = `hour${process.pid}.`;
+      onTestFinished(() => clean(url, prefix));
+      const { code, lines } = move(`${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`);
+      const attempts = lines.filter((line) => line.startsWith('attempt'));
+      expect({ code, attempts }, lines.join('\n')).toEqual({ code: 0, attempts: handled });
+      const rest = lines.filter((line) => !line.startsWith('attempt'));
+      expect(rest).toEqual([expect.stringMatching(stored)]);
+    });
+  }
 });

@@ -8,7 +8,7 @@
 //
 //   npm test                        everything
 //   npm run test:unit -- lane       one tier, files whose path contains "lane"; the check is left out
-//   npm run test:int -- --no-servers   without the suites of the engines that need a server: for a second Node, where the first has run them
+//   npm run test:int -- --no-servers   without the suites of the engines that need a server, and planted defects: for a second Node, where the first has run them
 //
 // In CI a test that did not run although its server is there has failed, and so has an engine's suite that is missing from a whole run: what the servers
 // were started for must not be lost in a list of names. Elsewhere a program that only some of the tests need may be missing.
@@ -31,13 +31,14 @@ export const summaryLine = (count: Count): string =>
 
 const tiers = ['unit', 'int', 'e2e'];
 
-/** What `--no-servers` leaves out: what speaks to a server in most of its tests. */
+/** What `--no-servers` leaves out: what speaks to a server in most of its tests, and what shows that tests see defects, which a second Node adds nothing to. */
 const serverSuites: readonly string[] = [
   ...engineSuites
     .filter(({ server }) => server !== undefined)
     .map(({ folder }) => `packages/messaging/src/engines/${folder}/**/*.int.test.ts`),
   'packages/messaging/src/redis/**/*.int.test.ts',
   'bench/messaging/**/*.int.test.ts',
+  '**/planted-defects.int.test.ts',
 ];
 
 interface Seen extends Count {

@@ -79,7 +79,7 @@ function commandPage(): string {
     '[`examples/channels.ts`](../../packages/messaging/examples/channels.ts).',
     '',
     'Where a channel of RabbitMQ stands for [a queue or an exchange of others](engines/rabbitmq.md#places-of-others), a URL does not tell which: the module exports the `existing` that the application gives to its engine,',
-    'or the channel is not found. Asked for dead letters, RabbitMQ and Kafka end with code 2 when nothing that the module names is there; what is missing beside others is named on stderr.',
+    'or the channel is not found. Where nothing that the module names is there, `inspect` ends with code 2, and so does on RabbitMQ and Kafka what is asked for dead letters; what is missing beside others is named on stderr.',
     '',
     '| exit code | when |',
     '|---|---|',

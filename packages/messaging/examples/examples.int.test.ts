@@ -1,15 +1,9 @@
 /** Every example runs in a process of its own and prints what the guides say it prints. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { Admin } from '@platformatic/kafka';
-import { connect } from 'amqplib';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import manifest from '../package.json' with { type: 'json' };
-import { clientOf } from '../src/engines/kafka/conformance-fixture.ts';
-import { createLadder } from '../src/engines/rabbitmq/delay-ladder.ts';
-import { openClient } from '../src/redis/client.ts';
-import { deleteAll } from '../src/redis/testing/keys.ts';
-import { namesOf } from '../src/engines/rabbitmq/names.ts';
+import { cleanKafka, cleanRabbit, cleanRedis } from '../src/testing/example-leftovers.ts';
 
 async function output(name: string, env: Record<string, string> = {}): Promise<string[]> {
   const path = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
@@ -100,49 +94,6 @@ describe('each example prints', () => {
     ]);
   });
 });
-
-/** What the RabbitMQ engine made under this prefix, its ladder included, goes again: a shared broker keeps everything. */
-async function cleanRabbit(url: string, prefix: string): Promise<void> {
-  const model = await connect(url);
-  const channel = await model.createChannel();
-  const names = namesOf(prefix, 8);
-  for (const [name, subscription] of made) {
-    const own = `${prefix}${name}/s/${subscription}`;
-    const lanes = Array.from({ length: 8 }, (_, lane) => [`${own}/${lane}`, `${own}/notes/${lane}`]);
-    const alone = [own, `${own}/notes`, `${own}/bindings`, names.dead(name, subscription)];
-    for (const queue of [names.unclaimed(name), names.partitionMark(name), ...alone, ...lanes.flat()])
-      await channel.deleteQueue(queue);
-    for (const exchange of [names.exchange(name), names.unclaimed(name)])
-      await channel.deleteExchange(exchange);
-  }
-  await channel.deleteExchange(names.hints);
-  await createLadder(prefix).remove(channel);
-  await model.close();
-}
-
-async function cleanRedis(url: string, prefix: string): Promise<void> {
-  const client = await openClient({ url, name: prefix, connectTimeoutMs: 5_000 });
-  await deleteAll(client, prefix);
-  client.end();
-}
-
-async function cleanKafka(url: string, prefix: string): Promise<void> {
-  const admin = new Admin(clientOf(url));
-  try {
-    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix));
-    if (topics.length > 0) await admin.deleteTopics({ topics });
-  } finally {
-    await admin.close();
-  }
-}
-
-/** Channels and subscriptions of the examples that run on servers. */
-const made = [
-  ['order.placed', 'mailer'],
-  ['image.uploaded', 'thumbnails'],
-  ['account.moved', 'ledger'],
-  ['sum.wanted', 'calculator'],
-] as const;
 
 const prefix = `eg${process.pid}.`;
 const prefixed = (url: string): string => `${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`;

@@ -1,5 +1,5 @@
 /** The bus's own rules, on the in-process engine: what it refuses, what it shows, how it fails. */
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import { DatabaseSync } from 'node:sqlite';
 import Type from 'typebox';
 import { describe, expect, it } from 'vitest';

@@ -13,6 +13,8 @@ export interface Encoding {
   encode(data: unknown): Uint8Array;
   /** Throws when the bytes are not of the schema of the version they were written in. */
   decode(bytes: Uint8Array, version: WrittenVersion): unknown;
+  /** Whether the bytes themselves say that they are of today's schema: then no upcaster is asked, whatever version the message counts as. */
+  isCurrent?(bytes: Uint8Array): boolean;
   /** The schema as other tools take it, for documents: its media type and its text as JSON. Part of the contract. */
   readonly schema?: { readonly format: string; readonly definition: unknown };
 }
@@ -22,6 +24,8 @@ export interface WrittenVersion {
   readonly written: number;
   /** That of the channel here. */
   readonly current: number;
+  /** The channel's upcasters will make it new: the data is wanted as its version wrote it. */
+  readonly isUpcast: boolean;
 }
 
 /** What stands in a message for this data. Throws DB_MSG_INVALID_DATA. */
@@ -42,12 +46,26 @@ export function encodeData(
   }
 }
 
+/** The version whose shape the data has once it is decoded. */
+export function decodedVersion(
+  { version, definition }: Channel,
+  { data, version: written }: Message,
+): number {
+  return data instanceof Uint8Array && definition.encoding?.isCurrent?.(data) ? version : written;
+}
+
 /** The data of a received message. JSON is taken on every channel; throws on bytes of an encoding that the channel does not have. */
-export function decodeData({ name, version, definition: { encoding } }: Channel, message: Message): unknown {
-  const { data, contentType } = message;
+export function decodeData(channel: Channel, message: Message): unknown {
+  const { name, version, definition } = channel;
+  const { encoding, upcasters } = definition;
+  const { data, contentType, version: written } = message;
   if (!(data instanceof Uint8Array)) return data;
   if (encoding && (contentType === undefined || contentType === encoding.contentType))
-    return encoding.decode(data, { written: message.version, current: version });
+    return encoding.decode(data, {
+      written,
+      current: version,
+      isUpcast: written < version && upcasters !== undefined,
+    });
   throw new TypeError(
     `the data is ${contentType ?? 'bytes'}; channel "${name}" takes ${encoding?.contentType ?? 'JSON only'}`,
   );

@@ -50,8 +50,6 @@ export { isBound } from './routing.ts';
 export type { Binding, HeadersBinding, RoutingKind } from './routing.ts';
 export { pause, systemClock } from './clock.ts';
 export type { CancelTimer, Clock } from './clock.ts';
-export { createManualClock } from './manual-clock.ts';
-export type { ManualClock } from './manual-clock.ts';
 export { createIds, systemRandomness } from './ids.ts';
 export type { Ids, Randomness } from './ids.ts';
 export { cloudEventContentType, decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import type { LockEngine } from './lock.ts';
 import { createLocks } from './lock.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import { MessagingError } from './errors.ts';
 
 const settle = async (): Promise<void> => {

@@ -7,7 +7,7 @@ import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { Delivery } from './engine.ts';
 import { decodeRanges, encodeRanges } from './engines/embedded/positions.ts';
 import { createIds } from './ids.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import type { Message } from './message.ts';
 
 const schema = Type.Object({ n: Type.Integer() });

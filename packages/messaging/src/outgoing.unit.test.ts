@@ -3,7 +3,7 @@ import Type from 'typebox';
 import { expect, it } from 'vitest';
 import { defineChannel } from './channel.ts';
 import { createIds } from './ids.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import type { Message } from './message.ts';
 import { type LooseOptions, makeMessage } from './outgoing.ts';
 

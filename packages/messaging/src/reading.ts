@@ -2,7 +2,7 @@
 import { describeError } from './attempts.ts';
 import type { Channel } from './channel.ts';
 import type { ReadData } from './contract.ts';
-import { decodeData } from './encoding.ts';
+import { decodeData, decodedVersion } from './encoding.ts';
 import type { Message } from './message.ts';
 
 export type Reading = { readonly message: Message } | { readonly fault: string };
@@ -31,9 +31,10 @@ function upcast(channel: Channel, message: Message): Message {
     throw new TypeError(`version ${message.version} is newer than the known ${version}`);
   let data = decodeData(channel, message);
   const { upcasters } = channel.definition;
-  if (message.version === version || upcasters === undefined)
+  const written = decodedVersion(channel, message);
+  if (written === version || upcasters === undefined)
     return data === message.data ? message : { ...message, data };
-  for (let from = message.version; from < version; from += 1) {
+  for (let from = written; from < version; from += 1) {
     const step = upcasters[from];
     if (!step) throw new TypeError(`no upcaster leads from version ${from} to ${version}`);
     data = step(data as never);

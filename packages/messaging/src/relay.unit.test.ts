@@ -1,6 +1,6 @@
 /** The relay beside others: how often it publishes while it rests, by a clock that is moved by hand. */
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import type { OutboxRow } from './outbox.ts';
 import { createRelay } from './relay.ts';
 

@@ -4,7 +4,7 @@ import { defineChannel } from './channel.ts';
 import type { StandardSchema } from './contract.ts';
 import type { Delivery, EngineConnection, OutgoingMessage } from './engine.ts';
 import { createIds } from './ids.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import { Requester } from './requester.ts';
 import { deliveryOf } from './testing/scripted-engine.ts';
 

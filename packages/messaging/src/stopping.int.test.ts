@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import { createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { Collector, signal } from './conformance/fixture.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import type { Engine } from './engine.ts';
 import { createInProcessEngine } from './engines/embedded/engine.ts';
 import { MessagingError } from './errors.ts';

@@ -8,7 +8,7 @@ import { Collector } from './conformance/fixture.ts';
 import type { StandardSchema } from './contract.ts';
 import type { Settlement } from './engine.ts';
 import { MessagingError } from './errors.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import { ack, type Outcome, reply, snooze } from './outcome.ts';
 import { createScriptedEngine, deliveryOf, type Script } from './testing/scripted-engine.ts';
 

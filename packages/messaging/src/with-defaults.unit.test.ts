@@ -1,6 +1,6 @@
 /** Options that are there as `undefined`, as a configuration without a value gives them, keep their defaults: in the function, and in everything that takes options. */
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import { createRelay, type RelayOptions } from './relay.ts';
 import { type CircuitBreakerOptions, createCircuitBreaker } from './resilience/circuit-breaker.ts';
 import { withDefaults } from './with-defaults.ts';

@@ -1,7 +1,7 @@
 /** The loop of everything that works in the background, by a clock that is moved by hand. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import { WorkLoop } from './work-loop.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -1,5 +1,5 @@
 // The retention job on a real ledger and a clock that is moved by hand: what is past its time goes, whole, and nothing else does.
-import { createManualClock, type ManualClock } from '@doorbuster/messaging';
+import { createManualClock, type ManualClock } from '@doorbuster/messaging/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EvidenceLedger, Ledger } from './ledger.ts';
 import { keyOfMember, master, members, operator, publish, signingKeys } from './ledger-fixture.ts';

@@ -79,6 +79,8 @@ async function inProcess(...args: string[]): Promise<Result> {
   return { code, out, err };
 }
 
+const onFileHere = (...args: string[]): Promise<Result> => inProcess('--url', url, ...args);
+
 /** The application: it owns the file while it runs. */
 async function application(work: (bus: Bus) => Promise<void>): Promise<void> {
   const bus = createBus({ engine: createEmbeddedEngine({ path: join(folder, 'bus.db') }), source: '/shop' });
@@ -471,11 +473,11 @@ describe('wrong input says what, why and what to do', () => {
       code: 2,
       err: expect.stringContaining('It knows: mail.wanted, order.placed'),
     });
-    const place = await onFile('peek', '--channel', 'order.placed', '--subscription', 'nope');
+    const place = await onFileHere('peek', '--channel', 'order.placed', '--subscription', 'nope');
     expect(place).toMatchObject({ code: 2, err: expect.stringContaining('It has: mailer, report') });
-    const redriven = await onFile('redrive', '--channel', 'nope');
+    const redriven = await onFileHere('redrive', '--channel', 'nope');
     expect(redriven).toMatchObject({ code: 2, err: expect.stringContaining('"nope" is not known') });
-    const letter = await onFile('dead-letters', 'show', 'nope');
+    const letter = await onFileHere('dead-letters', 'show', 'nope');
     expect(letter).toMatchObject({ code: 2, err: expect.stringContaining('no dead letter "nope"') });
   });
 
@@ -514,10 +516,10 @@ describe('wrong input says what, why and what to do', () => {
     ],
   ])('a %s that there is none of, with those there are', async (_name, args, text) => {
     await withLetters(3);
-    const result = await onFile(...args);
+    const result = await onFileHere(...args);
     expect(result).toMatchObject({ code: 2, out: '' });
     expect(result.err).toMatch(text);
-    const { error, remedy, exitCode } = jsonOf<Record<string, unknown>>(await onFile(...args, '--json'));
+    const { error, remedy, exitCode } = jsonOf<Record<string, unknown>>(await onFileHere(...args, '--json'));
     expect(`${String(error)}\n${String(remedy)}`).toMatch(text);
     expect(exitCode).toBe(2);
   });

@@ -2,7 +2,7 @@
  * Names in a filter that nothing has. Nothing found because of a typo must not look like nothing to do: it is said, with what there is. A subscription
  * that is gone may have left letters, which are asked for too. What is there and was moved before is gone: the same command again says so, and moves nothing.
  */
-import type { DeadLetterFilter } from '../engine.ts';
+import type { DeadLetterFilter, EngineView } from '../engine.ts';
 import type { Session } from './command.ts';
 import { usage } from './failure.ts';
 import { namesOf } from './filters.ts';
@@ -19,6 +19,18 @@ export function refuseNothingThere({ nothingThere, engine, module }: Session): v
   throw usage(
     `${engine} has no channel of --channels: ${namesOf(module.channels)}`,
     `Look at the URL and its prefix${existing}.`,
+  );
+}
+
+/** An empty table would say of the names that were asked for that nothing waits there. An engine that stores nothing cannot tell. */
+export function refuseNoneOfThem(session: Session, { channels }: EngineView): void {
+  refuseNothingThere(session);
+  const { module, engine, connection } = session;
+  if (module.channels.length === 0 || connection.capabilities.confirm === 'none') return;
+  if (module.channels.some((one) => channels.some(({ name }) => name === one.name))) return;
+  throw usage(
+    `${engine} has no channel of --channels: ${namesOf(module.channels)}`,
+    `It has: ${namesOf(channels)}. Look at the URL and its prefix; without --channels all that is stored is shown.`,
   );
 }
 

@@ -12,6 +12,7 @@ import { systemClock } from '../clock.ts';
 import { eventually } from '../conformance/fixture.ts';
 import { engineFromUrl } from '../engine-from-url.ts';
 import { clientOf } from '../engines/kafka/conformance-fixture.ts';
+import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
 import { createRabbitEngine } from '../engines/rabbitmq/engine.ts';
 import { createLadder } from '../engines/rabbitmq/delay-ladder.ts';
 import { namesOf } from '../engines/rabbitmq/names.ts';
@@ -81,6 +82,29 @@ async function topicsOn(url: string, remove: boolean): Promise<readonly string[]
     await admin.close();
   }
 }
+
+it('inspect refuses when nothing that --channels names is there, and shows all when something is', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'look-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'bus.db');
+  const bus = createBus({ engine: createEmbeddedEngine({ path }), source: '/shop' });
+  bus.declare([orderPlaced]);
+  await bus.start();
+  await bus.stop();
+  const other = join(folder, 'other.mjs');
+  const define = new URL('../channel.ts', import.meta.url).href;
+  writeFileSync(
+    other,
+    `import { defineChannel } from '${define}';
+    export const gone = defineChannel({ name: 'order.gone', version: 1, schema: {} });`,
+  );
+  const look = (from: string): Promise<Result> =>
+    inProcess('inspect', '--url', `sqlite:${path}`, '--channels', from);
+  const refused = await look(other);
+  expect(refused).toMatchObject({ code: 2, out: '' });
+  expect(refused.err).toMatch(/embedded has no channel of --channels: order\.gone[\s\S]*order\.placed/);
+  expect(await look(module)).toMatchObject({ code: 0, out: expect.stringContaining('order.placed') });
+});
 
 const rabbitUrl = process.env['RABBITMQ_URL'] ?? '';
 
@@ -155,10 +179,8 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
     const look = (): Promise<Result> => inProcess('inspect', '--channels', module, ...at(prefix));
     for (const _ of [1, 2]) {
       const empty = await look();
-      expect(empty).toMatchObject({ code: 0, out: '(none)\n' });
-      expect(empty.err).toContain(
-        'Not there under this URL and prefix: mail.wanted, order.placed, price.asked',
-      );
+      expect(empty).toMatchObject({ code: 2, out: '' });
+      expect(empty.err).toContain('has no channel of --channels: mail.wanted, order.placed, price.asked');
     }
     expect(isKafka ? await topicsOn(address, false) : []).toEqual([]);
     onTestFinished(async () => void (await (isKafka ? topicsOn(address, true) : cleanRabbit(address))));
@@ -176,9 +198,12 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
     await bus.stop();
     const found = await look();
     expect(found.out).toMatch(/order\.placed +mailer .* 1 +/);
+    expect(found).toMatchObject({ code: 0 });
     expect(found.out).not.toContain('mail.wanted');
+    expect(found.err).toContain('Not there under this URL and prefix: mail.wanted, price.asked');
     const nowhere = `${prefix}else.`;
     for (const words of [
+      ['inspect'],
       ['dead-letters', 'list'],
       ['dead-letters', 'groups'],
       ['redrive', '--all'],

@@ -20,6 +20,7 @@ import { strangerCases } from './stranger-cases.ts';
 
 export type { EngineFixture, FixtureTraits } from './fixture.ts';
 export { type CaseMeta, registerCases } from './register.ts';
+export { createManualClock, type ManualClock } from './manual-clock.ts';
 export { type Control, type ControlMeta, registerControls } from './controls.ts';
 
 /** A case as it is written; `unless` gives the reason why it does not apply to an engine. */

@@ -10,12 +10,16 @@ import avro from 'avsc';
 import { describeError } from '../attempts.ts';
 import type { Encoding, WrittenVersion } from '../encoding.ts';
 import { MessagingError } from '../errors.ts';
+import { soundnessOf } from './avro-soundness.ts';
 
 /** An Avro schema as its JSON, for instance `{ type: 'record', name: 'Order', fields: [...] }`. */
 export type AvroSchema = string | Readonly<Record<string, unknown>> | readonly unknown[];
 
 export interface AvroOptions {
-  /** Schemas of earlier versions of the channel's contract, by version. Each has to be resolvable to today's: that is checked here. */
+  /**
+   * Schemas of earlier versions of the channel's contract, by version. Each has to be resolvable to today's: that is checked here. Where the channel
+   * has upcasters, they get what was written, and Avro resolves nothing.
+   */
   readonly writers?: Readonly<Record<number, AvroSchema>>;
   /**
    * Records begin with a zero byte and the four bytes of a schema's number, as Confluent's serializers write them. `id` is the number of today's
@@ -26,7 +30,14 @@ export interface AvroOptions {
   readonly contentType?: string;
 }
 
-type Resolver = NonNullable<Parameters<avro.Type['fromBuffer']>[1]>;
+/** How what one schema wrote is read. */
+interface Reader {
+  /** The data as today's schema has it. */
+  readonly resolved: (body: Buffer) => unknown;
+  /** The data as it was written, for upcasters. */
+  readonly asWritten: (body: Buffer) => unknown;
+}
+type Readers = ReadonlyMap<number, Reader>;
 
 const SCHEMA_FORMAT = 'application/vnd.apache.avro+json;version=1.9.0';
 const FRAME_BYTES = 5;
@@ -34,31 +45,45 @@ const FRAME_BYTES = 5;
 /** Throws DB_MSG_INVALID_OPTIONS when a schema is none, or an earlier one cannot be resolved to today's. */
 export function avroEncoding(schema: AvroSchema, options: AvroOptions = {}): Encoding {
   const type = typeOf(schema);
+  const today = readerOf(type, type);
   const { registry } = options;
-  const byVersion = resolvers(type, options.writers, 'version');
-  const byId = resolvers(type, registry?.writers, 'registry id');
-  const unframe = (bytes: Buffer): { body: Buffer; resolver: Resolver | undefined } => {
-    if (bytes[0] !== 0 || bytes.length < FRAME_BYTES)
-      throw new TypeError('the bytes do not begin with the number of a schema');
-    const id = bytes.readUInt32BE(1);
-    if (id !== registry?.id && !byId.has(id)) throw new TypeError(`schema ${id} is not known here`);
-    return { body: bytes.subarray(FRAME_BYTES), resolver: byId.get(id) };
-  };
-  const unversioned = (bytes: Buffer, { written, current }: WrittenVersion) => {
-    if (written !== current && !byVersion.has(written))
-      throw new TypeError(`the Avro schema of version ${written} is not known: name it in "writers"`);
-    return { body: bytes, resolver: written === current ? undefined : byVersion.get(written) };
-  };
+  const earlier = registry
+    ? readersOf(type, registry.writers, 'registry id')
+    : readersOf(type, options.writers, 'version');
+  const numbers: Readers = registry ? new Map([...earlier, [registry.id, today]]) : earlier;
   return Object.freeze({
     contentType: options.contentType ?? 'application/avro',
     schema: { format: SCHEMA_FORMAT, definition: type.schema({ exportAttrs: true }) },
     encode: (data: unknown) => (registry ? framed(registry.id, type.toBuffer(data)) : type.toBuffer(data)),
     decode: (bytes: Uint8Array, version: WrittenVersion) => {
       const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      const { body, resolver } = registry ? unframe(buffer) : unversioned(buffer, version);
-      return type.fromBuffer(body, resolver);
+      const reader = registry ? byNumber(numbers, buffer) : byVersion(numbers, today, version);
+      const body = registry ? buffer.subarray(FRAME_BYTES) : buffer;
+      return version.isUpcast && reader !== today ? reader.asWritten(body) : reader.resolved(body);
     },
+    ...(registry ? { isCurrent: (bytes: Uint8Array) => numberOf(bytes) === registry.id } : {}),
   });
+}
+
+/** Undefined where there is no frame. */
+function numberOf(bytes: Uint8Array): number | undefined {
+  if (bytes[0] !== 0 || bytes.length < FRAME_BYTES) return undefined;
+  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(1);
+}
+
+function byNumber(numbers: Readers, bytes: Buffer): Reader {
+  const id = numberOf(bytes);
+  if (id === undefined) throw new TypeError('the bytes do not begin with the number of a schema');
+  const reader = numbers.get(id);
+  if (!reader) throw new TypeError(`schema ${id} is not known here`);
+  return reader;
+}
+
+function byVersion(versions: Readers, today: Reader, { written, current }: WrittenVersion): Reader {
+  const reader = written === current ? today : versions.get(written);
+  if (!reader)
+    throw new TypeError(`the Avro schema of version ${written} is not known: name it in "writers"`);
+  return reader;
 }
 
 function typeOf(schema: AvroSchema): avro.Type {
@@ -69,15 +94,28 @@ function typeOf(schema: AvroSchema): avro.Type {
   }
 }
 
-function resolvers(
+function readerOf(reader: avro.Type, writer: avro.Type): Reader {
+  const refuseUnsound = soundnessOf(writer);
+  const resolver = reader === writer ? undefined : reader.createResolver(writer);
+  const read = (type: avro.Type, body: Buffer, by?: typeof resolver): unknown => {
+    refuseUnsound?.(body);
+    return type.fromBuffer(body, by);
+  };
+  return {
+    resolved: (body) => read(reader, body, resolver),
+    asWritten: (body) => read(writer, body),
+  };
+}
+
+function readersOf(
   reader: avro.Type,
   writers: Readonly<Record<number, AvroSchema>> = {},
   by: string,
-): Map<number, Resolver> {
+): Readers {
   return new Map(
     Object.entries(writers).map(([number, schema]) => {
       try {
-        return [Number(number), reader.createResolver(typeOf(schema)) as Resolver];
+        return [Number(number), readerOf(reader, typeOf(schema))];
       } catch (error) {
         throw new MessagingError(
           'DB_MSG_INVALID_OPTIONS',

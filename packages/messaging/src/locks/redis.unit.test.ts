@@ -1,7 +1,7 @@
 /** What a lock on Redis makes of the server's replies: whether trying again can help. */
 import { expect, it } from 'vitest';
 import { createLocks } from '../lock.ts';
-import { createManualClock } from '../manual-clock.ts';
+import { createManualClock } from '../conformance/manual-clock.ts';
 import { createRedisLockEngine } from './redis.ts';
 
 const locksThatSay = (message: string) =>

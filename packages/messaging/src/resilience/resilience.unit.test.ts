@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from '../manual-clock.ts';
+import { createManualClock } from '../conformance/manual-clock.ts';
 import { createBulkhead } from './bulkhead.ts';
 import { type BreakerState, createCircuitBreaker } from './circuit-breaker.ts';
 import { createRateCap } from './rate-cap.ts';

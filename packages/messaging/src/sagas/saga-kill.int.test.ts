@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createManualClock } from '../manual-clock.ts';
+import { createManualClock } from '../conformance/manual-clock.ts';
 import { defineSaga, stepDone, stepFailed, stepWaits } from '../saga.ts';
 import { startChild } from '../conformance/child-process.ts';
 import { eventually } from '../conformance/fixture.ts';

@@ -6,7 +6,7 @@ import { createBus } from '../bus.ts';
 import { defineChannel } from '../channel.ts';
 import { eventually } from '../conformance/fixture.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
-import { createManualClock, type ManualClock } from '../manual-clock.ts';
+import { createManualClock, type ManualClock } from '../conformance/manual-clock.ts';
 import { systemClock } from '../clock.ts';
 import { sqliteSql } from '../sql/sqlite.ts';
 import {

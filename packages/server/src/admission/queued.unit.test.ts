@@ -1,4 +1,4 @@
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { describe, expect, it } from 'vitest';
 import type { AdmissionAnswer, AdmissionLedger } from '../ledger.ts';
 import { systemRandomness } from '../randomness.ts';

@@ -1,4 +1,4 @@
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { describe, expect, it } from 'vitest';
 import { createMemoryTurnstile } from './turnstile.ts';
 

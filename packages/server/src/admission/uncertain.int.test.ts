@@ -1,5 +1,5 @@
 /** A batch that was committed and whose answers were then lost on the way: nobody of it may be refused from memory. */
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { expect, it } from 'vitest';
 import type { AdmissionLedger } from '../ledger.ts';
 import { master, members, publish, signingKeys } from '../ledger-fixture.ts';

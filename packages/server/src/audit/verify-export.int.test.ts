@@ -1,6 +1,6 @@
 /** The offline checks of an exported chain and of a receipt, on a real ledger's output; every planted change is found, with its line. */
 import { Readable } from 'node:stream';
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { expect, it } from 'vitest';
 import { master, members, operator, publish, signingKeys } from '../ledger-fixture.ts';
 import { openInProcessLedger } from '../ledgers/sqlite/in-process.ts';

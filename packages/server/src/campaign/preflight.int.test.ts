@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createManualClock, systemClock } from '@doorbuster/messaging';
+import { systemClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createFileMessenger } from '../fulfilment/messengers/file.ts';
 import { createSmtpMessenger } from '../fulfilment/messengers/smtp.ts';

@@ -1,5 +1,5 @@
 /** The share of fulfilment while a crowd is at the door, by a clock that is moved by hand. */
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { describe, expect, it } from 'vitest';
 import { createCrowd } from '../live/crowd.ts';
 import { createDispatch } from './dispatch.ts';

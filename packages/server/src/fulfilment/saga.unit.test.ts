@@ -1,6 +1,7 @@
 // Each row of the saga's state machine: one claim in, the records and calls that follow, one result out. The claim is scripted here; that a
 // real ledger hands out such claims and takes such records is shown in fulfilment.int.test.ts.
-import { createManualClock, silentLog } from '@doorbuster/messaging';
+import { silentLog } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { describe, expect, it } from 'vitest';
 import type { CampaignDefinition } from '../campaign/definition.ts';
 import { OperationalError } from '../errors.ts';

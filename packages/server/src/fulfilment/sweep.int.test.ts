@@ -1,5 +1,6 @@
 /** What the workers read of a backlog, and that nothing is left lying when the queue in memory is full. On a real ledger. */
-import { type Bus, createManualClock } from '@doorbuster/messaging';
+import type { Bus } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { describe, expect, it } from 'vitest';
 import type { DeliveryLedger } from '../ledger.ts';
 import { type DeliveryRequested, doorbellsFor } from '../messages.ts';

@@ -3,7 +3,8 @@
  * until it is told to move. The ledger is the caller's, because only tests and `main.ts` name engines.
  */
 import { createSecretKey, generateKeyPairSync } from 'node:crypto';
-import { createBus, createManualClock, type Bus, type Engine, type ManualClock } from '@doorbuster/messaging';
+import { createBus, type Bus, type Engine } from '@doorbuster/messaging';
+import { createManualClock, type ManualClock } from '@doorbuster/messaging/conformance';
 import type { FastifyInstance, FastifyPluginAsync, InjectOptions, LightMyRequestResponse } from 'fastify';
 import { SignJWT } from 'jose';
 import { pino } from 'pino';

@@ -1,4 +1,4 @@
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { expect, it } from 'vitest';
 import { addCampaignGauges, type GaugeSources } from './campaign-gauges.ts';
 import { createMetrics } from './metrics.ts';

@@ -10,7 +10,7 @@ import { type Bus, createBus } from '../../bus.ts';
 import { defineChannel } from '../../channel.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { ack, retry } from '../../outcome.ts';
 import { createEmbeddedEngine, createInProcessEngine } from './engine.ts';
 

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { type Channel, defineChannel } from '../../channel.ts';
 import { Collector, eventually, numbers } from '../../conformance/fixture.ts';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { ack, deadLetter, retry } from '../../outcome.ts';
 import { createInProcessEngine } from './engine.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import type { Turn, TurnReply } from './turn.ts';
 import { TurnPace } from './turn-pace.ts';
 import { TurnQueue } from './turn-queue.ts';

@@ -10,7 +10,7 @@ import type {
   OutgoingMessage,
   Settlement,
 } from '../../engine.ts';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { embeddedEngineOn, openInProcessWriter } from './engine.ts';
 import { Store } from './store.ts';
 import type { Operation, PublishRow, Turn, TurnReply } from './turn.ts';

@@ -158,4 +158,90 @@ describe.skipIf(kafkaUrl === undefined)('Avro on Kafka (needs KAFKA_URL)', { tim
       ['negative', 'invalid'],
     ]);
   });
+
+  it('what older and newer services wrote is read as today’s, or a dead letter with the reason, and what follows goes on', async () => {
+    const fields = [
+      { name: 'orderId', type: 'string' },
+      { name: 'total', type: 'int' },
+    ];
+    const first = { type: 'record', name: 'Order', fields };
+    const today = {
+      ...first,
+      fields: [
+        { name: 'orderId', type: 'string' },
+        { name: 'amount', aliases: ['total'], type: 'long' },
+        { name: 'currency', type: 'string', default: 'EUR' },
+        { name: 'tags', type: { type: 'array', items: 'string' }, default: [] },
+      ],
+    };
+    const name = 'order.changed';
+    const old = defineChannel({ name, version: 1, schema: Type.Any(), encoding: avroEncoding(first) });
+    const schema = Type.Object({
+      orderId: Type.String(),
+      amount: Type.Integer(),
+      currency: Type.String(),
+      tags: Type.Array(Type.String()),
+    });
+    const changed = defineChannel({
+      name,
+      version: 3,
+      schema,
+      encoding: avroEncoding(today, { writers: { 1: first } }),
+    });
+    const older = createBus({ engine: fixture.open(), source: '/older' });
+    older.declare([old]);
+    await older.start();
+    const newer = createBus({ engine: fixture.open(), source: '/newer' });
+    const seen = new Collector<Message>();
+    newer.declare([changed]);
+    newer.subscribe(changed, {
+      name: 'reader',
+      handler: (message) => {
+        seen.add(message);
+        return ack();
+      },
+    });
+    await newer.start();
+    try {
+      const topic = `${fixture.prefix}${name}`;
+      const headersOf = (id: string, version: number) => ({
+        'content-type': 'application/avro',
+        ce_specversion: '1.0',
+        ce_id: id,
+        ce_type: name,
+        ce_source: '/elsewhere',
+        ce_dataschema: `urn:channel:${name}:v${version}`,
+      });
+      const ofFirst = avro.Type.forSchema(first as avro.Schema).toBuffer({ orderId: 'C-2', total: 4 });
+      const claims = avro.Type.forSchema('long').toBuffer(2 ** 40);
+      await older.publish(old, { orderId: 'C-1', total: 3 });
+      await produce(topic, ofFirst, headersOf('unknown-version', 2));
+      await produce(topic, ofFirst, headersOf('not-as-it-says', 3));
+      await produce(topic, ofFirst, headersOf('from-tomorrow', 4));
+      await produce(topic, Buffer.concat([Buffer.from([2, 65, 2, 2, 65]), claims]), headersOf('bomb', 3));
+      await newer.publish(changed, { orderId: 'C-3', amount: 5, currency: 'KRW', tags: ['a'] });
+      await seen.waitFor(2);
+      const letters = await eventually(
+        () => newer.deadLetters.list(),
+        ({ length }) => length === 4,
+        'four dead letters',
+      );
+      const bare = seen.values.map(({ data }) => ({ ...(data as object) }));
+      expect(bare).toHaveLength(2);
+      expect(bare).toContainEqual({ orderId: 'C-1', amount: 3, currency: 'EUR', tags: [] });
+      expect(bare).toContainEqual({ orderId: 'C-3', amount: 5, currency: 'KRW', tags: ['a'] });
+      const reasons = Object.fromEntries(
+        letters.map(({ messageId, history }) => [messageId, `${history[0]?.kind}: ${history[0]?.reason}`]),
+      );
+      expect(reasons).toEqual({
+        'unknown-version': expect.stringMatching(/^invalid: .*Avro schema of version 2 is not known/),
+        'not-as-it-says': expect.stringMatching(/^invalid: .*end before what they announce/),
+        'from-tomorrow': expect.stringMatching(/^invalid: .*version 4 is newer than the known 3/),
+        bomb: expect.stringMatching(/^invalid: .*end before what they announce/),
+      });
+    } finally {
+      await older.stop({ drainMs: 500 });
+      await newer.stop({ drainMs: 500 });
+    }
+  });
 });

@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../clock.ts';
-import { createManualClock, type ManualClock } from '../../manual-clock.ts';
+import { createManualClock, type ManualClock } from '../../conformance/manual-clock.ts';
 import { browse } from './browse.ts';
 
 it('ends when the other took some of what was counted, and does not keep its turn for what will never come', async () => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { GrowingWait } from './growing-wait.ts';
 
 it('doubles in a row of vain tries up to the longest, and is short again after a quiet time', () => {

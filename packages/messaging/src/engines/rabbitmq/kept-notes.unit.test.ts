@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { expect, it } from 'vitest';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { KeptNotes } from './kept-notes.ts';
 import { encodeNotes, type Note } from './notes.ts';
 

@@ -1,6 +1,6 @@
 /** Fair shares, and what consumers tell each other about who is there. */
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { type MemberHint, Members, shareOf } from './members.ts';
 
 const all = (members: readonly string[], partitions: number): readonly ReadonlySet<number>[] =>

@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import type { ChannelModel } from 'amqplib';
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { Publisher } from './publisher.ts';
 import type { Parcel } from './wire.ts';
 

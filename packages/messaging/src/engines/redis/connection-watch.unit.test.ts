@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MessagingError } from '../../errors.ts';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { ConnectionWatch } from './connection-watch.ts';
 import { ownConnection, type Peer, watchedBy } from './peers.ts';
 

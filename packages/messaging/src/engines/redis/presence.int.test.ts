@@ -8,7 +8,7 @@ import { plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
 import type { Consumer, Delivery, EngineConnection } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { type OpenClient, openClient, type RedisClient } from '../../redis/client.ts';
 import { redisFixture, type RedisFixture } from './conformance-fixture.ts';
 import { cutProxyTo, type CutProxy } from './cut-proxy.ts';

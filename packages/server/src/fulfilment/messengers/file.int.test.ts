@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { expect, it } from 'vitest';
 import { linesOfFile } from '../testing/child.ts';
 import { createFileMessenger } from './file.ts';

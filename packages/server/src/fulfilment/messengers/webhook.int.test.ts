@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { OutgoingMessage } from '../messenger.ts';
 import { createWebhookMessenger } from './webhook.ts';

@@ -1,4 +1,4 @@
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { expect, test } from 'vitest';
 import type { AccessLedger, ApiKey } from '../../ledger.ts';
 import { systemRandomness } from '../../randomness.ts';

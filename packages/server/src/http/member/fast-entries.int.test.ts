@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { DatabaseSync } from 'node:sqlite';
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { createInProcessEngine } from '@doorbuster/messaging/engines/embedded';
 import { afterEach, describe, expect, it } from 'vitest';
 import { OperationalError } from '../../errors.ts';

@@ -1,6 +1,6 @@
 /** Group commit on a real connection: calls fail alone, a full disk fails all of one transaction and nothing more, other I/O errors end it. */
 import { DatabaseSync } from 'node:sqlite';
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { describe, expect, it } from 'vitest';
 import {
   definitionOf,

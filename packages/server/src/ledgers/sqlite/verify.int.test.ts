@@ -1,5 +1,5 @@
 /** `verify` against tampering: one planted change per table and kind, each found. The control is the untouched ledger, which is clean. */
-import { createManualClock } from '@doorbuster/messaging';
+import { createManualClock } from '@doorbuster/messaging/conformance';
 import { describe, expect, it } from 'vitest';
 import { publicKeySet, verifierOf } from '../../audit/keys.ts';
 import { entryOfMember, master, members, operator, publish, signingKeys } from '../../ledger-fixture.ts';

@@ -4,7 +4,7 @@
  */
 import { generateKeyPairSync } from 'node:crypto';
 import swagger from '@fastify/swagger';
-import { createManualClock, type ManualClock } from '@doorbuster/messaging';
+import { createManualClock, type ManualClock } from '@doorbuster/messaging/conformance';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormatsModule from 'ajv-formats';
 import fastify, {

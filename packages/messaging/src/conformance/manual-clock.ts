@@ -1,4 +1,4 @@
-import type { CancelTimer, Clock } from './clock.ts';
+import type { CancelTimer, Clock } from '../clock.ts';
 
 /** A clock that stands still until it is told to move: for tests and simulations. */
 export interface ManualClock extends Clock {
