@@ -43,6 +43,7 @@ import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
 import { faultOfOutgoing } from './sound-outgoing.ts';
+import { faultOfText } from './sound-text.ts';
 import { isReplyChannel, makeReply } from './reply-channel.ts';
 import { refuseBadName, settingsOf } from './subscription-settings.ts';
 import { type HandlingCounts, RunningSubscription } from './subscription.ts';
@@ -234,6 +235,8 @@ class EngineBus implements Bus {
     this.#opened.promise.catch(() => {});
     this.#engine = options.engine;
     this.#source = options.source;
+    const fault = faultOfText(options.source);
+    if (fault !== undefined) throw new MessagingError('DB_MSG_INVALID_OPTIONS', `source ${fault}`);
     this.#clock = options.clock ?? systemClock;
     this.#steady = steadyClock(this.#clock);
     this.#ids = options.ids ?? createIds(this.#clock);

@@ -10,7 +10,7 @@ import type { Channel, ChannelInput, OutboxArguments } from './channel.ts';
 import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
-import { type LooseOptions, type MessageParts, makeMessage } from './outgoing.ts';
+import { isTime, type LooseOptions, type MessageParts, makeMessage } from './outgoing.ts';
 import { atOnce } from './sqlite-transaction.ts';
 import { RECORDED_AT } from './stores/sqlite/schema.ts';
 
@@ -56,6 +56,11 @@ export function createOutboxWriter(parts: MessageParts) {
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
         `channel "${channel.name}": dueAt needs requires.delay`,
+      );
+    if (dueAt !== undefined && !isTime(dueAt))
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `channel "${channel.name}": dueAt is ms since the epoch`,
       );
     const { priority } = given;
     const message = makeMessage(parts, channel, data, given);

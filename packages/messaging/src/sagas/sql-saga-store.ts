@@ -15,6 +15,7 @@ import {
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
+import { faultOfForm, faultOfText } from '../sound-text.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
 import type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
 
@@ -95,10 +96,10 @@ class SqlSagas<Native> implements SagaStore {
   }
 
   async create({ saga, key, version, state, dueAt }: SagaRecord): Promise<boolean> {
-    if (key === '' || key.length > LONGEST_KEY)
+    if (faultOfText(key) !== undefined || key.length > LONGEST_KEY)
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
-        `a key of a saga has 1 to ${LONGEST_KEY} characters`,
+        `a key of a saga has 1 to ${LONGEST_KEY} characters, without lone surrogates`,
       );
     const text =
       'INSERT INTO sagas (saga, saga_key, version, status, due_at, body) VALUES (?, ?, ?, ?, ?, ?)';
@@ -158,10 +159,12 @@ class SqlSagas<Native> implements SagaStore {
 
   async deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean> {
     // A server that cuts off what is too long would take two ids with one beginning for one message.
-    if (mail.messageId.length > LONGEST_KEY || mail.type.length > LONGEST_KEY)
+    if (
+      [mail.messageId, mail.type].some((text) => faultOfForm(text) !== undefined || text.length > LONGEST_KEY)
+    )
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
-        `id and type of a message for a saga have at most ${LONGEST_KEY} characters`,
+        `id and type of a message for a saga have at most ${LONGEST_KEY} characters, without lone surrogates`,
       );
     const lock = this.#sql.dialect === 'sqlite' ? '' : ' FOR UPDATE';
     return again(() =>

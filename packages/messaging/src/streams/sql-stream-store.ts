@@ -10,6 +10,7 @@ import {
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
+import { faultOfText } from '../sound-text.ts';
 import { streamStatements, type StreamStatements } from './statements.ts';
 import type {
   Appended,
@@ -160,11 +161,12 @@ function refuseBad(stream: string, events: readonly StreamEvent[]): void {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `stream "${stream}": ${detail}`);
   };
-  if (stream === '' || stream.length > LONGEST_NAME) bad(`the name has 1 to ${LONGEST_NAME} characters`);
+  if (faultOfText(stream) !== undefined || stream.length > LONGEST_NAME)
+    bad(`the name has 1 to ${LONGEST_NAME} characters, without lone surrogates`);
   if (events.length === 0) bad('nothing to append');
   for (const { type } of events)
-    if (typeof type !== 'string' || type === '' || type.length > LONGEST_NAME)
-      bad(`a type has 1 to ${LONGEST_NAME} characters`);
+    if (faultOfText(type) !== undefined || type.length > LONGEST_NAME)
+      bad(`a type has 1 to ${LONGEST_NAME} characters, without lone surrogates`);
 }
 
 function atMost(limit: number): number {
