@@ -43,6 +43,7 @@ import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
 import { faultOfOutgoing } from './sound-outgoing.ts';
+import { DRAIN_MS, refuseBadNumbers } from './sound-numbers.ts';
 import { faultOfText } from './sound-text.ts';
 import { isReplyChannel, makeReply } from './reply-channel.ts';
 import { refuseBadName, settingsOf } from './subscription-settings.ts';
@@ -192,6 +193,10 @@ export function createBus<Lacks extends Feature = never>(
   options: BusOptions & { readonly engine: EngineLacking<Lacks> },
 ): Bus<Lacks> {
   return new EngineBus(options);
+}
+
+function refuseBadDrain(drainMs: number): void {
+  refuseBadNumbers('a stop', { drainMs }, { drainMs: DRAIN_MS });
 }
 
 /** A subscription that was made before the start, and who waits for it. */
@@ -368,10 +373,11 @@ class EngineBus implements Bus {
     const started = this.#startSubscription(running);
     return {
       started,
-      stop: async ({ drainMs } = {}) => {
+      stop: async ({ drainMs = DEFAULT_DRAIN_MS } = {}) => {
+        refuseBadDrain(drainMs);
         // Stopping one that never began is no error; whoever wants to know why awaits `started`.
         if (this.#state !== 'new') await started.catch(() => {});
-        await this.#stopSubscription(running, drainMs ?? DEFAULT_DRAIN_MS);
+        await this.#stopSubscription(running, drainMs);
       },
     };
   }
@@ -397,10 +403,11 @@ class EngineBus implements Bus {
     return (await this.#requester.ask(channel, outgoing, timeoutMs)) as ReplyData<C>;
   }
 
-  stop(options: { readonly drainMs?: number } = {}): Promise<void> {
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadDrain(drainMs);
     // Whoever asks again waits for the same end.
-    this.#stopped ??= this.#stop(options.drainMs ?? DEFAULT_DRAIN_MS);
-    return this.#stopped;
+    this.#stopped ??= this.#stop(drainMs);
+    await this.#stopped;
   }
 
   async #stop(drainMs: number): Promise<void> {

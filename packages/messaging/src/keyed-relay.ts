@@ -15,8 +15,9 @@ import { describeError } from './attempts.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxRow } from './outbox.ts';
 import { type HeldRow, laneOf, type OutboxStore, type OwnedOutbox, type StoredRow } from './outbox-store.ts';
-import { DEFAULT_DRAIN_MS, type Relay, tellFailure, tellStuck } from './relay.ts';
+import { DEFAULT_DRAIN_MS, type Relay, RELAY_RULES, tellFailure, tellStuck } from './relay.ts';
 import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
+import { DRAIN_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 import { backOffAfter, WorkLoop } from './work-loop.ts';
 
@@ -64,6 +65,7 @@ interface Lane {
   blocked: boolean;
 }
 
+/** Throws DB_MSG_INVALID_OPTIONS for a number that is none or out of its bounds. */
 export function createKeyedRelay(options: KeyedRelayOptions): KeyedRelay {
   return new SingleOwnerRelay(options);
 }
@@ -90,6 +92,7 @@ class SingleOwnerRelay implements KeyedRelay {
       onPoison: 'blockKey',
       keepMs: 0,
     });
+    refuseBadNumbers('a relay', this.#options, { ...RELAY_RULES, keepMs: WAIT_MS });
     this.#loop = new WorkLoop({
       ...this.#options,
       step: () => this.#step(),
@@ -105,10 +108,11 @@ class SingleOwnerRelay implements KeyedRelay {
     this.#loop.wake();
   }
 
-  stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
-    if (this.#loop.state === 'new') return Promise.resolve();
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadNumbers('the stop of a relay', { drainMs }, { drainMs: DRAIN_MS });
+    if (this.#loop.state === 'new') return;
     this.#stopped ??= this.#end(drainMs);
-    return this.#stopped;
+    await this.#stopped;
   }
 
   /** The outbox stays owned as long as a publish is under way: another relay would publish beside it. */

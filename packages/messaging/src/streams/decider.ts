@@ -10,6 +10,7 @@
 import { describeError } from '../attempts.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
+import { COUNT, refuseBadNumbers } from '../sound-numbers.ts';
 import type { SqlTransaction } from '../sql.ts';
 import type { RecordedEvent, StreamEvent, StreamStore } from './stream-store.ts';
 
@@ -71,6 +72,12 @@ export function createCommandHandler<State, Command, Event extends StreamEvent>(
   attempts = 5,
   log = silentLog,
 }: CommandHandlerOptions<State, Command, Event>): CommandHandler<State, Command, Event> {
+  refuseBadNumbers('a command handler', { attempts }, { attempts: COUNT });
+  if (snapshot)
+    refuseBadNumbers(`snapshot "${snapshot.name}"`, snapshot, {
+      schemaVersion: { from: 0, whole: true },
+      every: COUNT,
+    });
   const load = async (stream: string): Promise<LoadedState<State>> => {
     const taken = snapshot && (await streams.loadSnapshot(stream, snapshot.name, snapshot.schemaVersion));
     let state = taken ? (taken.state as State) : decider.initialState();

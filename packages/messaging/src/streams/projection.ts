@@ -14,6 +14,7 @@
 import { type Clock, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { again, createTables, type SqlDialect, type SqlDatabase, type SqlTransaction } from '../sql.ts';
 import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
@@ -89,6 +90,10 @@ const NONE = '';
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
 
+/** A page of a store has at most so many. */
+const RULES = { batchSize: { ...COUNT, to: 10_000 }, sweepMs: SPAN_MS, backOffMs: SPAN_MS } as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS for a bad name, version or number. */
 export function createProjection<Native>(options: ProjectionOptions<Native>): Projection {
   if (!NAME.test(options.name) || !Number.isInteger(options.version) || options.version < 1)
     throw new MessagingError(
@@ -96,7 +101,9 @@ export function createProjection<Native>(options: ProjectionOptions<Native>): Pr
       `projection "${options.name}" ${options.version}: a name of lower-case letters, digits, dots and dashes, and a version from 1`,
     );
   const defaults = { batchSize: 500, sweepMs: 1_000, backOffMs: 200, clock: systemClock, log: silentLog };
-  return new SqlProjection(withDefaults(options, defaults));
+  const settings = withDefaults(options, defaults);
+  refuseBadNumbers(`projection "${options.name}"`, settings, RULES);
+  return new SqlProjection(settings);
 }
 
 /** The version that readers use; undefined before the first `promote`. */
