@@ -81,7 +81,8 @@ const CREATE: Readonly<Record<SqlDialect, string>> = {
   sqlite: 'INSERT OR IGNORE INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0)',
   postgres:
     'INSERT INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING',
-  mariadb: 'INSERT IGNORE INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0)',
+  mariadb:
+    'INSERT INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0) ON DUPLICATE KEY UPDATE name = name',
 };
 const SELECT = 'SELECT checkpoint FROM projections WHERE name = ? AND version = ?';
 const MOVE = 'UPDATE projections SET checkpoint = ? WHERE name = ? AND version = ?';

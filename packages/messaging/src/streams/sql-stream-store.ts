@@ -11,7 +11,8 @@ import {
   type SqlValue,
 } from '../sql.ts';
 import { faultOfText } from '../sound-text.ts';
-import { streamStatements, type StreamStatements } from './statements.ts';
+import { makeKeysExact } from '../sql/exact-keys.ts';
+import { LONGEST_NAME, streamKeys, streamStatements, type StreamStatements } from './statements.ts';
 import type {
   Appended,
   AppendOptions,
@@ -31,7 +32,6 @@ export interface SqlStreamStoreOptions {
 /** Rows of one INSERT: SQLite takes 32,766 parameters, MariaDB and PostgreSQL 65,535. */
 const ROWS_AT_ONCE = 1_000;
 const MOST_READ = 10_000;
-const LONGEST_NAME = 255;
 
 export function createSqlStreamStore(options: SqlStreamStoreOptions): StreamStore {
   const clock = options.clock ?? systemClock;
@@ -51,8 +51,9 @@ class SqlStreams implements StreamStore {
     this.#statements = streamStatements[sql.dialect];
   }
 
-  prepare(): Promise<void> {
-    return createTables(this.#sql, this.#statements.schema);
+  async prepare(): Promise<void> {
+    await createTables(this.#sql, this.#statements.schema);
+    await makeKeysExact(this.#sql, streamKeys, LONGEST_NAME);
   }
 
   append(stream: string, events: readonly StreamEvent[], options: AppendOptions = {}): Promise<Appended> {
