@@ -5,6 +5,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { MessagingError } from './errors.ts';
 import { COUNT, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
+import { namedAtOnce } from './sql/faults.ts';
 import { atOnce } from './sqlite-transaction.ts';
 
 /** Run it once in the database the handler changes; it may be run again. */
@@ -39,7 +40,8 @@ export function alreadyHandled(
     insert = db.prepare(INSERT);
     prepared.set(db, insert);
   }
-  return insert.run(entry.subscription, entry.messageId, entry.now).changes === 0;
+  const noting = insert;
+  return namedAtOnce(() => noting.run(entry.subscription, entry.messageId, entry.now).changes === 0);
 }
 
 /** A subscription may have forgotten ids handled before `kept_since`: a reconciliation must not take those for lost. */

@@ -11,6 +11,7 @@ import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { isTime, type LooseOptions, type MessageParts, makeMessage } from './outgoing.ts';
+import { namedAtOnce } from './sql/faults.ts';
 import { atOnce } from './sqlite-transaction.ts';
 import { RECORDED_AT } from './stores/sqlite/schema.ts';
 
@@ -94,8 +95,11 @@ export function appendToOutbox(db: DatabaseSync, messages: readonly OutgoingMess
     insert = db.prepare(INSERT);
     prepared.set(db, insert);
   }
-  for (const { channel, message, dueAt, priority } of messages)
-    insert.run(channel, dueAt ?? null, priority ?? null, encodeCloudEvent(message));
+  const inserting = insert;
+  namedAtOnce(() => {
+    for (const { channel, message, dueAt, priority } of messages)
+      inserting.run(channel, dueAt ?? null, priority ?? null, encodeCloudEvent(message));
+  });
 }
 
 /** Rows that are marked are deleted in runs of this many: a range delete is cheaper than one per message. */
@@ -113,7 +117,7 @@ export function sqliteOutbox(db: DatabaseSync): {
   const purge = db.prepare('DELETE FROM outbox WHERE number <= ?');
   const purged = db.prepare('UPDATE outbox_mark SET purged = ?');
   return {
-    readUnpublished: (limit) => (read.all(limit) as unknown as StoredRow[]).map(rowOf),
+    readUnpublished: (limit) => namedAtOnce(() => read.all(limit) as unknown as StoredRow[]).map(rowOf),
     markPublished: (upTo) =>
       atOnce(db, () => {
         const state = mark.get(upTo) as { published: number; purged: number };

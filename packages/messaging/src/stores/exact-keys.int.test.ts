@@ -1,6 +1,7 @@
 /** Keys that differ by a space at the end, by case or by the form of an accent are different keys, in everything that a SQL database keeps for the toolkit. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../clock.ts';
+import { eventually } from '../conformance/fixture.ts';
 import { beginSaga } from '../sagas/saga-state.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore } from '../sagas/sql-saga-store.ts';
@@ -89,7 +90,12 @@ for (const { kind, missing, create } of storeChoices)
         alike.toSorted(),
       );
       const owned = await store.outbox.own();
-      const fresh = (await owned?.readFresh(100)) ?? [];
+      // On PostgreSQL what is committed comes when no open transaction of the server could come before it.
+      const fresh = await eventually(
+        async () => (await owned?.readFresh(100)) ?? [],
+        ({ length }) => length === alike.length,
+        'the rows',
+      );
       const waiting = fresh.map(({ number }, index) => ({ number, lane: alike[index] ?? '', reason: 'x' }));
       await owned?.record({ upTo: fresh.at(-1)?.number, waiting, parked: [], released: [], now });
       expect((await owned?.heldLanes())?.map(({ lane }) => lane).toSorted()).toEqual(alike.toSorted());
