@@ -139,7 +139,7 @@ describe('on SQLite', () => {
     const [second, blocker] = [new DatabaseSync(elsewhere, { timeout: 0 }), new DatabaseSync(elsewhere)];
     second.exec('CREATE TABLE t (n)');
     blocker.exec('BEGIN IMMEDIATE');
-    const work = async (): Promise<void> => void second.exec('INSERT INTO t VALUES (1)');
+    const work = async (): Promise<void> => second.exec('INSERT INTO t VALUES (1)');
     const options = { inbox: sqliteInbox(db), subscription: 's', message: { id: 'n' }, clock: systemClock };
     await expect(handleOnce({ ...options, work })).rejects.toMatchObject(busy);
     for (const one of [second, blocker]) one.close();
