@@ -43,6 +43,8 @@ import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts
 import { Requester } from './requester.ts';
 import { refuseUnmet } from './requirements.ts';
 import { faultOfOutgoing } from './sound-outgoing.ts';
+import { DRAIN_MS, refuseBadNumbers } from './sound-numbers.ts';
+import { faultOfText } from './sound-text.ts';
 import { isReplyChannel, makeReply } from './reply-channel.ts';
 import { refuseBadName, settingsOf } from './subscription-settings.ts';
 import { type HandlingCounts, RunningSubscription } from './subscription.ts';
@@ -193,6 +195,10 @@ export function createBus<Lacks extends Feature = never>(
   return new EngineBus(options);
 }
 
+function refuseBadDrain(drainMs: number): void {
+  refuseBadNumbers('a stop', { drainMs }, { drainMs: DRAIN_MS });
+}
+
 /** A subscription that was made before the start, and who waits for it. */
 interface Prepared {
   readonly running: RunningSubscription;
@@ -234,6 +240,8 @@ class EngineBus implements Bus {
     this.#opened.promise.catch(() => {});
     this.#engine = options.engine;
     this.#source = options.source;
+    const fault = faultOfText(options.source);
+    if (fault !== undefined) throw new MessagingError('DB_MSG_INVALID_OPTIONS', `source ${fault}`);
     this.#clock = options.clock ?? systemClock;
     this.#steady = steadyClock(this.#clock);
     this.#ids = options.ids ?? createIds(this.#clock);
@@ -365,10 +373,11 @@ class EngineBus implements Bus {
     const started = this.#startSubscription(running);
     return {
       started,
-      stop: async ({ drainMs } = {}) => {
+      stop: async ({ drainMs = DEFAULT_DRAIN_MS } = {}) => {
+        refuseBadDrain(drainMs);
         // Stopping one that never began is no error; whoever wants to know why awaits `started`.
         if (this.#state !== 'new') await started.catch(() => {});
-        await this.#stopSubscription(running, drainMs ?? DEFAULT_DRAIN_MS);
+        await this.#stopSubscription(running, drainMs);
       },
     };
   }
@@ -394,10 +403,11 @@ class EngineBus implements Bus {
     return (await this.#requester.ask(channel, outgoing, timeoutMs)) as ReplyData<C>;
   }
 
-  stop(options: { readonly drainMs?: number } = {}): Promise<void> {
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadDrain(drainMs);
     // Whoever asks again waits for the same end.
-    this.#stopped ??= this.#stop(options.drainMs ?? DEFAULT_DRAIN_MS);
-    return this.#stopped;
+    this.#stopped ??= this.#stop(drainMs);
+    await this.#stopped;
   }
 
   async #stop(drainMs: number): Promise<void> {

@@ -15,7 +15,9 @@ export interface Causation {
 
 /** Options for what is published because of `message`: its conversation (its own id where it began one) and its id as the cause. */
 export function causedBy({ id, correlationId }: Pick<Message, 'id' | 'correlationId'>): Causation {
-  return { correlationId: correlationId ?? id, causationId: id };
+  // Others may send what is refused to publishers here; a handler must not fail of it.
+  const causationId = id.toWellFormed();
+  return { correlationId: correlationId?.toWellFormed() || causationId, causationId };
 }
 
 /** `bus.publish` as a value. */

@@ -7,6 +7,7 @@
  */
 import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
+import { faultOfForm } from './sound-text.ts';
 
 export const cloudEventContentType = 'application/cloudevents+json';
 
@@ -31,9 +32,10 @@ const KNOWN = new Set([
 const EXTENSION_NAME = /^[a-z0-9]{1,20}$/;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 
-/** JSON text of a message of our own making. Throws DB_MSG_INVALID_OPTIONS when a header's name is not one that every CloudEvents reader takes. */
+/** JSON text of a message of our own making. Throws DB_MSG_INVALID_OPTIONS when a header is not one that every CloudEvents reader takes, or is no text. */
 export function encodeCloudEvent(message: Message): string {
-  for (const name in message.headers) refuseHeaderName(name);
+  const fault = faultOfHeaders(message.headers);
+  if (fault !== undefined) throw new MessagingError('DB_MSG_INVALID_OPTIONS', fault);
   return encodeReceived(message);
 }
 
@@ -86,11 +88,28 @@ function contentOf({ type, version, contentType = 'application/json' }: Message)
 
 /** Throws DB_MSG_INVALID_OPTIONS for a name that is not allowed, or that is an attribute's. Engines with headers of their own ask the same. */
 export function refuseHeaderName(name: string): void {
-  if (!EXTENSION_NAME.test(name) || KNOWN.has(name))
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`,
-    );
+  const fault = faultOfHeaderName(name);
+  if (fault !== undefined) throw new MessagingError('DB_MSG_INVALID_OPTIONS', fault);
+}
+
+/** What is wrong with the headers of a message that is being made; they need not be there. */
+export function faultOfHeaders(headers: unknown): string | undefined {
+  if (headers === undefined) return undefined;
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers))
+    return 'headers are an object of texts';
+  for (const name of Object.keys(headers)) {
+    const fault = faultOfHeaderName(name);
+    if (fault !== undefined) return fault;
+    const ofValue = faultOfForm((headers as Readonly<Record<string, unknown>>)[name]);
+    if (ofValue !== undefined) return `the header "${name}" ${ofValue}`;
+  }
+  return undefined;
+}
+
+/** Why a name cannot be a header's; undefined where it can. */
+function faultOfHeaderName(name: string): string | undefined {
+  if (EXTENSION_NAME.test(name) && !KNOWN.has(name)) return undefined;
+  return `"${name}" cannot be a header: use 1 to 20 lower-case letters and digits`;
 }
 
 /** One that is no text in spite of its type is left out or written as JSON does it; an attribute is written once, from its field. */

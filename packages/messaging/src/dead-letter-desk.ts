@@ -143,15 +143,16 @@ export class DeadLetterDesk implements DeadLetters {
     const original = originalOf(letter);
     const { correlationId, traceparent, routingKey } = original;
     const key = original.key || letter.key;
-    return makeMessage(this.#parts.message, channel, data, {
-      headers: { ...original.headers, redriveof: letter.id },
+    const made = await makeMessage(this.#parts.message, channel, data, {
       // What is malformed may have no id, or an empty one, and the same of the others: no message may carry that.
-      ...(letter.messageId ? { causationId: letter.messageId } : {}),
-      ...(key ? { key } : {}),
-      ...(correlationId ? { correlationId } : {}),
-      ...(traceparent === undefined ? {} : { traceparent }),
-      ...(routingKey === undefined ? {} : { routingKey }),
+      ...(letter.messageId ? { causationId: letter.messageId.toWellFormed() } : {}),
+      ...(key ? { key: key.toWellFormed() } : {}),
+      ...(correlationId ? { correlationId: correlationId.toWellFormed() } : {}),
+      ...(traceparent ? { traceparent: traceparent.toWellFormed() } : {}),
+      ...(routingKey === undefined ? {} : { routingKey: routingKey.toWellFormed() }),
     });
+    // What came with a name that makers are refused stays.
+    return { ...made, headers: { ...original.headers, redriveof: letter.id } };
   }
 }
 

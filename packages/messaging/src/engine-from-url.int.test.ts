@@ -2,8 +2,10 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
 import { createBus } from './bus.ts';
+import { openExisting } from './cli/session.ts';
 import { engineFromUrl, engineLoadedBy, withoutSecret } from './engine-from-url.ts';
 
 it('opens the embedded file that the URL names', async () => {
@@ -106,6 +108,23 @@ it.each([
     code: 'DB_MSG_INVALID_OPTIONS',
     message: expect.stringContaining(`no option "${option}"`),
   });
+});
+
+it.each(['redis', 'redis-lists', 'redis-pubsub'])(
+  'refuses an escape in a password of %s: that is none, without showing it',
+  async (scheme) => {
+    const engine = await engineFromUrl(`${scheme}://user:secret%zz@127.0.0.1:1`);
+    const bus = createBus({ engine, source: '/t' });
+    const error: unknown = await bus.start().catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
+    expect(inspect(error)).not.toContain('secret');
+  },
+);
+
+it('refuses an escape in a path that is none', async () => {
+  const refused = { code: 'DB_MSG_INVALID_OPTIONS', message: expect.stringContaining('write %25') };
+  await expect(engineFromUrl('sqlite:./a%zz.db')).rejects.toMatchObject(refused);
+  await expect(openExisting('sqlite:./a%zz.db')).rejects.toMatchObject(refused);
 });
 
 it('refuses an option that is given twice', async () => {

@@ -152,10 +152,22 @@ function fileOf(url: string): EmbeddedAddress {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', detail);
   };
   if (written === '') bad('name the file: sqlite:./bus.db');
-  const path = decodeURIComponent(written);
+  const path = decodedPath(written);
   if (query === '') return { path };
   if (query !== 'share=true') bad(`sqlite: takes ?share=true only, not "${query}"`);
   return { path, share: true };
+}
+
+/** The path of an `sqlite:` URL. Throws DB_MSG_INVALID_OPTIONS for a `%` that is not one of its escapes. */
+export function decodedPath(written: string): string {
+  try {
+    return decodeURIComponent(written);
+  } catch {
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `the path of sqlite:${written} has a % that is no escape: write %25 for it`,
+    );
+  }
 }
 
 function takePrefix(url: string): { readonly address: string; readonly prefix: string | undefined } {

@@ -16,7 +16,7 @@ export interface InboxEntry {
 
 /** `Tx` is what the work runs its own statements with: the client of the open transaction. */
 export interface InboxStore<Tx> {
-  /** Commits when `work` resolves, rolls back when it rejects, and then rejects with the same error. */
+  /** Commits when `work` resolves, rolls back when it rejects, and then rejects with the same error; with DB_MSG_STORE_BUSY where the database gave way, whoever ran the statement. */
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /**
    * True when this subscription has handled the message: then change nothing. False the first time, and the id is noted in this transaction. While another

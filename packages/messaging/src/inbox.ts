@@ -4,6 +4,8 @@
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { MessagingError } from './errors.ts';
+import { COUNT, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
+import { namedAtOnce } from './sql/faults.ts';
 import { atOnce } from './sqlite-transaction.ts';
 
 /** Run it once in the database the handler changes; it may be run again. */
@@ -38,7 +40,8 @@ export function alreadyHandled(
     insert = db.prepare(INSERT);
     prepared.set(db, insert);
   }
-  return insert.run(entry.subscription, entry.messageId, entry.now).changes === 0;
+  const noting = insert;
+  return namedAtOnce(() => noting.run(entry.subscription, entry.messageId, entry.now).changes === 0);
 }
 
 /** A subscription may have forgotten ids handled before `kept_since`: a reconciliation must not take those for lost. */
@@ -61,6 +64,7 @@ const MARK = `INSERT INTO inbox_mark (subscription, kept_since) VALUES (?, ?)
  * table that is made here when it is missing: a reconciliation that begins later has to know it too.
  */
 export function purgeInbox(db: DatabaseSync, before: number, limit = 10_000): number {
+  refuseBadNumbers('a purge of an inbox', { before, limit }, { before: WAIT_MS, limit: COUNT });
   return atOnce(db, () => {
     const gone = db.prepare(PURGE).all(before, limit) as { subscription: string; handled_at: number }[];
     const keptSince = new Map<string, number>();

@@ -15,8 +15,10 @@ import { describeError } from './attempts.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxRow } from './outbox.ts';
 import { type HeldRow, laneOf, type OutboxStore, type OwnedOutbox, type StoredRow } from './outbox-store.ts';
-import { DEFAULT_DRAIN_MS, type Relay, tellFailure, tellStuck } from './relay.ts';
+import { DEFAULT_DRAIN_MS, type Relay, RELAY_RULES, tellFailure, tellStuck } from './relay.ts';
 import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
+import { DRAIN_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
+import { UndeclaredChannels } from './undeclared-channels.ts';
 import { withDefaults } from './with-defaults.ts';
 import { backOffAfter, WorkLoop } from './work-loop.ts';
 
@@ -38,6 +40,11 @@ export interface KeyedRelayOptions {
   readonly keyOrder?: KeyOrder;
   /** What a row that is refused for good does to the later rows of its key: they wait for a person (`blockKey`, default) or go on without it (`skip`). */
   readonly onPoison?: PoisonPolicy;
+  /**
+   * How long rows wait for a channel that the bus of this relay does not know, ms, because a deployment may be rolling; then they are parked. Counted from when this relay, as the
+   * owner of the outbox, first met the channel. Default 3,600,000 (an hour); 0: parked at once.
+   */
+  readonly undeclaredMs?: number;
   /** Published rows stay so long, ms: what reconciliation can look back on. Default 0: they go at the next purge. */
   readonly keepMs?: number;
 }
@@ -54,6 +61,8 @@ export interface KeyedRelayView {
   readonly lastError: string | undefined;
   /** Keys that wait or are blocked. */
   readonly heldLanes: number;
+  /** Channels that the bus does not know, whose rows wait or are parked. */
+  readonly undeclared: readonly string[];
 }
 
 interface Lane {
@@ -62,18 +71,23 @@ interface Lane {
   retryAt: number;
   /** A parked row stands at its head: nothing goes on before a person decided. */
   blocked: boolean;
+  /** Of its rows, where it is known. */
+  channel?: string;
 }
 
+/** Throws DB_MSG_INVALID_OPTIONS for a number that is none or out of its bounds. */
 export function createKeyedRelay(options: KeyedRelayOptions): KeyedRelay {
   return new SingleOwnerRelay(options);
 }
 
 const PURGE_EVERY_MS = 5_000;
+const RULES = { ...RELAY_RULES, keepMs: WAIT_MS, undeclaredMs: WAIT_MS } as const;
 
 class SingleOwnerRelay implements KeyedRelay {
   readonly #options: Required<KeyedRelayOptions>;
   readonly #loop: WorkLoop;
   readonly #lanes = new Map<string, Lane>();
+  readonly #undeclared: UndeclaredChannels;
   #owned: OwnedOutbox | undefined;
   #stopped: Promise<void> | undefined;
   #published = 0;
@@ -89,7 +103,10 @@ class SingleOwnerRelay implements KeyedRelay {
       keyOrder: 'strict',
       onPoison: 'blockKey',
       keepMs: 0,
+      undeclaredMs: 3_600_000,
     });
+    refuseBadNumbers('a relay', this.#options, RULES);
+    this.#undeclared = new UndeclaredChannels(this.#options);
     this.#loop = new WorkLoop({
       ...this.#options,
       step: () => this.#step(),
@@ -105,10 +122,11 @@ class SingleOwnerRelay implements KeyedRelay {
     this.#loop.wake();
   }
 
-  stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
-    if (this.#loop.state === 'new') return Promise.resolve();
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadNumbers('the stop of a relay', { drainMs }, { drainMs: DRAIN_MS });
+    if (this.#loop.state === 'new') return;
     this.#stopped ??= this.#end(drainMs);
-    return this.#stopped;
+    await this.#stopped;
   }
 
   /** The outbox stays owned as long as a publish is under way: another relay would publish beside it. */
@@ -125,6 +143,7 @@ class SingleOwnerRelay implements KeyedRelay {
       failures: this.#loop.failures,
       lastError: this.#loop.lastError,
       heldLanes: this.#lanes.size,
+      undeclared: this.#undeclared.names,
     };
   }
 
@@ -146,6 +165,7 @@ class SingleOwnerRelay implements KeyedRelay {
     if (this.#owned) return this.#owned;
     this.#owned = await this.#options.outbox.own();
     this.#lanes.clear();
+    this.#undeclared.clear();
     this.#lanesReadAt = Number.NEGATIVE_INFINITY;
     if (this.#owned) this.#options.log.info({}, 'this relay owns the outbox');
     return this.#owned;
@@ -184,8 +204,10 @@ class SingleOwnerRelay implements KeyedRelay {
     const { clock, batchSize } = this.#options;
     let more = false;
     for (const [name, lane] of this.#lanes) {
-      if (lane.blocked || lane.retryAt > clock.monotonic()) continue;
+      if (lane.blocked || lane.retryAt > clock.monotonic() || this.#undeclared.waits(lane.channel)) continue;
       const stored = await owned.readWaiting(name, batchSize);
+      if (stored[0]) lane.channel = stored[0].channel;
+      if (this.#undeclared.waits(lane.channel)) continue;
       const { rows, broken } = decodeRows(stored);
       const sent = await this.#send(owned, this.#before(broken, rows));
       await this.#recordWaiting(owned, name, sent, broken);
@@ -231,7 +253,7 @@ class SingleOwnerRelay implements KeyedRelay {
     const stored = await owned.readFresh(batchSize);
     if (stored.length === 0) return false;
     const { rows, broken } = decodeRows(stored);
-    const free = rows.filter((row) => !this.#lanes.has(laneOf(row)));
+    const free = rows.filter((row) => !this.#lanes.has(laneOf(row)) && !this.#undeclared.waits(row.channel));
     const sent = await this.#send(owned, free);
     await this.#recordFresh(owned, rows, broken, sent);
     if (sent.stoppedBy !== undefined) throw sent.stoppedBy;
@@ -267,7 +289,9 @@ class SingleOwnerRelay implements KeyedRelay {
     }
     await owned.record({ upTo: end, waiting, parked, released: [], now: this.#options.clock.now() });
     this.#published += published;
-    for (const { lane } of waiting) if (!this.#lanes.has(lane)) this.#postpone(lane);
+    const channels = new Map(rows.map(({ number, channel }) => [number, channel]));
+    for (const { lane, number } of waiting)
+      if (!this.#lanes.has(lane)) this.#postpone(lane, channels.get(number));
     this.#block(parked);
     this.#tellParked(parked);
   }
@@ -292,11 +316,12 @@ class SingleOwnerRelay implements KeyedRelay {
     }
   }
 
-  #postpone(name: string): void {
+  #postpone(name: string, channel?: string): void {
     const { clock, backOffMs } = this.#options;
     const lane = this.#lanes.get(name) ?? { attempts: 0, retryAt: 0, blocked: false };
     lane.retryAt = clock.monotonic() + backOffAfter(lane.attempts, backOffMs);
     lane.attempts += 1;
+    if (channel !== undefined) lane.channel = channel;
     this.#lanes.set(name, lane);
     // A row of it may have been parked now: what that means for the lane is read from the store.
     this.#lanesReadAt = Number.NEGATIVE_INFINITY;
@@ -305,9 +330,14 @@ class SingleOwnerRelay implements KeyedRelay {
   #send(owned: OwnedOutbox, rows: readonly OutboxRow[]): Promise<Sent> {
     const { bus, keyOrder, onPoison } = this.#options;
     return sendRows(rows, {
-      forward: (messages) => bus.forward(messages),
+      forward: async (messages) => {
+        const confirmations = await bus.forward(messages);
+        for (const { channel } of messages) this.#undeclared.published(channel);
+        return confirmations;
+      },
       keyOrder,
       onPoison,
+      parksUndeclared: ({ channel }) => this.#undeclared.refused(channel),
       mayGoOn: () => !owned.lost,
     });
   }

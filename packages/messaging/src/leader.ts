@@ -3,15 +3,17 @@
  *
  *   campaigning --acquired--> leading --lock lost--> stepping down --work ended--> campaigning
  *                                '---- stop() ----> stepping down --work ended--> released --> stopped
+ *                                                    '-- graceMs over: released all the same, and told
  *
  * As with the lock, two leaders for a moment are possible: the old one may not know yet that it is old. It is for efficiency; what the work writes
  * to has to check the fence (`lock.ts`). While the work of a former term still runs, this process does not campaign again.
  */
 import { describeError } from './attempts.ts';
 import { type Clock, pause, systemClock } from './clock.ts';
-import type { HeldLock, Locks } from './lock.ts';
+import { type HeldLock, type Locks, refuseBadLock } from './lock.ts';
 import { type Log, silentLog } from './log.ts';
 import { MessagingError } from './errors.ts';
+import { DRAIN_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 
 export interface LeaderOptions {
@@ -21,30 +23,46 @@ export interface LeaderOptions {
   /** How long nobody leads after a leader died, ms. */
   readonly ttlMs: number;
   /**
-   * The work of one term. `signal` aborts when the lock is lost or `stop` was called; then end soon. When it ends by itself, or throws, the
-   * term is given back and this process campaigns again after `restMs`.
+   * The work of one term. `signal` aborts when the lock is lost or `stop` was called; then end soon: what goes on for longer than `graceMs` does so beside the
+   * next leader, and only a resource that compares fences refuses its writes. When it ends by itself, or throws, the term is given back and this process
+   * campaigns again after `restMs`.
    */
   readonly onElected: (signal: AbortSignal, fence: bigint) => Promise<void> | void;
   readonly clock?: Clock;
   readonly log?: Log;
   /** Default 1,000. */
   readonly restMs?: number;
+  /** How long the lock is kept for work that was told to end and has not, ms; then it is given back so that another may lead. Default: the ttl. */
+  readonly graceMs?: number;
 }
 
 export interface Leader {
   start(): void;
-  /** Asks the work to end, waits for it up to `drainMs` (default 10,000) and hands over at once; work that goes on loses its lock by the ttl. */
+  /** Asks the work to end, waits for it up to `drainMs` (default 10,000) and hands over at once; work that goes on loses its lock after `graceMs`. */
   stop(options?: { readonly drainMs?: number }): Promise<void>;
   view(): {
     readonly state: 'new' | 'campaigning' | 'leading' | 'steppingDown' | 'stopped';
     readonly fence: bigint | undefined;
     readonly terms: number;
+    /** Of the work, of the lock (lost, or its server out of reach), or work that does not end. It stays after that is over. */
     readonly lastError: string | undefined;
+    /** For how long work goes on that was told to end, ms. */
+    readonly overdueMs: number | undefined;
   };
 }
 
+const RULES = { restMs: WAIT_MS, graceMs: WAIT_MS } as const;
+/** An outage of the lock's server is told again after so long. */
+const TOLD_EVERY_MS = 60_000;
+
+/** Throws DB_MSG_INVALID_OPTIONS for a name or a number out of its bounds. */
 export function createLeader(options: LeaderOptions): Leader {
-  return new LockLeader(withDefaults(options, { clock: systemClock, log: silentLog, restMs: 1_000 }));
+  const { name, ttlMs } = options;
+  refuseBadLock(name, { ttlMs });
+  const defaults = { clock: systemClock, log: silentLog, restMs: 1_000, graceMs: ttlMs };
+  const settings = withDefaults(options, defaults);
+  refuseBadNumbers(`leader "${name}"`, settings, RULES);
+  return new LockLeader(settings);
 }
 
 type State = ReturnType<Leader['view']>['state'];
@@ -57,6 +75,9 @@ class LockLeader implements Leader {
   #fence: bigint | undefined;
   #terms = 0;
   #lastError: string | undefined;
+  /** On the monotonic clock: when the work that still runs was told to end. */
+  #toldToEndAt: number | undefined;
+  #awayToldAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: Required<LeaderOptions>) {
     this.#options = options;
@@ -69,6 +90,7 @@ class LockLeader implements Leader {
   }
 
   async stop({ drainMs = 10_000 }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadNumbers('the stop of a leader', { drainMs }, { drainMs: DRAIN_MS });
     this.#stop.abort(new MessagingError('DB_MSG_STOPPED', 'the leader is stopping'));
     const over = new AbortController();
     await Promise.race([this.#running, pause(this.#options.clock, drainMs, over.signal)]);
@@ -82,6 +104,7 @@ class LockLeader implements Leader {
       fence: this.#fence,
       terms: this.#terms,
       lastError: this.#lastError,
+      overdueMs: this.#overdueMs(),
     };
   }
 
@@ -91,7 +114,12 @@ class LockLeader implements Leader {
     while (!signal.aborted) {
       this.#enter('campaigning');
       try {
-        const lock = await locks.acquire(name, { ttlMs, waitMs: Number.POSITIVE_INFINITY, signal });
+        const lock = await locks.acquire(name, {
+          ttlMs,
+          waitMs: Number.POSITIVE_INFINITY,
+          signal,
+          onFailedTry: (error) => this.#away(error),
+        });
         if (lock) await this.#lead(lock);
       } catch (error) {
         this.#failed(error, 'campaigning failed');
@@ -106,7 +134,13 @@ class LockLeader implements Leader {
     this.#terms += 1;
     this.#fence = lock.fence;
     this.#options.log.info(this.#fields(), 'elected');
-    const steppingDown = (): void => this.#enter('steppingDown');
+    const ended = new AbortController();
+    const steppingDown = (): void => {
+      this.#enter('steppingDown');
+      if (lock.signal.aborted) this.#failed(lock.signal.reason, 'the lock of a leader was lost');
+      this.#toldToEndAt = this.#options.clock.monotonic();
+      void this.#watchOverdue(lock, ended.signal);
+    };
     signal.addEventListener('abort', steppingDown, { once: true });
     try {
       await this.#options.onElected(signal, lock.fence);
@@ -114,10 +148,48 @@ class LockLeader implements Leader {
       if (!signal.aborted) this.#failed(error, 'the work of a leader failed');
     } finally {
       signal.removeEventListener('abort', steppingDown);
+      ended.abort();
+      this.#toldToEndAt = undefined;
       this.#fence = undefined;
       const given = await lock.release().catch((error: unknown) => describeError(error));
       this.#options.log.info({ ...this.#fields(), given }, 'stepped down');
     }
+  }
+
+  /** Work that does not end would keep the lock from everybody for as long as it likes: renewing goes on by itself. Told again and again, each time after twice as long. */
+  async #watchOverdue(lock: HeldLock, ended: AbortSignal): Promise<void> {
+    const { clock, graceMs } = this.#options;
+    await pause(clock, graceMs, ended);
+    if (ended.aborted) return;
+    await Promise.all([
+      lock.release().catch((error: unknown) => this.#failed(error, 'the lock could not be given back')),
+      this.#tellOverdue(lock, ended),
+    ]);
+  }
+
+  async #tellOverdue({ fence }: HeldLock, ended: AbortSignal): Promise<void> {
+    for (let waitMs = Math.max(this.#options.graceMs, 1_000); !ended.aborted; waitMs *= 2) {
+      const ms = Math.round(this.#overdueMs() ?? 0);
+      this.#failed(
+        `its work goes on ${ms} ms after it was told to end: the lock is given back, and what it writes is refused only where fences are compared (its own: ${fence})`,
+        'the work of a leader does not end',
+      );
+      // Nobody looks any more, and a timer would keep the process.
+      if (this.#state === 'stopped') return;
+      await pause(this.#options.clock, waitMs, ended);
+    }
+  }
+
+  #overdueMs(): number | undefined {
+    return this.#toldToEndAt === undefined ? undefined : this.#options.clock.monotonic() - this.#toldToEndAt;
+  }
+
+  #away(error: unknown): void {
+    const now = this.#options.clock.monotonic();
+    this.#lastError = describeError(error);
+    if (now - this.#awayToldAt < TOLD_EVERY_MS) return;
+    this.#awayToldAt = now;
+    this.#failed(error, 'the lock of a leader cannot be asked for; it is tried again');
   }
 
   #enter(state: State): void {

@@ -2,7 +2,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { Collector, signal } from './conformance/fixture.ts';
 import { createLeader, type Leader } from './leader.ts';
+import { MessagingError } from './errors.ts';
 import { createLocks, type LockEngine } from './lock.ts';
+import { silentLog } from './log.ts';
+import { createManualClock, type ManualClock } from './manual-clock.ts';
 
 /** An engine in memory, for what is the leader's own; `takeAway` is a lost lease. */
 function memoryEngine(): LockEngine & { takeAway(): void } {
@@ -30,6 +33,16 @@ const leaders: Leader[] = [];
 afterEach(async () => {
   await Promise.all(leaders.splice(0).map((leader) => leader.stop()));
 });
+
+const turns = async (): Promise<void> => {
+  for (let turn = 0; turn < 30; turn += 1) await Promise.resolve();
+};
+async function advance(clock: ManualClock, ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 250) {
+    clock.advance(Math.min(250, left));
+    await turns();
+  }
+}
 
 interface Term {
   readonly who: string;
@@ -116,5 +129,136 @@ describe('a leader', () => {
     leader.start();
     await terms.waitFor(3);
     expect(leader.view().lastError).toContain('broken work');
+  });
+
+  it('gives the lock back after the grace when its work does not end, says for how long, and the late write is refused', async () => {
+    const clock = createManualClock();
+    const told: string[] = [];
+    const engine = memoryEngine();
+    const locks = createLocks({ engine, clock });
+    let seen = 0n;
+    const write = (fence: bigint): boolean => {
+      if (fence < seen) return false;
+      seen = fence;
+      return true;
+    };
+    let lateWrite: (() => boolean) | undefined;
+    const mayEnd = signal();
+    const parts = { locks, name: 'work', ttlMs: 3_000, graceMs: 5_000, clock };
+    const log = {
+      ...silentLog,
+      error: (fields: object, what: string) => told.push(what + JSON.stringify(fields)),
+    };
+    const deaf = createLeader({
+      ...parts,
+      log,
+      async onElected(_over, fence) {
+        lateWrite = () => write(fence);
+        await mayEnd.fired;
+      },
+    });
+    const terms: bigint[] = [];
+    const next = createLeader({
+      ...parts,
+      async onElected(over, fence) {
+        terms.push(fence);
+        write(fence);
+        await new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }));
+      },
+    });
+    leaders.push(next);
+    deaf.start();
+    await turns();
+    next.start();
+    const stopping = deaf.stop({ drainMs: 60_000 });
+    await advance(clock, 4_500);
+    expect(deaf.view()).toMatchObject({ state: 'steppingDown', overdueMs: 4_500, lastError: undefined });
+    expect([terms, told]).toEqual([[], []]);
+    await advance(clock, 1_500);
+    expect(terms).toEqual([2n]);
+    expect(deaf.view().lastError).toContain('goes on 5000 ms after it was told to end');
+    expect(told).toHaveLength(1);
+    expect(lateWrite?.()).toBe(false);
+    await advance(clock, 5_000);
+    expect(told).toHaveLength(2);
+    expect(deaf.view().lastError).toContain('goes on 10000 ms');
+    mayEnd.fire();
+    await stopping;
+    expect(deaf.view()).toMatchObject({ state: 'stopped', overdueMs: undefined });
+    expect(lateWrite?.()).toBe(false);
+    expect(next.view().state).toBe('leading');
+    await Promise.all([next.stop(), advance(clock, 1)]);
+    expect(clock.nextTimerAt()).toBeUndefined();
+  });
+
+  it('control: with an endless grace the lock stays with the work that does not end', async () => {
+    const clock = createManualClock();
+    const engine = memoryEngine();
+    const locks = createLocks({ engine, clock });
+    const deaf = createLeader({
+      locks,
+      name: 'work',
+      ttlMs: 3_000,
+      graceMs: 1e12,
+      clock,
+      onElected: () => new Promise(() => {}),
+    });
+    deaf.start();
+    await turns();
+    void deaf.stop();
+    await advance(clock, 600_000);
+    expect(await locks.acquire('work', { ttlMs: 1_000 })).toBeUndefined();
+  });
+
+  it('says that the server of its lock is away, once a minute, and goes on when it is back', async () => {
+    const clock = createManualClock();
+    const engine = memoryEngine();
+    let away = true;
+    const cut: LockEngine = {
+      ...engine,
+      tryAcquire: async (...asked) => {
+        if (away) throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the server is away');
+        return engine.tryAcquire(...asked);
+      },
+    };
+    const told: string[] = [];
+    const leader = createLeader({
+      locks: createLocks({ engine: cut, clock }),
+      name: 'work',
+      ttlMs: 3_000,
+      clock,
+      log: { ...silentLog, error: (_fields, what) => told.push(what) },
+      onElected: (over) =>
+        new Promise((resolve) => over.addEventListener('abort', () => resolve(), { once: true })),
+    });
+    leaders.push(leader);
+    leader.start();
+    await advance(clock, 59_000);
+    expect(leader.view()).toMatchObject({ state: 'campaigning', lastError: expect.stringContaining('away') });
+    expect(told).toHaveLength(1);
+    await advance(clock, 2_000);
+    expect(told).toHaveLength(2);
+    away = false;
+    await advance(clock, 1_000);
+    expect(leader.view().state).toBe('leading');
+  });
+
+  it('says that its lock was lost', async () => {
+    const clock = createManualClock();
+    const engine = memoryEngine();
+    const leader = createLeader({
+      locks: createLocks({ engine, clock }),
+      name: 'work',
+      ttlMs: 3_000,
+      clock,
+      onElected: (over) =>
+        new Promise((resolve) => over.addEventListener('abort', () => resolve(), { once: true })),
+    });
+    leaders.push(leader);
+    leader.start();
+    await turns();
+    engine.takeAway();
+    await advance(clock, 1_000);
+    expect(leader.view().lastError).toContain('the renewal was refused');
   });
 });

@@ -16,6 +16,7 @@ import { type CancelTimer, type Clock, pause, systemClock } from './clock.ts';
 import { MessagingError } from './errors.ts';
 import { createIds, drawFraction, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
+import { refuseBadNumbers, SPAN_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 
 /** What one grant is known by; `owner` is unique per attempt to acquire, so a release can never hit another's grant. */
@@ -66,6 +67,8 @@ export interface AcquireOptions {
   readonly waitMs?: number;
   /** Ends the wait. */
   readonly signal?: AbortSignal;
+  /** Told of each try that failed while it waits, for instance because the server is out of reach; it is tried again. */
+  readonly onFailedTry?: (error: unknown) => void;
   /** Renews by itself every third of the ttl. Default true. */
   readonly autoRenew?: boolean;
 }
@@ -99,6 +102,7 @@ export function createLocks(options: LockOptions): Locks {
     log: silentLog,
     retryMs: 250,
   });
+  refuseBadNumbers('locks', parts, { retryMs: SPAN_MS });
   return new EngineLocks(parts);
 }
 
@@ -106,6 +110,8 @@ type Parts = Required<LockOptions>;
 
 /** Names end up in keys and paths of every engine. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,119}$/;
+
+const TRIED_AGAIN = 'a lock could not be asked for; it is tried again while it is waited for';
 
 class EngineLocks implements Locks {
   readonly #parts: Parts;
@@ -115,13 +121,17 @@ class EngineLocks implements Locks {
   }
 
   async acquire(name: string, options: AcquireOptions): Promise<HeldLock | undefined> {
-    refuseBad(name, options);
+    refuseBadLock(name, options);
     const { clock } = this.#parts;
     const end = clock.monotonic() + (options.waitMs ?? 0);
+    let isTold = false;
     for (;;) {
       const left = (): number => end - clock.monotonic();
       const tried = await this.#try(name, options).catch((error: unknown) => {
         if ((error as MessagingError).retryable !== true || left() <= 0) throw error;
+        if (!isTold) this.#parts.log.warn({ lock: name, error: describeError(error) }, TRIED_AGAIN);
+        isTold = true;
+        options.onFailedTry?.(error);
         return undefined;
       });
       if (tried && !options.signal?.aborted) return tried;
@@ -163,14 +173,16 @@ class EngineLocks implements Locks {
   }
 }
 
-function refuseBad(name: string, { ttlMs, waitMs }: AcquireOptions): void {
-  const bad = (detail: string): never => {
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `lock "${name}": ${detail}`);
-  };
-  if (!NAME.test(name))
-    bad('the name has to be letters, digits, dots, dashes, underscores and colons, at most 120');
-  if (!(ttlMs >= 100 && ttlMs <= 3_600_000)) bad(`ttlMs is 100 to 3,600,000, not ${ttlMs}`);
-  if (waitMs !== undefined && !(waitMs >= 0)) bad('waitMs is 0 or more');
+const RULES = { ttlMs: { from: 100, to: 3_600_000 }, waitMs: { from: 0, endless: true } } as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS for a name or a time that no lock can have. */
+export function refuseBadLock(name: string, { ttlMs, waitMs = 0 }: AcquireOptions): void {
+  if (typeof name !== 'string' || !NAME.test(name))
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `lock "${name}": the name has to be letters, digits, dots, dashes, underscores and colons, at most 120`,
+    );
+  refuseBadNumbers(`lock "${name}"`, { ttlMs, waitMs }, RULES);
 }
 
 class LeasedLock implements HeldLock {

@@ -10,7 +10,8 @@ import type { Channel, ChannelInput, OutboxArguments } from './channel.ts';
 import { decodeCloudEvent, encodeCloudEvent } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
-import { type LooseOptions, type MessageParts, makeMessage } from './outgoing.ts';
+import { isTime, type LooseOptions, type MessageParts, makeMessage } from './outgoing.ts';
+import { namedAtOnce } from './sql/faults.ts';
 import { atOnce } from './sqlite-transaction.ts';
 import { RECORDED_AT } from './stores/sqlite/schema.ts';
 
@@ -57,6 +58,11 @@ export function createOutboxWriter(parts: MessageParts) {
         'DB_MSG_INVALID_OPTIONS',
         `channel "${channel.name}": dueAt needs requires.delay`,
       );
+    if (dueAt !== undefined && !isTime(dueAt))
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `channel "${channel.name}": dueAt is ms since the epoch`,
+      );
     const { priority } = given;
     const message = makeMessage(parts, channel, data, given);
     if (message instanceof Promise)
@@ -89,8 +95,11 @@ export function appendToOutbox(db: DatabaseSync, messages: readonly OutgoingMess
     insert = db.prepare(INSERT);
     prepared.set(db, insert);
   }
-  for (const { channel, message, dueAt, priority } of messages)
-    insert.run(channel, dueAt ?? null, priority ?? null, encodeCloudEvent(message));
+  const inserting = insert;
+  namedAtOnce(() => {
+    for (const { channel, message, dueAt, priority } of messages)
+      inserting.run(channel, dueAt ?? null, priority ?? null, encodeCloudEvent(message));
+  });
 }
 
 /** Rows that are marked are deleted in runs of this many: a range delete is cheaper than one per message. */
@@ -108,7 +117,7 @@ export function sqliteOutbox(db: DatabaseSync): {
   const purge = db.prepare('DELETE FROM outbox WHERE number <= ?');
   const purged = db.prepare('UPDATE outbox_mark SET purged = ?');
   return {
-    readUnpublished: (limit) => (read.all(limit) as unknown as StoredRow[]).map(rowOf),
+    readUnpublished: (limit) => namedAtOnce(() => read.all(limit) as unknown as StoredRow[]).map(rowOf),
     markPublished: (upTo) =>
       atOnce(db, () => {
         const state = mark.get(upTo) as { published: number; purged: number };

@@ -32,8 +32,16 @@ export function ack(): Outcome {
   return ACK;
 }
 
-/** Handled, and `data` goes back to whoever asked with `bus.request`. Without an asker it is `ack()`. */
+/**
+ * Handled, and `data` goes back to whoever asked with `bus.request`. Without an asker it is `ack()`. Throws DB_MSG_INVALID_OPTIONS, inside the handler, for what
+ * JSON has no word for (`undefined`, a function): nothing would go back, and the asker would wait until its time is over. Nothing to say is `reply(null)`.
+ */
 export function reply(data: unknown): Outcome {
+  if (data === undefined || typeof data === 'function' || typeof data === 'symbol')
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `a reply cannot be ${data === undefined ? 'undefined' : `a ${typeof data}`}: answer reply(null) where there is nothing to say`,
+    );
   return { kind: 'ack', reply: data };
 }
 
@@ -62,7 +70,7 @@ export function soundOutcome(returned: unknown): Outcome {
     | null;
   switch (outcome?.kind) {
     case 'ack':
-      return outcome as Outcome;
+      return outcome.reply === undefined ? ACK : reply(outcome.reply);
     case 'retry': {
       const reason = textOf(outcome.reason);
       if (outcome.delayMs === undefined) return { kind: 'retry', reason };

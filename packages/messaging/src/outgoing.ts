@@ -1,10 +1,12 @@
 /** Makes messages: the one place where options are checked, data meets its contract and a message gets its id, for the bus and for outboxes. */
 import type { Channel } from './channel.ts';
 import type { Clock } from './clock.ts';
+import { faultOfHeaders } from './cloud-event.ts';
 import { encodeData } from './encoding.ts';
 import { MessagingError } from './errors.ts';
 import type { Ids } from './ids.ts';
 import type { Message } from './message.ts';
+import { faultOfForm, faultOfText } from './sound-text.ts';
 
 /** What AMQP allows. */
 const ROUTING_KEY_BYTES = 255;
@@ -27,6 +29,8 @@ export interface LooseOptions {
   readonly routingKey?: string;
 }
 
+const TEXTS = ['key', 'correlationId', 'causationId', 'traceparent'] as const;
+
 /** The types refuse these already; JavaScript and widened types do not. */
 function refuseBadOptions(channel: Channel, options: LooseOptions): void {
   const { delayMs, priority, expiresAt, key, routingKey } = options;
@@ -34,9 +38,12 @@ function refuseBadOptions(channel: Channel, options: LooseOptions): void {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${channel.name}": ${detail}`);
   };
   if (options.id !== undefined) refuseBadId(options.id, bad);
-  for (const name of ['key', 'correlationId', 'causationId'] as const)
-    if (options[name] !== undefined && (typeof options[name] !== 'string' || options[name] === ''))
-      bad(`${name} is a text that is not empty, or left out`);
+  for (const name of TEXTS) {
+    const fault = options[name] === undefined ? undefined : faultOfText(options[name]);
+    if (fault !== undefined) bad(`${name} ${fault}, or left out`);
+  }
+  const ofHeaders = faultOfHeaders(options.headers);
+  if (ofHeaders !== undefined) bad(ofHeaders);
   if (channel.order === 'key' && (key === undefined || key === '')) bad('a key is needed for order per key');
   if (delayMs !== undefined) {
     const maxMs = channel.requires.delay?.maxMs ?? bad('delayMs needs requires.delay');
@@ -48,17 +55,33 @@ function refuseBadOptions(channel: Channel, options: LooseOptions): void {
       bad(`priority is 0 to ${levels - 1}`);
   }
   if (expiresAt !== undefined && !channel.requires.ttl) bad('expiresAt needs requires.ttl');
+  if (expiresAt !== undefined && !isTime(expiresAt)) bad('expiresAt is ms since the epoch');
   const { routing } = channel.requires;
   const byKey = routing === 'direct' || routing === 'topic';
   if (byKey && routingKey === undefined) bad(`a routingKey is needed for ${routing} routing`);
   if (!byKey && routingKey !== undefined) bad('routingKey needs requires.routing of direct or topic');
-  if (routingKey !== undefined && Buffer.byteLength(routingKey) > ROUTING_KEY_BYTES)
+  if (routingKey !== undefined) refuseBadRoutingKey(routingKey, bad);
+}
+
+function refuseBadRoutingKey(routingKey: unknown, bad: (detail: string) => never): void {
+  const fault = faultOfForm(routingKey);
+  if (fault !== undefined) bad(`routingKey ${fault}`);
+  if (Buffer.byteLength(routingKey as string) > ROUTING_KEY_BYTES)
     bad(`routingKey has at most ${ROUTING_KEY_BYTES} bytes`);
 }
 
 function refuseBadId(id: unknown, bad: (detail: string) => never): void {
-  if (typeof id !== 'string' || id === '') bad('id is a text that is not empty, or left out');
-  else if (Buffer.byteLength(id) > ID_BYTES) bad(`id has at most ${ID_BYTES} bytes`);
+  const fault = faultOfText(id);
+  if (fault !== undefined) bad(`id ${fault}, or left out`);
+  if (Buffer.byteLength(id as string) > ID_BYTES) bad(`id has at most ${ID_BYTES} bytes`);
+}
+
+/** What a `Date` can hold. */
+const LAST_TIME_MS = 8.64e15;
+
+/** A number of ms since the epoch that a message can carry. */
+export function isTime(ms: unknown): boolean {
+  return typeof ms === 'number' && Math.abs(ms) <= LAST_TIME_MS;
 }
 
 export interface MessageParts {

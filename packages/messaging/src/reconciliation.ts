@@ -13,7 +13,6 @@
 import { describeError } from './attempts.ts';
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
-import { MessagingError } from './errors.ts';
 import { deadLettersOf, type Doubt, EngineBacklog } from './reconciliation-engine.ts';
 import { judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
 import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
@@ -27,6 +26,7 @@ import type {
   SettledSource,
   TimeWindow,
 } from './reconciliation-sources.ts';
+import { COUNT, LIMIT, refuseBadNumbers, TIME, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 
 export interface ReconcileOptions {
@@ -76,6 +76,13 @@ export interface RepairOptions {
 }
 
 const DEFAULT_GRACE_MS = 60_000;
+const RULES = {
+  pageSize: COUNT,
+  graceMs: WAIT_MS,
+  maxMessages: LIMIT,
+  samples: LIMIT,
+  keys: LIMIT,
+} as const;
 
 /** What a person may do about a message that is perhaps lost. */
 const CERTAINTY: Readonly<Record<Doubt, string>> = {
@@ -100,15 +107,16 @@ class Reconciliation {
 
   constructor(options: ReconcileOptions) {
     const { clock, earlier, samples = 20, keys = 200 } = options;
+    const { pageSize = 500, graceMs = DEFAULT_GRACE_MS, maxMessages = Number.POSITIVE_INFINITY } = options;
+    refuseBadNumbers('a reconciliation', { pageSize, graceMs, maxMessages, samples, keys }, RULES);
     this.#options = options;
-    this.#pageSize = options.pageSize ?? 500;
-    this.#graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
-    if (!(this.#pageSize >= 1) || !(this.#graceMs >= 0))
-      throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'pageSize is from 1 and graceMs from 0');
+    this.#pageSize = pageSize;
+    this.#graceMs = graceMs;
     this.#at = earlier?.at ?? clock.now();
     this.#window =
       earlier?.window ??
       withDefaults<Partial<TimeWindow>>(options.window ?? {}, { from: 0, to: this.#at + 1 });
+    refuseBadNumbers('the window of a reconciliation', this.#window, { from: TIME, to: TIME });
     this.#report = new ReportBuilder({ samples, keys }, earlier);
     this.#backlog = new EngineBacklog(options.engine, options.assumeIdle ?? false);
   }

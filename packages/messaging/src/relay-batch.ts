@@ -19,6 +19,8 @@ export interface SendRules {
   readonly forward: (messages: readonly OutgoingMessage[]) => Promise<readonly PublishConfirmation[]>;
   readonly keyOrder: KeyOrder;
   readonly onPoison: PoisonPolicy;
+  /** Asked for a row whose channel is not declared: whether it is parked, or waits for the channel. Default: parked. */
+  readonly parksUndeclared?: (row: OutboxRow) => boolean;
   /** Asked before each publish; false ends the sending, because another relay may be at work. */
   readonly mayGoOn: () => boolean;
 }
@@ -128,11 +130,16 @@ class Sending implements Sent {
   }
 
   #refused(row: OutboxRow, error: unknown): void {
-    const forGood = error instanceof MessagingError && !error.retryable;
+    const forGood = this.#isForGood(row, error);
     const reason = describeError(error);
     this.verdicts.set(row.number, { kind: forGood ? 'parked' : 'waiting', reason });
     if (forGood && this.#rules.onPoison === 'skip') return;
     this.#blocked.set(laneOf(row), `behind row ${row.number}: ${reason}`);
+  }
+
+  #isForGood(row: OutboxRow, error: unknown): boolean {
+    if (!(error instanceof MessagingError) || error.retryable) return false;
+    return error.code !== 'DB_MSG_UNKNOWN_CHANNEL' || this.#rules.parksUndeclared?.(row) !== false;
   }
 
   #heldBack(row: OutboxRow): boolean {

@@ -14,6 +14,7 @@ import type { Bus } from './bus.ts';
 import { type Clock, pause } from './clock.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxSource } from './outbox.ts';
+import { COUNT, DRAIN_MS, refuseBadNumbers, SPAN_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 import { WorkLoop } from './work-loop.ts';
 
@@ -45,7 +46,9 @@ export interface Relay {
 }
 
 export const DEFAULT_DRAIN_MS = 5_000;
+export const RELAY_RULES = { batchSize: COUNT, sweepMs: SPAN_MS, backOffMs: SPAN_MS } as const;
 
+/** Throws DB_MSG_INVALID_OPTIONS for a number that is none or out of its bounds. */
 export function createRelay(options: RelayOptions): Relay {
   return new OutboxRelay(options);
 }
@@ -71,6 +74,7 @@ class OutboxRelay implements Relay {
       restMs: () => 0,
       backOffMs: 200,
     });
+    refuseBadNumbers('a relay', this.#options, RELAY_RULES);
     this.#loop = new WorkLoop({
       ...this.#options,
       step: () => this.#relayBatch(),
@@ -87,6 +91,7 @@ class OutboxRelay implements Relay {
   }
 
   async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadNumbers('the stop of a relay', { drainMs }, { drainMs: DRAIN_MS });
     if (!(await this.#loop.drain(drainMs))) tellStuck(this.#options.log);
   }
 

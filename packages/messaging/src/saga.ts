@@ -10,6 +10,7 @@ import type { Channel, ChannelData } from './channel.ts';
 import type { OutgoingMessage } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
+import { refuseBadNumbers, SPAN_MS, WAIT_MS } from './sound-numbers.ts';
 
 export interface StepContext<Data> {
   readonly key: string;
@@ -102,7 +103,7 @@ export interface Saga<Data> extends SagaDefinition<Data> {
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
 
-/** Throws DB_MSG_INVALID_OPTIONS for names that are not unique or well-formed, and for a channel that is named twice: two subscriptions of one name share its messages out between them. */
+/** Throws DB_MSG_INVALID_OPTIONS for times that are no numbers of ms, for names that are not unique or well-formed, and for a channel that is named twice: two subscriptions of one name share its messages out between them. */
 export function defineSaga<Data>(definition: SagaDefinition<Data>): Saga<Data> {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `saga "${definition.name}": ${detail}`);
@@ -112,11 +113,21 @@ export function defineSaga<Data>(definition: SagaDefinition<Data>): Saga<Data> {
     if (!NAME.test(name)) bad(`"${name}" is not lower-case letters, digits, dots and dashes, at most 120`);
   if (names.length === 0) bad('it has no steps');
   if (new Set(names).size < names.length) bad('two steps have one name');
+  refuseBadTimes(definition);
   const { startedBy = [], reactsTo: reactions = [] } = definition;
   const channels = [...startedBy, ...reactions].map(({ channel }) => channel.name);
   const twice = channels.find((name, index) => channels.indexOf(name) < index);
   if (twice !== undefined) bad(`channel "${twice}" is named twice in startedBy and reactsTo`);
   return Object.freeze({ ...definition, startedBy, reactsTo: reactions });
+}
+
+function refuseBadTimes<Data>({ name, steps, timeoutMs }: SagaDefinition<Data>): void {
+  if (timeoutMs !== undefined) refuseBadNumbers(`saga "${name}"`, { timeoutMs }, { timeoutMs: SPAN_MS });
+  for (const step of steps) {
+    const what = `step "${step.name}" of saga "${name}"`;
+    if (step.timeoutMs !== undefined) refuseBadNumbers(what, step, { timeoutMs: SPAN_MS });
+    for (const delay of step.retries?.delays ?? []) refuseBadNumbers(what, { delay }, { delay: WAIT_MS });
+  }
 }
 
 /** Instances begin with messages of this channel; a repeated message begins nothing. */

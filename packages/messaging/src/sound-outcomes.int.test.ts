@@ -6,7 +6,7 @@ import { createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { Collector, eventually, signal } from './conformance/fixture.ts';
 import { createInProcessEngine } from './engines/embedded/engine.ts';
-import { ack, deadLetter, type Outcome, retry } from './outcome.ts';
+import { ack, deadLetter, type Outcome, reply, retry } from './outcome.ts';
 
 const orders = defineChannel({ name: 'orders', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 const engine = () => createInProcessEngine(new DatabaseSync(':memory:'));
@@ -20,6 +20,8 @@ const odd: readonly (readonly [name: string, handler: () => Outcome])[] = [
   ['retry in NaN', handWritten({ kind: 'retry', reason: 'x', delayMs: Number.NaN })],
   ['snooze without a time', handWritten({ kind: 'snooze' })],
   ['an outcome of another kind', handWritten({ kind: 'foo' })],
+  ['a reply of undefined', () => reply(undefined)],
+  ['a reply that is a function', handWritten({ kind: 'ack', reply: () => 1 })],
   ['nothing', handWritten(undefined)],
   ['null', handWritten(null)],
   ['a dead letter without a reason', handWritten(deadLetter(undefined as unknown as string))],

@@ -61,6 +61,7 @@ const SHAPES = {
 function faultOfText(value: unknown): string | undefined {
   if (typeof value !== 'string') return 'is not text';
   if (value === '') return 'is empty';
+  if (!value.isWellFormed()) return 'has lone surrogates';
   return Buffer.byteLength(value) > TEXT_BYTES ? `has more than ${TEXT_BYTES} bytes` : undefined;
 }
 
@@ -75,6 +76,7 @@ function faultOfHeaders(value: unknown): string | undefined {
     const fault = faultOfText(name);
     if (fault !== undefined) return `has a header whose name ${fault}`;
     if (typeof wanted !== 'string') return `has a header "${name}" whose value is not text`;
+    if (!wanted.isWellFormed()) return `has a header "${name}" whose value has lone surrogates`;
   }
   return undefined;
 }

@@ -25,6 +25,8 @@ describe('bindings', () => {
     ['direct', [], 'a subscription needs bindings'],
     ['direct', 'red', 'a list of routing keys'],
     ['direct', ['red', ''], 'bindings[1] is empty'],
+    ['direct', ['a\ud800'], 'bindings[0] has lone surrogates'],
+    ['headers', [{ match: 'all', headers: { a: '\udc00' } }], 'whose value has lone surrogates'],
     ['topic', [7], 'bindings[0] is not text'],
     ['topic', ['é'.repeat(128)], 'more than 255 bytes'],
     ['topic', [{ match: 'all', headers: { a: 'b' } }], 'is not text'],

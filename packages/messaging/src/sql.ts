@@ -47,7 +47,8 @@ export interface SqlConnection extends SqlRunner {
 export interface SqlDatabase<Native = unknown> extends SqlRunner {
   readonly dialect: SqlDialect;
   /**
-   * Commits when `work` resolves and rolls back when it rejects, with the same error. `work` awaits nothing but this transaction: it may hold locks of the
+   * Commits when `work` resolves and rolls back when it rejects, with the same error; a deadlock or lock time-out of the client becomes DB_MSG_STORE_BUSY, also
+   * where the work ran the statement with `native`. `work` awaits nothing but this transaction: it may hold locks of the
    * database. READ COMMITTED on servers, whatever the session's default: the statements of the toolkit lock what they decide on. Rejects with
    * DB_MSG_ROLLED_BACK when the database had ended the transaction before its commit because `work` passed over a failed statement.
    */

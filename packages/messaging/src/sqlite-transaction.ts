@@ -1,8 +1,12 @@
-/** Several statements on a connection of this thread, all or none: in the transaction that is open, or in one of their own. */
+/** Several statements on a connection of this thread, all or none: in the transaction that is open, or in one of their own. Throws DB_MSG_STORE_BUSY when SQLite gave way. */
 import type { DatabaseSync } from 'node:sqlite';
+import { namedAtOnce } from './sql/faults.ts';
 
 export function atOnce<T>(db: DatabaseSync, work: () => T): T {
-  if (db.isTransaction) return work();
+  return namedAtOnce(() => (db.isTransaction ? work() : inTransaction(db, work)));
+}
+
+function inTransaction<T>(db: DatabaseSync, work: () => T): T {
   db.exec('BEGIN IMMEDIATE');
   try {
     const result = work();

@@ -7,6 +7,7 @@ import type { HandlerContext } from './handler-context.ts';
 import type { Message } from './message.ts';
 import { type Middleware, withMiddleware } from './middleware.ts';
 import { isPromise, type Outcome } from './outcome.ts';
+import { faultOfText } from './sound-text.ts';
 import { bindingsOf } from './specs.ts';
 import type { SubscriptionSettings } from './subscription.ts';
 
@@ -64,6 +65,9 @@ function within(name: string, value: number, low: number, high: number): number 
 }
 
 export function refuseBadName(name: string): void {
-  if (typeof name !== 'string' || name.length < 1 || name.length > 200)
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'a subscription has a name of 1 to 200 characters');
+  if (faultOfText(name) !== undefined || name.length > 200)
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      'a subscription has a name of 1 to 200 characters without lone surrogates',
+    );
 }

@@ -6,7 +6,7 @@
 import { createIds } from '../ids.ts';
 import { steadyClock, type Clock } from '../clock.ts';
 import { DeadLetterDesk } from '../dead-letter-desk.ts';
-import { engineFromUrl, engineLoadedBy } from '../engine-from-url.ts';
+import { decodedPath, engineFromUrl, engineLoadedBy } from '../engine-from-url.ts';
 import type { Engine } from '../engine.ts';
 import { refuseOtherFile } from './bus-file.ts';
 import type { ChannelsModule, Existing } from './channels-module.ts';
@@ -34,7 +34,7 @@ export interface OpenSession extends Session {
 /** A file that is not there, or is no bus, is refused: an operator's typo must not make one. */
 export async function openExisting(url: string, existing: Existing = {}): Promise<Engine> {
   const path = /^sqlite:(?:\/\/)?([^?]+)/.exec(url)?.[1];
-  if (path !== undefined) refuseOtherFile(url, decodeURIComponent(path));
+  if (path !== undefined) refuseOtherFile(url, decodedPath(path));
   if (!/^amqps?:/.test(url) || Object.keys(existing).length === 0) return engineFromUrl(url);
   // A URL has no place for it, so the engine's own factory is given it on the way.
   return engineLoadedBy(async (specifier) => {

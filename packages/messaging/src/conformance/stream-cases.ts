@@ -5,6 +5,7 @@ import { createIds } from '../ids.ts';
 import type { SqlDatabase } from '../sql.ts';
 import { createCommandHandler, type Decider } from '../streams/decider.ts';
 import type { RecordedEvent, StreamEvent, StreamStore } from '../streams/stream-store.ts';
+import { silentLog } from '../log.ts';
 import { eventually, signal } from './fixture.ts';
 
 export interface StreamFixture {
@@ -274,6 +275,32 @@ const snapshots: StreamCase = {
   },
 };
 
+const aheadSnapshot: StreamCase = {
+  name: 'a snapshot that is ahead of its stream, as after a restore, is told and replaced by what the events say',
+  async run({ streams }) {
+    const stream = newStream();
+    const told: unknown[] = [];
+    const handler = createCommandHandler({
+      streams,
+      decider: adding,
+      snapshot: { name: 'sum', schemaVersion: 1, every: 10 },
+      log: { ...silentLog, warn: (fields) => told.push(fields.ahead) },
+    });
+    for (let n = 1; n <= 3; n += 1) await handler.handle(stream, 1);
+    await streams.saveSnapshot(stream, 'sum', { schemaVersion: 1, version: 7, state: { sum: 1_000 } });
+    assert.deepEqual(await handler.load(stream), { state: { sum: 3 }, version: 3 });
+    assert.deepEqual(told, [7]);
+    // Past the version of the old snapshot, by somebody who saves none.
+    await streams.append(stream, numbers(1, 5));
+    assert.deepEqual(await handler.load(stream), { state: { sum: 18 }, version: 8 });
+    assert.equal((await handler.handle(stream, 1)).version, 9);
+    const empty = newStream();
+    await streams.saveSnapshot(empty, 'sum', { schemaVersion: 1, version: 7, state: { sum: 1_000 } });
+    assert.deepEqual((await handler.handle(empty, 1)).state, { sum: 1 });
+    assert.deepEqual(told, [7, 7]);
+  },
+};
+
 const deciding: StreamCase = {
   name: 'commands at once decide one after another; a caller who says what he saw is refused when it has changed',
   async run({ streams }) {
@@ -296,5 +323,6 @@ export const streamCases: readonly StreamCase[] = [
   lateCommits,
   crowd,
   snapshots,
+  aheadSnapshot,
   deciding,
 ];

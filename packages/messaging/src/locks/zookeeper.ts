@@ -10,6 +10,7 @@ import { createRequire } from 'node:module';
 import { type Clock, pause, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import type { Lease, LockEngine, LockGrant } from '../lock.ts';
+import { refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 
 export interface ZookeeperLockOptions {
@@ -68,6 +69,7 @@ export function createZookeeperLockEngine(options: ZookeeperLockOptions): LockEn
     root: '/doorbuster/locks',
     clock: systemClock,
   });
+  refuseBadNumbers('locks on ZooKeeper', settings, { sessionTimeoutMs: SPAN_MS, callTimeoutMs: SPAN_MS });
   return new ZookeeperLocks(module, settings);
 }
 

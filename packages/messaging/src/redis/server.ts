@@ -82,12 +82,21 @@ export async function connectRedis(
 
 /** The client's own word for a path that is no number is "Invalid pathname", and it puts the whole address, secret and all, into others. */
 function checkedUrl(url: string): string {
-  const path = URL.parse(url)?.pathname ?? '/?';
-  if (/^\/?\d*$/.test(path)) return url;
+  const { pathname = '/?', username = '', password = '' } = URL.parse(url) ?? {};
+  if (/^\/?\d*$/.test(pathname) && [username, password].every(isDecodable)) return url;
   throw new MessagingError(
     'DB_MSG_INVALID_OPTIONS',
-    'redis: the URL is redis://[user:password@]host:port[/database], and the database is a number',
+    'redis: the URL is redis://[user:password@]host:port[/database], the database is a number, and in user and password % is written as %25',
   );
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** By the first word of the server's reply; scripts repeat the word of the command that failed in them. */

@@ -3,11 +3,12 @@
  * refused at once. It keeps one slow provider from holding every worker of the process.
  */
 import { MessagingError } from '../errors.ts';
+import { COUNT, LIMIT, refuseBadNumbers } from '../sound-numbers.ts';
 
 export interface BulkheadOptions {
   /** Calls that run at the same time; at least 1. */
   readonly concurrency: number;
-  /** Calls that may wait. Default 0: refuse at once. */
+  /** Calls that may wait. Default 0: refuse at once. `Infinity`: no limit. */
   readonly queue?: number;
 }
 
@@ -20,11 +21,12 @@ export interface Bulkhead {
   view(): { readonly running: number; readonly waiting: number; readonly refused: number };
 }
 
+const RULES = { concurrency: COUNT, queue: LIMIT } as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS for what is no whole number or out of its bounds. */
 export function createBulkhead(options: BulkheadOptions): Bulkhead {
   const { concurrency, queue = 0 } = options;
-  if (!(concurrency >= 1) || !(queue >= 0)) {
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'a bulkhead needs concurrency >= 1 and queue >= 0');
-  }
+  refuseBadNumbers('a bulkhead', { concurrency, queue }, RULES);
   const waiting: (() => void)[] = [];
   let running = 0;
   let refused = 0;

@@ -10,6 +10,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
@@ -24,7 +25,7 @@ export interface CircuitBreakerOptions {
   readonly windowMs?: number;
   /** First time it stays open, ms. Default 5,000. */
   readonly openMs?: number;
-  /** Longest time it stays open, ms. Default 60,000. */
+  /** Longest time it stays open, ms; not below `openMs`. Default 60,000, or `openMs` where that is longer. */
   readonly maxOpenMs?: number;
   /** Successful calls in half-open that close it; as many run at once at most. Default 1. */
   readonly probes?: number;
@@ -54,9 +55,18 @@ export interface CircuitBreaker {
   };
 }
 
+const RULES = {
+  threshold: { from: 0, to: 1, above: true },
+  minimumCalls: COUNT,
+  windowMs: SPAN_MS,
+  openMs: SPAN_MS,
+  probes: COUNT,
+} as const;
+
 /** The window is kept as ten slices, so that it slides without a record per call. */
 const SLICES = 10;
 
+/** Throws DB_MSG_INVALID_OPTIONS for what is no number or out of its bounds. */
 export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
   return new SlidingBreaker(options);
 }
@@ -78,18 +88,15 @@ class SlidingBreaker implements CircuitBreaker {
       minimumCalls: 10,
       windowMs: 10_000,
       openMs: 5_000,
-      maxOpenMs: 60_000,
+      maxOpenMs: Math.max(60_000, options.openMs ?? 0),
       probes: 1,
       isFailure: (result) => 'error' in result,
       onChange: () => {},
     });
-    const { threshold, minimumCalls, probes } = this.#options;
-    if (!(threshold > 0 && threshold <= 1) || !(minimumCalls >= 1) || !(probes >= 1)) {
-      throw new MessagingError(
-        'DB_MSG_INVALID_OPTIONS',
-        'a breaker needs 0 < threshold <= 1, minimumCalls >= 1 and probes >= 1',
-      );
-    }
+    refuseBadNumbers('a circuit breaker', this.#options, {
+      ...RULES,
+      maxOpenMs: { from: this.#options.openMs },
+    });
     this.#openedFor = this.#options.openMs;
   }
 

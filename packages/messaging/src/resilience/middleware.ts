@@ -5,6 +5,7 @@
 import { MessagingError } from '../errors.ts';
 import type { Middleware } from '../middleware.ts';
 import { type Outcome, snooze } from '../outcome.ts';
+import { refuseBadNumbers, WAIT_MS } from '../sound-numbers.ts';
 import type { Bulkhead } from './bulkhead.ts';
 import type { CircuitBreaker } from './circuit-breaker.ts';
 import type { RateCap } from './rate-cap.ts';
@@ -20,30 +21,34 @@ export interface PutOffOptions {
 }
 
 /** Handlers start no faster than the cap allows; when too many wait already, the message is put off. */
-export const rateCapped =
-  (cap: RateCap, options: PutOffOptions = {}): Middleware =>
-  (_message, { signal }, next) =>
-    unlessRefused(options, async () => {
+export function rateCapped(cap: RateCap, options: PutOffOptions = {}): Middleware {
+  const putOffMs = putOffOf(options);
+  return (_message, { signal }, next) =>
+    unlessRefused(putOffMs, async () => {
       await cap.take(signal);
       return next();
     });
+}
 
 /** At most as many handlers at once as the bulkhead has places, over all subscriptions that share it. A message that loses its lease in the queue leaves it. */
-export const bulkheaded =
-  (bulkhead: Bulkhead, options: PutOffOptions = {}): Middleware =>
-  (_message, { signal }, next) =>
-    unlessRefused(options, () => bulkhead.run(next, signal));
+export function bulkheaded(bulkhead: Bulkhead, options: PutOffOptions = {}): Middleware {
+  const putOffMs = putOffOf(options);
+  return (_message, { signal }, next) => unlessRefused(putOffMs, () => bulkhead.run(next, signal));
+}
 
 /** While the breaker is open messages are put off until it lets a probe through, and while the probe runs by `putOffMs`. What counts as a failure is the breaker's `isFailure`; outcomes are its values. */
-export const breakered =
-  (breaker: CircuitBreaker, options: PutOffOptions = {}): Middleware =>
-  (_message, _context, next) =>
-    unlessRefused(options, () => breaker.run(next));
+export function breakered(breaker: CircuitBreaker, options: PutOffOptions = {}): Middleware {
+  const putOffMs = putOffOf(options);
+  return (_message, _context, next) => unlessRefused(putOffMs, () => breaker.run(next));
+}
 
-async function unlessRefused(
-  { putOffMs = 1_000 }: PutOffOptions,
-  call: () => Promise<Outcome>,
-): Promise<Outcome> {
+/** Throws DB_MSG_INVALID_OPTIONS where the layer is made: inside it every message would fail of it. */
+function putOffOf({ putOffMs = 1_000 }: PutOffOptions): number {
+  refuseBadNumbers('a layer around a handler', { putOffMs }, { putOffMs: WAIT_MS });
+  return putOffMs;
+}
+
+async function unlessRefused(putOffMs: number, call: () => Promise<Outcome>): Promise<Outcome> {
   try {
     return await call();
   } catch (error) {

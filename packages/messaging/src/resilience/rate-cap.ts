@@ -6,6 +6,8 @@
 import type { Clock } from '../clock.ts';
 import { pause } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
+import { refuseBadNumbers, SPAN_MS, WAIT_MS } from '../sound-numbers.ts';
+import { withDefaults } from '../with-defaults.ts';
 
 export interface RateCapOptions {
   readonly clock: Clock;
@@ -24,21 +26,23 @@ export interface RateCap {
   take(signal?: AbortSignal): Promise<void>;
   /** Takes at once and returns 0, or takes nothing and returns the ms until a take would succeed. */
   tryTake(): number;
-  /** The provider said "slow down": nothing is granted for `ms` from now. */
+  /** The provider said "slow down": nothing is granted for `ms` from now. Throws DB_MSG_INVALID_OPTIONS for what is no number from 0. */
   backOff(ms: number): void;
 }
 
+const RULES = {
+  permits: { from: 0, above: true },
+  perMs: SPAN_MS,
+  burst: { from: 1 },
+  maxWaitMs: { from: 0, endless: true },
+} as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS for what is no number or out of its bounds. */
 export function createRateCap(options: RateCapOptions): RateCap {
-  const { clock, maxWaitMs = Number.POSITIVE_INFINITY } = options;
-  const perMs = options.perMs ?? 1_000;
-  const burst = options.burst ?? 1;
-  if (!(options.permits > 0) || !(perMs > 0) || !(burst >= 1)) {
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      'a rate cap needs permits > 0, perMs > 0 and burst >= 1',
-    );
-  }
-  const spacing = perMs / options.permits;
+  const settings = withDefaults(options, { perMs: 1_000, burst: 1, maxWaitMs: Number.POSITIVE_INFINITY });
+  refuseBadNumbers('a rate cap', settings, RULES);
+  const { clock, permits, perMs, burst, maxWaitMs } = settings;
+  const spacing = perMs / permits;
   const tolerance = spacing * (burst - 1);
   let next = Number.NEGATIVE_INFINITY;
 
@@ -69,6 +73,7 @@ export function createRateCap(options: RateCapOptions): RateCap {
       return wait;
     },
     backOff(ms) {
+      refuseBadNumbers('backOff of a rate cap', { ms }, { ms: WAIT_MS });
       next = Math.max(next, clock.monotonic() + ms + tolerance);
     },
   };

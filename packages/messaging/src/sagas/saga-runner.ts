@@ -16,6 +16,7 @@ import { type Log, silentLog } from '../log.ts';
 import type { Message } from '../message.ts';
 import { ack, type Outcome, retry } from '../outcome.ts';
 import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS, WAIT_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
@@ -70,6 +71,9 @@ const DEFAULT_DELAYS = [1_000, 10_000, 60_000];
 /** Attempts that may end with their process before a step counts as one that ends processes. */
 const MOST_ABANDONED = 5;
 
+const RULES = { leaseMs: SPAN_MS, sweepMs: SPAN_MS, concurrency: COUNT } as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS for a number that is none or out of its bounds. */
 export function createSagaRunner<Data>(options: SagaRunnerOptions<Data>): SagaRunner<Data> {
   const clock = options.clock ?? systemClock;
   const defaults = {
@@ -80,7 +84,9 @@ export function createSagaRunner<Data>(options: SagaRunnerOptions<Data>): SagaRu
     sweepMs: 1_000,
     concurrency: 10,
   };
-  return new StoredSagaRunner(withDefaults(options, defaults));
+  const settings = withDefaults(options, defaults);
+  refuseBadNumbers(`the runner of saga "${options.saga.name}"`, settings, RULES);
+  return new StoredSagaRunner(settings);
 }
 
 /** What one look at an instance makes of it. `undefined` due: only a message or a person goes on. */
@@ -203,11 +209,14 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return this.#options.store.mail(this.#options.saga.name, key);
   }
 
-  list(filter: { readonly status?: SagaStatus } = {}, limit = 100): Promise<readonly SagaRecord[]> {
+  async list(filter: { readonly status?: SagaStatus } = {}, limit = 100): Promise<readonly SagaRecord[]> {
+    refuseBadNumbers('a list of sagas', { limit }, { limit: COUNT });
     return this.#options.store.list(this.#options.saga.name, filter, limit);
   }
 
-  purge(purge: SagaPurge): Promise<number> {
+  async purge(purge: SagaPurge): Promise<number> {
+    const { before, limit = 1 } = purge;
+    refuseBadNumbers('a purge of sagas', { before, limit }, { before: WAIT_MS, limit: COUNT });
     return this.#options.store.purge(this.#options.saga.name, purge);
   }
 

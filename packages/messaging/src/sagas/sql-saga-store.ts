@@ -15,6 +15,8 @@ import {
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
+import { faultOfForm, faultOfText } from '../sound-text.ts';
+import { exactKey, type KeyColumns, makeKeysExact } from '../sql/exact-keys.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
 import type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
 
@@ -27,10 +29,10 @@ export interface SqlSagaStoreOptions<Native> {
   ) => Promise<void> | void;
 }
 
-const tables = (text: string, number: string, long: string, end = ''): readonly string[] => [
+const tables = (key: string, text: string, number: string, long: string, end = ''): readonly string[] => [
   `CREATE TABLE IF NOT EXISTS sagas (
-  saga ${text} NOT NULL,
-  saga_key ${text} NOT NULL,
+  saga ${key} NOT NULL,
+  saga_key ${key} NOT NULL,
   version ${number} NOT NULL,
   status ${text} NOT NULL,
   due_at ${number},
@@ -40,9 +42,9 @@ const tables = (text: string, number: string, long: string, end = ''): readonly 
   'CREATE INDEX IF NOT EXISTS sagas_due ON sagas (saga, due_at)',
   'CREATE INDEX IF NOT EXISTS sagas_by_status ON sagas (saga, status)',
   `CREATE TABLE IF NOT EXISTS saga_mail (
-  saga ${text} NOT NULL,
-  saga_key ${text} NOT NULL,
-  message_id ${text} NOT NULL,
+  saga ${key} NOT NULL,
+  saga_key ${key} NOT NULL,
+  message_id ${key} NOT NULL,
   place ${number} NOT NULL,
   is_read ${number} NOT NULL,
   type ${text} NOT NULL,
@@ -51,26 +53,37 @@ const tables = (text: string, number: string, long: string, end = ''): readonly 
 )${end}`,
 ];
 /** Beside `sagas` and not in it: tables of earlier versions get it by `prepare`. What ended before that is not in it and is not purged. */
-const ends = (text: string, number: string, end = ''): readonly string[] => [
+const ends = (key: string, number: string, end = ''): readonly string[] => [
   `CREATE TABLE IF NOT EXISTS saga_ends (
-  saga ${text} NOT NULL,
-  saga_key ${text} NOT NULL,
+  saga ${key} NOT NULL,
+  saga_key ${key} NOT NULL,
   ended_at ${number} NOT NULL,
   PRIMARY KEY (saga, saga_key)
 )${end}`,
   'CREATE INDEX IF NOT EXISTS saga_ends_by_age ON saga_ends (saga, ended_at)',
 ];
+/** Three of them make a key of MariaDB, which has at most 3,072 bytes. */
+const LONGEST_KEY = 190;
 const MARIADB_TEXT = 'VARCHAR(190) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin';
 const schema: Readonly<Record<SqlDialect, readonly string[]>> = {
-  sqlite: [...tables('TEXT', 'INTEGER', 'TEXT', ' STRICT'), ...ends('TEXT', 'INTEGER', ' STRICT')],
-  postgres: [...tables('text', 'bigint', 'text'), ...ends('text', 'bigint')],
-  // Three of them make a key, which has at most 3,072 bytes.
+  sqlite: [...tables('TEXT', 'TEXT', 'INTEGER', 'TEXT', ' STRICT'), ...ends('TEXT', 'INTEGER', ' STRICT')],
+  postgres: [...tables('text', 'text', 'bigint', 'text'), ...ends('text', 'bigint')],
   mariadb: [
-    ...tables(MARIADB_TEXT, 'BIGINT', 'LONGTEXT CHARACTER SET utf8mb4', ' ENGINE = InnoDB'),
-    ...ends(MARIADB_TEXT, 'BIGINT', ' ENGINE = InnoDB'),
+    ...tables(
+      exactKey(LONGEST_KEY),
+      MARIADB_TEXT,
+      'BIGINT',
+      'LONGTEXT CHARACTER SET utf8mb4',
+      ' ENGINE = InnoDB',
+    ),
+    ...ends(exactKey(LONGEST_KEY), 'BIGINT', ' ENGINE = InnoDB'),
   ],
 };
-const LONGEST_KEY = 190;
+const KEYS: KeyColumns = {
+  sagas: ['saga', 'saga_key'],
+  saga_mail: ['saga', 'saga_key', 'message_id'],
+  saga_ends: ['saga', 'saga_key'],
+};
 const DUPLICATE_KEY = 1062;
 /** Instances forgotten in one transaction. */
 const PURGE_ROWS = 500;
@@ -90,15 +103,16 @@ class SqlSagas<Native> implements SagaStore {
     this.#appendToOutbox = appendToOutbox;
   }
 
-  prepare(): Promise<void> {
-    return createTables(this.#sql, schema[this.#sql.dialect]);
+  async prepare(): Promise<void> {
+    await createTables(this.#sql, schema[this.#sql.dialect]);
+    await makeKeysExact(this.#sql, KEYS, LONGEST_KEY);
   }
 
   async create({ saga, key, version, state, dueAt }: SagaRecord): Promise<boolean> {
-    if (key === '' || key.length > LONGEST_KEY)
+    if (faultOfText(key) !== undefined || key.length > LONGEST_KEY)
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
-        `a key of a saga has 1 to ${LONGEST_KEY} characters`,
+        `a key of a saga has 1 to ${LONGEST_KEY} characters, without lone surrogates`,
       );
     const text =
       'INSERT INTO sagas (saga, saga_key, version, status, due_at, body) VALUES (?, ?, ?, ?, ?, ?)';
@@ -158,10 +172,12 @@ class SqlSagas<Native> implements SagaStore {
 
   async deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean> {
     // A server that cuts off what is too long would take two ids with one beginning for one message.
-    if (mail.messageId.length > LONGEST_KEY || mail.type.length > LONGEST_KEY)
+    if (
+      [mail.messageId, mail.type].some((text) => faultOfForm(text) !== undefined || text.length > LONGEST_KEY)
+    )
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
-        `id and type of a message for a saga have at most ${LONGEST_KEY} characters`,
+        `id and type of a message for a saga have at most ${LONGEST_KEY} characters, without lone surrogates`,
       );
     const lock = this.#sql.dialect === 'sqlite' ? '' : ' FOR UPDATE';
     return again(() =>

@@ -13,10 +13,15 @@ const GONE =
   /^(08|57P0|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|PROTOCOL_CONNECTION_LOST|ER_SERVER_SHUTDOWN|ER_CON_COUNT)/;
 const SQLITE_BUSY = 5;
 
+/** The same by number, for clients and wrappers that keep no code: a lock that was waited for too long, a deadlock, a row that changed. */
+const BUSY_NUMBERS: ReadonlySet<unknown> = new Set([1205, 1213, 1020]);
+
 interface ClientError {
   readonly code?: unknown;
+  readonly errno?: unknown;
   readonly errcode?: number;
   readonly message?: string;
+  readonly cause?: unknown;
 }
 
 export async function named<T>(work: () => Promise<T>): Promise<T> {
@@ -27,11 +32,20 @@ export async function named<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-function namedFault(error: unknown): unknown {
-  if (error instanceof MessagingError || !(error instanceof Error)) return error;
+/** The same for what is synchronous, as SQLite is. */
+export function namedAtOnce<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw namedFault(error);
+  }
+}
+
+/** What a statement failed with, in the words of the catalogue where it has one. */
+export function namedFault(error: unknown): unknown {
+  const busy = busyFault(error);
+  if (busy !== error || error instanceof MessagingError || !(error instanceof Error)) return busy;
   const { code, message } = error as ClientError;
-  if (BUSY.has(code) || isSqliteBusy(error))
-    return new MessagingError('DB_MSG_STORE_BUSY', `the database gave way: ${message}`, { cause: error });
   // pg says it without a code.
   const isGone =
     GONE.test(String(code)) ||
@@ -40,6 +54,23 @@ function namedFault(error: unknown): unknown {
   return new MessagingError('DB_MSG_ENGINE_UNREACHABLE', `the database is out of reach: ${message}`, {
     cause: error,
   });
+}
+
+/**
+ * What somebody's work inside a transaction failed with: it runs its statements with the client itself, so what gave way is the client's own error, or that of a query
+ * builder around it. Nothing else is renamed: a connection that is refused may be one to anything.
+ */
+export function busyFault(error: unknown): unknown {
+  if (error instanceof MessagingError || !(error instanceof Error) || !gaveWay(error)) return error;
+  return new MessagingError('DB_MSG_STORE_BUSY', `the database gave way: ${error.message}`, { cause: error });
+}
+
+const DEEPEST_CAUSE = 5;
+
+function gaveWay(error: unknown, depth = 0): boolean {
+  if (!(error instanceof Error) || error instanceof MessagingError || depth > DEEPEST_CAUSE) return false;
+  const { code, errno, cause } = error as ClientError;
+  return BUSY.has(code) || BUSY_NUMBERS.has(errno) || isSqliteBusy(error) || gaveWay(cause, depth + 1);
 }
 
 /** SQLITE_BUSY, or one of its extended codes. */

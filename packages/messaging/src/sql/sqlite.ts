@@ -10,7 +10,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { MessagingError } from '../errors.ts';
 import type { SqlDatabase, SqlResult, SqlRow, SqlStatement, SqlTransaction, SqlValue } from '../sql.ts';
-import { named } from './faults.ts';
+import { busyFault, named } from './faults.ts';
 
 /** The database of this connection, which stays yours. */
 export function sqliteSql(db: DatabaseSync): SqlDatabase<DatabaseSync> {
@@ -56,7 +56,7 @@ class SqliteDatabase implements SqlDatabase<DatabaseSync> {
         return result;
       } catch (error) {
         if (db.isTransaction) db.exec('ROLLBACK');
-        throw error;
+        throw busyFault(error);
       }
     });
   }

@@ -6,6 +6,7 @@
  * A commit that fails may have been done: the caller has to do it again in a way that does no harm twice.
  */
 import { MessagingError } from '../errors.ts';
+import { busyFault, namedFault } from './faults.ts';
 import type { SqlConnection, SqlResult, SqlRunner } from '../sql.ts';
 
 /** A client as a pool lends it. */
@@ -51,9 +52,9 @@ async function inTransaction<T>(
   try {
     result = await work();
   } catch (error) {
-    // A connection that broke cannot roll back and need not: the server does. The work's own error is what is thrown.
+    // A connection that broke cannot roll back and need not: the server does. The work's own error is what is thrown, but for one that says that the database gave way.
     await orLose(rollback, lose).catch(() => {});
-    throw error;
+    throw busyFault(error);
   }
   await orLose(commit, lose);
   return result;
@@ -104,6 +105,9 @@ export function heldConnection(
 }
 
 export function outsideTransaction(what: string, cause?: unknown): MessagingError {
+  // A connection that broke, or a database that gave way, says nothing about where the caller is.
+  const fault = namedFault(cause);
+  if (fault instanceof MessagingError) return fault;
   return new MessagingError(
     'DB_MSG_INVALID_OPTIONS',
     `${what} belongs inside the transaction of the change it tells of`,

@@ -1,4 +1,5 @@
 /** A store by its address: what is refused, and what is missing, in words that say what to do. */
+import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
 import { openSqlStore, sqlStoreLoadedBy } from './open.ts';
 
@@ -28,6 +29,16 @@ it('lets the faults of a client that is there through', async () => {
 
 it.each(['sqlite:', 'sqlite://', 'oracle://host'])('refuses %s', async (address) => {
   await expect(openSqlStore(address)).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
+});
+
+it.each([
+  'postgres://user:secret%zz@localhost/shop',
+  'mysql://user:secret%zz@localhost/shop',
+  'postgres://user:secret#1@localhost/shop',
+])('refuses an address that cannot be read, without showing its password: %s', async (address) => {
+  const error: unknown = await openSqlStore(address).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
+  expect(inspect(error)).not.toContain('secret');
 });
 
 it.each(['sqlite::memory:', 'postgres://localhost/shop'])('opens %s', async (address) => {

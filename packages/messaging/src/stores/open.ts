@@ -42,6 +42,7 @@ export async function sqlStoreLoadedBy(
   { mustExist = false }: OpenSqlStoreOptions = {},
 ): Promise<SqlStore> {
   const scheme = /^([a-z]+):/.exec(address)?.[1];
+  if (scheme !== undefined && scheme !== 'sqlite') refuseUnreadable(address);
   if (scheme === 'postgres' || scheme === 'postgresql') return openPostgres(load, address);
   if (scheme === 'mysql' || scheme === 'mariadb')
     return openMariadb(load, address.replace(/^mariadb:/, 'mysql:'));
@@ -50,6 +51,19 @@ export async function sqlStoreLoadedBy(
     'DB_MSG_INVALID_OPTIONS',
     'the address of a store begins with postgres:, mysql:, mariadb: or sqlite:',
   );
+}
+
+/** The address is neither repeated nor kept as the cause, as the clients' own errors do: it holds a password. */
+function refuseUnreadable(address: string): void {
+  try {
+    const { username, password, pathname } = new URL(address);
+    [username, password, pathname].forEach(decodeURIComponent);
+  } catch {
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      'the address of a store is of the form postgres://user:password@host:port/database; in user and password each of / # ? @ : and % is written as %2F, %23, %3F, %40, %3A and %25',
+    );
+  }
 }
 
 async function loaded(client: Promise<unknown>, name: string): Promise<unknown> {

@@ -14,6 +14,7 @@ import type { OutgoingMessage } from '../engine.ts';
 import { MessagingError, type MessagingErrorCode } from '../errors.ts';
 import { createIds } from '../ids.ts';
 import { createKeyedRelay, type KeyedRelay, type KeyedRelayOptions } from '../keyed-relay.ts';
+import { silentLog } from '../log.ts';
 import { createOutboxWriter } from '../outbox.ts';
 import { run, type StoreFixture, storeChoices } from './fixture.ts';
 
@@ -110,6 +111,38 @@ for (const { kind, missing, create } of storeChoices)
         code: 'DB_MSG_INVALID_OPTIONS',
       });
       expect(await view()).toMatchObject({ unpublished: 0 });
+    });
+
+    it('lets rows of a channel that is not declared wait for it, tells it, and publishes them in order when it is', async () => {
+      const told: unknown[] = [];
+      for (const name of ['a 1', 'b 1']) bus.refused.set(name, 'DB_MSG_UNKNOWN_CHANNEL');
+      const log = { ...silentLog, error: (fields: object, what: string) => told.push([fields, what]) };
+      const relay = relayOf({ log });
+      await append([step('a', 1), step('a', 2), step('b', 1)]);
+      await eventually(view, ({ waiting }) => waiting === 3, 'three that wait');
+      expect(await view()).toMatchObject({ parked: 0, unpublished: 0 });
+      expect(relay.view().undeclared).toEqual(['steps']);
+      expect(told).toEqual([
+        [{ channel: 'steps', parkedAfterMs: 3_600_000 }, expect.stringContaining('not declared')],
+      ]);
+      bus.refused.clear();
+      await arrived(3);
+      expect([bus.of('a'), bus.of('b')]).toEqual([[1, 2], [1]]);
+      await eventually(view, ({ waiting }) => waiting === 0, 'none that waits');
+      expect(relay.view().undeclared).toEqual([]);
+    });
+
+    it('parks them when the channel stays undeclared for too long, and a person may send them on their way again', async () => {
+      bus.refused.set('a 1', 'DB_MSG_UNKNOWN_CHANNEL');
+      relayOf({ undeclaredMs: 100 });
+      await append([step('a', 1), step('a', 2)]);
+      await eventually(view, ({ parked, waiting }) => parked === 1 && waiting === 1, 'one parked');
+      bus.refused.clear();
+      const [row] = await fixture.store.outbox.parked({ limit: 10 });
+      expect(row?.reason).toContain('refused a 1');
+      expect(await fixture.store.outbox.retryParked([row?.number ?? 0], systemClock.now())).toBe(1);
+      await arrived(2);
+      expect(bus.of('a')).toEqual([1, 2]);
     });
 
     it('reads nothing of a transaction that is still open', async () => {

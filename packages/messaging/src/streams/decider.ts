@@ -5,13 +5,15 @@
  *   load snapshot -> read what came after -> evolve -> decide -> append at that version --conflict--> load again, at most `attempts` times
  *                                                                      '-- every n versions: snapshot, after the commit
  *
- * A snapshot is a short cut and no truth: one of another schema version is ignored, one that cannot be saved is logged and forgotten.
+ * A snapshot is a short cut and no truth: one of another schema version is ignored, one that cannot be saved is logged and forgotten, one
+ * that is ahead of its stream (tables that were restored to different times) is told and replaced by what the events say.
  */
 import { describeError } from '../attempts.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
+import { COUNT, refuseBadNumbers } from '../sound-numbers.ts';
 import type { SqlTransaction } from '../sql.ts';
-import type { RecordedEvent, StreamEvent, StreamStore } from './stream-store.ts';
+import type { RecordedEvent, Snapshot, StreamEvent, StreamStore } from './stream-store.ts';
 
 export interface Decider<State, Command, Event extends StreamEvent> {
   /** No events: nothing happens. Throw to refuse. May run again on a newer state. */
@@ -71,16 +73,50 @@ export function createCommandHandler<State, Command, Event extends StreamEvent>(
   attempts = 5,
   log = silentLog,
 }: CommandHandlerOptions<State, Command, Event>): CommandHandler<State, Command, Event> {
+  refuseBadNumbers('a command handler', { attempts }, { attempts: COUNT });
+  if (snapshot)
+    refuseBadNumbers(`snapshot "${snapshot.name}"`, snapshot, {
+      schemaVersion: { from: 0, whole: true },
+      every: COUNT,
+    });
   const load = async (stream: string): Promise<LoadedState<State>> => {
     const taken = snapshot && (await streams.loadSnapshot(stream, snapshot.name, snapshot.schemaVersion));
-    let state = taken ? (taken.state as State) : decider.initialState();
-    let version = taken?.version ?? 0;
-    for (;;) {
-      const page = await streams.read(stream, { fromVersion: version + 1, limit: PAGE });
-      for (const recorded of page) state = decider.evolve(state, eventOf<Event>(recorded));
-      version += page.length;
+    if (!taken || taken.version < 1) return readOn(stream, { state: decider.initialState(), version: 0 });
+    // The event that the snapshot ends with is read too: without it the snapshot is of another past.
+    const page = await streams.read(stream, { fromVersion: taken.version, limit: PAGE });
+    if (page[0]?.version !== taken.version) return rebuild(stream, taken.version, snapshot);
+    return readOn(stream, { state: taken.state as State, version: taken.version }, page);
+  };
+
+  const readOn = async (
+    stream: string,
+    { state, version }: LoadedState<State>,
+    first?: readonly RecordedEvent[],
+  ): Promise<LoadedState<State>> => {
+    for (let page = first; ; page = undefined) {
+      page ??= await streams.read(stream, { fromVersion: version + 1, limit: PAGE });
+      for (const recorded of page) {
+        if (recorded.version <= version) continue;
+        state = decider.evolve(state, eventOf<Event>(recorded));
+        version = recorded.version;
+      }
       if (page.length < PAGE) return { state, version };
     }
+  };
+
+  /** A snapshot ahead of its stream would be wrong again, and unseen, when the stream has grown past it: it is replaced at once. */
+  const rebuild = async (
+    stream: string,
+    ahead: number,
+    { name, schemaVersion }: SnapshotPolicy,
+  ): Promise<LoadedState<State>> => {
+    const loaded = await readOn(stream, { state: decider.initialState(), version: 0 });
+    log.warn(
+      { stream, snapshot: name, ahead, version: loaded.version },
+      'a snapshot is ahead of its stream, as after a restore: it is replaced by what the events say',
+    );
+    await saveSoundly(stream, name, { schemaVersion, ...loaded });
+    return loaded;
   };
 
   const once = async (
@@ -112,8 +148,12 @@ export function createCommandHandler<State, Command, Event extends StreamEvent>(
     { name, schemaVersion, every }: SnapshotPolicy,
   ): Promise<void> => {
     if (Math.floor(before / every) === Math.floor(version / every)) return;
+    await saveSoundly(stream, name, { schemaVersion, version, state });
+  };
+
+  const saveSoundly = async (stream: string, name: string, snapshotNow: Snapshot): Promise<void> => {
     try {
-      await streams.saveSnapshot(stream, name, { schemaVersion, version, state });
+      await streams.saveSnapshot(stream, name, snapshotNow);
     } catch (error) {
       log.warn({ stream, snapshot: name, error: describeError(error) }, 'a snapshot could not be saved');
     }

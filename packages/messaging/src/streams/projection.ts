@@ -14,6 +14,7 @@
 import { type Clock, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { again, createTables, type SqlDialect, type SqlDatabase, type SqlTransaction } from '../sql.ts';
 import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
@@ -80,7 +81,8 @@ const CREATE: Readonly<Record<SqlDialect, string>> = {
   sqlite: 'INSERT OR IGNORE INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0)',
   postgres:
     'INSERT INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING',
-  mariadb: 'INSERT IGNORE INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0)',
+  mariadb:
+    'INSERT INTO projections (name, version, checkpoint, live) VALUES (?, ?, ?, 0) ON DUPLICATE KEY UPDATE name = name',
 };
 const SELECT = 'SELECT checkpoint FROM projections WHERE name = ? AND version = ?';
 const MOVE = 'UPDATE projections SET checkpoint = ? WHERE name = ? AND version = ?';
@@ -89,6 +91,10 @@ const NONE = '';
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
 
+/** A page of a store has at most so many. */
+const RULES = { batchSize: { ...COUNT, to: 10_000 }, sweepMs: SPAN_MS, backOffMs: SPAN_MS } as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS for a bad name, version or number. */
 export function createProjection<Native>(options: ProjectionOptions<Native>): Projection {
   if (!NAME.test(options.name) || !Number.isInteger(options.version) || options.version < 1)
     throw new MessagingError(
@@ -96,7 +102,9 @@ export function createProjection<Native>(options: ProjectionOptions<Native>): Pr
       `projection "${options.name}" ${options.version}: a name of lower-case letters, digits, dots and dashes, and a version from 1`,
     );
   const defaults = { batchSize: 500, sweepMs: 1_000, backOffMs: 200, clock: systemClock, log: silentLog };
-  return new SqlProjection(withDefaults(options, defaults));
+  const settings = withDefaults(options, defaults);
+  refuseBadNumbers(`projection "${options.name}"`, settings, RULES);
+  return new SqlProjection(settings);
 }
 
 /** The version that readers use; undefined before the first `promote`. */

@@ -10,7 +10,9 @@ import {
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
-import { streamStatements, type StreamStatements } from './statements.ts';
+import { faultOfText } from '../sound-text.ts';
+import { makeKeysExact } from '../sql/exact-keys.ts';
+import { LONGEST_NAME, streamKeys, streamStatements, type StreamStatements } from './statements.ts';
 import type {
   Appended,
   AppendOptions,
@@ -30,7 +32,6 @@ export interface SqlStreamStoreOptions {
 /** Rows of one INSERT: SQLite takes 32,766 parameters, MariaDB and PostgreSQL 65,535. */
 const ROWS_AT_ONCE = 1_000;
 const MOST_READ = 10_000;
-const LONGEST_NAME = 255;
 
 export function createSqlStreamStore(options: SqlStreamStoreOptions): StreamStore {
   const clock = options.clock ?? systemClock;
@@ -50,8 +51,9 @@ class SqlStreams implements StreamStore {
     this.#statements = streamStatements[sql.dialect];
   }
 
-  prepare(): Promise<void> {
-    return createTables(this.#sql, this.#statements.schema);
+  async prepare(): Promise<void> {
+    await createTables(this.#sql, this.#statements.schema);
+    await makeKeysExact(this.#sql, streamKeys, LONGEST_NAME);
   }
 
   append(stream: string, events: readonly StreamEvent[], options: AppendOptions = {}): Promise<Appended> {
@@ -160,11 +162,12 @@ function refuseBad(stream: string, events: readonly StreamEvent[]): void {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `stream "${stream}": ${detail}`);
   };
-  if (stream === '' || stream.length > LONGEST_NAME) bad(`the name has 1 to ${LONGEST_NAME} characters`);
+  if (faultOfText(stream) !== undefined || stream.length > LONGEST_NAME)
+    bad(`the name has 1 to ${LONGEST_NAME} characters, without lone surrogates`);
   if (events.length === 0) bad('nothing to append');
   for (const { type } of events)
-    if (typeof type !== 'string' || type === '' || type.length > LONGEST_NAME)
-      bad(`a type has 1 to ${LONGEST_NAME} characters`);
+    if (faultOfText(type) !== undefined || type.length > LONGEST_NAME)
+      bad(`a type has 1 to ${LONGEST_NAME} characters, without lone surrogates`);
 }
 
 function atMost(limit: number): number {

@@ -10,6 +10,7 @@
  * therefore keeps the xid of its last append, and a transaction with a lower one is refused (`overtaken`).
  */
 import type { SqlDialect } from '../sql.ts';
+import { exactKey, type KeyColumns } from '../sql/exact-keys.ts';
 
 export interface StreamStatements {
   readonly schema: readonly string[];
@@ -133,17 +134,19 @@ ORDER BY xid, position LIMIT ${limit}`,
   beginning: '0:0',
 };
 
-/** Compared byte by byte, as in the other two. */
+/** Of streams, types and snapshots, in characters. */
+export const LONGEST_NAME = 255;
+const NAME = exactKey(LONGEST_NAME);
 const TEXT = 'VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin';
 
 const mariadb: StreamStatements = {
   schema: [
     'CREATE TABLE IF NOT EXISTS stream_order (one TINYINT PRIMARY KEY, position BIGINT NOT NULL) ENGINE = InnoDB',
-    'INSERT IGNORE INTO stream_order (one, position) VALUES (1, 0)',
-    `CREATE TABLE IF NOT EXISTS stream_heads (stream ${TEXT} PRIMARY KEY, version BIGINT NOT NULL) ENGINE = InnoDB`,
+    'INSERT INTO stream_order (one, position) VALUES (1, 0) ON DUPLICATE KEY UPDATE one = one',
+    `CREATE TABLE IF NOT EXISTS stream_heads (stream ${NAME} PRIMARY KEY, version BIGINT NOT NULL) ENGINE = InnoDB`,
     `CREATE TABLE IF NOT EXISTS stream_events (
   position BIGINT PRIMARY KEY,
-  stream ${TEXT} NOT NULL,
+  stream ${NAME} NOT NULL,
   version BIGINT NOT NULL,
   id CHAR(36) NOT NULL,
   type ${TEXT} NOT NULL,
@@ -152,8 +155,8 @@ const mariadb: StreamStatements = {
   UNIQUE KEY stream_version (stream, version)
 ) ENGINE = InnoDB`,
     `CREATE TABLE IF NOT EXISTS stream_snapshots (
-  stream ${TEXT} NOT NULL,
-  name ${TEXT} NOT NULL,
+  stream ${NAME} NOT NULL,
+  name ${NAME} NOT NULL,
   schema_version INT NOT NULL,
   version BIGINT NOT NULL,
   state LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
@@ -162,7 +165,9 @@ const mariadb: StreamStatements = {
   ],
   lockOrder: 'SELECT position FROM stream_order WHERE one = 1 FOR UPDATE',
   moveOrder: 'UPDATE stream_order SET position = ? WHERE one = 1',
-  createHead: 'INSERT IGNORE INTO stream_heads (stream, version) VALUES (?, 0)',
+  // IGNORE would swallow every other fault with the duplicate key.
+  createHead:
+    'INSERT INTO stream_heads (stream, version) VALUES (?, 0) ON DUPLICATE KEY UPDATE stream = stream',
   lockHead: 'SELECT version, 0 AS overtaken FROM stream_heads WHERE stream = ? FOR UPDATE',
   moveHead: 'UPDATE stream_heads SET version = ? WHERE stream = ?',
   insert: insert(`position, ${COLUMNS}`, '(?, ?, ?, ?, ?, ?, ?)'),
@@ -173,6 +178,13 @@ const mariadb: StreamStatements = {
   saveSnapshot: `${insertSnapshot}
 ON DUPLICATE KEY UPDATE schema_version = VALUES(schema_version), version = VALUES(version), state = VALUES(state)`,
   beginning: '0',
+};
+
+/** What names a stream or a snapshot. */
+export const streamKeys: KeyColumns = {
+  stream_heads: ['stream'],
+  stream_events: ['stream'],
+  stream_snapshots: ['stream', 'name'],
 };
 
 export const streamStatements: Readonly<Record<SqlDialect, StreamStatements>> = { sqlite, postgres, mariadb };

@@ -1,0 +1,159 @@
+/** What a database says when it gives way to another (a deadlock, a lock that was waited for too long, a failed serialisation, SQLite busy) is DB_MSG_STORE_BUSY, whoever ran the statement. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../clock.ts';
+import { signal } from '../conformance/fixture.ts';
+import { handleOnce } from '../handle-once.ts';
+import { alreadyHandled, inboxSchema, purgeInbox } from '../inbox.ts';
+import { appendToOutbox, outboxSchema, sqliteOutbox } from '../outbox.ts';
+import { ack, type Outcome } from '../outcome.ts';
+import { busyFault } from '../sql/faults.ts';
+import { type StoreFixture, storeChoices } from './fixture.ts';
+import { sqliteInbox } from './sqlite/store.ts';
+
+const busy = { code: 'DB_MSG_STORE_BUSY', retryable: true, cause: expect.any(Error) };
+/** The client itself, as an application has it: nothing of the toolkit stands in between. */
+interface Native {
+  query(text: string): Promise<unknown>;
+}
+
+for (const { kind, missing, create } of storeChoices.filter((one) => one.kind !== 'sqlite'))
+  describe.skipIf(missing)(`handlers on ${kind}${missing ? ` (needs ${missing})` : ''}`, () => {
+    let fixture: StoreFixture;
+    beforeAll(async () => {
+      fixture = await create();
+      await fixture.query('CREATE TABLE things (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)');
+      await fixture.query('INSERT INTO things (id, n) VALUES (1, 0), (2, 0)');
+    });
+    afterAll(() => fixture.destroy());
+
+    const handle = (id: string, work: (tx: Native) => Promise<void>): Promise<Outcome> =>
+      handleOnce({
+        inbox: fixture.store.inbox,
+        subscription: 's',
+        message: { id },
+        clock: systemClock,
+        work: (tx) => work(tx as Native),
+      });
+    const add = (tx: Native, id: number) => tx.query(`UPDATE things SET n = n + 1 WHERE id = ${id}`);
+
+    /** Each has its first row before either asks for the other's. */
+    async function deadlock(
+      first: string,
+      second: string,
+    ): Promise<readonly PromiseSettledResult<Outcome>[]> {
+      const has = { [first]: signal(), [second]: signal() };
+      const work = (own: string, other: string, from: number, to: number) =>
+        handle(own, async (tx) => {
+          await add(tx, from);
+          has[own]?.fire();
+          await has[other]?.fired;
+          await add(tx, to);
+        });
+      return Promise.allSettled([work(first, second, 1, 2), work(second, first, 2, 1)]);
+    }
+
+    it('in a deadlock: one is done, the other is told so, keeps nothing and can be done again', async () => {
+      const results = await deadlock('a', 'b');
+      const lost = results.findIndex(({ status }) => status === 'rejected');
+      expect(results.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+      expect(results[lost]).toMatchObject({ reason: busy });
+      expect((await fixture.query('SELECT n FROM things ORDER BY id')).map(({ n }) => Number(n))).toEqual([
+        1, 1,
+      ]);
+      await expect(handle(lost === 0 ? 'a' : 'b', async (tx) => void (await add(tx, 1)))).resolves.toEqual(
+        ack(),
+      );
+    });
+
+    it('that do not wait for a lock, or not longer', async () => {
+      const isHeld = signal();
+      const mayEnd = signal();
+      const holder = handle('holder', async (tx) => {
+        await add(tx, 1);
+        isHeld.fire();
+        await mayEnd.fired;
+      });
+      await isHeld.fired;
+      const late = handle('late', async (tx) => {
+        await tx.query('SELECT n FROM things WHERE id = 1 FOR UPDATE NOWAIT');
+      });
+      await expect(late).rejects.toMatchObject(busy);
+      // The inbox's own statement waits for the holder's id, and gives way too.
+      const limit =
+        kind === 'postgres' ? "SET LOCAL lock_timeout = '50ms'" : 'SET innodb_lock_wait_timeout = 1';
+      const same = fixture.store.inbox.transaction(async (tx) => {
+        await (tx as Native).query(limit);
+        return fixture.store.inbox.alreadyHandled(tx, { subscription: 's', messageId: 'holder', now: 1 });
+      });
+      await expect(same).rejects.toMatchObject(busy);
+      mayEnd.fire();
+      await holder;
+    });
+
+    describe.each(kind === 'postgres' ? ['on a snapshot'] : [])('%s', () => {
+      it('that cannot be put in an order', async () => {
+        const late = fixture.store.inbox.transaction(async (tx) => {
+          const client = tx as Native;
+          await client.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+          await client.query('SELECT n FROM things');
+          await handle('meanwhile', async (other) => void (await add(other, 1)));
+          await add(client, 1);
+        });
+        await expect(late).rejects.toMatchObject(busy);
+      });
+    });
+  });
+
+describe('on SQLite', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'busy-'));
+  const open = () => new DatabaseSync(join(folder, 'a.db'), { timeout: 0 });
+  const [db, other] = [open(), open()];
+  db.exec(`PRAGMA journal_mode = WAL; ${outboxSchema}${inboxSchema}`);
+  afterAll(() => {
+    for (const one of [db, other]) one.close();
+    rmSync(folder, { recursive: true });
+  });
+  const refused = expect.objectContaining(busy);
+  const message = { id: 'm', type: 'c', version: 1, source: '/t', time: '', data: {}, headers: {} };
+
+  it('everything that meets another writer says that it is busy', async () => {
+    other.exec('BEGIN IMMEDIATE');
+    db.exec('BEGIN');
+    expect(() => alreadyHandled(db, { subscription: 's', messageId: 'm', now: 1 })).toThrow(refused);
+    expect(() => appendToOutbox(db, [{ channel: 'c', message }])).toThrow(refused);
+    db.exec('ROLLBACK');
+    expect(() => purgeInbox(db, 1)).toThrow(refused);
+    expect(() => sqliteOutbox(db).markPublished(1)).toThrow(refused);
+    const options = { inbox: sqliteInbox(db), subscription: 's', message, clock: systemClock };
+    await expect(handleOnce({ ...options, work: async () => {} })).rejects.toMatchObject(busy);
+    other.exec('ROLLBACK');
+    await expect(handleOnce({ ...options, work: async () => {} })).resolves.toEqual(ack());
+  });
+
+  it("a statement of the handler's on another file is told too", async () => {
+    const elsewhere = join(folder, 'b.db');
+    const [second, blocker] = [new DatabaseSync(elsewhere, { timeout: 0 }), new DatabaseSync(elsewhere)];
+    second.exec('CREATE TABLE t (n)');
+    blocker.exec('BEGIN IMMEDIATE');
+    const work = async (): Promise<void> => second.exec('INSERT INTO t VALUES (1)');
+    const options = { inbox: sqliteInbox(db), subscription: 's', message: { id: 'n' }, clock: systemClock };
+    await expect(handleOnce({ ...options, work })).rejects.toMatchObject(busy);
+    for (const one of [second, blocker]) one.close();
+  });
+});
+
+it("leaves every other error of the work's as it is, and sees through the wrapper of a query builder", () => {
+  for (const error of [
+    Object.assign(new Error('x'), { code: 'ECONNREFUSED' }),
+    new TypeError('x'),
+    'a text',
+    undefined,
+  ])
+    expect(busyFault(error)).toBe(error);
+  const wrapped = new Error('Failed query', { cause: Object.assign(new Error('deadlock'), { errno: 1213 }) });
+  expect(busyFault(wrapped)).toMatchObject({ code: 'DB_MSG_STORE_BUSY', cause: wrapped });
+});
