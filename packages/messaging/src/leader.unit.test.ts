@@ -5,7 +5,7 @@ import { createLeader, type Leader } from './leader.ts';
 import { MessagingError } from './errors.ts';
 import { createLocks, type LockEngine } from './lock.ts';
 import { silentLog } from './log.ts';
-import { createManualClock, type ManualClock } from './manual-clock.ts';
+import { createManualClock, type ManualClock } from './conformance/manual-clock.ts';
 
 /** An engine in memory, for what is the leader's own; `takeAway` is a lost lease. */
 function memoryEngine(): LockEngine & { takeAway(): void } {

@@ -8,7 +8,7 @@ import { createInProcessEngine } from './engines/embedded/engine.ts';
 import { createLeader } from './leader.ts';
 import { createLocks, type LockEngine } from './lock.ts';
 import { createZookeeperLockEngine } from './locks/zookeeper.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
 import { reconcile } from './reconciliation.ts';
 import { createRelay } from './relay.ts';
 import { createBulkhead } from './resilience/bulkhead.ts';
