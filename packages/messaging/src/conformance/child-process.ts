@@ -1,13 +1,23 @@
-/** A process of our own that is made to be killed or stopped: what it tells on stdout is a signal that a case waits for. */
+/**
+ * A process of our own that is made to be killed or stopped: what it tells on stdout is a signal that a case waits for. Loading it is no part of any case: on a machine
+ * at work it takes many times as long as on an idle one, so a case's patience begins when the process says that it is there, with the line `ready` or
+ * with any other.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { pause, systemClock } from '../clock.ts';
 import { Collector, eventually } from './fixture.ts';
 
+/** Whatever the patience of a case is, ms: reached only when the process hangs. */
+const START_PATIENCE_MS = 60_000;
+
 export interface ToldProcess {
-  /** Every line it wrote so far. */
+  /** Every line it wrote so far, but for `ready`. */
   readonly told: Collector<string>;
-  /** The first line that begins with this word; rejects with what the process complained of. */
+  /** Resolves with its first line; rejects, with what it complained of, when it ends before or says nothing for a minute. */
+  readonly started: Promise<void>;
+  /** The first line that begins with this word, waited for from its start on; rejects with what the process complained of. */
   line(word: string): Promise<string>;
   send(signal: NodeJS.Signals): void;
   /** Resolves when it is gone. */
@@ -28,14 +38,28 @@ export function startChild(entry: URL, args: readonly string[]): ToldProcess {
     trouble += chunk.toString();
   });
   const told = new Collector<string>();
-  if (child.stdout) createInterface(child.stdout).on('line', (line) => told.add(line));
+  const begun = new AbortController();
+  let isThere = false;
+  if (child.stdout)
+    createInterface(child.stdout).on('line', (line) => {
+      isThere = true;
+      if (line !== 'ready') told.add(line);
+      begun.abort();
+    });
   const ended = new Promise<void>((resolve) => child.on('close', () => resolve()));
+  void ended.then(() => begun.abort());
+  const started = pause(systemClock, START_PATIENCE_MS, begun.signal).then(() => {
+    if (!isThere) throw new Error(`a child process did not start:\n${trouble}`);
+  });
+  started.catch(() => {});
   return {
     told,
+    started,
     ended,
     trouble: () => trouble,
     send: (signal) => void child.kill(signal),
     async line(word) {
+      await started;
       const find = (): string | undefined => told.values.find((one) => one.split(' ')[0] === word);
       await eventually(
         async () => find() ?? (trouble === '' ? undefined : `failed: ${trouble}`),

@@ -13,6 +13,8 @@ const [module = '', argument = '', scenario = ''] = process.argv.slice(2);
 const { openEngine: open } = (await import(module)) as { openEngine: (argument: string) => Engine };
 // Straight to the descriptor: what was told must be out before a kill can come.
 const tell = (step: string, id: string): void => void writeSync(1, `${step} ${id}\n`);
+/** From here on the patience of a case counts. */
+const tellReady = (): void => void writeSync(1, 'ready\n');
 const never = new Promise<never>(() => {});
 
 if (scenario === 'receive') await receiveOnly();
@@ -46,6 +48,7 @@ else {
       },
     });
   await bus.start();
+  tellReady();
   if (scenario === 'confirm')
     for (let n = 0; ; n += 1) tell('confirmed', (await bus.publish(plain, { n })).id);
   await never;
@@ -74,5 +77,6 @@ async function receiveOnly(): Promise<void> {
       for (const { message } of deliveries) tell('received', message?.id ?? '');
     },
   );
+  tellReady();
   await never;
 }

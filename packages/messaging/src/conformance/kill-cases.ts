@@ -4,10 +4,9 @@
  * process leaves, not what a power cut leaves.
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { ack, deadLetter } from '../outcome.ts';
 import { plain } from './channels.ts';
+import { startChild } from './child-process.ts';
 import { Collector, type EngineFixture, eventually, type FixtureTraits, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
 
@@ -22,34 +21,17 @@ async function killAfter(
   const { child } = fixture;
   assert.ok(child, 'the fixture gives no child module');
   const entry = new URL(import.meta.url.endsWith('.ts') ? './child.ts' : './child.js', import.meta.url);
-  const conditions = process.execArgv.flatMap((one, index, all) =>
-    one.startsWith('--conditions=')
-      ? [one]
-      : one === '--conditions' || one === '-C'
-        ? [one, all[index + 1] ?? '']
-        : [],
-  );
-  const process_ = spawn(
-    process.execPath,
-    [...conditions, entry.pathname, child.module.href, child.argument, scenario],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
-  );
-  let trouble = '';
-  process_.stderr.on('data', (chunk: Buffer) => {
-    trouble += chunk.toString();
-  });
-  const told = new Collector<string>();
-  createInterface(process_.stdout).on('line', (line) => told.add(line));
-  const ended = new Promise<void>((resolve) => process_.on('close', () => resolve()));
+  const victim = startChild(entry, [child.module.href, child.argument, scenario]);
   try {
-    await told.waitFor(steps, `steps of the child (${scenario})`);
+    await victim.started;
+    await victim.told.waitFor(steps, `steps of the child (${scenario})`);
   } catch (error) {
-    throw new Error(`${(error as Error).message}\n${trouble}`, { cause: error });
+    throw new Error(`${(error as Error).message}\n${victim.trouble()}`, { cause: error });
   } finally {
-    process_.kill('SIGKILL');
-    await ended;
+    victim.send('SIGKILL');
+    await victim.ended;
   }
-  return told.values.map((line) => line.split(' ')[1] ?? '');
+  return victim.told.values.map((line) => line.split(' ')[1] ?? '');
 }
 
 async function publishSome(fixture: EngineFixture, count: number): Promise<readonly string[]> {

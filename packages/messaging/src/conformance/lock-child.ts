@@ -25,6 +25,8 @@ const { openLockEngine: open } = (await import(module)) as {
 const tell = (line: string): void => void writeSync(1, `${line}\n`);
 const { scenario, name, ttlMs, path, rounds = 0 } = JSON.parse(errand) as LockErrand;
 const locks = createLocks({ engine: await open(argument), retryMs: 20 });
+// From here on the patience of a case counts.
+tell('ready');
 await { hold, contend, lead }[scenario](locks);
 process.exit(0);
 

@@ -89,7 +89,50 @@ async function dryRuns(fixture: EngineFixture): Promise<void> {
   }
 }
 
+/** It names what is not there, and that trying again will not help. */
+function isUnknown(error: unknown): true {
+  const { code, retryable, message } = error as { code: string; retryable: boolean; message: string };
+  assert.ok(['DB_MSG_UNKNOWN_CHANNEL', 'DB_MSG_INVALID_OPTIONS'].includes(code), code);
+  assert.equal(retryable, false);
+  assert.match(message, /nobody/);
+  return true;
+}
+
 export const replayCases: readonly ConformanceCase[] = [
+  {
+    name: 'peek into a subscription that nobody declared is refused by its name, and makes none',
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [plain],
+        async use(bus) {
+          await leave(bus, plain);
+          await publish(bus, plain, 1, 2);
+          for (const _ of [1, 2]) await assert.rejects(bus.peek(plain, 'nobody'), isUnknown);
+          assert.equal((await bus.peek(plain, 'one')).length, 2);
+          const { channels } = await bus.view();
+          assert.deepEqual(
+            channels.flatMap(({ subscriptions }) => subscriptions.map(({ name }) => name)),
+            ['one'],
+          );
+        },
+      }),
+  },
+  {
+    name: 'a rewind of a subscription that nobody declared is refused by its name, and makes none',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await leave(bus, kept);
+          await publish(bus, kept, 1, 2);
+          for (const _ of [1, 2]) await assert.rejects(bus.rewind(kept, 'nobody', 'earliest'), isUnknown);
+          assert.deepEqual(await consume(bus, kept, 2), firstAttempts(1, 2));
+        },
+      }),
+  },
   {
     name: 'peek shows what waits, oldest first, without taking it or counting a hand-out',
     run: (fixture) =>

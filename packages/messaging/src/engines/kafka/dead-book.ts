@@ -83,6 +83,11 @@ export class DeadBook {
     if (letter) this.#unhold(letter);
   }
 
+  /** Its redriven message was read, its end was not. */
+  awaitsEnd(id: string): boolean {
+    return this.#released.has(id);
+  }
+
   /** Reads up to what the topic held when this was called. */
   refresh(): Promise<void> {
     // One that has begun may have looked at the end before the caller's own write.

@@ -1,6 +1,7 @@
 /**
  * Dead letters of the subscriptions this connection knows: a compacted topic each. A redrive writes the messages to the subscription's `later` log, with
- * the rank they had, and ends the letters then: a crash between the two repeats and never loses. A parked sequence of a key goes as a whole.
+ * the rank they had, and ends the letters then: a crash between the two never loses. Nor does it repeat, and nor do two that redrive at once: the owner of the partition takes
+ * one copy of each letter (`taken-back.ts`), and ends the letter itself before it settles that copy. A parked sequence of a key goes as a whole.
  */
 import { isMeant } from '../../dead-letter-filter.ts';
 import type { DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from '../../engine.ts';

@@ -7,6 +7,12 @@ export function says(error: unknown, ...ids: readonly string[]): boolean {
   return error instanceof Error && ids.some((id) => findErrorBy(error, 'apiId', id) !== null);
 }
 
+/** The group has no coordinator yet, or it is moving to another broker: a matter of moments, for which every client waits. */
+export function isCoordinatorAway(error: unknown): boolean {
+  const told = error instanceof MessagingError ? error.cause : error;
+  return says(told, 'NOT_COORDINATOR', 'COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS');
+}
+
 const REFUSED = [
   'TOPIC_AUTHORIZATION_FAILED',
   'GROUP_AUTHORIZATION_FAILED',

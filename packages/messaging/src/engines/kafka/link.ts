@@ -17,7 +17,7 @@ import {
 import type { API, Callback, Connection } from '@platformatic/kafka';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
-import { faultOf, messageOf, says } from './faults.ts';
+import { faultOf, isCoordinatorAway, messageOf, says } from './faults.ts';
 import type { KafkaSettings } from './options.ts';
 
 /** What the client's classes are made with. */
@@ -125,14 +125,8 @@ export class Link {
         const { run } = await this.onNode<A, R>(api, await this.#coordinatorOf(group));
         return await run(...args);
       } catch (error) {
-        const moved = says(
-          error,
-          'NOT_COORDINATOR',
-          'COORDINATOR_NOT_AVAILABLE',
-          'COORDINATOR_LOAD_IN_PROGRESS',
-        );
         this.#coordinators.delete(group);
-        if (!moved || attempt >= COORDINATOR_LOOKS) throw error;
+        if (!isCoordinatorAway(error) || attempt >= COORDINATOR_LOOKS) throw error;
         await pause(this.#clock, COORDINATOR_WAIT_MS);
       }
     }

@@ -67,6 +67,7 @@ export const memberCases: readonly ConformanceCase[] = [
         'handle',
       ]);
       try {
+        await victim.started;
         // Without keys they go to the partitions in turn.
         const more = () => other.bus.publishBatch(plain, [{ data: { n: 1 } }, { data: { n: 2 } }]);
         await eventually(more, () => victim.told.values.length > 0, 'the child at work');

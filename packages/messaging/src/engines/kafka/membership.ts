@@ -7,6 +7,9 @@
  *
  * `kept` says whether nobody else can have had the partitions meanwhile: the same member, one generation later.
  *
+ * While the group has no coordinator (the first group of a cluster, a broker that was killed, a coordinator that still reads its log) a join is tried again for as long as a
+ * request may take; the client gives up after its four tries, within half a second.
+ *
  * A member with a name (`group.instance.id`) is put by the broker into the place of whoever had the name before, with its partitions and without a rebalance:
  * the others never notice that it was killed and came again. The broker fences the former holder of the name by its member id. Such a one must not take the name
  * back, or the two would take it from each other for ever: it goes on without a name.
@@ -15,7 +18,7 @@ import { Consumer } from '@platformatic/kafka';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { encodeOwned, PROTOCOL, stickyAssigner } from './assigner.ts';
-import { faultOf } from './faults.ts';
+import { faultOf, isCoordinatorAway } from './faults.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
 
@@ -64,7 +67,7 @@ export class Membership {
 
   /** Resolves when the group has taken it in. */
   async join(): Promise<void> {
-    const joined = this.#joinOnce();
+    const joined = this.#joinSurely();
     this.#joining = joined.catch(() => {});
     await joined;
   }
@@ -75,11 +78,30 @@ export class Membership {
     void this.#startAgain();
   }
 
+  /** Before it joins anew: what is out may still be settled, for a while. */
+  letGo(): Promise<void> {
+    return this.#parts.beforeRejoin();
+  }
+
   async leave(): Promise<void> {
     this.#closing.abort();
     await this.#joining;
     await this.#end(this.#consumer);
     this.#identity = undefined;
+  }
+
+  async #joinSurely(): Promise<void> {
+    const { clock, settings } = this.#parts;
+    const until = clock.monotonic() + settings.requestTimeoutMs;
+    for (;;) {
+      try {
+        return await this.#joinOnce();
+      } catch (error) {
+        const { aborted } = this.#closing.signal;
+        if (aborted || !isCoordinatorAway(error) || clock.monotonic() >= until) throw error;
+        await pause(clock, AGAIN_MS, this.#closing.signal);
+      }
+    }
   }
 
   async #joinOnce(): Promise<void> {
@@ -101,7 +123,7 @@ export class Membership {
         // With a name it is taken in at the first request. That it is nobody again means that it was put out, or somebody else came by its name.
         if (name !== undefined && asked && consumer.memberId === null) throw displaced(group, name);
         asked = true;
-        if (this.#consumer === consumer) await this.#parts.beforeRejoin();
+        if (this.#consumer === consumer) await this.letGo();
         return encodeOwned(this.#owned);
       },
       partitionAssigner: stickyAssigner,

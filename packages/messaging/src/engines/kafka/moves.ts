@@ -4,7 +4,13 @@
  */
 import type { ChannelSpec, Settlement } from '../../engine.ts';
 import type { DeadBook } from './dead-book.ts';
-import { encodeLetter, type LetterPlace, type LetterText, type StoredLetter } from './letters.ts';
+import {
+  encodeLetter,
+  type LetterPlace,
+  type LetterText,
+  type StoredLetter,
+  tombstoneOf,
+} from './letters.ts';
 import type { Entry } from './partition.ts';
 import type { Publisher } from './publisher.ts';
 import { copyOf, rawOf } from './wire.ts';
@@ -17,6 +23,12 @@ export interface MovesParts {
   readonly later: string | undefined;
   readonly book: DeadBook | undefined;
 }
+
+const PARKED = {
+  reason: 'parked behind the dead letter at the head of its key',
+  group: 'parked behind its key',
+  history: [],
+} as const;
 
 type Retry = Extract<Settlement, { kind: 'retry' }>;
 
@@ -73,6 +85,35 @@ export class Moves {
     made.forEach(({ letter, entry, place }, index) => {
       book.foresee(storedOf(letter, entry, place, offsets[index] ?? 0));
     });
+  }
+
+  /** Followers of a dead letter of their key; again with the same letters when it is not known whether they were stored. */
+  async parked(entries: readonly Entry[], at: number): Promise<void> {
+    const { subscription } = this.#parts;
+    await this.dead(
+      entries.map((entry) => {
+        // Its own for each copy: the end of a former letter of the message may be on its way.
+        const { kind, partition } = entry.source;
+        const id = `${subscription}-${entry.received.message?.id ?? ''}-${kind}.${partition}.${entry.offset}`;
+        return [{ ...PARKED, id, at, stateOnRedrive: entry.state }, entry] as const;
+      }),
+    );
+    await this.endLetters(entries);
+  }
+
+  /**
+   * Ends the letters that these copies take the place of, before the copies are settled: a redrive that was killed between the two would leave letters whose
+   * messages have been handled. Mostly the redrive has done it, and on keyed channels that was read.
+   */
+  async endLetters(entries: readonly Entry[]): Promise<void> {
+    const { book, publisher } = this.#parts;
+    if (!book) return;
+    const ends = entries.flatMap(({ received: { note }, source: { partition, owner } }) =>
+      note.redriven !== undefined && (!owner.holds || book.awaitsEnd(note.redriven))
+        ? [{ partition, parcel: tombstoneOf(note.redriven) }]
+        : [],
+    );
+    if (ends.length > 0) await publisher.send(book.topic, ends);
   }
 
   #placeOf({ source, rank, level, key }: Entry): LetterPlace {

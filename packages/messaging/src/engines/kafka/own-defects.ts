@@ -6,9 +6,13 @@ import { Base, kGetApi } from '@platformatic/kafka';
 import { DeadBook } from './dead-book.ts';
 import { KeyLanes } from './key-lanes.ts';
 import { Ledger } from './ledger.ts';
+import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
+import { LogSource } from './partition.ts';
 import { type Item, Publisher } from './publisher.ts';
+import { TakenBack } from './taken-back.ts';
 import { Takeover } from './takeover.ts';
+import { Needs } from './trim.ts';
 
 type Undo = () => void;
 
@@ -23,6 +27,33 @@ export function confirmRetriesLate(settled: () => Promise<unknown>): Undo {
         if (retried.length > 0) await settled();
       },
   );
+}
+
+/** Nor is this one: redrives have written as many batches of copies before any of them comes to end its letters. */
+export function endLettersLate(batches: number): { readonly begin: () => void; readonly end: Undo } {
+  const all = Promise.withResolvers<void>();
+  let left = batches;
+  let undo: Undo = () => {};
+  const begin = (): void => {
+    undo = replace(
+      Publisher.prototype,
+      'send',
+      (original) =>
+        async function (this: Publisher, topic: string, items: readonly Item[]) {
+          if (topic.endsWith('-D')) await all.promise;
+          const offsets = await original.call(this, topic, items);
+          if (topic.endsWith('-L') && (left -= 1) === 0) all.resolve();
+          return offsets;
+        },
+    );
+  };
+  return {
+    begin,
+    end() {
+      all.resolve();
+      undo();
+    },
+  };
 }
 
 export const ownDefects = {
@@ -90,6 +121,87 @@ export const ownDefects = {
           return original.call(this).map((letter) => ({ ...letter, inLane: false }));
         },
     ),
+  /** As where a delay has a topic of its own and messages are sorted into it by their first. */
+  'what is not due holds up what lies behind it': () => {
+    const sound = Object.getOwnPropertyDescriptor(LogSource.prototype, 'wantsMore') as PropertyDescriptor;
+    const setGetter = (descriptor: PropertyDescriptor): void =>
+      void Object.defineProperty(LogSource.prototype, 'wantsMore', descriptor);
+    setGetter({
+      configurable: true,
+      get(this: LogSource) {
+        const waits = this.kind === 'later' && [...this.entries].some(({ cancelTimer }) => cancelTimer);
+        return !waits && sound.get?.call(this);
+      },
+    });
+    return () => setGetter(sound);
+  },
+  'a retry is rounded up to a minute': () =>
+    replace(
+      Moves.prototype,
+      'retried',
+      (original) =>
+        function (this: Moves, retried) {
+          const late = retried.map(
+            ([one, entry]) => [{ ...one, dueAt: Math.ceil(one.dueAt / 60_000 + 1) * 60_000 }, entry] as const,
+          );
+          return original.call(this, late);
+        },
+    ),
+  'a log is trimmed by the fastest subscription': () =>
+    replace(
+      Needs.prototype,
+      'freeBefore',
+      () =>
+        function (this: Needs, place: string) {
+          return Math.max(0, ...this.of(place));
+        },
+    ),
+  'records that were deleted are passed over in silence': () =>
+    replace(
+      Ledger.prototype,
+      'lose',
+      (original) =>
+        function (this: Ledger, before: number) {
+          original.call(this, before);
+          return 0;
+        },
+    ),
+  /** To the broker it is one more value: the key never ends. */
+  'the end of a key is written as a value': () =>
+    replace(
+      Publisher.prototype,
+      'send',
+      (original) =>
+        function (this: Publisher, topic: string, items: readonly Item[]) {
+          const isChannel = !/-[LDR]$/.test(topic);
+          const filled = items.map((item) =>
+            isChannel && item.parcel.value === undefined
+              ? { ...item, parcel: { ...item.parcel, value: Buffer.from('null') } }
+              : item,
+          );
+          return original.call(this, topic, filled);
+        },
+    ),
+  'the ends of dead letters are not read': () =>
+    replace(
+      DeadBook.prototype,
+      'apply',
+      (original) =>
+        function (this: DeadBook, partition, records, next) {
+          original.call(
+            this,
+            partition,
+            records.filter(({ value }) => value !== null),
+            next,
+          );
+        },
+    ),
+  /** The next owner begins with what the former one still works at. */
+  'a member joins anew with handlers at work': () =>
+    replace(Membership.prototype, 'letGo', () => async () => {}),
+  'a second copy of a letter is taken back again': () =>
+    replace(TakenBack.prototype, 'isFirst', () => () => true),
+  'only the redrive ends its letters': () => replace(Moves.prototype, 'endLetters', () => async () => {}),
   'a dead letter does not hold its key': () => replace(DeadBook.prototype, 'heldFrom', () => () => undefined),
 } as const satisfies Record<string, () => Undo>;
 
@@ -127,7 +239,7 @@ function otherName(send: Send, at: number): Send {
   };
 }
 
-function replace<T extends object, K extends keyof T>(
+export function replace<T extends object, K extends keyof T>(
   target: T,
   name: K,
   make: (original: T[K]) => T[K],

@@ -14,6 +14,7 @@ import { KeyLanes, type Ranked } from './key-lanes.ts';
 import { LATER_WINDOW, type Ledger, WINDOW } from './ledger.ts';
 import type { LogRecord } from './log-record.ts';
 import { ReadyQueue } from './ready-queue.ts';
+import { TakenBack } from './taken-back.ts';
 import { Unread } from './unread.ts';
 import { Received } from './wire.ts';
 
@@ -111,6 +112,7 @@ export class Partition {
   readonly holds: boolean;
   readonly lanes: KeyLanes<Entry>;
   readonly sources: LogSource[] = [];
+  readonly takenBack = new TakenBack();
   /** False once it belongs to somebody else. */
   alive = true;
   readonly #parts: PartitionParts;

@@ -49,11 +49,6 @@ const READ_AHEAD = 2_000;
 /** Hand-outs written down before they happen, of a partition. */
 const MOST_AHEAD = 256;
 const AGAIN_MS = 100;
-const PARKED = {
-  reason: 'parked behind the dead letter at the head of its key',
-  group: 'parked behind its key',
-  history: [],
-} as const;
 
 export class Reader {
   readonly #parts: ReaderParts;
@@ -119,14 +114,17 @@ export class Reader {
   async settle(pairs: readonly (readonly [Settlement, Entry])[]): Promise<void> {
     const retried: (readonly [Extract<Settlement, { kind: 'retry' }>, Entry])[] = [];
     const dead: (readonly [LetterText, Entry])[] = [];
+    const redriven: Entry[] = [];
     for (const [one, entry] of pairs) {
-      if (one.kind === 'ack' || !entry.source.owner.alive) continue;
+      if (one.kind === 'release' || !entry.source.owner.alive) continue;
+      if (entry.source.kind === 'later' && entry.received.note.redriven !== undefined) redriven.push(entry);
       if (one.kind === 'retry') retried.push([one, entry]);
       else if (one.kind === 'deadLetter') dead.push([one.letter, entry]);
     }
     // Most are acknowledged: those need nothing but the commit.
     if (retried.length + dead.length > 0)
       await Promise.all([this.#moves.retried(retried), this.#moves.dead(dead)]);
+    if (redriven.length > 0) await this.#moves.endLetters(redriven);
     const back: Entry[] = [];
     for (const [settlement, entry] of pairs) {
       if (!entry.source.owner.alive) continue;
@@ -371,9 +369,12 @@ export class Reader {
 
   #admitLater(entry: Entry): void {
     const { owner } = entry.source;
-    const { key, rank } = entry;
+    const { key, rank, received } = entry;
+    const { redriven } = received.note;
+    if (redriven !== undefined && !owner.takenBack.isFirst(redriven, received.message?.id))
+      return this.#done(entry);
     if (owner.holds && key !== undefined) this.#replace(owner, key, rank);
-    if (entry.received.note.redriven !== undefined) this.#parts.book?.release(entry.received.note.redriven);
+    if (redriven !== undefined && owner.holds) this.#parts.book?.release(redriven);
     const dueAt = entry.received.note.dueAt ?? 0;
     const waitMs = dueAt - this.#parts.clock.now();
     if (waitMs <= 0) return this.#becomeDue(entry);
@@ -568,16 +569,11 @@ export class Reader {
   }
 
   async #parkAll(owner: Partition, entries: readonly Entry[]): Promise<void> {
-    const { clock, subscription } = this.#parts;
-    const letters = entries.map((entry) => {
-      // Its own for each copy: the end of a former letter of the message may be on its way.
-      const { kind, partition } = entry.source;
-      const id = `${subscription}-${entry.received.message?.id ?? ''}-${kind}.${partition}.${entry.offset}`;
-      return [{ ...PARKED, id, at: clock.now(), stateOnRedrive: entry.state }, entry] as const;
-    });
+    const { clock } = this.#parts;
+    const at = clock.now();
     while (owner.alive && !this.#closed) {
       try {
-        await this.#moves.dead(letters);
+        await this.#moves.parked(entries, at);
         break;
       } catch (error) {
         this.#trouble(error as Error);

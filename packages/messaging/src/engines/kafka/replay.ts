@@ -27,7 +27,16 @@ interface Found {
   readonly place: Place;
 }
 
+interface LogPlace {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+}
+
 const NO_MEMBER = -1;
+/** As little as a broker gives. */
+const ONE_BATCH = 1;
+const OFFSET = /^(\d{1,9})\/(\d{1,15})(?:@(\d{1,3}))?$/;
 
 export class Replay {
   readonly #parts: ReplayParts;
@@ -38,6 +47,7 @@ export class Replay {
 
   /** Oldest first; what was put off is left out until its time has come. */
   async peek(known: KnownChannel, subscription: string, limit: number): Promise<readonly PeekedMessage[]> {
+    await this.#refuseUnknown(known, subscription);
     await this.#parts.registry.refresh();
     const found: Found[] = [];
     for (const place of await placesOf(this.#parts, known, subscription))
@@ -49,7 +59,7 @@ export class Replay {
       )
       .slice(0, limit)
       .map(({ record, received, place }) => ({
-        offset: place.isLater ? undefined : `${place.partition}/${record.offset}`,
+        offset: place.isLater ? undefined : offsetText(known, place, record.offset),
         message: received.message,
         raw: rawOf(received),
       }));
@@ -63,16 +73,28 @@ export class Replay {
         'DB_MSG_UNSUPPORTED_CAPABILITY',
         `channel "${spec.name}" keeps nothing for replay`,
       );
+    await this.#refuseUnknown(known, subscription);
     const group = names.group(spec.name, subscription);
     if ((await membersOf(admin, group)) > 0 || this.#parts.readerOf(spec.name, subscription))
       throw new MessagingError(
         'DB_MSG_SUBSCRIPTION_BUSY',
-        `"${subscription}" of "${spec.name}" has consumers`,
+        `"${subscription}" of "${spec.name}" has consumers; stop them everywhere first`,
       );
     const later = names.later(spec.name, subscription);
     const targets = new Map<string, readonly number[]>([[later, await logs.ends(later)]]);
-    for (const topic of known.topics) targets.set(topic, await this.#pointIn(topic, from));
+    for (const [topic, offsets] of await this.#pointsOf(known, from)) targets.set(topic, offsets);
     if (!dryRun) await this.#commit(group, targets);
+  }
+
+  /** One that somebody else made since is known by its log. */
+  async #refuseUnknown({ spec }: KnownChannel, subscription: string): Promise<void> {
+    if (spec.ephemeral) return;
+    const { names, link } = this.#parts;
+    if ((await link.topics([names.later(spec.name, subscription)])).size > 0) return;
+    throw new MessagingError(
+      'DB_MSG_UNKNOWN_CHANNEL',
+      `channel "${spec.name}" has no subscription "${subscription}": declare it first, or look for its name in the view`,
+    );
   }
 
   async #unsettled(
@@ -102,21 +124,42 @@ export class Replay {
     return found;
   }
 
-  /** An offset names one partition; the others go to the time of that message. */
-  async #pointIn(topic: string, from: ReplayPoint): Promise<readonly number[]> {
+  /** An offset names one log; the others go to the time of the message that is there. */
+  async #pointsOf(known: KnownChannel, from: ReplayPoint): Promise<ReadonlyMap<string, readonly number[]>> {
     const { logs } = this.#parts;
-    if (from === 'earliest') return logs.starts(topic);
-    if (from === 'latest') return logs.ends(topic);
-    if ('timeMs' in from) return logs.since(topic, from.timeMs);
-    const [, partition, offset] = /^(\d+)\/(\d+)$/.exec(from.offset)?.map(Number) ?? [];
-    if (partition === undefined || offset === undefined)
-      throw new MessagingError('DB_MSG_INVALID_OPTIONS', `"${from.offset}" is no offset of this engine`);
+    const { topics } = known;
+    const each = async (find: (topic: string) => Promise<readonly number[]>) =>
+      new Map(await Promise.all(topics.map(async (topic) => [topic, await find(topic)] as const)));
+    if (from === 'earliest') return each((topic) => logs.starts(topic));
+    if (from === 'latest') return each((topic) => logs.ends(topic));
+    if ('timeMs' in from) return each((topic) => logs.since(topic, from.timeMs));
+    const at = offsetIn(known, from.offset);
+    const timestamp = await this.#timestampAt(known, at, from.offset);
+    const others = await each((topic) =>
+      timestamp === undefined ? logs.ends(topic) : logs.since(topic, timestamp),
+    );
+    const own = (others.get(at.topic) ?? []).map((one, index) => (index === at.partition ? at.offset : one));
+    return others.set(at.topic, own);
+  }
+
+  /** Of the first record from there on, which may lie further when the broker has compacted; undefined at the end. Refuses a place that the log has not. */
+  async #timestampAt(
+    { spec }: KnownChannel,
+    { topic, partition, offset }: LogPlace,
+    text: string,
+  ): Promise<number | undefined> {
+    const { logs } = this.#parts;
+    const [starts, ends] = await Promise.all([logs.starts(topic), logs.ends(topic)]);
+    const [start = 0, end = 0] = [starts[partition], ends[partition]];
+    if (offset < start || offset > end)
+      throw badOffset(spec.name, text, `partition ${partition} begins at ${start} and ends at ${end}`);
     let timestamp: number | undefined;
-    await logs.read(topic, partition, offset, offset + 1, (records) => {
-      timestamp ??= records[0]?.timestamp;
-    });
-    const others = timestamp === undefined ? await logs.ends(topic) : await logs.since(topic, timestamp);
-    return others.map((one, index) => (index === partition ? offset : one));
+    const visit = (records: readonly LogRecord[]): boolean => {
+      timestamp = records.find((one) => one.offset >= offset)?.timestamp;
+      return timestamp === undefined;
+    };
+    await logs.read(topic, partition, offset, end, visit, ONE_BATCH);
+    return timestamp;
   }
 
   /** A group without members takes offsets from anybody. */
@@ -144,4 +187,27 @@ export class Replay {
       throw faultOf(error, `moving ${group}`);
     }
   }
+}
+
+/** `partition/offset`, and behind an @ the priority where it is not the lowest: each has a log of its own. */
+function offsetText({ topics }: KnownChannel, { topic, partition }: Place, offset: number): string {
+  const level = topics.indexOf(topic);
+  return `${partition}/${offset}${level > 0 ? `@${level}` : ''}`;
+}
+
+function offsetIn({ spec, topics, partitions }: KnownChannel, text: string): LogPlace {
+  const [, partition, offset, level = 0] = OFFSET.exec(text)?.map((one) => Number(one ?? 0)) ?? [];
+  if (partition === undefined || offset === undefined)
+    throw badOffset(spec.name, text, 'an offset is written "partition/offset"');
+  const topic = topics[level];
+  if (topic === undefined) throw badOffset(spec.name, text, `its priorities are 0 to ${topics.length - 1}`);
+  if (partition >= partitions) throw badOffset(spec.name, text, `its partitions are 0 to ${partitions - 1}`);
+  return { topic, partition, offset };
+}
+
+function badOffset(channel: string, text: string, why: string): MessagingError {
+  return new MessagingError(
+    'DB_MSG_INVALID_OPTIONS',
+    `"${text}" is no offset of channel "${channel}": ${why}. Take one that peek shows, a time, "earliest" or "latest"`,
+  );
 }

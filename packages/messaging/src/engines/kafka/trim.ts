@@ -21,6 +21,27 @@ export interface TrimParts {
   readonly book: TopologyBook;
 }
 
+/** How far each subscription has come in a log: the slowest one counts. */
+export class Needs {
+  readonly #watermarks = new Map<string, number[]>();
+
+  add(place: string, watermark: number): void {
+    const known = this.#watermarks.get(place);
+    if (known) known.push(watermark);
+    else this.#watermarks.set(place, [watermark]);
+  }
+
+  of(place: string): readonly number[] {
+    return this.#watermarks.get(place) ?? [];
+  }
+
+  /** Nobody needs what is before; nothing may go where nobody said. */
+  freeBefore(place: string): number {
+    const all = this.of(place);
+    return all.length === 0 ? 0 : Math.min(...all);
+  }
+}
+
 export class Trimmer {
   readonly #parts: TrimParts;
   #cancel: CancelTimer = () => {};
@@ -64,7 +85,7 @@ export class Trimmer {
     const { link, names } = this.#parts;
     if (subscriptions.length === 0) return;
     const indexes = Array.from({ length: known.partitions }, (_, index) => index);
-    const lowest = new Map<string, number>();
+    const needs = new Needs();
     for (const name of subscriptions) {
       const later = names.later(known.spec.name, name);
       const topics = [...known.topics, later];
@@ -77,12 +98,11 @@ export class Trimmer {
         for (const index of indexes) {
           const place = `${topic}/${index}`;
           // A subscription that has committed nothing needs everything.
-          const watermark = committed.get(place)?.watermark ?? 0;
-          lowest.set(place, Math.min(lowest.get(place) ?? Number.POSITIVE_INFINITY, watermark));
+          needs.add(place, committed.get(place)?.watermark ?? 0);
         }
       await this.#delete(
         later,
-        indexes.map((index) => lowest.get(`${later}/${index}`) ?? 0),
+        indexes.map((index) => needs.freeBefore(`${later}/${index}`)),
       );
     }
     for (const topic of known.topics) {
@@ -90,7 +110,7 @@ export class Trimmer {
       await this.#delete(
         topic,
         indexes.map((index) =>
-          Math.min(lowest.get(`${topic}/${index}`) ?? 0, kept[index] ?? Number.POSITIVE_INFINITY),
+          Math.min(needs.freeBefore(`${topic}/${index}`), kept[index] ?? Number.POSITIVE_INFINITY),
         ),
       );
     }

@@ -37,6 +37,7 @@ const notForBroadcast: Readonly<Record<string, string>> = {
   'layers lie around the handler, the first outermost, and one may answer by itself': noLetters,
   'peek shows what waits, oldest first, without taking it or counting a hand-out': nothingKept,
   'peek shows a payload that is no CloudEvent as it is': nothingKept,
+  'peek into a subscription that nobody declared is refused by its name, and makes none': nothingKept,
   'rewind is refused by name where nothing is kept for it, and changes nothing': nothingKept,
   'dead letters are grouped by cause, the largest group first': noLetters,
   'an edited redrive is a new message in the place of the letter, in its subscription only': noLetters,
