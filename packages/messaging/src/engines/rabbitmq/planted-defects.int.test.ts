@@ -51,8 +51,8 @@ const withArguments =
     } as Method;
 
 const RUNG = /delay\/(\d+)$/;
-/** 80 ms: a wait of 300 ms has this bit, and one of 100 ms. */
-const LOST_RUNG = 3;
+/** 20 ms: in the middle of the ways of 300 and of 100 ms, where no publisher is refused any more. */
+const LOST_RUNG = 1;
 const PARTITION = /conformance\.sequenced\/s\/\w+\/\d+$/;
 
 /** Mistakes on the wire itself: what a method of amqplib's channels would do instead, and part of the name of the case that sees it. */

@@ -56,11 +56,12 @@ const askTogether =
     let calls = 0;
     return async function checkQueue(this: unknown, queue: string) {
       calls += 1;
-      if (calls > 1 && isGreedy) return { queue, messageCount: 0, consumerCount: 1 };
-      const answer: unknown = await Reflect.apply(real, this, [queue]);
-      if (calls > 1) return answer;
-      tell('halted');
-      await goOn.fired;
+      const isFirst = calls === 1;
+      const answer = (await Reflect.apply(real, this, [queue])) as { readonly consumerCount: number };
+      if (isFirst) {
+        tell('halted');
+        await goOn.fired;
+      } else if (isGreedy) return { ...answer, consumerCount: Math.min(1, answer.consumerCount) };
       return answer;
     } as Method;
   };
