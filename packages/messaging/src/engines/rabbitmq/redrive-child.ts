@@ -7,9 +7,9 @@
  *   removal     some letters are removed, then no more
  *   careless    the mistake: letters are removed though no copy was sent; stops as `removal` does
  *   together    stops when it has seen that nobody looks through the letters, until SIGUSR2
- *   greedy      the mistake: as `together`, and takes for all what it gets beside another
+ *   greedy      the mistake: as `together`, and takes for all what it gets beside another; stops with that in its hands, until SIGUSR2 comes again
  *
- * It tells `halted` at its point, and `moved <count>` at its end.
+ * It tells `halted` at its point, `holding` at the second one, and `moved <count>` at its end.
  */
 import { writeSync } from 'node:fs';
 import type { ConfirmChannel } from 'amqplib';
@@ -46,25 +46,38 @@ const haltAfter =
     } as Method;
   };
 
-const goOn = signal();
-process.once('SIGUSR2', goOn.fire);
+const [goOn, goOnAgain] = [signal(), signal()];
+process.on('SIGUSR2', () => (told.has('holding') ? goOnAgain : goOn).fire());
 
-/** The first answer is kept until the other has one too; a greedy one hears from then on that it is alone. */
-const askTogether =
-  (isGreedy: boolean) =>
-  (real: Method): Method => {
-    let calls = 0;
-    return async function checkQueue(this: unknown, queue: string) {
-      calls += 1;
-      const isFirst = calls === 1;
-      const answer = (await Reflect.apply(real, this, [queue])) as { readonly consumerCount: number };
-      if (isFirst) {
-        tell('halted');
-        await goOn.fired;
-      } else if (isGreedy) return { ...answer, consumerCount: Math.min(1, answer.consumerCount) };
-      return answer;
-    } as Method;
-  };
+/** The first answer is kept until the other has one too. */
+const askTogether = (real: Method): Method => {
+  let isFirst = true;
+  return async function checkQueue(this: unknown, queue: string) {
+    const answer: unknown = await Reflect.apply(real, this, [queue]);
+    if (!isFirst) return answer;
+    isFirst = false;
+    tell('halted');
+    await goOn.fired;
+    return answer;
+  } as Method;
+};
+
+/** Behind the first answer it hears that it is alone and that nothing is left. */
+const hearAlone = (real: Method): Method => {
+  const ask = askTogether(real);
+  return async function checkQueue(this: unknown, queue: string) {
+    if (!told.has('halted')) return Reflect.apply(ask, this, [queue] as never);
+    tell('holding');
+    await goOnAgain.fired;
+    return { queue, messageCount: 0, consumerCount: 1 };
+  } as Method;
+};
+
+/** Half of the letters. */
+const takeHalf = (real: Method): Method =>
+  function prefetch(this: unknown) {
+    return Reflect.apply(real, this, [125]);
+  } as Method;
 
 const confirmUnsent: Plan = [
   ['sendMessage', () => function sendMessage() {} as Method],
@@ -76,8 +89,11 @@ const plans: Readonly<Record<string, Plan>> = {
   confirmed: [['ack', haltAfter(0)]],
   removal: [['ack', haltAfter(REMOVALS)]],
   careless: [...confirmUnsent, ['ack', haltAfter(REMOVALS)]],
-  together: [['checkQueue', askTogether(false)]],
-  greedy: [['checkQueue', askTogether(true)]],
+  together: [['checkQueue', askTogether]],
+  greedy: [
+    ['checkQueue', hearAlone],
+    ['prefetch', takeHalf],
+  ],
 };
 
 /** What the mistake of a greedy one needs: the broker lends the letters to both. */

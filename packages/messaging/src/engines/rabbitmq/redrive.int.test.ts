@@ -91,6 +91,18 @@ async function killAt(planted: string, start: (planted: string) => ToldProcess):
   return [];
 }
 
+/** The first has the older letters in its hands, and the second sends the younger ones before it goes on. */
+async function oneHalfEach(children: readonly ToldProcess[]): Promise<void> {
+  for (const child of children) {
+    child.send('SIGUSR2');
+    await child.line('holding');
+  }
+  for (const child of children.toReversed()) {
+    child.send('SIGUSR2');
+    await child.line('moved');
+  }
+}
+
 async function twoAtOnce(
   planted: string,
   start: (planted: string) => ToldProcess,
@@ -98,7 +110,8 @@ async function twoAtOnce(
   const children = [start(planted), start(planted)];
   try {
     await Promise.all(children.map((child) => child.line('halted')));
-    for (const child of children) child.send('SIGUSR2');
+    if (planted === 'greedy') await oneHalfEach(children);
+    else for (const child of children) child.send('SIGUSR2');
     const lines = await Promise.all(children.map((child) => child.line('moved')));
     return lines.map((line) => Number(line.split(' ')[1]));
   } finally {
