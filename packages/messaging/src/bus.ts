@@ -3,13 +3,11 @@
  * It owns no store and no connection; an `Engine` does, and the bus makes every engine behave alike where that is possible
  * and refuses to start where it is not.
  */
-import { describeError, type RetryPolicy } from './attempts.ts';
+import { describeError } from './attempts.ts';
 import type { Publish } from './causation.ts';
 import type {
   Answerable,
-  BindingsOption,
   Channel,
-  ChannelData,
   ChannelInput,
   PublishArguments,
   PublishItem,
@@ -32,12 +30,9 @@ import type {
 import { MessagingError } from './errors.ts';
 import { refuseBadLimit } from './dead-letter-filter.ts';
 import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';
-import type { HandlerContext } from './handler-context.ts';
 import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
 import type { Message } from './message.ts';
-import type { Middleware } from './middleware.ts';
-import type { Outcome } from './outcome.ts';
 import type { EngineLacking, Feature, Fitting } from './needs.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
@@ -46,6 +41,7 @@ import { faultOfOutgoing } from './sound-outgoing.ts';
 import { DRAIN_MS, refuseBadNumbers } from './sound-numbers.ts';
 import { faultOfText } from './sound-text.ts';
 import { isReplyChannel, makeReply } from './reply-channel.ts';
+import type { BatchSubscribeOptions, SubscribeOptions } from './subscribe-options.ts';
 import { refuseBadName, settingsOf } from './subscription-settings.ts';
 import { type HandlingCounts, RunningSubscription } from './subscription.ts';
 import { specOf, specOfSubscription } from './specs.ts';
@@ -69,45 +65,6 @@ export interface BusOptions {
   /** The engine failed for good: nothing works from here on. Default: the error is thrown out of the event loop and ends the process. */
   readonly onFatal?: (error: Error) => void;
 }
-
-export type Handler<C extends Channel> = (
-  message: Message<ChannelData<C>>,
-  context: HandlerContext,
-) => Outcome | Promise<Outcome>;
-/** Gets messages in the order they were handed out and returns one outcome for each, in the same order. A throw fails all. */
-export type BatchHandler<C extends Channel> = (
-  messages: readonly Message<ChannelData<C>>[],
-  contexts: readonly HandlerContext[],
-) => readonly Outcome[] | Promise<readonly Outcome[]>;
-
-interface CommonSubscribeOptions {
-  /**
-   * Durable: subscriptions of one name compete, also within one process, where each message goes to one of their handlers; different names
-   * each get every message.
-   */
-  readonly name: string;
-  /** Handlers at the same time, 1 to 1,000. Default 1. */
-  readonly concurrency?: number;
-  readonly retries?: RetryPolicy;
-  /** Time without a heartbeat after which a message is handed to another, ms; the bus beats every third. Default 30,000. */
-  readonly leaseMs?: number;
-}
-
-export type SubscribeOptions<C extends Channel> = CommonSubscribeOptions &
-  BindingsOption<C> & {
-    readonly handler: Handler<C>;
-    /** Around each call of the handler, the first one outermost: a rate cap, a bulkhead, a circuit breaker, your own. */
-    readonly middleware?: readonly Middleware<NoInfer<C>>[];
-    readonly batch?: undefined;
-  };
-
-export type BatchSubscribeOptions<C extends Channel> = CommonSubscribeOptions &
-  BindingsOption<C> & {
-    /** As soon as a handler is free it gets all that is there, at most `max` (1 to 2,000). There is no waiting for a batch to fill. */
-    readonly batch: { readonly max: number };
-    readonly handler: BatchHandler<C>;
-    readonly middleware?: undefined;
-  };
 
 export interface Subscription {
   /** Resolves once messages can come; rejects when the engine refused. */

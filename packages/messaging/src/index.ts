@@ -1,16 +1,13 @@
 /** The public surface of the toolkit, written by hand. Engines have sub-paths of their own: `@doorbuster/messaging/engines/embedded`. */
 export { createBus } from './bus.ts';
 export type { HandlingCounts } from './subscription.ts';
+export type { Bus, BusOptions, BusView, Subscription } from './bus.ts';
 export type {
   BatchHandler,
   BatchSubscribeOptions,
-  Bus,
-  BusOptions,
-  BusView,
   Handler,
   SubscribeOptions,
-  Subscription,
-} from './bus.ts';
+} from './subscribe-options.ts';
 export type {
   DeadLetterGroup,
   DeadLetterMove,

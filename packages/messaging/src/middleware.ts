@@ -1,5 +1,5 @@
 /** What goes around a handler: each layer sees the message, may answer by itself, and calls `next` for what is inside. */
-import type { Handler } from './bus.ts';
+import type { Handler } from './subscribe-options.ts';
 import type { Channel, ChannelData } from './channel.ts';
 import type { Message } from './message.ts';
 import type { Outcome } from './outcome.ts';

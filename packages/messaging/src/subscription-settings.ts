@@ -1,6 +1,6 @@
 /** What a subscriber said, checked and with its defaults, as the running subscription takes it. */
 import { retriesOf } from './attempts.ts';
-import type { BatchSubscribeOptions, Handler, SubscribeOptions } from './bus.ts';
+import type { BatchSubscribeOptions, Handler, SubscribeOptions } from './subscribe-options.ts';
 import type { Channel } from './channel.ts';
 import { MessagingError } from './errors.ts';
 import type { HandlerContext } from './handler-context.ts';

@@ -111,7 +111,7 @@ export async function eventually<T>(
     const value = await look();
     if (satisfied(value)) return value;
     if (systemClock.monotonic() > end)
-      throw new Error(`${what} did not come true; last seen: ${JSON.stringify(value)?.slice(0, 500)}`);
+      throw new Error(`${what} did not come true; last seen: ${String(JSON.stringify(value)).slice(0, 500)}`);
     await pause(systemClock, 10);
   }
 }

@@ -2,7 +2,7 @@
 import { Consumer, MultipleErrors, ProtocolError } from '@platformatic/kafka';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Clock } from '../../clock.ts';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { Membership } from './membership.ts';
 import { settingsOf } from './options.ts';
 

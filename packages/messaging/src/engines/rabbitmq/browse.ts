@@ -3,16 +3,12 @@
  * channel closes. Meanwhile others see the queue as empty; they look at its consumers and wait. Dead letters and notes are few, and only
  * for queues of a few the cost (all of it is transferred) is acceptable.
  *
- * A quorum queue that has no leader at the moment is counted as empty, whatever it holds. So one that is counted as empty is asked for its messages too: a consumer that
- * comes and goes is answered by the queue itself. Without a leader it is not answered for a minute (`answered.ts`), so then all begins anew on another channel.
- *
  * All or nothing: a part would say that a key is not held that is, and hand out what follows its dead letter. When the rest does not come, or the channel is
  * lost meanwhile, it rejects as retryable.
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import { Acks } from './acks.ts';
-import { answered } from './answered.ts';
 import { unreachable } from './link.ts';
 
 export interface Browsed {
@@ -27,10 +23,6 @@ const TURN_MS = 20;
 const LONGEST_TURN_MS = 30_000;
 /** Without one more message. */
 const LONGEST_SILENCE_MS = 15_000;
-/** A queue that has a leader answers within milliseconds, and asking once more costs little. */
-const ANSWER_MS = 2_000;
-/** The election of a leader takes a few seconds. */
-const LONGEST_DOUBT_MS = 20_000;
 
 /** Calls `look` with all messages; what it does not take stays in the queue. Rejects with a retryable error when not all can be had. */
 export async function browse<T>(
@@ -39,25 +31,8 @@ export async function browse<T>(
   queue: string,
   look: (browsed: Browsed) => Promise<T>,
 ): Promise<T> {
-  const end = clock.monotonic() + LONGEST_DOUBT_MS;
-  for (;;) {
-    const found = await browseOnce(model, clock, queue, look);
-    if (found) return found.result;
-    if (clock.monotonic() > end)
-      throw unreachable(`"${queue}" has no leader: it is counted as empty, and does not answer`);
-  }
-}
-
-/** Undefined when the queue was counted as empty and does not say so itself; what was taken of it goes back with the channel. */
-async function browseOnce<T>(
-  model: ChannelModel,
-  clock: Clock,
-  queue: string,
-  look: (browsed: Browsed) => Promise<T>,
-): Promise<{ readonly result: T } | undefined> {
   const channel = await model.createChannel();
   let gone: Error | undefined;
-  let isSilent = false;
   channel.on('error', (error: Error) => {
     gone = error;
   });
@@ -66,30 +41,13 @@ async function browseOnce<T>(
   });
   try {
     const expected = await waitForTurn(clock, () => channel.checkQueue(queue));
-    if (expected > 0) return { result: await lookThrough({ channel, clock, queue, expected }, look) };
-    const gives = await givesSomething(clock, channel, queue);
-    isSilent = gives === undefined;
-    return gives === false ? { result: await look({ messages: [], take: () => {} }) } : undefined;
+    if (expected === 0) return await look({ messages: [], take: () => {} });
+    return await lookAtAll({ channel, clock, queue, expected }, look);
   } catch (error) {
     throw gone ? unreachable(`looking through "${queue}" failed: ${gone.message}`, gone) : error;
   } finally {
-    const closing = channel.close().catch(() => {});
-    // The broker answers on a channel in order, and a silent one not for a minute.
-    if (!isSilent) await closing;
+    await channel.close().catch(() => {});
   }
-}
-
-/** What it gives comes before the answer that the consumer is gone; undefined without an answer. `basic.get` would do, but a queue with a single active consumer refuses it. */
-async function givesSomething(clock: Clock, channel: Channel, queue: string): Promise<boolean | undefined> {
-  let isGiven = false;
-  const comeAndGo = async (): Promise<boolean> => {
-    const { consumerTag } = await channel.consume(queue, (message) => {
-      if (message) isGiven = true;
-    });
-    await channel.cancel(consumerTag);
-    return isGiven;
-  };
-  return answered(clock, ANSWER_MS, comeAndGo());
 }
 
 interface Counted {
@@ -99,7 +57,7 @@ interface Counted {
   readonly expected: number;
 }
 
-async function lookThrough<T>(
+async function lookAtAll<T>(
   { channel, clock, queue, expected }: Counted,
   look: (browsed: Browsed) => Promise<T>,
 ): Promise<T> {

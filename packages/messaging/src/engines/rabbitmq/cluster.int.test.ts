@@ -3,20 +3,23 @@
  * and who comes during the outage can start.
  */
 import { DatabaseSync } from 'node:sqlite';
-import { connect } from 'amqplib';
+import { type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { systemClock } from '../../clock.ts';
-import { eventually, signal } from '../../conformance/fixture.ts';
+import { registerControls } from '../../conformance/controls.ts';
+import { eventually, settleIn, signal } from '../../conformance/fixture.ts';
 import { createIds } from '../../ids.ts';
 import { alreadyHandled, inboxSchema } from '../../inbox.ts';
 import { ack } from '../../outcome.ts';
-import { inOrder } from './conformance-fixture.ts';
+import { inOrder, orders } from './conformance-fixture.ts';
 import { createRabbitEngine } from './engine.ts';
 import { hasRabbitProgram, type OwnBroker, startOwnBroker } from './own-broker.ts';
 
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 const ROUNDS = 120;
+/** A queue of three has a new leader in far less. */
+const BACK_WITHIN_MS = 10_000;
 const ids = createIds(systemClock);
 
 /** Again with the same id until it is confirmed, as a relay does. */
@@ -56,6 +59,26 @@ async function declareOn(url: string, type: 'classic' | 'quorum'): Promise<strin
     return (error as Error).message;
   } finally {
     await model.close();
+  }
+}
+
+/** Whoever opens a channel for publishing gets the one it has already. */
+async function keepingItsChannel(url: string, run: () => Promise<void>): Promise<void> {
+  const model = await connect(url);
+  const prototype = Object.getPrototypeOf(model) as ChannelModel;
+  await model.close();
+  const real = prototype.createConfirmChannel;
+  const kept = new WeakMap<ChannelModel, ConfirmChannel>();
+  prototype.createConfirmChannel = async function createConfirmChannel(this: ChannelModel) {
+    const channel = kept.get(this) ?? (await Reflect.apply(real, this, []));
+    kept.set(this, channel);
+    channel.close = async () => {};
+    return channel;
+  };
+  try {
+    await run();
+  } finally {
+    prototype.createConfirmChannel = real;
   }
 }
 
@@ -143,5 +166,57 @@ describe.skipIf(!hasRabbitProgram())(
         inbox.close();
       }
     });
+
+    /** A queue led by the first node, which is killed; only then others publish to it for the first time, on channels that were open before. */
+    async function publishesAfterTheKill(prefix: string): Promise<void> {
+      await broker.start();
+      const buses: Bus[] = [];
+      const open = async (url: string | undefined): Promise<Bus> => {
+        const engine = createRabbitEngine({ url: url ?? '', prefix, ladderPrefix: 'cluster.' });
+        const bus = createBus({ engine, source: '/first' });
+        buses.push(bus);
+        bus.declare([orders]);
+        await bus.start();
+        return bus;
+      };
+      try {
+        const declaring = await open(broker.urls[0]);
+        await settleIn(declaring.subscribe(orders, { name: 'one', handler: () => ack() }));
+        await declaring.stop();
+        expect(await leaderOf(broker, `${prefix}orders/s/one`)).toBe(1);
+        const others = await Promise.all([1, 1, 2, 2].map((node) => open(broker.urls[node])));
+        const killing = broker.kill(1);
+        const firsts = await Promise.allSettled(others.map((bus) => bus.publish(orders, { n: 1 })));
+        await killing;
+        const refused = firsts.flatMap((one) => (one.status === 'rejected' ? [one.reason as Error] : []));
+        expect(refused.map(({ message }) => message).join()).toContain('the broker refused the message');
+        const end = systemClock.monotonic() + BACK_WITHIN_MS;
+        for (const bus of others)
+          await eventually(
+            () =>
+              bus.publish(orders, { n: 2 }).then(
+                () => undefined,
+                (error: unknown) => {
+                  if (systemClock.monotonic() > end) throw error;
+                  return error;
+                },
+              ),
+            (error) => error === undefined,
+            'a confirm',
+          );
+      } finally {
+        await Promise.all(buses.map((bus) => bus.stop({ drainMs: 0 }).catch(() => {})));
+      }
+    }
+
+    registerControls(it, 'rabbitmq', [
+      {
+        defect: 'keeps the channel on which the broker refused a message',
+        caughtBy:
+          'who publishes to a queue for the first time while it has no leader is refused, and is taken when it has one',
+        healthy: () => publishesAfterTheKill('first.'),
+        defective: () => keepingItsChannel(broker.urls[1] ?? '', () => publishesAfterTheKill('first.again.')),
+      },
+    ]);
   },
 );

@@ -18,9 +18,11 @@ export const rabbitUrl = process.env.RABBITMQ_URL;
 /** Shared by the fixtures of one file: its queues are the same for all, and making 24 of them for each case would be most of the time. */
 const LADDER = 'conformance.';
 
+export const PARTITIONS = 4;
+
 /** What a child process of the kill cases opens: the argument is the prefix. */
 export function openEngine(prefix: string): Engine {
-  return createRabbitEngine({ url: rabbitUrl ?? '', prefix, ladderPrefix: LADDER, partitions: 4 });
+  return createRabbitEngine({ url: rabbitUrl ?? '', prefix, ladderPrefix: LADDER, partitions: PARTITIONS });
 }
 
 export type RabbitFixture = EngineFixture & {
@@ -49,7 +51,7 @@ export async function createRabbitFixture({
       url: cutter.url,
       prefix,
       ladderPrefix,
-      partitions: 4,
+      partitions: PARTITIONS,
       ...options,
       onNotice: (notice) => {
         if (notice.kind === 'declared') made.add(notice.name);

@@ -20,7 +20,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import { refuseAbove } from '../../message-size.ts';
 import { applyBindings } from './bindings.ts';
-import { type Browsed, browse, Turns } from './browse.ts';
+import { type Browsed, Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { type Channels, DECLARING_CHANNELS, onChannels } from './channels.ts';
 import { RabbitConsumer } from './consumer.ts';
@@ -30,6 +30,7 @@ import { GrowingWait } from './growing-wait.ts';
 import { type Hint, Hints } from './hints.ts';
 import { Link, unreachable } from './link.ts';
 import { KeptNotes } from './kept-notes.ts';
+import { lookThrough } from './looking.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
 import { encodeNotes, type Note, type QueueNotes, SharedNotes } from './notes.ts';
 import type { RabbitSettings } from './options.ts';
@@ -220,7 +221,7 @@ export class RabbitConnection implements EngineConnection {
           write,
           browse: (look) =>
             this.#turns.run(queue, () =>
-              browse(model, this.#clock, queue, async ({ messages }) => look(messages)),
+              lookThrough(model, this.#clock, queue, async ({ messages }) => look(messages)),
             ),
         });
   }
@@ -368,7 +369,7 @@ export class RabbitConnection implements EngineConnection {
         names: this.#names,
         ladder: this.#ladder,
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
-        browse: (queue, look) => this.#turns.run(queue, () => browse(model, this.#clock, queue, look)),
+        browse: (queue, look) => this.#turns.run(queue, () => lookThrough(model, this.#clock, queue, look)),
       },
       several[0],
       { spec, subscription, wanted: subscriptions.get(subscription) },
@@ -392,7 +393,7 @@ export class RabbitConnection implements EngineConnection {
       if (messageCount === 0 && consumerCount === 0) continue;
       const targets = subscriptions.filter((one) => one.channel === name);
       await this.#turns.run(queue, () =>
-        browse(model, this.#clock, queue, async (browsed) => {
+        lookThrough(model, this.#clock, queue, async (browsed) => {
           const moved = await this.#moveClaimed(spec, targets, browsed, 0);
           for (const target of targets) await this.#bind(model, several, target);
           await this.#moveClaimed(spec, targets, browsed, moved);

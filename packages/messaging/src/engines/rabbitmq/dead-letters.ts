@@ -7,9 +7,10 @@ import type { ChannelModel } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import type { ChannelSpec, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from '../../engine.ts';
 import type { Message } from '../../message.ts';
-import { browse, type Browsed, type Turns } from './browse.ts';
+import type { Browsed, Turns } from './browse.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
 import { decodeLetter, recordOf, type StoredLetter } from './letters.ts';
+import { lookThrough } from './looking.ts';
 import { type Names, partitionOf } from './names.ts';
 import {
   byKey,
@@ -200,7 +201,7 @@ export class RabbitDeadLetters implements DeadLetterStore {
     const { names, clock, turns, model } = this.#parts;
     const queue = names.dead(place.spec.name, place.subscription);
     return turns.run(queue, () =>
-      browse(model(), clock, queue, async ({ messages, take }) => {
+      lookThrough(model(), clock, queue, async ({ messages, take }) => {
         const left = new Map(messages.map((amqp) => [amqp, decodeLetter(amqp)]));
         const held = [...left].map(([amqp, letter]) => ({ amqp, letter }));
         const result = await look({

@@ -4,7 +4,13 @@ import { caseNamed, onFixture, registerControls } from '../../conformance/contro
 import { limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
-import { createRabbitFixture, rabbitUrl, removeLadder } from './conformance-fixture.ts';
+import {
+  createRabbitFixture,
+  PARTITIONS,
+  type RabbitFixture,
+  rabbitUrl,
+  removeLadder,
+} from './conformance-fixture.ts';
 import { type Method, withDefect } from './wire-defects.ts';
 
 const LADDER = 'defects.';
@@ -15,6 +21,7 @@ const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
   'a release is an ack': 'a graceful stop lets handlers finish',
   'dead letters are dropped': 'poison ends as a dead letter',
   'a delay is ignored': 'a delayed message is not early',
+  'a priority is ignored': 'higher priorities first',
   'the key is lost': 'order per key: one message of a key',
   'every message comes twice': 'messages arrive once, oldest first',
   'a confirmation claims too much': 'a confirmation states the durability',
@@ -24,13 +31,32 @@ interface Sent {
   readonly headers?: Readonly<Record<string, unknown>>;
 }
 
+interface WireDefect {
+  readonly method: string;
+  readonly instead: (real: Method) => Method;
+  /** Where one method alone does not make the mistake. */
+  readonly also?: Readonly<Record<string, (real: Method) => Method>>;
+  /** In the ladder, which is declared once and found by all who come later: so one of its own, removed behind the case. */
+  readonly inLadder?: string;
+  readonly seenBy: string;
+}
+
+/** The queue is declared with what this makes of its arguments. */
+const withArguments =
+  (change: (name: string, args: Readonly<Record<string, unknown>>) => object) =>
+  (real: Method): Method =>
+    function assertQueue(this: unknown, name: string, options: { readonly arguments?: object } = {}) {
+      const { arguments: args = {} } = options;
+      return Reflect.apply(real, this, [name, { ...options, arguments: change(name, { ...args }) }]);
+    } as Method;
+
+const RUNG = /delay\/(\d+)$/;
+/** 20 ms: in the middle of the ways of 300 and of 100 ms, where no publisher is refused any more. */
+const LOST_RUNG = 1;
+const PARTITION = /conformance\.sequenced\/s\/\w+\/\d+$/;
+
 /** Mistakes on the wire itself: what a method of amqplib's channels would do instead, and part of the name of the case that sees it. */
-const wireDefects: Readonly<
-  Record<
-    string,
-    { readonly method: string; readonly instead: (real: Method) => Method; readonly seenBy: string }
-  >
-> = {
+const wireDefects: Readonly<Record<string, WireDefect>> = {
   'publishes without mandatory': {
     method: 'sendMessage',
     instead: (real) =>
@@ -90,7 +116,86 @@ const wireDefects: Readonly<
     },
     seenBy: 'order per key stays right while somebody redrives',
   },
+  'the rungs of the ladder wait half as long': {
+    method: 'assertQueue',
+    instead: withArguments((name, { 'x-message-ttl': ttl, ...others }) => {
+      if (ttl === undefined) return others;
+      return { ...others, 'x-message-ttl': RUNG.test(name) ? Number(ttl) / 2 : ttl };
+    }),
+    inLadder: 'short.',
+    seenBy: 'a delayed message is not early',
+  },
+  'a rung of the ladder takes nothing': {
+    method: 'bindQueue',
+    instead: (real) =>
+      function bindQueue(this: unknown, queue: string, ...others: readonly unknown[]) {
+        if (RUNG.exec(queue)?.[1] === String(LOST_RUNG)) return Promise.resolve({});
+        return Reflect.apply(real, this, [queue, ...others]);
+      } as Method,
+    inLadder: 'gap.',
+    seenBy: 'a delayed message is not early',
+  },
+  'sends a key to one partition after the other': {
+    method: 'sendMessage',
+    instead: (real) => {
+      let next = 0;
+      return function sendMessage(
+        this: unknown,
+        fields: { readonly exchange: string },
+        properties: object,
+        content: Buffer,
+      ) {
+        if (!fields.exchange.endsWith('conformance.sequenced'))
+          return Reflect.apply(real, this, [fields, properties, content]);
+        next = (next + 1) % PARTITIONS;
+        return Reflect.apply(real, this, [{ ...fields, routingKey: String(next) }, properties, content]);
+      } as Method;
+    },
+    seenBy: 'order per key: one message of a key',
+  },
+  // The broker's guard alone would hide that nobody hears of the other; that they hear of each other, that the guard is off.
+  'a partition is opened by two': {
+    method: 'assertQueue',
+    instead: withArguments((name, { 'x-single-active-consumer': single, ...others }) =>
+      single === undefined || PARTITION.test(name)
+        ? others
+        : { ...others, 'x-single-active-consumer': single },
+    ),
+    also: {
+      bindQueue: (real) =>
+        function bindQueue(this: unknown, queue: string, exchange: string, ...others: readonly unknown[]) {
+          if (exchange.endsWith('/hints')) return Promise.resolve({});
+          return Reflect.apply(real, this, [queue, exchange, ...others]);
+        } as Method,
+    },
+    seenBy: 'order per key holds against other consumers',
+  },
+  'declares no priorities': {
+    method: 'assertQueue',
+    instead: withArguments((_, { 'x-max-priority': _levels, ...others }) => others),
+    seenBy: 'higher priorities first',
+  },
 };
+
+/** All of its mistakes at once, on a fixture of its own. */
+async function runDefective(
+  { method, instead, also = {}, inLadder }: WireDefect,
+  run: (fixture: RabbitFixture) => Promise<void>,
+): Promise<void> {
+  const ladderPrefix = inLadder === undefined ? LADDER : LADDER + inLadder;
+  const all = Object.entries({ ...also, [method]: instead });
+  const planted = all.reduce<() => Promise<void>>(
+    (inner, [name, one]) =>
+      () =>
+        withDefect(name, one, inner),
+    () => onFixture(() => createRabbitFixture({ ladderPrefix }), run),
+  );
+  try {
+    await planted();
+  } finally {
+    if (inLadder !== undefined) await removeLadder(ladderPrefix);
+  }
+}
 
 // A healthy engine needs a quarter of it for each of these cases.
 limitPatience(4_000);
@@ -121,13 +226,13 @@ describe.skipIf(rabbitUrl === undefined)(
     registerControls(
       it,
       'rabbitmq',
-      Object.entries(wireDefects).map(([defect, { method, instead, seenBy: part }]) => {
-        const { name, run } = caseNamed(conformanceCases, part);
+      Object.entries(wireDefects).map(([defect, wire]) => {
+        const { name, run } = caseNamed(conformanceCases, wire.seenBy);
         return {
           defect,
           caughtBy: name,
           healthy: () => onFixture(create, run),
-          defective: () => onFixture(create, (fixture) => withDefect(method, instead, () => run(fixture))),
+          defective: () => runDefective(wire, run),
         };
       }),
     );

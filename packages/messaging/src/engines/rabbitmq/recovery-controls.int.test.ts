@@ -4,7 +4,6 @@
  */
 import { afterAll, describe, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
-import { type Clock, systemClock } from '../../clock.ts';
 import { onFixture, registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
@@ -17,28 +16,9 @@ import {
   removeLadder,
   orders,
 } from './conformance-fixture.ts';
+import { stallingClock } from './stalling-clock.ts';
 
 const LADDER = 'recovery.';
-
-/** A clock whose timers can be held back and let go again. */
-function stallingClock() {
-  const held: (() => void)[] = [];
-  let stalled = false;
-  const clock: Clock = {
-    ...systemClock,
-    setTimer: (ms, fn) => systemClock.setTimer(ms, () => (stalled ? void held.push(fn) : fn())),
-  };
-  return {
-    clock,
-    stall: () => {
-      stalled = true;
-    },
-    letGo: () => {
-      stalled = false;
-      for (const fn of held.splice(0)) fn();
-    },
-  };
-}
 
 type Fault = (fixture: RabbitFixture) => Promise<unknown>;
 

@@ -1,0 +1,116 @@
+/** Looks at one queue from two connections that begin in the same moment, and at a queue that is longer than what the broker lends; each with the bare look as the control. */
+import { type Channel, type ChannelModel, connect } from 'amqplib';
+import { describe, expect, it } from 'vitest';
+import { type Clock, systemClock } from '../../clock.ts';
+import { signal } from '../../conformance/fixture.ts';
+import { createIds } from '../../ids.ts';
+import { browse } from './browse.ts';
+import { onBroker, rabbitUrl } from './conformance-fixture.ts';
+import { lookThrough } from './looking.ts';
+
+const ids = createIds(systemClock);
+const arguments_ = {
+  'x-queue-type': 'quorum',
+  'x-delivery-limit': 1_000_000,
+  'x-single-active-consumer': true,
+};
+
+/** A queue with so many messages, and a connection for each of two. */
+async function withQueue(
+  count: number,
+  use: (queue: string, models: readonly [ChannelModel, ChannelModel]) => Promise<void>,
+): Promise<void> {
+  const queue = `looking.${ids.next()}`;
+  const models = [await connect(rabbitUrl ?? ''), await connect(rabbitUrl ?? '')] as const;
+  try {
+    await onBroker(async (channel) => {
+      await channel.assertQueue(queue, { durable: true, arguments: arguments_ });
+      for (let n = 0; n < count; n += 1) channel.sendToQueue(queue, Buffer.from(String(n)));
+      await channel.waitForConfirms();
+    });
+    await use(queue, models);
+  } finally {
+    await Promise.all(models.map((model) => model.close()));
+    await onBroker((channel) => channel.deleteQueue(queue));
+  }
+}
+
+/** The first question of each is answered before either of them goes on: both are let in. */
+function inOneMoment(models: readonly [ChannelModel, ChannelModel]): void {
+  const answered = signal();
+  let asked = 0;
+  for (const model of models) {
+    const real = model.createChannel.bind(model);
+    let isFirst = true;
+    model.createChannel = async () => {
+      const channel: Channel = await real();
+      const check = channel.checkQueue.bind(channel);
+      channel.checkQueue = async (queue) => {
+        const answer = await check(queue);
+        if (!isFirst) return answer;
+        isFirst = false;
+        asked += 1;
+        if (asked === models.length) answered.fire();
+        await answered.fired;
+        return answer;
+      };
+      return channel;
+    };
+  }
+}
+
+type Look = typeof browse;
+
+/** What each sees when its look begins. The first to be served takes one away, and goes on looking until the other has begun, or `patience` says that it does not. */
+async function lookTogether(look: Look): Promise<readonly number[]> {
+  const seen: number[] = [];
+  await withQueue(5, async (queue, models) => {
+    inOneMoment(models);
+    const otherIsIn = signal();
+    const looks = models.map((model) =>
+      look(model, systemClock, queue, async ({ messages, take }) => {
+        seen.push(messages.length);
+        if (seen.length > 1) return otherIsIn.fire();
+        await Promise.race([otherIsIn.fired, someLooks(queue)]);
+        const [first] = messages;
+        if (first) take(first);
+      }),
+    );
+    await Promise.all(looks);
+  });
+  return seen;
+}
+
+/** Far longer than a look that believes what it sees would take to begin. */
+async function someLooks(queue: string): Promise<void> {
+  await onBroker(async (channel) => {
+    for (let answer = 0; answer < 2_000; answer += 1) await channel.checkQueue(queue);
+  });
+}
+
+/** Time that goes twenty times as fast, for a wait in vain. */
+const hastyClock: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() * 20 };
+
+describe.skipIf(!rabbitUrl)('looking through a queue (needs RABBITMQ_URL)', { timeout: 30_000 }, () => {
+  it('of two that begin together the second sees what the first has left', async () => {
+    expect(await lookTogether(lookThrough)).toEqual([5, 4]);
+  });
+
+  it('the bare look takes a queue that another is looking through for an empty one (control)', async () => {
+    expect((await lookTogether(browse)).toSorted((a, b) => a - b)).toEqual([0, 5]);
+  });
+
+  it('an empty queue is seen as one, once', () =>
+    withQueue(0, async (queue, [model]) => {
+      const seen: number[] = [];
+      await lookThrough(model, systemClock, queue, async ({ messages }) => void seen.push(messages.length));
+      expect(seen).toEqual([0]);
+    }));
+
+  it('sees all of a queue that is longer than what the broker lends without being asked; the bare look does not (control)', () =>
+    withQueue(2_500, async (queue, [model]) => {
+      const count: Parameters<typeof browse<number>>[3] = async ({ messages }) => messages.length;
+      expect(await lookThrough(model, systemClock, queue, count)).toBe(2_500);
+      await expect(browse(model, hastyClock, queue, count)).rejects.toThrow('gave only 2000');
+    }));
+});

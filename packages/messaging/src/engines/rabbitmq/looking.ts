@@ -1,0 +1,89 @@
+/**
+ * A look through a queue (`browse.ts`) that is told the truth about an empty one, and has room for a long one. All are about what RabbitMQ 3.10 does not say:
+ *
+ * - A passive declare of a queue with a single active consumer counts the ACTIVE one only. Who was let in beside another, because both had asked before either
+ *   of them was there, waits as a consumer that gets nothing, and cannot tell that from being alone with an empty queue: nothing ready, one consumer. Of ten pairs that began
+ *   together nine saw it so. An empty look is therefore believed only when, after it has gone, nobody reads the queue and nothing is in it; else it waits for its turn again.
+ * - A quorum queue without a leader is counted as empty, whatever it holds. So an empty look is asked again by a consumer that comes and goes, which the queue itself
+ *   answers; without a leader it does not (`answered.ts`).
+ * - Without a prefetch a quorum queue lends 2,000 messages to a consumer and no more, and a look takes all or nothing.
+ */
+import type { Channel, ChannelModel } from 'amqplib';
+import type { Clock } from '../../clock.ts';
+import { answered } from './answered.ts';
+import { browse, type Browsed } from './browse.ts';
+import { unreachable } from './link.ts';
+
+/** What AMQP can say. A queue with more messages than this cannot be looked through. */
+const LARGEST_WINDOW = 65_535;
+/** A queue that has a leader answers within milliseconds, and asking once more costs little. */
+const ANSWER_MS = 2_000;
+/** The election of a leader takes a few seconds; as long may others look before. */
+const LONGEST_DOUBT_MS = 30_000;
+
+/** As `browse`. `look` is called once. Rejects as retryable also when the queue does not say for half a minute whether it is empty. */
+export async function lookThrough<T>(
+  model: ChannelModel,
+  clock: Clock,
+  queue: string,
+  look: (browsed: Browsed) => Promise<T>,
+): Promise<T> {
+  const wide = withWideChannels(model);
+  const end = clock.monotonic() + LONGEST_DOUBT_MS;
+  for (;;) {
+    const seen = await browse(wide, clock, queue, async (browsed) =>
+      browsed.messages.length === 0 ? undefined : { result: await look(browsed) },
+    );
+    if (seen) return seen.result;
+    const state = await stateOf(model, clock, queue);
+    if (state === 'empty') return look({ messages: [], take: () => {} });
+    if (clock.monotonic() > end)
+      throw unreachable(
+        state === 'silent'
+          ? `"${queue}" has no leader: it is counted as empty, and does not answer`
+          : `others look through "${queue}", one after the other, for too long`,
+      );
+  }
+}
+
+function withWideChannels(model: ChannelModel): ChannelModel {
+  const createChannel: ChannelModel['createChannel'] = async () => {
+    const channel = await model.createChannel();
+    await channel.prefetch(LARGEST_WINDOW);
+    return channel;
+  };
+  return Object.assign(Object.create(model) as ChannelModel, { createChannel });
+}
+
+async function stateOf(
+  model: ChannelModel,
+  clock: Clock,
+  queue: string,
+): Promise<'empty' | 'in use' | 'silent'> {
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  let isSilent = false;
+  try {
+    const gives = await answered(clock, ANSWER_MS, givesSomething(channel, queue));
+    isSilent = gives === undefined;
+    if (gives !== false) return isSilent ? 'silent' : 'in use';
+    const { messageCount, consumerCount } = await channel.checkQueue(queue);
+    return messageCount === 0 && consumerCount === 0 ? 'empty' : 'in use';
+  } catch (error) {
+    throw unreachable(`looking at "${queue}" failed: ${(error as Error).message}`, error);
+  } finally {
+    const closing = channel.close().catch(() => {});
+    // The broker answers on a channel in order, and on this one not for a minute.
+    if (!isSilent) await closing;
+  }
+}
+
+/** What it gives comes before the answer that the consumer is gone. `basic.get` would do, but a queue with a single active consumer refuses it. */
+async function givesSomething(channel: Channel, queue: string): Promise<boolean> {
+  let isGiven = false;
+  const { consumerTag } = await channel.consume(queue, (message) => {
+    if (message) isGiven = true;
+  });
+  await channel.cancel(consumerTag);
+  return isGiven;
+}

@@ -1,0 +1,59 @@
+/** What is believed of a queue that is counted as empty. */
+import { EventEmitter } from 'node:events';
+import type { ChannelModel, ConsumeMessage } from 'amqplib';
+import { expect, it } from 'vitest';
+import { createManualClock } from '../../conformance/manual-clock.ts';
+import { lookThrough } from './looking.ts';
+import { settledInTime } from './settled-in-time.ts';
+
+const count = async ({ messages }: { readonly messages: readonly unknown[] }): Promise<number> =>
+  messages.length;
+
+/** Counted as empty at first, as a quorum queue without a leader is, whatever it holds; then by what it holds. */
+function leaderless(holds: number, answer: () => Promise<void> = async () => {}): ChannelModel {
+  let looks = 0;
+  const createChannel = async (): Promise<object> => {
+    looks += 1;
+    const messageCount = looks === 1 ? 0 : holds;
+    return Object.assign(new EventEmitter(), {
+      checkQueue: async () => ({ messageCount, consumerCount: 0 }),
+      prefetch: async () => {},
+      consume: async (_queue: string, take: (message: ConsumeMessage) => void) => {
+        await answer();
+        for (let index = 0; index < holds; index += 1) take({} as ConsumeMessage);
+        return { consumerTag: 'one' };
+      },
+      cancel: async () => {},
+      close: async () => {},
+    });
+  };
+  return { createChannel } as unknown as ChannelModel;
+}
+
+it.each([[0], [2]])(
+  'believes no count of nothing before the queue itself says so: it holds %i',
+  async (holds) => {
+    await expect(lookThrough(leaderless(holds), createManualClock(), 'queue', count)).resolves.toBe(holds);
+  },
+);
+
+const never = (): Promise<void> => new Promise(() => {});
+
+it('asks anew where the queue has lost the question', async () => {
+  let asked = 0;
+  const model = leaderless(2, () => {
+    asked += 1;
+    return asked === 1 ? never() : Promise.resolve();
+  });
+  const clock = createManualClock();
+  await expect(settledInTime(clock, lookThrough(model, clock, 'queue', count))).resolves.toBe(2);
+});
+
+it('says nothing where the queue never answers', async () => {
+  const clock = createManualClock();
+  const looking = lookThrough(leaderless(0, never), clock, 'queue', count);
+  await expect(settledInTime(clock, looking)).rejects.toMatchObject({
+    code: 'DB_MSG_ENGINE_UNREACHABLE',
+    retryable: true,
+  });
+});
