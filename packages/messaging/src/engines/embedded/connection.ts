@@ -23,7 +23,7 @@ import { refuseUnbindable } from './bindable.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { deliveryOf, EmbeddedConsumer, messageOf } from './consumer.ts';
 import { Publisher } from './publisher.ts';
-import type { Operation, OperationValue, TurnReply, Writer } from './turn.ts';
+import type { HandOut, Operation, OperationValue, TurnReply, Writer } from './turn.ts';
 import { TurnQueue } from './turn-queue.ts';
 
 export class EmbeddedConnection implements EngineConnection {
@@ -33,6 +33,8 @@ export class EmbeddedConnection implements EngineConnection {
   readonly #queue: TurnQueue;
   readonly #publisher: Publisher;
   readonly #receivers = new Map<number, (deliveries: readonly Delivery[]) => void>();
+  /** Read before they are handed out. Not a WeakMap: its tables would keep messages alive through young collections. */
+  #foretold: readonly { readonly items: readonly HandOut[]; readonly deliveries: readonly Delivery[] }[] = [];
   #nextConsumer = 1;
   #closing: Promise<void> | undefined;
 
@@ -47,6 +49,7 @@ export class EmbeddedConnection implements EngineConnection {
       },
     });
     writer.listen?.((handOuts) => this.#handOut(handOuts));
+    writer.foretell?.((handOuts) => this.#read(handOuts));
     this.capabilities = capabilitiesOf(writer, maxMessageBytes);
     this.#publisher = new Publisher({
       ask: (operation) => this.#ask(operation),
@@ -141,7 +144,16 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   #handOut(handOuts: TurnReply['handOuts']): void {
-    for (const { consumer, items } of handOuts) this.#receivers.get(consumer)?.(items.map(deliveryOf));
+    const foretold = this.#foretold;
+    this.#foretold = [];
+    for (const { consumer, items } of handOuts) {
+      const read = foretold.find((one) => one.items === items);
+      this.#receivers.get(consumer)?.(read?.deliveries ?? items.map(deliveryOf));
+    }
+  }
+
+  #read(handOuts: TurnReply['handOuts']): void {
+    this.#foretold = handOuts.map(({ items }) => ({ items, deliveries: items.map(deliveryOf) }));
   }
 }
 

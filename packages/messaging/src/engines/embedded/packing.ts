@@ -214,7 +214,7 @@ function packSettled(value: unknown): Settled | undefined {
   return { settled: value.length, lost };
 }
 
-function packHandOut({ consumer, items }: TurnReply['handOuts'][number]): PackedHandOut {
+export function packHandOut({ consumer, items }: TurnReply['handOuts'][number]): PackedHandOut {
   const bodies = new TextPacker();
   const tokens: number[] = [];
   const tried: [number, string | null, number][] = [];
@@ -244,7 +244,7 @@ function unpackSettled({ settled, lost }: Settled): readonly SettleResult[] {
   return results;
 }
 
-function unpackHandOut(packed: PackedHandOut): TurnReply['handOuts'][number] {
+export function unpackHandOut(packed: PackedHandOut): TurnReply['handOuts'][number] {
   const bodies = new TextReader(packed);
   const items = packed.tokens.map(
     (token): HandOut => ({ token, body: bodies.next(), state: null, abandoned: 0 }),

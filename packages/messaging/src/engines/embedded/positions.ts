@@ -28,14 +28,19 @@ export function lowestOf(cursor: Cursor): number {
 /** `[[from, to], ...]` as JSON, or '' for none: what is handed out is mostly one run. */
 export function encodeRanges(positions: ReadonlySet<number>): string {
   if (positions.size === 0) return '';
-  const sorted = Float64Array.from(positions).sort();
+  return JSON.stringify(ascendingRanges(positions) ?? ascendingRanges(Float64Array.from(positions).sort()));
+}
+
+/** Undefined when they are in another order than they mostly are: a log is handed out from its front to its end. */
+function ascendingRanges(positions: Iterable<number>): readonly [number, number][] | undefined {
   const ranges: [number, number][] = [];
-  for (const position of sorted) {
-    const last = ranges.at(-1);
-    if (last && last[1] + 1 === position) last[1] = position;
-    else ranges.push([position, position]);
+  let last: [number, number] = [0, Number.NEGATIVE_INFINITY];
+  for (const position of positions) {
+    if (position <= last[1]) return undefined;
+    if (position === last[1] + 1) last[1] = position;
+    else ranges.push((last = [position, position]));
   }
-  return JSON.stringify(ranges);
+  return ranges;
 }
 
 export function decodeRanges(text: string): readonly (readonly [number, number])[] {

@@ -60,8 +60,6 @@ export interface Turnstile {
   now: number;
   /** Monotonic clock, for leases: a step of the wall clock must not end them. */
   monotonic: number;
-  /** See `Turn.inHalves`. */
-  inHalves: boolean;
   nextToken: number;
   /** Leases ended and begun in this turn, for its undoing. */
   readonly ended: Lease[];

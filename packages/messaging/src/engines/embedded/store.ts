@@ -68,7 +68,6 @@ export class Store {
       sql: this.#sql,
       now: 0,
       monotonic: 0,
-      inHalves: false,
       nextToken: 1,
       ended: [],
       begun: [],
@@ -77,17 +76,20 @@ export class Store {
     this.#recover();
   }
 
-  /** One transaction. Throws only when the store is lost: then nothing is known, and it must not be used again. */
-  run(turn: Turn): TurnReply {
-    return this.#run(turn, new Map());
+  /** One transaction. What it hands out is told to `foretell` before its commit. Throws only when the store is lost: then nothing is known, and it must not be used again. */
+  run(turn: Turn, foretell: (handOuts: TurnReply['handOuts']) => void = () => {}): TurnReply {
+    return this.#run(turn, foretell, new Map());
   }
 
   /** Those in `refused` proved unfit for the tables in an earlier try of this turn, which was undone; the others are done without them. */
-  #run(turn: Turn, refused: ReadonlyMap<Operation, OperationResult>): TurnReply {
+  #run(
+    turn: Turn,
+    foretell: (handOuts: TurnReply['handOuts']) => void,
+    refused: ReadonlyMap<Operation, OperationResult>,
+  ): TurnReply {
     const state = this.#turn;
     state.now = turn.now;
     state.monotonic = turn.monotonic;
-    state.inHalves = turn.inHalves === true;
     state.ended.length = 0;
     state.begun.length = 0;
     this.#takeNote();
@@ -97,12 +99,13 @@ export class Store {
       const handOuts = this.#advance();
       this.#writeCursors();
       this.#purge();
+      if (handOuts.length > 0) foretell(handOuts);
       const commitMs = this.#commit();
       return { results, handOuts, ...this.#nextWake(), commitMs };
     } catch (error) {
       if (!(error instanceof UnfitOperation)) return this.#undone(turn, error);
       this.#undo();
-      return this.#run(turn, new Map([...refused, [error.operation, refusalOf(error)]]));
+      return this.#run(turn, foretell, new Map([...refused, [error.operation, refusalOf(error)]]));
     }
   }
 

@@ -20,8 +20,6 @@ import type { HandOut } from './turn.ts';
 /** Rows looked at in one turn while searching for messages whose key is free: bounds the length of a turn. */
 const SCAN_LIMIT = 1_000;
 const ROUTED_RUN = 64;
-/** So few are not divided in a turn that hands out in halves. */
-const LEAST_HALF = 64;
 /** Hand-outs. */
 const RENEW_AFTER = 4_096;
 
@@ -113,20 +111,13 @@ export class Subscription {
   }
 
   #fillConsumer(consumer: Consumer, items: HandOut[]): void {
-    const room = this.#roomOf(consumer, items);
+    const room = roomOf(consumer);
     if (this.nextDue !== undefined && this.nextDue <= this.#turn.now && room > 0)
       this.#claimDue(consumer, room, items);
     for (const cursor of this.cursors) {
-      if (this.#roomOf(consumer, items) <= 0) return;
+      if (roomOf(consumer) <= 0) return;
       this.#claimLog(consumer, cursor, items);
     }
-  }
-
-  /** How many more this turn may hand out. */
-  #roomOf({ prefetch, leases }: Consumer, items: readonly HandOut[]): number {
-    const room = prefetch - leases.size;
-    if (!this.#turn.inHalves) return room;
-    return Math.min(room, Math.max(LEAST_HALF, Math.ceil(prefetch / 2)) - items.length);
   }
 
   #claimDue(consumer: Consumer, limit: number, items: HandOut[]): void {
@@ -154,7 +145,7 @@ export class Subscription {
     const read = routed ? sql.readRouted : sql.readMessages;
     let scanned = 0;
     while (cursor.next <= cursor.log.head && scanned < SCAN_LIMIT) {
-      const room = this.#roomOf(consumer, items);
+      const room = roomOf(consumer);
       if (room <= 0) return;
       // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
       const limit = routed ? Math.max(room, ROUTED_RUN) : room;
@@ -494,6 +485,11 @@ export class Subscription {
       consumers: this.consumers.length,
     };
   }
+}
+
+/** How many more it may hold. */
+function roomOf({ prefetch, leases }: Consumer): number {
+  return prefetch - leases.size;
 }
 
 export interface DeadRow {

@@ -124,7 +124,7 @@ export class TurnQueue {
     const monotonic = clock.monotonic();
     this.#pace.sent(rows, monotonic);
     const operations = batch.map((one) => one.operation);
-    const turn = { now: clock.now(), monotonic, operations, inHalves: order === 'divided' };
+    const turn = { now: clock.now(), monotonic, operations };
     writer.run(turn).then(
       (reply) => this.#ended(batch, rows, reply),
       (error: Error) => this.#failed(batch, rows, error),

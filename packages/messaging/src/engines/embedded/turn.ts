@@ -106,8 +106,6 @@ export interface Turn {
   /** Monotonic ms: leases are measured by it. */
   readonly monotonic: number;
   readonly operations: readonly Operation[];
-  /** No consumer gets more than half of its prefetch in this turn: the other half is handed out while this one is handled. */
-  readonly inHalves?: boolean;
 }
 
 export type OperationResult =
@@ -145,5 +143,10 @@ export interface Writer {
   run(turn: Turn): Promise<TurnReply>;
   /** Where hand-outs also come without a turn of this caller's, for instance from a writer that others use too. Called once, before any turn. */
   listen?(receive: (handOuts: TurnReply['handOuts']) => void): void;
+  /**
+   * Where hand-outs are told while the turn that makes them is still being committed, so that they can be read meanwhile. They count only when the answer of the turn
+   * brings them, the same lists; else the turn was undone. Called once, before any turn.
+   */
+  foretell?(read: (handOuts: TurnReply['handOuts']) => void): void;
   close(): Promise<void>;
 }

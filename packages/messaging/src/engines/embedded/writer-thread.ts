@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
-import { packReply, unpackTurn } from './packing.ts';
+import { packHandOut, packReply, type PackedTurn, unpackTurn } from './packing.ts';
 import { Store } from './store.ts';
 import type { WriterThreadData, WriterThreadReply, WriterThreadRequest } from './writer.ts';
 
@@ -37,7 +37,7 @@ try {
 function serve(database: DatabaseSync, store: Store): void {
   port?.on('message', (request: WriterThreadRequest) => {
     try {
-      if ('turn' in request) return answer({ reply: packReply(store.run(unpackTurn(request.turn))) });
+      if ('turn' in request) return runTurn(store, request.turn);
       store.close();
       database.close();
       port.close();
@@ -47,4 +47,15 @@ function serve(database: DatabaseSync, store: Store): void {
       port.close();
     }
   });
+}
+
+/** What is handed out goes ahead of the commit, to be read while that takes its time; the answer then only says that it counts. */
+function runTurn(store: Store, turn: PackedTurn): void {
+  let isForetold = false;
+  const reply = store.run(unpackTurn(turn), (handOuts) => {
+    isForetold = true;
+    answer({ foretold: handOuts.map(packHandOut) });
+  });
+  if (!isForetold || reply.handOuts.length === 0) return answer({ reply: packReply(reply) });
+  answer({ reply: packReply({ ...reply, handOuts: [] }), asForetold: true });
 }

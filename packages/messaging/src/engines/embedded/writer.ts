@@ -6,7 +6,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import { MessagingError, type MessagingErrorCode } from '../../errors.ts';
 import { KEEP_UNSUBSCRIBED_MS } from './options.ts';
-import { type PackedReply, type PackedTurn, packTurn, unpackReply } from './packing.ts';
+import { type PackedReply, type PackedTurn, packTurn, unpackHandOut, unpackReply } from './packing.ts';
 import { refuseWithoutSqlite } from '../../sqlite-present.ts';
 import { Store, type StoreOptions } from './store.ts';
 import type { Turn, TurnReply, Writer } from './turn.ts';
@@ -20,7 +20,9 @@ export type WriterThreadRequest = { readonly turn: PackedTurn } | { readonly clo
 
 export type WriterThreadReply =
   | { readonly ready: true }
-  | { readonly reply: PackedReply }
+  /** What the turn that is being committed hands out, if it is. */
+  | { readonly foretold: PackedReply['handOuts'] }
+  | { readonly reply: PackedReply; readonly asForetold?: true }
   | { readonly closed: true }
   | { readonly refused: { readonly code: MessagingErrorCode; readonly message: string } }
   | { readonly failed: string };
@@ -57,6 +59,8 @@ class ThreadWriter implements Writer {
   readonly #onFatal: (error: Error) => void;
   #settleOpen: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #closed: (() => void) | undefined;
+  #foretold: TurnReply['handOuts'] = [];
+  #read: (handOuts: TurnReply['handOuts']) => void = () => {};
   #lost: Error | undefined;
 
   constructor(worker: Worker, onFatal: (error: Error) => void) {
@@ -80,6 +84,10 @@ class ThreadWriter implements Writer {
     });
   }
 
+  foretell(read: (handOuts: TurnReply['handOuts']) => void): void {
+    this.#read = read;
+  }
+
   async close(): Promise<void> {
     if (this.#lost) return;
     await new Promise<void>((resolve) => {
@@ -89,11 +97,24 @@ class ThreadWriter implements Writer {
   }
 
   #receive(message: WriterThreadReply): void {
-    if ('reply' in message) this.#waiting.shift()?.resolve(unpackReply(message.reply));
+    if ('reply' in message) this.#answer(message);
+    else if ('foretold' in message) this.#foretell(message.foretold);
     else if ('ready' in message) this.#settleOpen?.resolve();
     else if ('refused' in message)
       this.#refuse(new MessagingError(message.refused.code, message.refused.message));
     else if ('failed' in message) this.#lose(new Error(message.failed));
+  }
+
+  #foretell(handOuts: PackedReply['handOuts']): void {
+    this.#foretold = handOuts.map(unpackHandOut);
+    this.#read(this.#foretold);
+  }
+
+  #answer({ reply, asForetold }: Extract<WriterThreadReply, { reply: unknown }>): void {
+    const unpacked = unpackReply(reply);
+    const whole = asForetold ? { ...unpacked, handOuts: this.#foretold } : unpacked;
+    this.#foretold = [];
+    this.#waiting.shift()?.resolve(whole);
   }
 
   /** Opening was refused: that is told to the caller and is no failure of a running engine. */
