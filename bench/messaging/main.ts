@@ -1,9 +1,9 @@
 /**
- * `npm run -s bench:messaging -- [--json] [--quick] [--rounds N] [--seconds N] [--profile DIR] [ENGINE...]`
+ * `npm run -s bench:messaging -- [--json] [--quick] [--keyed] [--keyed-only] [--rounds N] [--seconds N] [--profile DIR] [ENGINE...]`
  *
  * What the toolkit costs: publish with confirm, and consume with acknowledgement, through the bus against the bare client of the same server, and the embedded engine
  * against BullMQ and graphile-worker too. Each side is a process of its own; the sides of one comparison follow each other within a round, and the order turns round
- * from round to round, so that a slow minute of the machine meets all of them. What counts are the ratios: medians over the rounds, each taken within its round.
+ * from round to round, so that a slow minute of the machine meets all of them. With `--keyed` messages with keys too, against what a team builds by hand for them. What counts are the ratios: medians over the rounds, each taken within its round.
  *
  * With --json one object as the last line on stdout, else a table; progress on stderr. Exit codes: 0; 1 when an engine that was named could not be run, or a side
  * failed; 2 usage. Without names an engine whose server is not there is told under `notRun`.
@@ -28,11 +28,12 @@ import {
 } from './servers.ts';
 import type { Measured, SideOptions } from './side.ts';
 import {
-  comparisons,
+  comparisonOf,
   concurrency,
   type EngineName,
   engineNames,
   inFlight,
+  type Kind,
   type Phase,
   phases,
   prefetch,
@@ -47,6 +48,7 @@ interface Asked {
   readonly rounds: number;
   readonly seconds: number;
   readonly profile: string | null;
+  readonly kinds: readonly Kind[];
   readonly engines: readonly EngineName[];
   /** True when they were named, so that each has to run. */
   readonly named: boolean;
@@ -76,6 +78,8 @@ function read(argv: readonly string[]): Asked | null {
         rounds: { type: 'string' },
         seconds: { type: 'string' },
         profile: { type: 'string' },
+        keyed: { type: 'boolean', default: false },
+        'keyed-only': { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     });
@@ -93,6 +97,7 @@ function read(argv: readonly string[]): Asked | null {
       rounds: number('rounds', values.rounds, quick ? 1 : 5),
       seconds: number('seconds', values.seconds, quick ? 0.4 : 4),
       profile: values.profile ?? null,
+      kinds: values['keyed-only'] ? ['keyed'] : values.keyed ? ['plain', 'keyed'] : ['plain'],
       engines: positionals.length > 0 ? (positionals as EngineName[]) : engineNames,
       named: positionals.length > 0,
     };
@@ -126,7 +131,8 @@ class Bench {
     for (let round = 0; round < this.#asked.rounds; round += 1)
       rounds.push(await this.#round(round, engines));
     const commit = readCheckout(here).head ?? 'unknown';
-    return reportOf(engines, rounds, { notRun: this.notRun, setting: this.#asked, commit });
+    const { kinds } = this.#asked;
+    return reportOf(engines, kinds, rounds, { notRun: this.notRun, setting: this.#asked, commit });
   }
 
   async close(): Promise<void> {
@@ -136,20 +142,24 @@ class Bench {
       await removeRabbitLadder(url, `${this.#run}.`);
   }
 
+  #systemsOf(engine: EngineName): readonly SystemName[] {
+    return systemsOf(engine, this.#asked.kinds);
+  }
+
   /** Starts what the engine's comparison needs; says what cannot be had. */
   async #canRun(engine: EngineName): Promise<boolean> {
-    for (const system of systemsOf(engine)) {
+    for (const system of this.#systemsOf(engine)) {
       const { needs } = systems[system];
       if (needs === 'own-redis') await this.#ownRedis(system);
       else if (needs !== null && this.#urls[needs] === undefined)
         this.notRun[system] = `${needs} is not set and no such server runs (npm run services:up)`;
     }
-    const toolkit = comparisons[engine].toolkit;
+    const { toolkit } = comparisonOf(engine, this.#asked.kinds[0] as Kind);
     if (engine === 'kafka' && !(await exists('@doorbuster/messaging/engines/kafka')))
       this.notRun[toolkit] = 'the package has no such engine yet';
     const reason = this.notRun[toolkit];
     if (reason === undefined) return true;
-    for (const system of systemsOf(engine)) delete this.notRun[system];
+    for (const system of this.#systemsOf(engine)) delete this.notRun[system];
     this.notRun[engine] = reason;
     return false;
   }
@@ -168,14 +178,16 @@ class Bench {
   async #round(round: number, engines: readonly EngineName[]): Promise<RoundRuns> {
     const runs = new Map<SystemName, Partial<Record<Phase, Measured>>>();
     for (const engine of engines)
-      for (const phase of phases) {
-        const order = systemsOf(engine).filter((system) => this.notRun[system] === undefined);
+      for (const [kind, phase] of this.#asked.kinds.flatMap((kind) =>
+        phases.map((phase) => [kind, phase] as const),
+      )) {
+        const order = systemsOf(engine, [kind]).filter((system) => this.notRun[system] === undefined);
         for (const system of round % 2 === 0 ? order : order.toReversed()) {
           const measured = await this.#measure(system, phase);
           if (!measured) continue;
           runs.set(system, { ...runs.get(system), [phase]: measured });
           progress(
-            `round ${round + 1} ${system.padEnd(17)} ${phase} ${measured.perSecond}/s, ${measured.cpuMicros.toFixed(1)} us of processor`,
+            `round ${round + 1} ${system.padEnd(22)} ${phase} ${measured.perSecond}/s, ${measured.cpuMicros.toFixed(1)} us of processor`,
           );
         }
       }
@@ -216,6 +228,7 @@ class Bench {
       folder: join(this.#folder, `side-${this.#sides}`),
       concurrency,
       prefetch,
+      keyed: system.endsWith('-keyed'),
     };
     const messages = Math.round(stored * storedShare);
     return {
@@ -233,9 +246,9 @@ class Bench {
   /** What the toolkit's engines leave on a server on purpose. */
   async #tidy(system: SystemName, prefix: string): Promise<void> {
     const url = (name: string): string => this.#urls[name] as string;
-    if (system === 'toolkit-redis') await removeRedisKeys(url('REDIS_URL'), prefix);
-    if (system === 'toolkit-kafka') await removeKafkaTopics(url('KAFKA_URL'), prefix);
-    if (system === 'toolkit-rabbitmq')
+    if (system.startsWith('toolkit-redis')) await removeRedisKeys(url('REDIS_URL'), prefix);
+    if (system.startsWith('toolkit-kafka')) await removeKafkaTopics(url('KAFKA_URL'), prefix);
+    if (system.startsWith('toolkit-rabbitmq'))
       await removeRabbitNames(url('RABBITMQ_URL'), {
         prefix,
         channel: channelName,
@@ -257,6 +270,8 @@ const help = `Usage: npm run -s bench:messaging -- [options] [ENGINE...]
 
 The toolkit against bare clients, and the embedded engine against two job queues. Engines: ${engineNames.join(', ')}; without one all whose server is there.
 
+  --keyed        messages with keys too: ratios.keyed
+  --keyed-only   and no others
   --quick        a smoke run: one round, short
   --rounds N     how often everything is measured; the medians count (5)
   --seconds N    how long each side publishes (4)

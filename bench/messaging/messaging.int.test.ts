@@ -56,6 +56,16 @@ describe('bench:messaging --quick', () => {
     },
   );
 
+  it.skipIf(!process.env['REDIS_URL'])(
+    'measures messages with keys (needs REDIS_URL)',
+    { timeout: 240_000 },
+    async () => {
+      const { ratios } = await bench('--keyed-only', 'redis', 'embedded');
+      for (const engine of ['redis', 'embedded'] as const)
+        expect(ratios.keyed?.[engine]?.['consume']).toBeGreaterThan(0);
+    },
+  );
+
   it('refuses what it does not understand', async () => {
     await expect(bench('nats')).rejects.toMatchObject({ code: 2 });
     await expect(bench('--seconds', 'soon')).rejects.toMatchObject({ code: 2 });
@@ -84,12 +94,31 @@ describe('the report', () => {
 
   it('takes the median of the ratios of each round, not the ratio of the medians', () => {
     const rounds = [roundOf(10, 100), roundOf(50, 100), roundOf(90, 30)];
-    const report = reportOf(['redis'], rounds, parts);
+    const report = reportOf(['redis'], ['plain'], rounds, parts);
     expect(report.ratios.redis?.['publish']).toBe(0.5);
     expect(report.spread.redis?.['publish']).toEqual([0.1, 3]);
     expect(report.medians['toolkit-redis']?.publishPerSecond).toBe(50);
     expect(report.ratios.redis?.['consume']).toBeNull();
     expect(tableOf(report)).toContain('not run: kafka: no server');
+  });
+
+  it('has messages with keys beside those without, under names of their own', () => {
+    const rounds: RoundRuns[] = [
+      new Map([
+        ...roundOf(10, 100),
+        ['toolkit-redis-keyed', { publish: measured(30) }],
+        ['bare-redis-keyed', { publish: measured(60) }],
+      ]),
+    ];
+    expect(reportOf(['redis'], ['plain'], rounds, parts).ratios).not.toHaveProperty('keyed');
+    const both = reportOf(['redis'], ['plain', 'keyed'], rounds, parts);
+    expect(both.ratios).toEqual({
+      redis: { publish: 0.1, consume: null },
+      keyed: { redis: { publish: 0.5, consume: null } },
+    });
+    expect(tableOf(both)).toContain('keyed publish');
+    expect(both.medians['toolkit-redis-keyed']?.publishCpuMicros).toBe(5);
+    expect(Object.keys(reportOf(['redis'], ['keyed'], rounds, parts).ratios)).toEqual(['keyed']);
   });
 
   it('has a median of even and of no values', () => {

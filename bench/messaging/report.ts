@@ -1,11 +1,14 @@
 /** From the runs of all rounds to what the bench says: medians of the ratios of each round, with their spread, and the medians of both sides. */
 import { availableParallelism, cpus, loadavg, totalmem } from 'node:os';
+import { keys } from './contender.ts';
 import type { Measured } from './side.ts';
 import {
-  comparisons,
+  type Comparison,
+  comparisonOf,
   concurrency,
   type EngineName,
   inFlight,
+  type Kind,
   type Phase,
   phases,
   prefetch,
@@ -31,12 +34,14 @@ interface SystemFigures {
   readonly consumeCpuMicros: number | null;
 }
 
+type Range = readonly [number, number];
+/** By engine, then by name; null where no round has both sides. */
+type Ratios<T> = Readonly<Partial<Record<EngineName, Readonly<Record<string, T | null>>>>>;
+
 export interface Report {
-  readonly ratios: Readonly<Partial<Record<EngineName, Readonly<Record<string, number | null>>>>>;
+  readonly ratios: Ratios<number> & { readonly keyed?: Ratios<number> };
   /** Lowest and highest of the rounds, by the same names. */
-  readonly spread: Readonly<
-    Partial<Record<EngineName, Readonly<Record<string, readonly [number, number] | null>>>>
-  >;
+  readonly spread: Ratios<Range> & { readonly keyed?: Ratios<Range> };
   readonly medians: Readonly<Partial<Record<SystemName, SystemFigures>>>;
   readonly rounds: number;
   readonly notRun: Readonly<Record<string, string>>;
@@ -69,8 +74,10 @@ function ratiosOver(
   });
 }
 
-function ratiosOf(rounds: readonly RoundRuns[], engine: EngineName): [string, readonly number[]][] {
-  const { toolkit, others } = comparisons[engine];
+function ratiosOf(
+  rounds: readonly RoundRuns[],
+  { toolkit, others }: Comparison,
+): [string, readonly number[]][] {
   return Object.entries(others).flatMap(([name, other]) =>
     phases.map((phase): [string, readonly number[]] => [
       ratioName(name, phase),
@@ -101,15 +108,15 @@ const machine = (): Report['machine'] => ({
   loadAverageAtEnd: short(loadavg()[0] ?? 0),
 });
 
-export function reportOf(
-  engines: readonly EngineName[],
+function comparedIn(
   rounds: readonly RoundRuns[],
-  { notRun, setting, commit }: { notRun: Readonly<Record<string, string>>; setting: Setting; commit: string },
-): Report {
+  engines: readonly EngineName[],
+  kind: Kind,
+): { readonly ratios: Ratios<number>; readonly spread: Ratios<Range> } {
   const ratios: Partial<Record<EngineName, Record<string, number | null>>> = {};
-  const spread: Partial<Record<EngineName, Record<string, readonly [number, number] | null>>> = {};
+  const spread: Partial<Record<EngineName, Record<string, Range | null>>> = {};
   for (const engine of engines) {
-    const found = ratiosOf(rounds, engine);
+    const found = ratiosOf(rounds, comparisonOf(engine, kind));
     ratios[engine] = Object.fromEntries(
       found.map(([name, values]) => [name, values.length === 0 ? null : short(median(values) as number)]),
     );
@@ -120,10 +127,21 @@ export function reportOf(
       ]),
     );
   }
-  const used = [...new Set(engines.flatMap(systemsOf))];
+  return { ratios, spread };
+}
+
+export function reportOf(
+  engines: readonly EngineName[],
+  kinds: readonly Kind[],
+  rounds: readonly RoundRuns[],
+  { notRun, setting, commit }: { notRun: Readonly<Record<string, string>>; setting: Setting; commit: string },
+): Report {
+  const plain = comparedIn(rounds, kinds.includes('plain') ? engines : [], 'plain');
+  const keyed = kinds.includes('keyed') ? comparedIn(rounds, engines, 'keyed') : undefined;
+  const used = [...new Set(engines.flatMap((engine) => systemsOf(engine, kinds)))];
   return {
-    ratios,
-    spread,
+    ratios: { ...plain.ratios, ...(keyed && { keyed: keyed.ratios }) },
+    spread: { ...plain.spread, ...(keyed && { keyed: keyed.spread }) },
     medians: Object.fromEntries(used.map((system) => [system, figuresOf(rounds, system)])),
     rounds: rounds.length,
     notRun,
@@ -132,6 +150,7 @@ export function reportOf(
       concurrency,
       prefetch,
       dataBytes: 200,
+      keys,
       seconds: setting.seconds,
       ...Object.fromEntries(used.map((system) => [system, systems[system].settings])),
     },
@@ -142,19 +161,23 @@ export function reportOf(
 
 const cell = (value: number | null | undefined): string => (value ?? '-').toLocaleString('en-US');
 
+function ratioLines(before: string, ratios: Ratios<number>, spread: Ratios<Range>): string[] {
+  return Object.entries(ratios).flatMap(([engine, of]) =>
+    Object.entries(of).map(([name, value]) => {
+      const range = spread[engine as EngineName]?.[name];
+      return `${engine.padEnd(9)} ${(before + name).padEnd(24)} ${cell(value).padStart(6)}  ${range?.join(' to ') ?? ''}`;
+    }),
+  );
+}
+
 export function tableOf({ ratios, spread, medians, notRun, rounds }: Report): string {
   const lines: string[] = [`medians of ${rounds} rounds`];
-  for (const [engine, of] of Object.entries(ratios))
-    for (const [name, value] of Object.entries(of)) {
-      const range = spread[engine as EngineName]?.[name];
-      lines.push(
-        `${engine.padEnd(9)} ${name.padEnd(24)} ${cell(value).padStart(6)}  ${range?.join(' to ') ?? ''}`,
-      );
-    }
-  lines.push('', `${'a second'.padEnd(18)} ${'publish'.padStart(9)} ${'consume'.padStart(9)}   cpu us`);
+  const { keyed, ...plain } = ratios;
+  lines.push(...ratioLines('', plain, spread), ...ratioLines('keyed ', keyed ?? {}, spread.keyed ?? {}));
+  lines.push('', `${'a second'.padEnd(23)} ${'publish'.padStart(9)} ${'consume'.padStart(9)}   cpu us`);
   for (const [system, figures] of Object.entries(medians))
     lines.push(
-      `${system.padEnd(18)} ${cell(figures.publishPerSecond).padStart(9)} ${cell(figures.consumePerSecond).padStart(9)}   ${cell(figures.publishCpuMicros)}, ${cell(figures.consumeCpuMicros)}`,
+      `${system.padEnd(23)} ${cell(figures.publishPerSecond).padStart(9)} ${cell(figures.consumePerSecond).padStart(9)}   ${cell(figures.publishCpuMicros)}, ${cell(figures.consumeCpuMicros)}`,
     );
   for (const [what, why] of Object.entries(notRun)) lines.push(`not run: ${what}: ${why}`);
   return `${lines.join('\n')}\n`;

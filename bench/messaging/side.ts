@@ -4,11 +4,11 @@
  * `publish`: so many publishes are in flight all the time, each next one as soon as one is confirmed; those confirmed between the end of the warm-up and the
  * end of the run count. `consume`: the messages are stored first; the clock runs from the handling of the one that ends the warm-up to that of the last one that
  * counts. Some are left behind it, so that the reader never runs dry while it is timed. What is handled is acknowledged right then, and no more than the
- * prefetch is ever unacknowledged: the rate of handling is the rate of acknowledging.
+ * prefetch is ever unacknowledged: the rate of handling is the rate of acknowledging. With keys, one that comes after a later one of its key ends the run.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { optionsOf, say, told } from '../child-process.ts';
-import type { Contender, ContenderSetting, OpenContender } from './contender.ts';
+import { type Contender, type ContenderSetting, keyNumberOf, keys, type OpenContender } from './contender.ts';
 import type { Phase, SystemName } from './systems.ts';
 
 export interface SideOptions {
@@ -33,10 +33,13 @@ export interface Measured {
 
 /** Loaded by name, so that a process has only what it measures in memory. */
 async function openerOf(system: SystemName): Promise<OpenContender> {
-  const [kind, engine = ''] = system.split('-');
+  const [kind, engine = '', keyed] = system.split('-');
   if (kind === 'toolkit') return (await import('./contenders/toolkit.ts')).openToolkit(engine);
   if (kind === 'bullmq') return (await import('./contenders/bullmq.ts')).openBullmq;
   if (kind === 'graphile') return (await import('./contenders/graphile.ts')).openGraphile;
+  if (engine === 'rabbitmq' && keyed)
+    return (await import('./contenders/rabbitmq-keyed.ts')).openRabbitmqKeyed;
+  if (engine === 'redis' && keyed) return (await import('./contenders/redis-keyed.ts')).openRedisKeyed;
   if (engine === 'rabbitmq') return (await import('./contenders/rabbitmq.ts')).openRabbitmq;
   if (engine === 'kafka') return (await import('./contenders/kafka.ts')).openKafka;
   if (engine === 'redis') return (await import('./contenders/redis.ts')).openRedis;
@@ -89,6 +92,7 @@ async function consume(contender: Contender, options: SideOptions): Promise<Meas
   const last = stored - 2 * setting.prefetch;
   await contender.fill(stored);
   const seen = new Uint8Array(stored);
+  const lastOfKey = new Int32Array(keys).fill(-1);
   let handled = 0;
   const { promise, resolve, reject } = Promise.withResolvers<Measured>();
   const watch = new Stopwatch();
@@ -96,6 +100,12 @@ async function consume(contender: Contender, options: SideOptions): Promise<Meas
   await contender.consume((n) => {
     if (seen[n] !== 0) return reject(new Error(`message ${n} came twice, or was never stored`));
     seen[n] = 1;
+    if (setting.keyed) {
+      const key = keyNumberOf(n);
+      if ((lastOfKey[key] as number) > n)
+        return reject(new Error(`message ${n} came after a later one of its key`));
+      lastOfKey[key] = n;
+    }
     handled += 1;
     if (handled === warmUpMessages) {
       watch.start();

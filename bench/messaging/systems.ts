@@ -9,9 +9,13 @@ export type EngineName = (typeof engineNames)[number];
 export const phases = ['publish', 'consume'] as const;
 export type Phase = (typeof phases)[number];
 
+/** Messages with keys. */
+export type KeyedSystemName = `toolkit-${EngineName}-keyed` | `bare-${EngineName}-keyed`;
+
 export type SystemName =
   | `toolkit-${EngineName}`
   | `bare-${EngineName}`
+  | KeyedSystemName
   | 'bullmq-everysec'
   | 'bullmq-always'
   | 'graphile';
@@ -31,7 +35,7 @@ export const concurrency = 128;
 /** What the bus takes: twice its concurrency. */
 export const prefetch = 2 * concurrency;
 
-export const systems: Readonly<Record<SystemName, System>> = {
+const unkeyed: Readonly<Record<Exclude<SystemName, KeyedSystemName>, System>> = {
   'toolkit-rabbitmq': {
     needs: 'RABBITMQ_URL',
     stored: 60_000,
@@ -95,6 +99,34 @@ export const systems: Readonly<Record<SystemName, System>> = {
   },
 };
 
+const keyedChannel = "the same; a channel with order: 'key', 1,000 keys";
+
+export const systems: Readonly<Record<SystemName, System>> = {
+  ...unkeyed,
+  'toolkit-rabbitmq-keyed': { ...unkeyed['toolkit-rabbitmq'], settings: keyedChannel },
+  'bare-rabbitmq-keyed': {
+    ...unkeyed['bare-rabbitmq'],
+    settings:
+      'the same, but a direct exchange and 8 quorum queues by the hash of the key, each with a single active consumer and a prefetch of 32, all on one channel',
+  },
+  'toolkit-kafka-keyed': { ...unkeyed['toolkit-kafka'], settings: keyedChannel },
+  'bare-kafka-keyed': {
+    ...unkeyed['bare-kafka'],
+    settings: 'the same, with the key as the key of the record',
+  },
+  'toolkit-redis-keyed': { ...unkeyed['toolkit-redis'], settings: keyedChannel },
+  'bare-redis-keyed': {
+    ...unkeyed['bare-redis'],
+    settings:
+      'node-redis: XADD (pipelined) to one of 8 streams by the hash of the key, one XREADGROUP COUNT 32 of all 8 sent together with one XACK for each stream',
+  },
+  'toolkit-embedded-keyed': { ...unkeyed['toolkit-embedded'], settings: keyedChannel },
+  'bare-embedded-keyed': {
+    ...unkeyed['bare-embedded'],
+    settings: 'the same, with a column for the key; each batch is handled from a list for each key',
+  },
+};
+
 export interface Comparison {
   /** What stands above the line of each ratio. */
   readonly toolkit: SystemName;
@@ -117,10 +149,24 @@ export const comparisons: Readonly<Record<EngineName, Comparison>> = {
   },
 };
 
-export const systemsOf = (engine: EngineName): readonly SystemName[] => [
-  comparisons[engine].toolkit,
-  ...Object.values(comparisons[engine].others),
-];
+export const keyedComparisons: Readonly<Record<EngineName, Comparison>> = {
+  rabbitmq: { toolkit: 'toolkit-rabbitmq-keyed', others: { bare: 'bare-rabbitmq-keyed' } },
+  kafka: { toolkit: 'toolkit-kafka-keyed', others: { bare: 'bare-kafka-keyed' } },
+  redis: { toolkit: 'toolkit-redis-keyed', others: { bare: 'bare-redis-keyed' } },
+  embedded: { toolkit: 'toolkit-embedded-keyed', others: { bare: 'bare-embedded-keyed' } },
+};
+
+/** Which messages are measured: those without keys, those with keys, or first the ones and then the others. */
+export type Kind = 'plain' | 'keyed';
+
+export const comparisonOf = (engine: EngineName, kind: Kind): Comparison =>
+  (kind === 'keyed' ? keyedComparisons : comparisons)[engine];
+
+export const systemsOf = (engine: EngineName, kinds: readonly Kind[]): readonly SystemName[] =>
+  kinds.flatMap((kind) => {
+    const { toolkit, others } = comparisonOf(engine, kind);
+    return [toolkit, ...Object.values(others)];
+  });
 
 /** `publish` and `consume` are over the bare client; the others say over what: `overBullmqPublish`. */
 export function ratioName(other: string, phase: Phase): string {

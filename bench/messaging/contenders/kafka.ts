@@ -2,7 +2,8 @@
  * @platformatic/kafka by hand: an idempotent producer with acks=all, what is published in one turn goes as one send; a consumer group of one without autocommit.
  * It keeps the rule of this bench: no more than the prefetch is handled and not committed. So it holds its stream up for each commit, and commits what is left
  * over four times a second. It fetches 256 KiB at a time: what it fetches it takes apart at once, and with the client's 50 MiB that was all that is stored, before
- * the first message was handled and so before the clock ran. More at a time costs it more a message. The event travels in `ce_*` headers.
+ * the first message was handled and so before the clock ran. More at a time costs it more a message. The event travels in `ce_*` headers. Messages with keys differ by
+ * the key of their record alone: a partition is read in its order by one consumer.
  */
 import {
   Admin,
@@ -18,6 +19,7 @@ import {
   type Contender,
   fillBy,
   gathered,
+  keyOf,
   type OpenContender,
   type OrderPlaced,
   orderOf,
@@ -28,11 +30,13 @@ const partitions = 6;
 const commitEachMs = 250;
 const fetchBytes = 2 ** 18;
 
-function recordOf(topic: string, n: number) {
+function recordOf(topic: string, n: number, key: string | undefined) {
   const headers: Record<string, string> = { 'content-type': 'application/json' };
-  const attributes = attributesOf();
+  const attributes = attributesOf(key);
   for (const name in attributes) headers[`ce_${name}`] = attributes[name] as string;
-  return { topic, partition: n % partitions, value: JSON.stringify(orderOf(n)), headers };
+  // With a key the client chooses the partition, by the key's hash.
+  const place = key === undefined ? { partition: n % partitions } : { key };
+  return { topic, ...place, value: JSON.stringify(orderOf(n)), headers };
 }
 
 function eventIn(headers: ReadonlyMap<string, string>, value: string): { readonly data: OrderPlaced } {
@@ -43,7 +47,7 @@ function eventIn(headers: ReadonlyMap<string, string>, value: string): { readonl
   return event as { data: OrderPlaced };
 }
 
-export const openKafka: OpenContender = async ({ url, prefix, prefetch }) => {
+export const openKafka: OpenContender = async ({ url, prefix, prefetch, keyed }) => {
   const base = { clientId: `${prefix}bare`, bootstrapBrokers: [new URL(url).host] };
   const topic = `${prefix}orders`;
   const admin = new Admin(base);
@@ -54,7 +58,9 @@ export const openKafka: OpenContender = async ({ url, prefix, prefetch }) => {
     acks: -1,
     serializers: stringSerializers,
   });
-  const publish = gathered((numbers) => producer.send({ messages: numbers.map((n) => recordOf(topic, n)) }));
+  const publish = gathered((numbers) =>
+    producer.send({ messages: numbers.map((n) => recordOf(topic, n, keyed ? keyOf(n) : undefined)) }),
+  );
   const closers: (() => Promise<void>)[] = [];
   const contender: Contender = {
     publish,

@@ -10,11 +10,12 @@ import {
   type OpenContender,
   type OrderPlaced,
   orderOf,
+  shardOf,
 } from '../contender.ts';
 
-function publishTo(channel: ConfirmChannel, exchange: string, n: number): Promise<void> {
+export function publishTo(channel: ConfirmChannel, exchange: string, n: number, key?: string): Promise<void> {
   const headers: Record<string, string> = {};
-  const attributes = attributesOf();
+  const attributes = attributesOf(key);
   for (const name in attributes) headers[`cloudEvents_${name}`] = attributes[name] as string;
   const options = {
     persistent: true,
@@ -25,14 +26,18 @@ function publishTo(channel: ConfirmChannel, exchange: string, n: number): Promis
   };
   return new Promise((resolve, reject) => {
     const content = Buffer.from(JSON.stringify(orderOf(n)));
-    channel.publish(exchange, '', content, options, (error: unknown) =>
-      error ? reject(error as Error) : resolve(),
+    channel.publish(
+      exchange,
+      key === undefined ? '' : String(shardOf(key)),
+      content,
+      options,
+      (error: unknown) => (error ? reject(error as Error) : resolve()),
     );
   });
 }
 
 /** Reads all of the event, as a handler that gets a CloudEvent would. */
-function eventIn({ content, properties }: ConsumeMessage): { readonly data: OrderPlaced } {
+export function eventIn({ content, properties }: ConsumeMessage): { readonly data: OrderPlaced } {
   const event: Record<string, unknown> = {};
   const headers = properties.headers ?? {};
   for (const name in headers) if (name.startsWith('cloudEvents_')) event[name.slice(12)] = headers[name];

@@ -1,26 +1,33 @@
 /** The toolkit on one of its engines, used as its README says: a channel with a contract, `publish`, a handler that returns `ack()`. */
 import { join } from 'node:path';
-import { ack, createBus, defineChannel, type Engine } from '@doorbuster/messaging';
+import { ack, type Channel, createBus, defineChannel, type Engine } from '@doorbuster/messaging';
 import { Type } from 'typebox';
 import {
   channelName,
   type Contender,
   type ContenderSetting,
+  keyOf,
   type OpenContender,
+  type OrderPlaced,
   orderOf,
   subscriptionName,
 } from '../contender.ts';
 
-const orderPlaced = defineChannel({
+const schema = Type.Object({
+  n: Type.Integer(),
+  orderId: Type.String(),
+  customer: Type.String(),
+  lines: Type.Array(Type.Object({ sku: Type.String(), quantity: Type.Integer(), price: Type.Number() })),
+  note: Type.String(),
+});
+
+const orderPlaced = defineChannel({ name: channelName, version: 1, schema });
+const orderPlacedByKey = defineChannel({
   name: channelName,
   version: 1,
-  schema: Type.Object({
-    n: Type.Integer(),
-    orderId: Type.String(),
-    customer: Type.String(),
-    lines: Type.Array(Type.Object({ sku: Type.String(), quantity: Type.Integer(), price: Type.Number() })),
-    note: Type.String(),
-  }),
+  schema,
+  order: 'key',
+  requires: { emulation: ['order'] },
 });
 
 const rowsPerFill = 500;
@@ -60,28 +67,34 @@ export const openToolkit =
     const engineOf = engines[engineName];
     if (!engineOf) throw new Error(`no engine "${engineName}"`);
     const bus = createBus({ engine: await engineOf(setting), source: '/bench' });
-    bus.declare([orderPlaced]);
+    const channel: Channel = setting.keyed ? orderPlacedByKey : orderPlaced;
+    const optionsOf = (n: number) => (setting.keyed ? { key: keyOf(n) } : undefined);
+    function itemOf(n: number) {
+      const options = optionsOf(n);
+      return options ? { data: orderOf(n), options } : { data: orderOf(n) };
+    }
+    bus.declare([channel]);
     // The subscription has to exist before there are messages for it; nobody consumes yet.
-    const first = bus.subscribe(orderPlaced, { name: subscriptionName, handler: () => ack() });
+    const first = bus.subscribe(channel, { name: subscriptionName, handler: () => ack() });
     await bus.start();
     await first.stop();
     const contender: Contender = {
-      publish: async (n) => void (await bus.publish(orderPlaced, orderOf(n))),
+      publish: async (n) => void (await bus.publish(channel, orderOf(n), optionsOf(n))),
       async fill(count) {
         for (let from = 0; from < count; from += rowsPerFill) {
           const length = Math.min(rowsPerFill, count - from);
           await bus.publishBatch(
-            orderPlaced,
-            Array.from({ length }, (_, index) => ({ data: orderOf(from + index) })),
+            channel,
+            Array.from({ length }, (_, index) => itemOf(from + index)),
           );
         }
       },
       async consume(handled) {
-        await bus.subscribe(orderPlaced, {
+        await bus.subscribe(channel, {
           name: subscriptionName,
           concurrency: setting.concurrency,
           handler: ({ data }) => {
-            handled(data.n);
+            handled((data as OrderPlaced).n);
             return ack();
           },
         }).started;
