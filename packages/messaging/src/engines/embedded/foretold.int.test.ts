@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { Delivery } from '../../engine.ts';
-import { createManualClock } from '../../manual-clock.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
 import { EmbeddedConnection } from './connection.ts';
 import { Store } from './store.ts';
 import type { Operation, TurnReply } from './turn.ts';
