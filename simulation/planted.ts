@@ -51,8 +51,8 @@ export const planted = {
     patches: [
       {
         file: `${messaging}engines/embedded/store.ts`,
-        find: /this\.#purge\(\);\s*const commitMs = this\.#commit\(\);/,
-        put: 'this.#purge(); const commitMs = undefined;',
+        find: /const commitMs = this\.#commit\(\);/,
+        put: 'const commitMs = undefined;',
       },
       {
         file: `${messaging}engines/embedded/store.ts`,
@@ -276,8 +276,8 @@ export const planted = {
     patches: [
       {
         file: `${messaging}inbox.ts`,
-        find: /return insert\.run\(entry\.subscription, entry\.messageId, entry\.now\)\.changes === 0;/,
-        put: "db.exec('COMMIT'); const fresh = insert.run(entry.subscription, entry.messageId, entry.now).changes; db.exec('BEGIN IMMEDIATE'); return fresh === 0;",
+        find: /return namedAtOnce\(\(\) => noting\.run\(entry\.subscription, entry\.messageId, entry\.now\)\.changes === 0\);/,
+        put: "db.exec('COMMIT'); const fresh = noting.run(entry.subscription, entry.messageId, entry.now).changes; db.exec('BEGIN IMMEDIATE'); return fresh === 0;",
       },
     ],
   },
