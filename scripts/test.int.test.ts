@@ -25,6 +25,7 @@ beforeAll(() => {
     'scripts/test.ts',
     'scripts/check.ts',
     'scripts/engines/suites.ts',
+    'scripts/test-order.ts',
     'vitest.config.ts',
     'package.json',
   ]) {

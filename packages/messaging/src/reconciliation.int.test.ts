@@ -87,6 +87,7 @@ for (const { kind, missing, create } of storeChoices)
         },
         clock: systemClock,
         keepMs: 3_600_000,
+        undeclaredMs: 0,
       });
       relay.start();
       await relay.stop();

@@ -24,63 +24,49 @@ const LONGEST_TURN_MS = 30_000;
 /** Without one more message. */
 const LONGEST_SILENCE_MS = 15_000;
 
+export interface Looked {
+  readonly model: ChannelModel;
+  readonly clock: Clock;
+  readonly queue: string;
+  /** Messages that the broker lends at once; without it a quorum queue lends 2,000. */
+  readonly prefetch?: number;
+}
+
 /** Calls `look` with all messages; what it does not take stays in the queue. Rejects with a retryable error when not all can be had. */
 export async function browse<T>(
-  model: ChannelModel,
-  clock: Clock,
-  queue: string,
+  { model, clock, queue, prefetch }: Looked,
   look: (browsed: Browsed) => Promise<T>,
 ): Promise<T> {
   const channel = await model.createChannel();
   let gone: Error | undefined;
-  channel.on('error', (error: Error) => {
-    gone = error;
-  });
-  channel.on('close', () => {
-    gone ??= new Error('the broker ended it');
-  });
+  const ended = new AbortController();
+  const cut = (error: Error): void => {
+    gone ??= error;
+    ended.abort();
+  };
+  channel.on('error', cut);
+  channel.on('close', () => cut(new Error('the broker ended it')));
   try {
+    if (prefetch !== undefined) await channel.prefetch(prefetch);
     const expected = await waitForTurn(clock, () => channel.checkQueue(queue));
     if (expected === 0) return await look({ messages: [], take: () => {} });
-    return await lookAtAll({ channel, clock, queue, expected }, look);
+    const messages: ConsumeMessage[] = [];
+    await channel.consume(queue, (message) => {
+      if (!message) return cut(new Error('the queue is gone'));
+      messages.push(message);
+      if (messages.length >= expected) ended.abort();
+    });
+    await transferred(clock, { channel, queue, messages, expected, ended: ended.signal });
+    if (messages.length < expected && gone) throw gone;
+    const taken: ConsumeMessage[] = [];
+    const result = await look({ messages, take: (message) => void taken.push(message) });
+    await remove(channel, queue, taken);
+    return result;
   } catch (error) {
     throw gone ? unreachable(`looking through "${queue}" failed: ${gone.message}`, gone) : error;
   } finally {
     await channel.close().catch(() => {});
   }
-}
-
-interface Counted {
-  readonly channel: Channel;
-  readonly clock: Clock;
-  readonly queue: string;
-  readonly expected: number;
-}
-
-async function lookAtAll<T>(
-  { channel, clock, queue, expected }: Counted,
-  look: (browsed: Browsed) => Promise<T>,
-): Promise<T> {
-  const messages: ConsumeMessage[] = [];
-  const ended = new AbortController();
-  let gone = false;
-  const cut = (): void => {
-    gone = true;
-    ended.abort();
-  };
-  channel.on('close', cut);
-  await channel.consume(queue, (message) => {
-    if (!message) return cut();
-    messages.push(message);
-    if (messages.length >= expected) ended.abort();
-  });
-  await transferred(clock, { channel, queue, messages, expected, ended: ended.signal });
-  if (messages.length < expected && gone)
-    throw unreachable(`"${queue}" was taken away while it was looked through`);
-  const taken: ConsumeMessage[] = [];
-  const result = await look({ messages, take: (message) => void taken.push(message) });
-  await remove(channel, queue, taken);
-  return result;
 }
 
 interface Transfer {

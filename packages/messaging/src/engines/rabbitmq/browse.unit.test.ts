@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import { systemClock } from '../../clock.ts';
 import { createManualClock } from '../../conformance/manual-clock.ts';
 import { browse } from './browse.ts';
-import { settledInTime } from './settled-in-time.ts';
+import { settledInTime } from '../../testing/settled-in-time.ts';
 
 it('ends when the other took some of what was counted, and does not keep its turn for what will never come', async () => {
   const counts = [{ messageCount: 5, consumerCount: 0 }];
@@ -17,7 +17,10 @@ it('ends when the other took some of what was counted, and does not keep its tur
     close: async () => {},
   });
   const model = { createChannel: async () => channel } as unknown as ChannelModel;
-  const found = await browse(model, systemClock, 'queue', async ({ messages }) => messages.length);
+  const found = await browse(
+    { model, clock: systemClock, queue: 'queue' },
+    async ({ messages }) => messages.length,
+  );
   expect(found).toBe(2);
 });
 
@@ -46,12 +49,7 @@ const count = async ({ messages }: { readonly messages: readonly unknown[] }): P
 
 it('rejects when the rest does not come, instead of going on with a part of it', async () => {
   const clock = createManualClock();
-  const looking = browse(
-    channelThatGives(3, () => {}),
-    clock,
-    'queue',
-    count,
-  );
+  const looking = browse({ model: channelThatGives(3, () => {}), clock, queue: 'queue' }, count);
   await expect(settledInTime(clock, looking)).rejects.toMatchObject({
     code: 'DB_MSG_ENGINE_UNREACHABLE',
     retryable: true,
@@ -62,14 +60,14 @@ it.each([
   ['the connection ends', (channel: EventEmitter) => void channel.emit('close')],
   ['the queue is deleted', (_: EventEmitter, cancel: () => void) => cancel()],
 ])('rejects when %s before all is here', async (_, after) => {
-  await expect(browse(channelThatGives(3, after), createManualClock(), 'queue', count)).rejects.toMatchObject(
-    {
-      code: 'DB_MSG_ENGINE_UNREACHABLE',
-    },
-  );
+  await expect(
+    browse({ model: channelThatGives(3, after), clock: createManualClock(), queue: 'queue' }, count),
+  ).rejects.toMatchObject({
+    code: 'DB_MSG_ENGINE_UNREACHABLE',
+  });
 });
 
 it('and is content when all was here before that (control)', async () => {
   const model = channelThatGives(5, (channel) => void channel.emit('close'));
-  await expect(browse(model, createManualClock(), 'queue', count)).resolves.toBe(5);
+  await expect(browse({ model, clock: createManualClock(), queue: 'queue' }, count)).resolves.toBe(5);
 });

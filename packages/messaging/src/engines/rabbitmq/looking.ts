@@ -28,10 +28,9 @@ export async function lookThrough<T>(
   queue: string,
   look: (browsed: Browsed) => Promise<T>,
 ): Promise<T> {
-  const wide = withWideChannels(model);
   const end = clock.monotonic() + LONGEST_DOUBT_MS;
   for (;;) {
-    const seen = await browse(wide, clock, queue, async (browsed) =>
+    const seen = await browse({ model, clock, queue, prefetch: LARGEST_WINDOW }, async (browsed) =>
       browsed.messages.length === 0 ? undefined : { result: await look(browsed) },
     );
     if (seen) return seen.result;
@@ -44,15 +43,6 @@ export async function lookThrough<T>(
           : `others look through "${queue}", one after the other, for too long`,
       );
   }
-}
-
-function withWideChannels(model: ChannelModel): ChannelModel {
-  const createChannel: ChannelModel['createChannel'] = async () => {
-    const channel = await model.createChannel();
-    await channel.prefetch(LARGEST_WINDOW);
-    return channel;
-  };
-  return Object.assign(Object.create(model) as ChannelModel, { createChannel });
 }
 
 async function stateOf(

@@ -4,7 +4,7 @@ import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { expect, it } from 'vitest';
 import { createManualClock } from '../../conformance/manual-clock.ts';
 import { lookThrough } from './looking.ts';
-import { settledInTime } from './settled-in-time.ts';
+import { settledInTime } from '../../testing/settled-in-time.ts';
 
 const count = async ({ messages }: { readonly messages: readonly unknown[] }): Promise<number> =>
   messages.length;

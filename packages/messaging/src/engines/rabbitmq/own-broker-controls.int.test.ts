@@ -15,7 +15,7 @@ import { ack } from '../../outcome.ts';
 import { inOrder, onBroker, orders, type RabbitFixture, withFixture } from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
 import { hasRabbitProgram, type OwnBroker, startOwnBroker } from './own-broker.ts';
-import { stallingClock } from './stalling-clock.ts';
+import { stallingClock } from '../../testing/stalling-clock.ts';
 
 const KEYS = ['a', 'b', 'c', 'd'];
 const ROUNDS = 40;

@@ -16,7 +16,7 @@ import {
   removeLadder,
   orders,
 } from './conformance-fixture.ts';
-import { stallingClock } from './stalling-clock.ts';
+import { stallingClock } from '../../testing/stalling-clock.ts';
 
 const LADDER = 'recovery.';
 

@@ -1,5 +1,5 @@
 /** For tests: time of a manual clock that goes on until some work is settled. */
-import type { ManualClock } from '../../conformance/manual-clock.ts';
+import type { ManualClock } from '../conformance/manual-clock.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 

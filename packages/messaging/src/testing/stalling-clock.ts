@@ -1,5 +1,5 @@
 /** For tests: a clock whose timers can be held back and let go again. What waits before it tries again then never does. */
-import { type Clock, systemClock } from '../../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
 
 export function stallingClock() {
   const held: (() => void)[] = [];
