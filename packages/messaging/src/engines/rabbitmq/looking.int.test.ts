@@ -114,4 +114,52 @@ describe.skipIf(!rabbitUrl)('looking through a queue (needs RABBITMQ_URL)', { ti
       expect(await lookThrough(model, systemClock, queue, count)).toBe(2_500);
       await expect(browse({ model, clock: hastyClock, queue }, count)).rejects.toThrow('gave only 2000');
     }));
+
+  it('leaves the order as it is while others publish', async () => {
+    expect(await roundOutOfOrder(lookThrough, 20)).toBeUndefined();
+  });
+
+  it('a look that cancels its consumer while it has something does not (control)', async () => {
+    const cancelling: Look = async (model, clock, queue, look) => {
+      const channel = await model.createChannel();
+      const { consumerTag } = await channel.consume(queue, () => {});
+      await channel.cancel(consumerTag);
+      await channel.close();
+      return bareLook(model, clock, queue, look);
+    };
+    expect(await roundOutOfOrder(cancelling, 60)).toBeDefined();
+  });
 });
+
+/** Looks one after the other while messages come; what the queue holds in the first round after which it is not in order. */
+async function roundOutOfOrder(look: Look, rounds: number): Promise<readonly number[] | undefined> {
+  for (let round = 0; round < rounds; round += 1) {
+    const held = await heldAfterLooks(look);
+    if (held.some((n, index) => n !== index)) return held;
+  }
+  return undefined;
+}
+
+async function heldAfterLooks(look: Look): Promise<readonly number[]> {
+  let held: readonly number[] = [];
+  await withQueue(0, async (queue, [model]) => {
+    let isOver = false;
+    const looking = (async () => {
+      while (!isOver) await look(model, systemClock, queue, async () => {});
+    })();
+    await onBroker(async (channel) => {
+      for (let n = 0; n < 60; n += 1) {
+        channel.sendToQueue(queue, Buffer.from(String(n)));
+        // A few at a time, so that looks fall between them.
+        if (n % 3 === 0) await channel.checkQueue(queue);
+      }
+      await channel.waitForConfirms();
+    });
+    isOver = true;
+    await looking;
+    held = await bareLook(model, systemClock, queue, async ({ messages }) =>
+      messages.map(({ content }) => Number(content.toString())),
+    );
+  });
+  return held;
+}

@@ -50,30 +50,42 @@ async function stateOf(
   clock: Clock,
   queue: string,
 ): Promise<'empty' | 'in use' | 'silent'> {
-  const channel = await model.createChannel();
-  channel.on('error', () => {});
-  let isSilent = false;
   try {
-    const gives = await answered(clock, ANSWER_MS, givesSomething(channel, queue));
-    isSilent = gives === undefined;
-    if (gives !== false) return isSilent ? 'silent' : 'in use';
-    const { messageCount, consumerCount } = await channel.checkQueue(queue);
-    return messageCount === 0 && consumerCount === 0 ? 'empty' : 'in use';
+    const gives = await onChannel(model, (channel) =>
+      answered(clock, ANSWER_MS, givesSomething(channel, queue)),
+    );
+    if (gives !== false) return gives ? 'in use' : 'silent';
+    const counted = await onChannel(model, (channel) => channel.checkQueue(queue));
+    return counted && counted.messageCount + counted.consumerCount === 0 ? 'empty' : 'in use';
   } catch (error) {
     throw unreachable(`looking at "${queue}" failed: ${(error as Error).message}`, error);
-  } finally {
-    const closing = channel.close().catch(() => {});
-    // The broker answers on a channel in order, and on this one not for a minute.
-    if (!isSilent) await closing;
   }
+}
+
+/** On a channel of its own, which is gone with all it was given when this resolves; without an answer the broker closes it later, because it answers in order. */
+async function onChannel<T>(
+  model: ChannelModel,
+  ask: (channel: Channel) => Promise<T | undefined>,
+): Promise<T | undefined> {
+  const channel = await model.createChannel();
+  channel.on('error', () => {});
+  const answer = await ask(channel).catch(async (error: unknown) => {
+    await channel.close().catch(() => {});
+    throw error;
+  });
+  const closing = channel.close().catch(() => {});
+  if (answer !== undefined) await closing;
+  return answer;
 }
 
 /** What it gives comes before the answer that the consumer is gone. `basic.get` would do, but a queue with a single active consumer refuses it. */
 async function givesSomething(channel: Channel, queue: string): Promise<boolean> {
   let isGiven = false;
-  const { consumerTag } = await channel.consume(queue, (message) => {
+  await channel.consume(queue, (message) => {
     if (message) isGiven = true;
   });
+  // Not this one is cancelled: it would keep what it has while the next one gets what follows.
+  const { consumerTag } = await channel.consume(queue, () => {});
   await channel.cancel(consumerTag);
   return isGiven;
 }
