@@ -25,7 +25,14 @@ export const harnesses: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Options of the harnesses whose figures are not those of the product as it is: a planted defect, a part of a seed, a shortened round. */
-export const notEvidence: readonly string[] = ['--defect', '--controls', '--keep', '--without', '--quick'];
+export const notEvidence: readonly string[] = [
+  '--defect',
+  '--controls',
+  '--keep',
+  '--without',
+  '--quick',
+  '--keyed-only',
+];
 
 /** One file of docs/evidence/. */
 export interface Recorded {
