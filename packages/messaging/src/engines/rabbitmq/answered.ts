@@ -4,6 +4,8 @@
  * channel alone and asks anew on another one; should the broker serve the first after all, what it handed out goes back when that channel is closed.
  */
 import type { Clock } from '../../clock.ts';
+import { MessagingError } from '../../errors.ts';
+import { unreachable } from './link.ts';
 
 /** A loaded broker takes a second for what a consumer goes on with; nobody else waits for it. */
 export const LONGEST_ANSWER_MS = 10_000;
@@ -14,4 +16,20 @@ export function answered<T>(clock: Clock, ms: number, answer: Promise<T>): Promi
     const cancel = clock.setTimer(ms, () => resolve(undefined));
     answer.then(resolve, reject).finally(cancel);
   });
+}
+
+/** The answer; unreachable when it does not come in time, or when the channel or the connection is gone, which amqplib tells in words only. */
+export async function surelyAnswered<T>(clock: Clock, what: string, answer: Promise<T>): Promise<T> {
+  try {
+    const come = await answered(
+      clock,
+      LONGEST_ANSWER_MS,
+      answer.then((value) => ({ value })),
+    );
+    if (come) return come.value;
+  } catch (error) {
+    if (error instanceof MessagingError) throw error;
+    throw unreachable(`${what} failed: ${(error as Error).message}`, error);
+  }
+  throw unreachable(`${what}: the broker does not answer`);
 }

@@ -8,7 +8,9 @@
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
+import { MessagingError } from '../../errors.ts';
 import { Acks } from './acks.ts';
+import { surelyAnswered } from './answered.ts';
 import { unreachable } from './link.ts';
 
 export interface Browsed {
@@ -37,7 +39,8 @@ export async function browse<T>(
   { model, clock, queue, prefetch }: Looked,
   look: (browsed: Browsed) => Promise<T>,
 ): Promise<T> {
-  const channel = await model.createChannel();
+  const ask: Ask = (answer) => surelyAnswered(clock, `looking through "${queue}"`, answer);
+  const channel = await ask(model.createChannel());
   let gone: Error | undefined;
   const ended = new AbortController();
   const cut = (error: Error): void => {
@@ -47,26 +50,38 @@ export async function browse<T>(
   channel.on('error', cut);
   channel.on('close', () => cut(new Error('the broker ended it')));
   try {
-    if (prefetch !== undefined) await channel.prefetch(prefetch);
-    const expected = await waitForTurn(clock, () => channel.checkQueue(queue));
+    if (prefetch !== undefined) await ask(channel.prefetch(prefetch));
+    const expected = await waitForTurn(clock, () => ask(channel.checkQueue(queue)));
     if (expected === 0) return await look({ messages: [], take: () => {} });
+    if (expected > (prefetch ?? expected)) throw tooMany(queue, expected, prefetch);
     const messages: ConsumeMessage[] = [];
-    await channel.consume(queue, (message) => {
+    const consuming = channel.consume(queue, (message) => {
       if (!message) return cut(new Error('the queue is gone'));
       messages.push(message);
       if (messages.length >= expected) ended.abort();
     });
-    await transferred(clock, { channel, queue, messages, expected, ended: ended.signal });
+    await ask(consuming);
+    await transferred(clock, { channel, queue, messages, expected, ended: ended.signal, ask });
     if (messages.length < expected && gone) throw gone;
     const taken: ConsumeMessage[] = [];
     const result = await look({ messages, take: (message) => void taken.push(message) });
-    await remove(channel, queue, taken);
+    await remove({ channel, queue, ask }, taken);
     return result;
   } catch (error) {
-    throw gone ? unreachable(`looking through "${queue}" failed: ${gone.message}`, gone) : error;
+    throw gone ? unreachable(`looking through "${queue}" failed: ${(gone as Error).message}`, gone) : error;
   } finally {
-    await channel.close().catch(() => {});
+    await ask(channel.close()).catch(() => {});
   }
+}
+
+/** Nothing that is asked of the broker is waited for without an end: others wait for their turn behind it. */
+type Ask = <A>(answer: Promise<A>) => Promise<A>;
+
+function tooMany(queue: string, count: number, most: number | undefined): MessagingError {
+  return new MessagingError(
+    'DB_MSG_ENGINE_REFUSED',
+    `"${queue}" holds ${count} messages, and the broker lends ${most} at once, so it cannot be looked through: move some of them to another queue, or delete them, with the broker's own tools`,
+  );
 }
 
 interface Transfer {
@@ -76,6 +91,7 @@ interface Transfer {
   readonly expected: number;
   /** All is here, or the channel is gone. */
   readonly ended: AbortSignal;
+  readonly ask: Ask;
 }
 
 /**
@@ -84,14 +100,14 @@ interface Transfer {
  */
 async function transferred(
   clock: Clock,
-  { channel, queue, messages, expected, ended }: Transfer,
+  { channel, queue, messages, expected, ended, ask }: Transfer,
 ): Promise<void> {
   let since = clock.monotonic();
   let [before, arrived] = [-1, 0];
   for (;;) {
     await pause(clock, TURN_MS, ended);
     if (ended.aborted) return;
-    const { messageCount, consumerCount } = await channel.checkQueue(queue);
+    const { messageCount, consumerCount } = await ask(channel.checkQueue(queue));
     const isAlone = messageCount === 0 && consumerCount === 1;
     if (isAlone && messages.length === before) return;
     before = isAlone ? messages.length : -1;
@@ -105,13 +121,16 @@ async function transferred(
 const TAKEN_AT_ONCE = 16;
 
 /** Acknowledges, and waits until the queue itself has applied it: a consumer that comes and goes is answered by the queue, in order. */
-async function remove(channel: Channel, queue: string, taken: readonly ConsumeMessage[]): Promise<void> {
+async function remove(
+  { channel, queue, ask }: Pick<Transfer, 'channel' | 'queue' | 'ask'>,
+  taken: readonly ConsumeMessage[],
+): Promise<void> {
   const acks = new Acks(channel);
   for (let start = 0; start < taken.length; start += TAKEN_AT_ONCE) {
     for (const message of taken.slice(start, start + TAKEN_AT_ONCE)) acks.ack(message);
     acks.flush();
-    const { consumerTag } = await channel.consume(queue, () => {});
-    await channel.cancel(consumerTag);
+    const { consumerTag } = await ask(channel.consume(queue, () => {}));
+    await ask(channel.cancel(consumerTag));
   }
 }
 

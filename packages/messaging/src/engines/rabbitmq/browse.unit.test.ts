@@ -33,6 +33,7 @@ function channelThatGives(count: number, after: (channel: EventEmitter, cancel: 
       for (let index = 0; index < count; index += 1) take({} as ConsumeMessage);
       after(channel, () => take(null));
     },
+    prefetch: async () => {},
     close: async () => {},
   });
   let given = 0;
@@ -70,4 +71,42 @@ it.each([
 it('and is content when all was here before that (control)', async () => {
   const model = channelThatGives(5, (channel) => void channel.emit('close'));
   await expect(browse({ model, clock: createManualClock(), queue: 'queue' }, count)).resolves.toBe(5);
+});
+
+const broken = (): Promise<never> => Promise.reject(new Error('Channel ended, no reply will be forthcoming'));
+const silent = (): Promise<never> => new Promise(() => {});
+
+it.each([
+  ['the channel cannot be opened', { createChannel: broken }],
+  ['the channel is never opened', { createChannel: silent }],
+  ['the channel ends before anything is counted', { checkQueue: broken }],
+  ['the broker does not count', { checkQueue: silent }],
+  ['the channel ends before the consumer is there', { consume: broken }],
+  ['the broker does not answer the consumer', { consume: silent }],
+])(
+  'is unreachable, and does not wait for ever, when %s',
+  async (_, { createChannel, ...methods }: object & { createChannel?: () => Promise<never> }) => {
+    const clock = createManualClock();
+    const channel = Object.assign(new EventEmitter(), {
+      checkQueue: async () => ({ messageCount: 1, consumerCount: 0 }),
+      close: silent,
+      ...methods,
+    });
+    const model = { createChannel: createChannel ?? (async () => channel) } as unknown as ChannelModel;
+    await expect(settledInTime(clock, browse({ model, clock, queue: 'queue' }, count))).rejects.toMatchObject(
+      {
+        code: 'DB_MSG_ENGINE_UNREACHABLE',
+        retryable: true,
+      },
+    );
+  },
+);
+
+it('refuses more than the broker lends at once, and takes none of it', async () => {
+  const model = channelThatGives(5, () => {});
+  const clock = createManualClock();
+  await expect(browse({ model, clock, queue: 'queue', prefetch: 4 }, count)).rejects.toMatchObject({
+    code: 'DB_MSG_ENGINE_REFUSED',
+    retryable: false,
+  });
 });

@@ -326,6 +326,7 @@ export class RabbitConsumer implements Consumer {
       heldKeys,
       window: Math.min(LARGEST_WINDOW, this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch),
       onReady: () => this.#planPump(),
+      onTrouble: (error) => this.#parts.onTrouble(error),
       onFollower: (entry) => this.#parkFollower(entry),
       onEarly: (entry, dueAt) => void this.#sendRound(entry, dueAt),
       onLost: (lost) => this.#lost(lost),

@@ -10,7 +10,7 @@
  */
 import type { Channel, ChannelModel } from 'amqplib';
 import type { Clock } from '../../clock.ts';
-import { answered } from './answered.ts';
+import { answered, surelyAnswered } from './answered.ts';
 import { browse, type Browsed } from './browse.ts';
 import { unreachable } from './link.ts';
 
@@ -50,32 +50,36 @@ async function stateOf(
   clock: Clock,
   queue: string,
 ): Promise<'empty' | 'in use' | 'silent'> {
-  try {
-    const gives = await onChannel(model, (channel) =>
-      answered(clock, ANSWER_MS, givesSomething(channel, queue)),
-    );
-    if (gives !== false) return gives ? 'in use' : 'silent';
-    const counted = await onChannel(model, (channel) => channel.checkQueue(queue));
-    return counted && counted.messageCount + counted.consumerCount === 0 ? 'empty' : 'in use';
-  } catch (error) {
-    throw unreachable(`looking at "${queue}" failed: ${(error as Error).message}`, error);
-  }
+  const asked = `looking at "${queue}"`;
+  const gives = await onChannel({ model, clock, asked }, (channel) =>
+    answered(clock, ANSWER_MS, givesSomething(channel, queue)),
+  );
+  if (gives !== false) return gives ? 'in use' : 'silent';
+  const counted = await onChannel({ model, clock, asked }, (channel) => channel.checkQueue(queue));
+  return counted && counted.messageCount + counted.consumerCount === 0 ? 'empty' : 'in use';
+}
+
+interface Asking {
+  readonly model: ChannelModel;
+  readonly clock: Clock;
+  readonly asked: string;
 }
 
 /** On a channel of its own, which is gone with all it was given when this resolves; without an answer the broker closes it later, because it answers in order. */
 async function onChannel<T>(
-  model: ChannelModel,
+  { model, clock, asked }: Asking,
   ask: (channel: Channel) => Promise<T | undefined>,
 ): Promise<T | undefined> {
-  const channel = await model.createChannel();
+  const channel = await surelyAnswered(clock, asked, model.createChannel());
   channel.on('error', () => {});
-  const answer = await ask(channel).catch(async (error: unknown) => {
-    await channel.close().catch(() => {});
-    throw error;
-  });
-  const closing = channel.close().catch(() => {});
-  if (answer !== undefined) await closing;
-  return answer;
+  let answer: T | undefined;
+  try {
+    answer = await surelyAnswered(clock, asked, ask(channel));
+    return answer;
+  } finally {
+    const closing = surelyAnswered(clock, asked, channel.close()).catch(() => {});
+    if (answer !== undefined) await closing;
+  }
 }
 
 /** What it gives comes before the answer that the consumer is gone. `basic.get` would do, but a queue with a single active consumer refuses it. */

@@ -32,6 +32,8 @@ export interface SourceParts {
   readonly heldKeys: (arrived: ReadonlySet<string>) => Promise<HeldKeys>;
   /** Something may be ready. */
   readonly onReady: () => void;
+  /** It cannot look at what it needs to know before it hands out, and tries again. */
+  readonly onTrouble: (error: unknown) => void;
   /** `sequencedDlq`: the head of its key is a dead letter, so this one is parked behind it. Resolves when it is, or when the source is given up. */
   readonly onFollower: (entry: Entry) => Promise<void>;
   /** It was put off for longer than the ladder is, and has more of it to wait. */
@@ -87,6 +89,7 @@ export class Source {
   readonly #putOff = new Map<Entry, CancelTimer>();
   readonly #parked = new ParkedKeys();
   #parkedKnown = false;
+  #toldTrouble = false;
   readonly #followers = new Set<Promise<void>>();
   /** Copies with notes, of those that are not settled. */
   readonly #noted = new Set<string>();
@@ -378,7 +381,11 @@ export class Source {
         // What arrived before this reading is covered by it.
         for (const one of this.#arrived) one.looked = true;
       }
-    } catch {
+      this.#toldTrouble = false;
+    } catch (error) {
+      // It is tried again at once and for ever; one word of it is enough until it has succeeded.
+      if (!this.#toldTrouble && this.#live) this.#parts.onTrouble(error);
+      this.#toldTrouble = true;
       await pause(clock, LOOK_AGAIN_MS);
     }
   }
