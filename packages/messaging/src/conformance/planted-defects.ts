@@ -201,6 +201,16 @@ export const plantedDefects = {
     deadLetters: { ...real.deadLetters, redrive: (_, limit) => real.deadLetters.redrive({}, limit) },
   }),
   'a delay is ignored': withOutgoing((one) => without(one, 'dueAt')),
+  /** As a queue does that looks only at its head. */
+  'a long delay holds up a shorter one': (real) => {
+    let head = 0;
+    const behindIt = (one: OutgoingMessage): OutgoingMessage => {
+      if (one.dueAt === undefined) return one;
+      head = Math.max(head + 1, one.dueAt);
+      return { ...one, dueAt: head };
+    };
+    return { publish: (batch) => real.publish(batch.map(behindIt)) };
+  },
   'a priority is ignored': withOutgoing((one) => without(one, 'priority')),
   'an expiry is ignored': withOutgoing((one) => ({ ...one, message: without(one.message, 'expiresAt') })),
   'the key is lost': withOutgoing((one) => ({ ...one, message: without(one.message, 'key') })),

@@ -25,6 +25,7 @@ const seenBy: Readonly<Record<PlantedDefect, string>> = {
   'dead letters forget their history': 'poison ends as a dead letter',
   'redrive takes everything, whatever the filter': 'redrive by filter keeps the id',
   'a delay is ignored': 'a delayed message is not early',
+  'a long delay holds up a shorter one': 'does not hold up a later one',
   'a priority is ignored': 'higher priorities first',
   'an expiry is ignored': 'an expired message is dropped',
   'the key is lost': 'order per key: one message of a key',

@@ -13,6 +13,8 @@
  * A member with a name (`group.instance.id`) is put by the broker into the place of whoever had the name before, with its partitions and without a rebalance:
  * the others never notice that it was killed and came again. The broker fences the former holder of the name by its member id. Such a one must not take the name
  * back, or the two would take it from each other for ever: it goes on without a name.
+ *
+ * Whoever leaves waits for what is under way, and a join that ends only then is taken back: the client would keep its session for ever, for nobody.
  */
 import { Consumer } from '@platformatic/kafka';
 import { type Clock, pause } from '../../clock.ts';
@@ -53,7 +55,8 @@ export class Membership {
   /** Undefined also once another process goes by it. */
   #name: string | undefined;
   readonly #closing = new AbortController();
-  #joining: Promise<void> = Promise.resolve();
+  /** What may still end as a member of the group. */
+  readonly #underWay = new Set<Promise<void>>();
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -65,17 +68,15 @@ export class Membership {
     return this.#identity;
   }
 
-  /** Resolves when the group has taken it in. */
-  async join(): Promise<void> {
-    const joined = this.#joinSurely();
-    this.#joining = joined.catch(() => {});
-    await joined;
+  /** Resolves when the group has taken it in; rejects with DB_MSG_STOPPED when it leaves first. */
+  join(): Promise<void> {
+    return this.#awaited(this.#joinSurely());
   }
 
   /** The broker said that this member is none any more: what it had is somebody else's. */
   renew(): void {
     if (this.#closing.signal.aborted) return;
-    void this.#startAgain();
+    void this.#awaited(this.#startAgain());
   }
 
   /** Before it joins anew: what is out may still be settled, for a while. */
@@ -85,15 +86,28 @@ export class Membership {
 
   async leave(): Promise<void> {
     this.#closing.abort();
-    await this.#joining;
+    await Promise.allSettled(this.#underWay);
     await this.#end(this.#consumer);
     this.#identity = undefined;
+  }
+
+  /** Leaving waits for it. */
+  #awaited(work: Promise<void>): Promise<void> {
+    const ended = work.finally(() => this.#underWay.delete(ended));
+    this.#underWay.add(ended);
+    return ended;
+  }
+
+  #refuseLeft(): void {
+    if (this.#closing.signal.aborted)
+      throw new MessagingError('DB_MSG_STOPPED', `leaving ${this.#parts.group}, so nothing joins it`);
   }
 
   async #joinSurely(): Promise<void> {
     const { clock, settings } = this.#parts;
     const until = clock.monotonic() + settings.requestTimeoutMs;
     for (;;) {
+      this.#refuseLeft();
       try {
         return await this.#joinOnce();
       } catch (error) {
@@ -132,6 +146,7 @@ export class Membership {
     consumer.topics.track(topic);
     try {
       await consumer.joinGroup({});
+      this.#refuseLeft();
     } catch (error) {
       await this.#end(consumer);
       throw faultOf(error, `joining ${group}`);
@@ -155,7 +170,7 @@ export class Membership {
   /** The client has given up: it schedules no more heartbeats. */
   #broken(consumer: Consumer, error: Error): void {
     this.#parts.onTrouble(error);
-    if (this.#consumer === consumer && !this.#closing.signal.aborted) void this.#startAgain();
+    if (this.#consumer === consumer && !this.#closing.signal.aborted) void this.#awaited(this.#startAgain());
   }
 
   async #startAgain(): Promise<void> {
@@ -172,6 +187,7 @@ export class Membership {
         await this.#giveUpHeldName(formerId);
         return await this.join();
       } catch (error) {
+        if (this.#closing.signal.aborted) return;
         this.#parts.onTrouble(error as Error);
         await pause(this.#parts.clock, AGAIN_MS, this.#closing.signal);
       }

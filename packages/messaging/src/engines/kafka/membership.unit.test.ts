@@ -1,4 +1,7 @@
-/** Joining while the group has no coordinator, with the client's joining replaced: what is tried again, for how long, and what is not. */
+/**
+ * Membership with the client's joining and leaving replaced. While the group has no coordinator: what is tried again, for how long, and what is not. And leaving, whatever
+ * the member waits for just then: one life with each kind of wait, and the leaving falls into the first of them, the second, and so on.
+ */
 import { Consumer, MultipleErrors, ProtocolError } from '@platformatic/kafka';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Clock } from '../../clock.ts';
@@ -92,5 +95,152 @@ describe('joining a group whose coordinator is away', () => {
     const joining = one.join();
     await Promise.all([one.leave(), expect(joining).rejects.toMatchObject({ retryable: true })]);
     expect(tries).toBeLessThan(4);
+  });
+});
+
+/** What is tried in a life: a first join at the second try, and another one when the broker has put the member out, at the third. */
+const ANSWERS = [
+  failed('NOT_COORDINATOR'),
+  undefined,
+  failed('COORDINATOR_NOT_AVAILABLE'),
+  failed('GROUP_AUTHORIZATION_FAILED'),
+  undefined,
+];
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+describe('leaving while something is under way', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  interface Life {
+    readonly waits: readonly string[];
+    /** In the group, and with connections, when the leaving was over. */
+    readonly members: number;
+    readonly open: number;
+    readonly triesAfterwards: number;
+    readonly identity: unknown;
+  }
+
+  /** Lives until `leaveAt` waits have begun, or else to the end. */
+  async function live(leaveAt: number): Promise<Life> {
+    const waits: string[] = [];
+    const [members, open] = [new Set<Consumer>(), new Set<Consumer>()];
+    const answers = [...ANSWERS];
+    let [tries, triesWhenLeft, joins] = [0, 0, 0];
+    let leaving: Promise<void> | undefined;
+    const leave = (): void => {
+      if (leaving) return;
+      triesWhenLeft = tries;
+      leaving = one.leave();
+    };
+    const wait = async (what: string): Promise<void> => {
+      waits.push(what);
+      const isTheOne = waits.length === leaveAt;
+      await turn();
+      if (isTheOne) leave();
+      await turn();
+    };
+    vi.spyOn(Consumer.prototype, 'joinGroup').mockImplementation(async function (this: Consumer) {
+      tries += 1;
+      open.add(this);
+      await wait('its joining');
+      const answer = answers.shift();
+      if (answer) throw answer;
+      members.add(this);
+      joins += 1;
+      this.emit('consumer:group:join', {
+        groupId: 'g',
+        memberId: `m-${joins}`,
+        generationId: joins,
+        isLeader: true,
+        assignments: [{ topic: 't', partitions: [0] }],
+      });
+      await wait('the answer to its joining');
+    } as never);
+    vi.spyOn(Consumer.prototype, 'leaveGroup').mockImplementation(async function (this: Consumer) {
+      await wait('its leaving');
+      members.delete(this);
+    } as never);
+    vi.spyOn(Consumer.prototype, 'close').mockImplementation(async function (this: Consumer) {
+      await wait('its closing');
+      open.delete(this);
+    } as never);
+    const manual = createManualClock();
+    const one = new Membership({
+      settings: settingsOf({ url: 'kafka://127.0.0.1:1', memberName: 'a' }),
+      clock: {
+        ...manual,
+        setTimer(ms, fn) {
+          void wait('a pause').then(() => manual.advance(ms));
+          return manual.setTimer(ms, fn);
+        },
+      },
+      group: 'g',
+      topic: 't',
+      beforeRejoin: async () => {},
+      onAssigned: () => {},
+      async holderOf() {
+        await wait('who goes by its name');
+        return undefined;
+      },
+      onTrouble: () => {},
+    });
+    await one.join().then(
+      () => one.renew(),
+      (error: unknown) =>
+        expect(error).toMatchObject({ code: expect.stringMatching(/STOPPED|UNREACHABLE/u) }),
+    );
+    while (leaving === undefined && (joins < 2 || one.identity === undefined)) await turn();
+    leave();
+    await leaving;
+    const then = { members: members.size, open: open.size };
+    // Nothing that was left behind goes on.
+    for (let left = 20; left > 0; left -= 1) await turn();
+    expect({ members: members.size, open: open.size }).toEqual(then);
+    return { waits, ...then, triesAfterwards: tries - triesWhenLeft, identity: one.identity };
+  }
+
+  it('nobody stays in the group, nothing stays connected, and nothing is tried again, whichever wait it falls into', async () => {
+    const whole = await live(Infinity);
+    expect(new Set(whole.waits)).toEqual(
+      new Set([
+        'its joining',
+        'the answer to its joining',
+        'a pause',
+        'who goes by its name',
+        'its leaving',
+        'its closing',
+      ]),
+    );
+    expect(whole.waits.filter((what) => what === 'a pause').length).toBeGreaterThan(2);
+    for (const [index, what] of whole.waits.entries()) {
+      vi.restoreAllMocks();
+      const { waits: _, ...left } = await live(index + 1);
+      expect({ what, ...left }).toEqual({
+        what,
+        members: 0,
+        open: 0,
+        triesAfterwards: 0,
+        identity: undefined,
+      });
+    }
+  });
+
+  it('what has left does not join again', async () => {
+    const joinGroup = vi.spyOn(Consumer.prototype, 'joinGroup');
+    const one = new Membership({
+      settings,
+      clock: rushingClock(),
+      group: 'g',
+      topic: 't',
+      beforeRejoin: async () => {},
+      onAssigned: () => {},
+      holderOf: async () => undefined,
+      onTrouble: () => {},
+    });
+    await one.leave();
+    await expect(one.join()).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+    expect(joinGroup).not.toHaveBeenCalled();
   });
 });

@@ -12,6 +12,7 @@ const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
   'a release is an ack': 'a graceful stop lets handlers finish',
   'dead letters are dropped': 'poison ends as a dead letter',
   'a delay is ignored': 'a delayed message is not early',
+  'a long delay holds up a shorter one': 'does not hold up a later one',
   'the key is lost': 'order per key: one message of a key',
   'every message comes twice': 'messages arrive once, oldest first',
   'a confirmation claims too much': 'a confirmation states the durability',
