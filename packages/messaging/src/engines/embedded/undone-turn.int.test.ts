@@ -1,0 +1,240 @@
+/**
+ * What a turn hands out is on its way before its commit, and is nothing until that is on the disk: turns whose COMMIT fails in the writer thread, after the thread foretold.
+ * No handler sees what they handed out, and it comes later, once. The negative controls plant in the thread, in its writer and in the connection.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Type from 'typebox';
+import { describe, expect, it } from 'vitest';
+import { createBus } from '../../bus.ts';
+import { defineChannel } from '../../channel.ts';
+import { systemClock } from '../../clock.ts';
+import { encodeCloudEvent } from '../../cloud-event.ts';
+import { onFixture, registerControls } from '../../conformance/controls.ts';
+import { Collector, eventually, limitPatience, signal } from '../../conformance/fixture.ts';
+import type { Consumer, Delivery, Topology } from '../../engine.ts';
+import { ack } from '../../outcome.ts';
+import { copyWith, type SourceDefect } from './defect-fixture.ts';
+import { createEmbeddedEngine, type EmbeddedConnection } from './engine.ts';
+import { createFailingFile, type DiskState, mendFailingFile } from './failing-file-fixture.ts';
+
+type CreateEngine = typeof createEmbeddedEngine;
+
+interface FailingFile {
+  readonly path: string;
+  readonly create: CreateEngine;
+  readonly destroy: () => Promise<void>;
+}
+
+async function failingFile(create: CreateEngine = createEmbeddedEngine): Promise<FailingFile> {
+  const folder = mkdtempSync(join(tmpdir(), 'undone-'));
+  const path = join(folder, 'bus.db');
+  createFailingFile(path);
+  return { path, create, destroy: async () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+const numbers = defineChannel({ name: 'numbers', version: 1, schema: Type.Object({ n: Type.Integer() }) });
+const disk = defineChannel({ name: 'disk', version: 1, schema: Type.Object({ state: Type.String() }) });
+
+async function refusedPublish({ path, create }: FailingFile): Promise<void> {
+  const handled = new Collector<number>();
+  const bus = createBus({ engine: create({ path }), source: '/test' });
+  bus.declare([numbers, disk]);
+  bus.subscribe(numbers, {
+    name: 'all',
+    concurrency: 10,
+    handler: ({ data }) => {
+      handled.add(data.n);
+      return ack();
+    },
+  });
+  await bus.start();
+  try {
+    await bus.publish(numbers, { n: 1 });
+    await handled.waitFor(1);
+    await bus.publish(disk, { state: 'full' satisfies DiskState });
+    await expect(bus.publish(numbers, { n: 2 })).rejects.toMatchObject({ code: 'DB_MSG_DISK_FULL' });
+    await bus.publish(disk, { state: 'well' satisfies DiskState });
+    await bus.publish(numbers, { n: 3 });
+    await bus.publish(numbers, { n: 2 });
+    await handled.waitFor(3);
+  } finally {
+    await bus.stop();
+  }
+  expect(handled.values).toEqual([1, 3, 2]);
+}
+
+const topology = {
+  channels: ['numbers', 'disk'].map((name) => ({
+    name,
+    order: 'none',
+    onFailure: 'skip',
+    priorityLevels: 1,
+    ephemeral: false,
+    routing: 'fanout',
+    keepMs: undefined,
+  })),
+  subscriptions: [{ channel: 'numbers', name: 'all' }],
+} as const satisfies Topology;
+
+const oneAtATime = { channel: 'numbers', subscription: 'all', prefetch: 1, leaseMs: 60_000 };
+const into =
+  (got: Collector<Delivery>) =>
+  (deliveries: readonly Delivery[]): void => {
+    for (const one of deliveries) got.add(one);
+  };
+const idOf = ({ message }: Delivery): string => String(message?.id);
+
+async function refusedSettlement({ path, create }: FailingFile): Promise<void> {
+  const { connection } = await connected(create, path);
+  const got = new Collector<Delivery>();
+  await storeTwo(connection);
+  const consumer = await connection.subscribe(oneAtATime, into(got));
+  const settle = (place: number): ReturnType<Consumer['settle']> => settled(consumer, got.values[place]);
+  try {
+    await got.waitFor(1);
+    await say(connection, 'full');
+    await expect(settle(0)).rejects.toMatchObject({ code: 'DB_MSG_DISK_FULL' });
+    await say(connection, 'well');
+    expect(got.values.map(idOf)).toEqual(['1']);
+    expect(await settle(0)).toEqual(['settled']);
+    await got.waitFor(2);
+    expect(await settle(1)).toEqual(['settled']);
+  } finally {
+    await connection.close();
+  }
+  expect(got.values.map(idOf)).toEqual(['1', '2']);
+}
+
+async function lostWriter({ path, create }: FailingFile): Promise<void> {
+  const { connection, lost } = await connected(create, path);
+  const got = new Collector<Delivery>();
+  await storeTwo(connection);
+  await say(connection, 'broken');
+  const subscribed = connection.subscribe(oneAtATime, into(got));
+  await expect(subscribed).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_FAILED' });
+  await lost;
+  await connection.close();
+  expect(got.values.map(idOf)).toEqual([]);
+  await eventually(async () => isMended(path), Boolean, 'the thread letting go of the file');
+  const next = (await connected(create, path)).connection;
+  try {
+    const consumer = await next.subscribe(oneAtATime, into(got));
+    for (const place of [0, 1]) {
+      await got.waitFor(place + 1);
+      expect(await settled(consumer, got.values[place])).toEqual(['settled']);
+    }
+  } finally {
+    await next.close();
+  }
+  expect(got.values.map((one) => [idOf(one), one.abandoned])).toEqual([
+    ['1', 0],
+    ['2', 0],
+  ]);
+}
+
+async function connected(
+  create: CreateEngine,
+  path: string,
+): Promise<{ readonly connection: EmbeddedConnection; readonly lost: Promise<void> }> {
+  const { fired, fire } = signal();
+  const connection = await create({ path }).connect({ clock: systemClock, onFatal: fire });
+  await connection.declare(topology);
+  return { connection: connection as EmbeddedConnection, lost: fired };
+}
+
+async function storeTwo(connection: EmbeddedConnection): Promise<void> {
+  for (const id of ['1', '2'])
+    await connection.publishRaw(
+      'numbers',
+      encodeCloudEvent({ id, type: 'n', version: 1, source: '/test', time: '', data: {}, headers: {} }),
+    );
+}
+
+function settled(consumer: Consumer, delivery: Delivery | undefined): ReturnType<Consumer['settle']> {
+  return consumer.settle(delivery ? [{ kind: 'ack', token: delivery.token }] : []);
+}
+
+async function say(connection: EmbeddedConnection, state: DiskState): Promise<void> {
+  await connection.publishRaw('disk', JSON.stringify({ state }));
+}
+
+function isMended(path: string): boolean {
+  try {
+    mendFailingFile(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const cases = {
+  'a publish that a full disk refuses at the commit reaches no handler': refusedPublish,
+  'what an undone settlement made room for comes once, when it is settled': refusedSettlement,
+  'what a lost writer was about to hand out is handed out by the next, as never tried': lostWriter,
+};
+type CaseName = keyof typeof cases;
+
+// A healthy engine needs a tenth of it.
+limitPatience(4_000);
+
+describe('a turn whose commit fails after its hand-outs were foretold', () => {
+  it.each(Object.entries(cases))('%s', async (_, run) => {
+    await expect(onFixture(failingFile, run)).resolves.toBeUndefined();
+  });
+});
+
+const defects: Readonly<Record<string, SourceDefect & { readonly seenBy: readonly CaseName[] }>> = {
+  'the thread confirms the hand-outs of an undone turn': {
+    file: 'writer-thread.ts',
+    find: 'if (!isForetold || reply.handOuts.length === 0) return',
+    put: 'if (!isForetold) return',
+    seenBy: [
+      'a publish that a full disk refuses at the commit reaches no handler',
+      'what an undone settlement made room for comes once, when it is settled',
+    ],
+  },
+  'the writer takes what is foretold for the answer': {
+    file: 'writer.ts',
+    find: 'asForetold ? { ...unpacked, handOuts: this.#foretold } : unpacked',
+    put: '{ ...unpacked, handOuts: this.#foretold }',
+    seenBy: [
+      'a publish that a full disk refuses at the commit reaches no handler',
+      'what an undone settlement made room for comes once, when it is settled',
+    ],
+  },
+  'the connection hands over what is foretold': {
+    file: 'connection.ts',
+    find: 'writer.foretell?.((handOuts) => this.#read(handOuts))',
+    put: 'writer.foretell?.((handOuts) => this.#handOut(handOuts))',
+    seenBy: ['what a lost writer was about to hand out is handed out by the next, as never tried'],
+  },
+};
+
+describe('planted defects in what is foretold', { timeout: 30_000 }, () => {
+  registerControls(
+    it,
+    'embedded',
+    Object.entries(defects).flatMap(([defect, { seenBy, ...source }]) =>
+      seenBy.map((caughtBy) => ({
+        defect,
+        caughtBy,
+        healthy: () => onCopy(undefined, cases[caughtBy]),
+        defective: () => onCopy(source, cases[caughtBy]),
+      })),
+    ),
+  );
+});
+
+async function onCopy(
+  defect: SourceDefect | undefined,
+  run: (file: FailingFile) => Promise<void>,
+): Promise<void> {
+  const copy = await copyWith(defect);
+  try {
+    await onFixture(() => failingFile(copy.createEmbeddedEngine), run);
+  } finally {
+    copy.destroy();
+  }
+}
