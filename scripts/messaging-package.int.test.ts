@@ -338,13 +338,14 @@ describe("a team's hour: the quickstart, and nothing but a URL", () => {
     it.skipIf(url === '')(`on ${name} (needs ${variable})`, async () => {
       const prefix = `hour${process.pid}.`;
       onTestFinished(() => clean(url, prefix));
-      const { code, lines } = move(`${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`);
+      const address = `${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`;
+      const { code, lines } = move(address);
       const attempts = lines.filter((line) => line.startsWith('attempt'));
       expect({ code, attempts }, lines.join('\n')).toEqual({ code: 0, attempts: handled });
       const rest = lines.filter((line) => !line.startsWith('attempt'));
       expect(rest).toEqual([expect.stringMatching(stored)]);
       const bin = join(team, 'node_modules/@doorbuster/messaging/bin/doorbuster-bus.mjs');
-      const looking = ['inspect', '--url', `${url}?prefix=${prefix}`, '--channels', 'channels.ts'];
+      const looking = ['inspect', '--url', address, '--channels', 'channels.ts'];
       const look = run(process.execPath, [bin, ...looking], team);
       expect(look).toMatchObject({ code: 0, output: expect.stringMatching(/order\.placed +mailer +0/) });
       expect(look.output).not.toMatch(/Not there|names no subscriptions/);
