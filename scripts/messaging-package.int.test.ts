@@ -173,7 +173,12 @@ describe('in a project without any client', () => {
     expect({ code, output }).toEqual({ code: 0, output: 'function function function\ntrue\n' });
   });
 
-  it('brings its command line', () => {
+  it('brings its command line, which its README calls as npm finds it', () => {
+    const npx = run('npx', ['--no-install', 'doorbuster-bus', '--version'], shop);
+    expect(npx).toMatchObject({ code: 0, output: expect.stringMatching(/\d+\.\d+\.\d+/) });
+    const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+    expect(readme).toMatch(/^npx doorbuster-bus /m);
+    expect(readme).not.toMatch(/^doorbuster-bus /m);
     const { code, output } = run(
       process.execPath,
       [join(installed, 'bin/doorbuster-bus.mjs'), '--version'],
@@ -333,11 +338,17 @@ describe("a team's hour: the quickstart, and nothing but a URL", () => {
     it.skipIf(url === '')(`on ${name} (needs ${variable})`, async () => {
       const prefix = `hour${process.pid}.`;
       onTestFinished(() => clean(url, prefix));
-      const { code, lines } = move(`${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`);
+      const address = `${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`;
+      const { code, lines } = move(address);
       const attempts = lines.filter((line) => line.startsWith('attempt'));
       expect({ code, attempts }, lines.join('\n')).toEqual({ code: 0, attempts: handled });
       const rest = lines.filter((line) => !line.startsWith('attempt'));
       expect(rest).toEqual([expect.stringMatching(stored)]);
+      const bin = join(team, 'node_modules/@doorbuster/messaging/bin/doorbuster-bus.mjs');
+      const looking = ['inspect', '--url', address, '--channels', 'channels.ts'];
+      const look = run(process.execPath, [bin, ...looking], team);
+      expect(look).toMatchObject({ code: 0, output: expect.stringMatching(/order\.placed +mailer +0/) });
+      expect(look.output).not.toMatch(/Not there|names no subscriptions/);
     });
   }
 });

@@ -1,6 +1,6 @@
 /**
  * The contracts of a small shop, in a module of their own: its services import them, `doorbuster-bus --channels` reads them, and
- * `doorbuster-bus asyncapi` writes the document of it.
+ * `doorbuster-bus asyncapi` writes the document of it. `subscriptions` is what exists on the engine, which RabbitMQ cannot list itself.
  */
 import { defineChannel } from '@doorbuster/messaging';
 import Type from 'typebox';
@@ -10,6 +10,8 @@ export const orderPlaced = defineChannel({
   version: 1,
   schema: Type.Object({ orderId: Type.String(), total: Type.Number({ minimum: 0 }) }),
 });
+
+export const subscriptions = [{ channel: orderPlaced, name: 'mailer' }];
 
 export const mailWanted = defineChannel({
   name: 'mail.wanted',
@@ -24,12 +26,6 @@ export const priceAsked = defineChannel({
   schema: Type.Object({ sku: Type.String() }),
   reply: Type.Object({ cents: Type.Integer({ minimum: 0 }) }),
 });
-
-/** What exists on the engine: RabbitMQ and Kafka cannot list it themselves. */
-export const subscriptions = [
-  { channel: orderPlaced, name: 'mailer' },
-  { channel: mailWanted, name: 'postman' },
-];
 
 export const publishes = [orderPlaced, mailWanted, priceAsked];
 

@@ -7,6 +7,7 @@
  */
 import { MessagingError } from './errors.ts';
 import type { Delivery, FailureRecord, Letter, Settlement } from './engine.ts';
+import { COUNT, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 
 export interface RetryPolicy {
   /** Further attempts at once, within the same hand-out. Default 1. */
@@ -29,6 +30,12 @@ const DEFAULT_RETRIES: Required<RetryPolicy> = {
   jitter: 0.2,
 };
 
+const RULES = {
+  immediate: { from: 0, whole: true },
+  abandoned: COUNT,
+  jitter: { from: 0, to: 1 },
+} as const;
+
 /** The policy with its defaults; one that is `undefined` counts as not given. Throws DB_MSG_INVALID_OPTIONS for what would retry for ever or at no time. */
 export function retriesOf(given: RetryPolicy = {}): Required<RetryPolicy> {
   const policy = {
@@ -37,14 +44,10 @@ export function retriesOf(given: RetryPolicy = {}): Required<RetryPolicy> {
     abandoned: given.abandoned ?? DEFAULT_RETRIES.abandoned,
     jitter: given.jitter ?? DEFAULT_RETRIES.jitter,
   };
-  const bad = (detail: string): never => {
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `retries: ${detail}`);
-  };
-  if (!Number.isInteger(policy.immediate) || policy.immediate < 0) bad('immediate is a whole number from 0');
-  if (!Number.isInteger(policy.abandoned) || policy.abandoned < 1) bad('abandoned is a whole number from 1');
-  if (!(policy.jitter >= 0 && policy.jitter <= 1)) bad('jitter is 0 to 1');
-  if (!Array.isArray(policy.delayed) || !policy.delayed.every((ms) => ms >= 0 && Number.isFinite(ms)))
-    bad('delayed is a list of waits of 0 or more milliseconds');
+  refuseBadNumbers('retries', policy, RULES);
+  if (!Array.isArray(policy.delayed))
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'retries: delayed is a list of waits in ms');
+  for (const delayed of policy.delayed) refuseBadNumbers('retries', { delayed }, { delayed: WAIT_MS });
   return policy;
 }
 

@@ -1,6 +1,7 @@
 /** Whether a filter means a dead letter: for engines whose store cannot ask that itself. */
 import type { DeadLetterFilter, DeadLetterRecord } from './engine.ts';
 import { MessagingError } from './errors.ts';
+import { refuseBadNumbers, TIME } from './sound-numbers.ts';
 
 export function isMeant(
   letter: Pick<DeadLetterRecord, 'channel' | 'subscription' | 'group' | 'key' | 'messageId' | 'parkedAt'>,
@@ -25,14 +26,12 @@ export function refuseBadFilter(filter: DeadLetterFilter): void {
   const { messageIds, before } = filter;
   const areTexts = Array.isArray(messageIds) && messageIds.every((one) => typeof one === 'string');
   if (messageIds !== undefined && !areTexts) throw invalid('messageIds of a filter are a list of texts');
-  if (before !== undefined && !Number.isFinite(before))
-    throw invalid('before of a filter is a number of ms since the epoch');
+  if (before !== undefined) refuseBadNumbers('a filter', { before }, { before: TIME });
 }
 
 /** Throws DB_MSG_INVALID_OPTIONS. */
 export function refuseBadLimit(limit: number): void {
-  if (!Number.isSafeInteger(limit) || limit < 0)
-    throw invalid(`a limit is a whole number from 0, not ${String(limit)}`);
+  refuseBadNumbers('dead letters', { limit }, { limit: { from: 0, whole: true } });
 }
 
 function invalid(detail: string): MessagingError {

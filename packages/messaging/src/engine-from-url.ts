@@ -15,6 +15,7 @@
 import type { Engine } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { isMissingPackage } from './missing-package.ts';
+import { readSqliteUrl } from './sqlite-url.ts';
 
 interface Scheme {
   readonly module: string;
@@ -147,27 +148,14 @@ function refuseUnknownOptions(name: string, takes: readonly string[], url: strin
 
 /** `sqlite:./bus.db`, `sqlite:///var/bus.db?share=true`. */
 function fileOf(url: string): EmbeddedAddress {
-  const [, written = '', query = ''] = /^sqlite:(?:\/\/)?([^?]*)\??(.*)$/.exec(url) ?? [];
+  const { path, query } = readSqliteUrl(url);
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', detail);
   };
-  if (written === '') bad('name the file: sqlite:./bus.db');
-  const path = decodedPath(written);
+  if (path === '') bad('name the file: sqlite:./bus.db');
   if (query === '') return { path };
   if (query !== 'share=true') bad(`sqlite: takes ?share=true only, not "${query}"`);
   return { path, share: true };
-}
-
-/** The path of an `sqlite:` URL. Throws DB_MSG_INVALID_OPTIONS for a `%` that is not one of its escapes. */
-export function decodedPath(written: string): string {
-  try {
-    return decodeURIComponent(written);
-  } catch {
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `the path of sqlite:${written} has a % that is no escape: write %25 for it`,
-    );
-  }
 }
 
 function takePrefix(url: string): { readonly address: string; readonly prefix: string | undefined } {

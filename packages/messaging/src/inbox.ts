@@ -4,7 +4,7 @@
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { MessagingError } from './errors.ts';
-import { COUNT, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
+import { COUNT, refuseBadNumbers, TIME } from './sound-numbers.ts';
 import { namedAtOnce } from './sql/faults.ts';
 import { atOnce } from './sqlite-transaction.ts';
 
@@ -64,7 +64,7 @@ const MARK = `INSERT INTO inbox_mark (subscription, kept_since) VALUES (?, ?)
  * table that is made here when it is missing: a reconciliation that begins later has to know it too.
  */
 export function purgeInbox(db: DatabaseSync, before: number, limit = 10_000): number {
-  refuseBadNumbers('a purge of an inbox', { before, limit }, { before: WAIT_MS, limit: COUNT });
+  refuseBadNumbers('a purge of an inbox', { before, limit }, { before: TIME, limit: COUNT });
   return atOnce(db, () => {
     const gone = db.prepare(PURGE).all(before, limit) as { subscription: string; handled_at: number }[];
     const keptSince = new Map<string, number>();

@@ -1,6 +1,9 @@
 /**
  * Options that are numbers, checked where they are given. One that is none (a setting that was not set, read with `Number`) compares as false with everything: it
  * would open a cap, never close a breaker or look without a pause, and nobody would be told.
+ *
+ * Not here: `delayMs`, `priority` and `expiresAt` of a publish (outgoing.ts), which are asked for every message and whose bounds are those of its channel;
+ * the options of the command line (cli/filters.ts), which are text; and the counts of a stored state (attempts.ts), where a wrong one is no mistake of the caller.
  */
 import { MessagingError } from './errors.ts';
 
@@ -21,6 +24,8 @@ export const COUNT: NumberRule = { from: 1, whole: true };
 export const SPAN_MS: NumberRule = { from: 0, above: true };
 /** A wait in ms that may be none. */
 export const WAIT_MS: NumberRule = { from: 0 };
+/** A number that counts up, before which nothing is where it is 0: a version, the number of a row. */
+export const ORDINAL: NumberRule = { from: 0, whole: true };
 /** ms since the epoch. */
 export const TIME: NumberRule = { from: -8.64e15, to: 8.64e15 };
 /** How many at most, where none is an answer. */

@@ -18,7 +18,7 @@ import { createRateCap } from './resilience/rate-cap.ts';
 import { defineSaga, stepDone } from './saga.ts';
 import { createSagaRunner } from './sagas/saga-runner.ts';
 import type { SagaStore } from './sagas/saga-store.ts';
-import { COUNT, LIMIT, refuseBadNumbers, SPAN_MS, WAIT_MS } from './sound-numbers.ts';
+import { COUNT, LIMIT, ORDINAL, refuseBadNumbers, SPAN_MS, TIME, WAIT_MS } from './sound-numbers.ts';
 import { sqliteSql } from './sql/sqlite.ts';
 import { sqliteStore } from './stores/sqlite/store.ts';
 import { createCommandHandler } from './streams/decider.ts';
@@ -33,6 +33,8 @@ describe('a rule', () => {
     [COUNT, [1, 500], [0, 1.5, none, endless, '5', null, undefined]],
     [SPAN_MS, [0.5, 1], [0, -1, none, endless]],
     [WAIT_MS, [0, 1.5], [-1, none, endless, 1n]],
+    [ORDINAL, [0, 7], [-1, 0.5, none, endless]],
+    [TIME, [-1, 0, 1.5], [none, endless, 8.65e15]],
     [LIMIT, [0, 3, endless], [-1, 0.5, none, -endless]],
     [{ from: 0, to: 1, above: true as const }, [0.1, 1], [0, 1.1]],
   ])('%j', (rule, good, bad) => {
@@ -180,7 +182,7 @@ const makers: readonly (readonly [
   [
     'a purge of an inbox',
     ({ before = 0, limit = 1 }: { before?: number; limit?: number }) => purgeInbox(db, before, limit),
-    { before: [none, endless], limit: [none, 0, endless] },
+    { before: [none, endless, 8.65e15], limit: [none, 0, endless] },
   ],
 ];
 
@@ -206,8 +208,12 @@ it('a stop, a purge, a list and a reconciliation reject', async () => {
     () => leader({}).stop({ drainMs: none }),
     () => runner({}).list({}, none),
     () => runner({}).purge({ before: none }),
+    () => runner({}).purge({ before: 8.65e15 }),
+    () => runner({}).purge({ before: 1, limit: 0 }),
     () => store.purgeInbox({ subscription: 's', before: none }),
+    () => store.purgeInbox({ subscription: 's', before: 8.65e15 }),
     () => store.outbox.parked({ limit: none }),
+    () => store.outbox.parked({ limit: 1, after: 0.5 }),
     () => reconcile({ recorded: [], settled: [], clock, samples: none }),
     () => reconcile({ recorded: [], settled: [], clock, graceMs: endless }),
     () => reconcile({ recorded: [], settled: [], clock, window }),

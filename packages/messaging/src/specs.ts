@@ -3,6 +3,7 @@ import type { Channel } from './channel.ts';
 import type { ChannelSpec, SubscriptionSpec } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import type { Binding } from './routing.ts';
+import { faultOfForm, faultOfText } from './sound-text.ts';
 import type { SubscriptionSettings } from './subscription.ts';
 
 export function specOf(channel: Channel): ChannelSpec {
@@ -46,7 +47,7 @@ export function bindingsOf(
   if (!Array.isArray(given) || given.length === 0)
     return bad(`a subscription needs bindings for ${routing} routing: a list of ${SHAPES[routing]}`);
   for (const [index, one] of given.entries()) {
-    const fault = routing === 'headers' ? faultOfHeaders(one) : faultOfText(one);
+    const fault = routing === 'headers' ? faultOfHeaderBinding(one) : faultOfRoutingText(one);
     if (fault !== undefined) bad(`bindings[${index}] ${fault}; ${routing} routing takes ${SHAPES[routing]}`);
   }
   return bindings;
@@ -58,14 +59,14 @@ const SHAPES = {
   headers: "{ match: 'all' or 'any', headers: { name: text } }",
 } as const;
 
-function faultOfText(value: unknown): string | undefined {
-  if (typeof value !== 'string') return 'is not text';
-  if (value === '') return 'is empty';
-  if (!value.isWellFormed()) return 'has lone surrogates';
-  return Buffer.byteLength(value) > TEXT_BYTES ? `has more than ${TEXT_BYTES} bytes` : undefined;
+/** Of a routing key, a pattern or the name of a header. */
+function faultOfRoutingText(value: unknown): string | undefined {
+  const fault = faultOfText(value);
+  if (fault !== undefined) return fault;
+  return Buffer.byteLength(value as string) > TEXT_BYTES ? `has at most ${TEXT_BYTES} bytes` : undefined;
 }
 
-function faultOfHeaders(value: unknown): string | undefined {
+function faultOfHeaderBinding(value: unknown): string | undefined {
   if (!isRecord(value)) return 'is no object';
   const { match, headers } = value;
   if (match !== 'all' && match !== 'any') return "has a match that is neither 'all' nor 'any'";
@@ -73,10 +74,10 @@ function faultOfHeaders(value: unknown): string | undefined {
   const entries = Object.entries(headers);
   if (entries.length === 0) return 'names no header';
   for (const [name, wanted] of entries) {
-    const fault = faultOfText(name);
+    const fault = faultOfRoutingText(name);
     if (fault !== undefined) return `has a header whose name ${fault}`;
-    if (typeof wanted !== 'string') return `has a header "${name}" whose value is not text`;
-    if (!wanted.isWellFormed()) return `has a header "${name}" whose value has lone surrogates`;
+    const ofValue = faultOfForm(wanted);
+    if (ofValue !== undefined) return `has a header "${name}" whose value ${ofValue}`;
   }
   return undefined;
 }

@@ -7,6 +7,7 @@ import type { HandlerContext } from './handler-context.ts';
 import type { Message } from './message.ts';
 import { type Middleware, withMiddleware } from './middleware.ts';
 import { isPromise, type Outcome } from './outcome.ts';
+import { refuseBadNumbers } from './sound-numbers.ts';
 import { faultOfText } from './sound-text.ts';
 import { bindingsOf } from './specs.ts';
 import type { SubscriptionSettings } from './subscription.ts';
@@ -55,12 +56,8 @@ export function settingsOf<C extends Channel>(
   };
 }
 
-function within(name: string, value: number, low: number, high: number): number {
-  if (!Number.isInteger(value) || value < low || value > high)
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `${name} is a whole number from ${low} to ${high}, not ${String(value)}`,
-    );
+function within(name: string, value: number, from: number, to: number): number {
+  refuseBadNumbers('a subscription', { [name]: value }, { [name]: { from, to, whole: true } });
   return value;
 }
 

@@ -39,6 +39,8 @@ export interface Session {
   readonly deadLetters: DeadLetters;
   readonly module: ChannelsModule;
   readonly messageParts: MessageParts;
+  /** What of the module was told as not there when the session began. */
+  readonly absent: readonly string[];
   /** The server, which cannot list, has no channel of the module: what is not found may well be there under another name. */
   readonly nothingThere: boolean;
   readonly channel: (name: string) => Channel | undefined;

@@ -6,6 +6,8 @@ import type { DeadLetterFilter, EngineView } from '../engine.ts';
 import type { Session } from './command.ts';
 import { usage } from './failure.ts';
 import { namesOf } from './filters.ts';
+import { listsSubscriptions } from './present.ts';
+import type { Terminal } from './terminal.ts';
 
 const SHOWN = 10;
 
@@ -31,6 +33,39 @@ export function refuseNoneOfThem(session: Session, { channels }: EngineView): vo
   throw usage(
     `${engine} has no channel of --channels: ${namesOf(module.channels)}`,
     `It has: ${namesOf(channels)}. Look at the URL and its prefix; without --channels all that is stored is shown.`,
+  );
+}
+
+export const absenceOf = (names: readonly string[]): string =>
+  `Not there under this URL and prefix: ${names.join(', ')}.`;
+
+/**
+ * What the module names beside what is there, on every engine that stores: a typo in it would otherwise look like a channel or a subscription that is not worth a
+ * line. What was told when the session began is not told twice.
+ */
+export function tellMissing(
+  { module, connection, absent }: Session,
+  { channels }: EngineView,
+  terminal: Terminal,
+): void {
+  if (connection.capabilities.confirm === 'none') return;
+  const found = new Map(
+    channels.map(({ name, subscriptions }) => [name, new Set(subscriptions.map((one) => one.name))]),
+  );
+  const missing = [
+    ...module.channels.filter(({ name }) => !found.has(name)).map(({ name }) => name),
+    ...module.subscriptions
+      .filter(({ channel, name }) => found.get(channel.name)?.has(name) === false)
+      .map(({ channel, name }) => `${channel.name} / ${name}`),
+  ].filter((name) => !absent.includes(name));
+  if (missing.length > 0) terminal.say(absenceOf(missing));
+}
+
+/** A channel without a line for its subscriptions, or no dead letter, would say that there are none. */
+export function tellUnnamed({ engine, module, nothingThere }: Session, terminal: Terminal): void {
+  if (listsSubscriptions(engine) || nothingThere || module.subscriptions.length > 0) return;
+  terminal.say(
+    `The module of --channels names no subscriptions, and ${engine} cannot list them, so none was looked at. Export "subscriptions": [{ channel, name }].`,
   );
 }
 

@@ -1,7 +1,7 @@
 /** Looking makes nothing on RabbitMQ and Kafka, which know only what was declared to them, and an answer that would be untrue is refused. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Admin } from '@platformatic/kafka';
 import { connect } from 'amqplib';
@@ -17,6 +17,7 @@ import { createRabbitEngine } from '../engines/rabbitmq/engine.ts';
 import { createLadder } from '../engines/rabbitmq/delay-ladder.ts';
 import { namesOf } from '../engines/rabbitmq/names.ts';
 import { deadLetter } from '../outcome.ts';
+import { cleanRedis } from '../testing/example-leftovers.ts';
 import { run } from './run.ts';
 import { openExisting } from './session.ts';
 
@@ -105,6 +106,54 @@ it('inspect refuses when nothing that --channels names is there, and shows all w
   expect(refused.err).toMatch(/embedded has no channel of --channels: order\.gone[\s\S]*order\.placed/);
   expect(await look(module)).toMatchObject({ code: 0, out: expect.stringContaining('order.placed') });
 });
+
+/** One channel that is there and one that is not, and a mistyped subscription of the one that is. */
+function mistyped(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'look-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'channels.mjs');
+  writeFileSync(
+    path,
+    `import { defineChannel } from '${new URL('../channel.ts', import.meta.url).href}';
+    import { orderPlaced } from '${pathToFileURL(module).href}';
+    export { orderPlaced };
+    export const gone = defineChannel({ name: 'order.gone', version: 1, schema: {} });
+    export const subscriptions = ['mailer', 'mialer'].map((name) => ({ channel: orderPlaced, name }));\n`,
+  );
+  return path;
+}
+
+/** What the session told is not told again. */
+const toldOnce = (err: string, names: readonly string[]): void => {
+  for (const name of names) expect(err.split(name).length - 1, err).toBe(1);
+};
+
+const listing = [
+  { name: 'a file', url: `sqlite:${join(tmpdir(), prefix)}db`, variable: 'nothing' },
+  { name: 'Redis', url: process.env['REDIS_URL'] ?? '', variable: 'REDIS_URL' },
+];
+for (const { name, url: address, variable } of listing)
+  it.skipIf(address === '')(
+    `inspect on ${name} names what of the module is missing (needs ${variable})`,
+    async () => {
+      const isFile = address.startsWith('sqlite:');
+      const url = isFile ? address : `${address}?prefix=${prefix}`;
+      const files = ['', '-wal', '-shm'].map((end) => `${join(tmpdir(), prefix)}db${end}`);
+      onTestFinished(() =>
+        isFile ? files.forEach((file) => rmSync(file, { force: true })) : cleanRedis(address, prefix),
+      );
+      const bus = createBus({ engine: await engineFromUrl(url), source: '/shop' });
+      bus.declare([orderPlaced]);
+      bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
+      await bus.start();
+      await bus.stop();
+      const told = await inProcess('inspect', '--url', url, '--channels', mistyped());
+      expect(told).toMatchObject({ code: 0, out: expect.stringContaining('mailer') });
+      expect(told.err).toContain('Not there under this URL and prefix: order.gone, order.placed / mialer.');
+      const right = await inProcess('inspect', '--url', url);
+      expect(right.err).not.toContain('Not there');
+    },
+  );
 
 const rabbitUrl = process.env['RABBITMQ_URL'] ?? '';
 
@@ -201,6 +250,25 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
     expect(found).toMatchObject({ code: 0 });
     expect(found.out).not.toContain('mail.wanted');
     expect(found.err).toContain('Not there under this URL and prefix: mail.wanted, price.asked');
+    const wrong = await inProcess('inspect', '--channels', mistyped(), ...at(prefix));
+    expect(wrong).toMatchObject({ code: 0, out: expect.stringContaining('mailer') });
+    toldOnce(wrong.err, ['order.gone', 'order.placed / mialer']);
+    expect(wrong.err).not.toContain('names no subscriptions');
+    const bare = join(dirname(mistyped()), 'bare.mjs');
+    writeFileSync(bare, `export { orderPlaced } from '${pathToFileURL(module).href}';\n`);
+    for (const words of [
+      ['inspect'],
+      ['dead-letters', 'groups'],
+      ['dead-letters', 'list'],
+      ['redrive', '--all', '--dry-run'],
+    ]) {
+      const { code, err } = await inProcess(...words, '--channels', bare, ...at(prefix));
+      expect({ words, code, told: err.includes('names no subscriptions') }).toEqual({
+        words,
+        code: 0,
+        told: !isKafka,
+      });
+    }
     const nowhere = `${prefix}else.`;
     for (const words of [
       ['inspect'],

@@ -21,6 +21,9 @@ const BLIND = ['rabbitmq', 'kafka'];
 
 export const canList = (engine: string): boolean => !BLIND.includes(engine);
 
+/** Kafka's groups are found by the names of their channels; AMQP has no way to ask what is bound to an exchange. */
+export const listsSubscriptions = (engine: string): boolean => engine !== 'rabbitmq';
+
 /** Of `existing`: one of the two. */
 interface Place {
   readonly queue?: string;

@@ -9,6 +9,7 @@ import { type Command, type CommandContext, Values } from './command.ts';
 import { commands, globalOptions, PROGRAM } from './commands.ts';
 import { type ExitCode, exitCodes, failureOf, usage } from './failure.ts';
 import { helpOf, overview } from './help.ts';
+import { absenceOf } from './known.ts';
 import { nearest, parseOptions } from './options.ts';
 import { type OpenEngine, type OpenSession, openSession } from './session.ts';
 import { type Stream, Terminal } from './terminal.ts';
@@ -140,7 +141,7 @@ async function work(
       module: await module(),
       clock: around.clock,
       openEngine: around.openEngine,
-      onAbsent: (names) => terminal.say(`Not there under this URL and prefix: ${names.join(', ')}.`),
+      onAbsent: (names) => terminal.say(absenceOf(names)),
       onFatal: (error) => terminal.warn(`${PROGRAM}: the engine failed: ${error.message}`),
     });
     return opened;

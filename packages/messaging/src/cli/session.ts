@@ -6,8 +6,9 @@
 import { createIds } from '../ids.ts';
 import { steadyClock, type Clock } from '../clock.ts';
 import { DeadLetterDesk } from '../dead-letter-desk.ts';
-import { decodedPath, engineFromUrl, engineLoadedBy } from '../engine-from-url.ts';
+import { engineFromUrl, engineLoadedBy } from '../engine-from-url.ts';
 import type { Engine } from '../engine.ts';
+import { readSqliteUrl } from '../sqlite-url.ts';
 import { refuseOtherFile } from './bus-file.ts';
 import type { ChannelsModule, Existing } from './channels-module.ts';
 import type { Session } from './command.ts';
@@ -33,8 +34,8 @@ export interface OpenSession extends Session {
 
 /** A file that is not there, or is no bus, is refused: an operator's typo must not make one. */
 export async function openExisting(url: string, existing: Existing = {}): Promise<Engine> {
-  const path = /^sqlite:(?:\/\/)?([^?]+)/.exec(url)?.[1];
-  if (path !== undefined) refuseOtherFile(url, decodedPath(path));
+  const path = url.startsWith('sqlite:') ? readSqliteUrl(url).path : '';
+  if (path !== '') refuseOtherFile(url, path);
   if (!/^amqps?:/.test(url) || Object.keys(existing).length === 0) return engineFromUrl(url);
   // A URL has no place for it, so the engine's own factory is given it on the way.
   return engineLoadedBy(async (specifier) => {
@@ -58,10 +59,13 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
   const messageParts = { clock, ids: createIds(clock), source: '/doorbuster-bus' };
   const channel = (name: string) => module.channels.find((one) => one.name === name);
   let nothingThere = false;
+  let absent: readonly string[] = [];
   try {
     if (!canList(engine.name)) {
-      const { topology, absent } = await presentOn(engine.name, url, module);
+      const present = await presentOn(engine.name, url, module);
+      const { topology } = present;
       if (topology.channels.length > 0) await connection.declare(topology);
+      absent = present.absent;
       if (absent.length > 0) options.onAbsent(absent);
       nothingThere = topology.channels.length === 0;
     }
@@ -83,6 +87,7 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
     module,
     messageParts,
     channel,
+    absent,
     nothingThere,
     close: () => connection.close(),
   };

@@ -16,7 +16,7 @@ import { type Log, silentLog } from '../log.ts';
 import type { Message } from '../message.ts';
 import { ack, type Outcome, retry } from '../outcome.ts';
 import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
-import { COUNT, refuseBadNumbers, SPAN_MS, WAIT_MS } from '../sound-numbers.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS, TIME } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
@@ -215,8 +215,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   }
 
   async purge(purge: SagaPurge): Promise<number> {
-    const { before, limit = 1 } = purge;
-    refuseBadNumbers('a purge of sagas', { before, limit }, { before: WAIT_MS, limit: COUNT });
+    refuseBadNumbers('a purge of sagas', purge, { before: TIME });
+    if (purge.limit !== undefined) refuseBadNumbers('a purge of sagas', purge, { limit: COUNT });
     return this.#options.store.purge(this.#options.saga.name, purge);
   }
 

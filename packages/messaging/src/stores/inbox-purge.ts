@@ -1,5 +1,5 @@
 /** Forgetting handled ids by age, the same on every database: the oldest first, in runs, and noting up to when a subscription has forgotten. */
-import { COUNT, refuseBadNumbers, WAIT_MS } from '../sound-numbers.ts';
+import { COUNT, refuseBadNumbers, TIME } from '../sound-numbers.ts';
 import { placeholders, type SqlConnection, type SqlDatabase } from '../sql.ts';
 
 const RUN = 1_000;
@@ -19,7 +19,7 @@ export async function purgeSqlInbox(
   messageId = 'message_id',
 ): Promise<number> {
   const { before, limit = 10_000 } = purge;
-  refuseBadNumbers('a purge of an inbox', { before, limit }, { before: WAIT_MS, limit: COUNT });
+  refuseBadNumbers('a purge of an inbox', { before, limit }, { before: TIME, limit: COUNT });
   const connection = await database.connect();
   try {
     let forgotten = 0;

@@ -1,6 +1,11 @@
 /** A store by its address: what is refused, and what is missing, in words that say what to do. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
+import { systemClock } from '../clock.ts';
+import { engineFromUrl } from '../engine-from-url.ts';
 import { openSqlStore, sqlStoreLoadedBy } from './open.ts';
 
 const missing = (name: string) => async (): Promise<never> => {
@@ -39,6 +44,22 @@ it.each([
   const error: unknown = await openSqlStore(address).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
   expect(inspect(error)).not.toContain('secret');
+});
+
+it('takes the path of a SQLite file as the engine of the same URL does', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'open-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  await (await openSqlStore(`sqlite:${folder}/a%20b%3F.db`)).close();
+  expect(readdirSync(folder)).toEqual(['a b?.db']);
+  const engine = await engineFromUrl(`sqlite:${folder}/a%20b%3F.db`);
+  const connection = await engine.connect({ clock: systemClock, onFatal: () => {} });
+  await connection.close();
+  expect(readdirSync(folder).filter((name) => name.endsWith('.db'))).toEqual(['a b?.db']);
+  for (const name of ['a%zz.db', 'a.db?share=true'])
+    await expect(openSqlStore(`sqlite:${folder}/${name}`)).rejects.toMatchObject({
+      code: 'DB_MSG_INVALID_OPTIONS',
+    });
+  expect(readdirSync(folder).filter((name) => name.endsWith('.db'))).toEqual(['a b?.db']);
 });
 
 it.each(['sqlite::memory:', 'postgres://localhost/shop'])('opens %s', async (address) => {

@@ -5,6 +5,7 @@ import type pg from 'pg';
 import { MessagingError } from '../errors.ts';
 import { isMissingPackage } from '../missing-package.ts';
 import { refuseWithoutSqlite } from '../sqlite-present.ts';
+import { readSqliteUrl } from '../sqlite-url.ts';
 import { mariadbStore } from './mariadb/store.ts';
 import { postgresStore } from './postgres/store.ts';
 import type { SqlStore } from './sql-store.ts';
@@ -21,7 +22,7 @@ export interface OpenSqlStoreOptions {
 const CONNECTIONS = 5;
 
 /**
- * `postgres://user@host/database`, `mysql://user@host/database` (also `mariadb://`) or `sqlite:path/to/file.db`. No table is created: see `prepare`.
+ * `postgres://user@host/database`, `mysql://user@host/database` (also `mariadb://`) or `sqlite:path/to/file.db` (the file that the engine of this URL has, so %20 is a space). No table is created: see `prepare`.
  * Rejects with DB_MSG_INVALID_OPTIONS for another address, or a file that must exist and does not, and with DB_MSG_PEER_MISSING, naming what to install, when the client is not there.
  */
 export function openSqlStore(address: string, options: OpenSqlStoreOptions = {}): Promise<SqlStore> {
@@ -46,7 +47,7 @@ export async function sqlStoreLoadedBy(
   if (scheme === 'postgres' || scheme === 'postgresql') return openPostgres(load, address);
   if (scheme === 'mysql' || scheme === 'mariadb')
     return openMariadb(load, address.replace(/^mariadb:/, 'mysql:'));
-  if (scheme === 'sqlite') return openSqlite(address.replace(/^sqlite:(\/\/)?/, ''), mustExist);
+  if (scheme === 'sqlite') return openSqlite(address, mustExist);
   throw new MessagingError(
     'DB_MSG_INVALID_OPTIONS',
     'the address of a store begins with postgres:, mysql:, mariadb: or sqlite:',
@@ -91,7 +92,13 @@ async function openMariadb(load: StoreClients, uri: string): Promise<SqlStore> {
   return mariadbStore(pool, { onClose: () => pool.end() });
 }
 
-async function openSqlite(path: string, mustExist: boolean): Promise<SqlStore> {
+async function openSqlite(address: string, mustExist: boolean): Promise<SqlStore> {
+  const { path, query } = readSqliteUrl(address);
+  if (query !== '')
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `a store in SQLite takes no options, not "${query}"; a ? in the name of the file is written as %3F`,
+    );
   if (path === '') throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'name the file: sqlite:./shop.db');
   if (mustExist && !existsSync(path))
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `sqlite:${path}: there is no such file`);

@@ -10,7 +10,7 @@ import type {
   StoredRow,
 } from '../outbox-store.ts';
 import { type FreshReader, type OutboxDialect, ROW_COLUMNS, storedRowOf } from './outbox-dialect.ts';
-import { COUNT, refuseBadNumbers, WAIT_MS } from '../sound-numbers.ts';
+import { COUNT, ORDINAL, refuseBadNumbers } from '../sound-numbers.ts';
 import { numberOf, placeholders, type SqlConnection, type SqlDatabase, type SqlStatement } from '../sql.ts';
 
 /** A run takes in what is published within this time: one row of `outbox_runs` a second, however many batches there are. */
@@ -227,7 +227,7 @@ async function parkedOf(
   database: SqlDatabase,
   { limit, after = 0 }: { readonly limit: number; readonly after?: number },
 ): Promise<readonly ParkedRow[]> {
-  refuseBadNumbers('a page of parked rows', { limit, after }, { limit: COUNT, after: WAIT_MS });
+  refuseBadNumbers('a page of parked rows', { limit, after }, { limit: COUNT, after: ORDINAL });
   const { rows } = await database.run(
     `SELECT h.number, o.channel, h.reason, h.at, o.body FROM outbox_held h JOIN outbox o ON o.number = h.number
      WHERE h.state = 'parked' AND h.number > ? ORDER BY h.number LIMIT ${Math.trunc(limit)}`,

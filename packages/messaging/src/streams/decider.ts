@@ -11,7 +11,7 @@
 import { describeError } from '../attempts.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
-import { COUNT, refuseBadNumbers } from '../sound-numbers.ts';
+import { COUNT, ORDINAL, refuseBadNumbers } from '../sound-numbers.ts';
 import type { SqlTransaction } from '../sql.ts';
 import type { RecordedEvent, Snapshot, StreamEvent, StreamStore } from './stream-store.ts';
 
@@ -76,7 +76,7 @@ export function createCommandHandler<State, Command, Event extends StreamEvent>(
   refuseBadNumbers('a command handler', { attempts }, { attempts: COUNT });
   if (snapshot)
     refuseBadNumbers(`snapshot "${snapshot.name}"`, snapshot, {
-      schemaVersion: { from: 0, whole: true },
+      schemaVersion: ORDINAL,
       every: COUNT,
     });
   const load = async (stream: string): Promise<LoadedState<State>> => {

@@ -10,6 +10,7 @@ import {
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
+import { COUNT, ORDINAL, refuseBadNumbers } from '../sound-numbers.ts';
 import { faultOfText } from '../sound-text.ts';
 import { makeKeysExact } from '../sql/exact-keys.ts';
 import { LONGEST_NAME, streamKeys, streamStatements, type StreamStatements } from './statements.ts';
@@ -32,6 +33,8 @@ export interface SqlStreamStoreOptions {
 /** Rows of one INSERT: SQLite takes 32,766 parameters, MariaDB and PostgreSQL 65,535. */
 const ROWS_AT_ONCE = 1_000;
 const MOST_READ = 10_000;
+const READ_RULES = { fromVersion: ORDINAL, limit: { ...COUNT, to: MOST_READ } } as const;
+const SNAPSHOT_RULES = { schemaVersion: ORDINAL, version: ORDINAL } as const;
 
 export function createSqlStreamStore(options: SqlStreamStoreOptions): StreamStore {
   const clock = options.clock ?? systemClock;
@@ -76,6 +79,8 @@ class SqlStreams implements StreamStore {
     { expectedVersion }: AppendOptions = {},
   ): Promise<Appended> {
     refuseBad(stream, events);
+    if (expectedVersion !== undefined)
+      refuseBadNumbers(`an append to stream "${stream}"`, { expectedVersion }, { expectedVersion: ORDINAL });
     const { lockOrder, createHead, lockHead, moveHead, moveOrder } = this.#statements;
     const order = lockOrder === undefined ? undefined : numberOf(await tx.run(lockOrder), 'position');
     await tx.run(createHead, [stream]);
@@ -101,11 +106,13 @@ class SqlStreams implements StreamStore {
     stream: string,
     { fromVersion = 1, limit = MOST_READ }: ReadOptions = {},
   ): Promise<readonly RecordedEvent[]> {
-    const { rows } = await this.#sql.run(this.#statements.read(atMost(limit)), [stream, fromVersion]);
+    refuseBadNumbers(`a read of stream "${stream}"`, { fromVersion, limit }, READ_RULES);
+    const { rows } = await this.#sql.run(this.#statements.read(limit), [stream, fromVersion]);
     return rows.map(eventOf);
   }
 
   async readAll(checkpoint: string | undefined, limit: number): Promise<readonly RecordedEvent[]> {
+    refuseBadNumbers('a read of all streams', { limit }, { limit: READ_RULES.limit });
     const { beginning, readAll } = this.#statements;
     const after = (checkpoint ?? beginning).split(':');
     if (after.length !== beginning.split(':').length || after.some((part) => !/^\d+$/.test(part)))
@@ -113,11 +120,16 @@ class SqlStreams implements StreamStore {
         'DB_MSG_INVALID_OPTIONS',
         `"${checkpoint}" is no checkpoint of ${this.#sql.dialect}`,
       );
-    const { rows } = await this.#sql.run(readAll(atMost(limit)), after);
+    const { rows } = await this.#sql.run(readAll(limit), after);
     return rows.map(eventOf);
   }
 
   async loadSnapshot(stream: string, name: string, schemaVersion: number): Promise<Snapshot | undefined> {
+    refuseBadNumbers(
+      `snapshot "${name}" of stream "${stream}"`,
+      { schemaVersion },
+      { schemaVersion: ORDINAL },
+    );
     const { rows } = await this.#sql.run(this.#statements.loadSnapshot, [stream, name, schemaVersion]);
     const [row] = rows;
     return (
@@ -134,6 +146,8 @@ class SqlStreams implements StreamStore {
     name: string,
     { schemaVersion, version, state }: Snapshot,
   ): Promise<void> {
+    const numbers = { schemaVersion, version };
+    refuseBadNumbers(`snapshot "${name}" of stream "${stream}"`, numbers, SNAPSHOT_RULES);
     const params = [stream, name, schemaVersion, version, JSON.stringify(state)];
     await again(() => this.#sql.run(this.#statements.saveSnapshot, params));
   }
@@ -168,12 +182,6 @@ function refuseBad(stream: string, events: readonly StreamEvent[]): void {
   for (const { type } of events)
     if (faultOfText(type) !== undefined || type.length > LONGEST_NAME)
       bad(`a type has 1 to ${LONGEST_NAME} characters, without lone surrogates`);
-}
-
-function atMost(limit: number): number {
-  if (!Number.isInteger(limit) || limit < 1 || limit > MOST_READ)
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `limit is 1 to ${MOST_READ}, not ${limit}`);
-  return limit;
 }
 
 const numberOf = ({ rows }: { readonly rows: readonly SqlRow[] }, column: string): number =>

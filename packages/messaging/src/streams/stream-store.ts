@@ -37,9 +37,9 @@ export interface Appended {
 }
 
 export interface ReadOptions {
-  /** Default 1. */
+  /** A whole number from 0. Default 1. */
   readonly fromVersion?: number;
-  /** Default 10,000. */
+  /** 1 to 10,000, which is the default. */
   readonly limit?: number;
 }
 
@@ -51,6 +51,7 @@ export interface Snapshot {
   readonly state: unknown;
 }
 
+/** Numbers that are none reject with DB_MSG_INVALID_OPTIONS: as a version, NaN would be a conflict for ever and a stream without events. */
 export interface StreamStore {
   /** Creates the tables that are missing. */
   prepare(): Promise<void>;

@@ -55,6 +55,29 @@ for (const [dialect, variable] of sqlServers) {
       await expect(run(fixture)).resolves.toBeUndefined();
     });
 
+    it('numbers that are none are refused, and change nothing', async () => {
+      const { streams } = fixture;
+      const refused = { code: 'DB_MSG_INVALID_OPTIONS' };
+      for (const bad of [Number.NaN, 0.5, -1, Number.POSITIVE_INFINITY]) {
+        const snapshot = { version: 1, schemaVersion: 1, state: {} };
+        for (const call of [
+          () => streams.append('numbers', some, { expectedVersion: bad }),
+          () =>
+            database.sql.transaction((tx) => streams.appendIn(tx, 'numbers', some, { expectedVersion: bad })),
+          () => streams.read('numbers', { fromVersion: bad }),
+          () => streams.read('numbers', { limit: bad }),
+          () => streams.readAll(undefined, bad),
+          () => streams.loadSnapshot('numbers', 'sum', bad),
+          () => streams.saveSnapshot('numbers', 'sum', { ...snapshot, version: bad }),
+          () => streams.saveSnapshot('numbers', 'sum', { ...snapshot, schemaVersion: bad }),
+        ])
+          await expect(call()).rejects.toMatchObject(refused);
+      }
+      await expect(streams.read('numbers', { limit: 10_001 })).rejects.toMatchObject(refused);
+      expect(await streams.read('numbers', { fromVersion: 0 })).toEqual([]);
+      expect(await streams.append('numbers', some, { expectedVersion: 0 })).toEqual({ version: 1 });
+    });
+
     // MariaDB shares its code with the others; only on PostgreSQL a transaction commits after one with higher numbers.
     const defects = (Object.keys(streamDefects) as StreamDefect[]).filter(
       (defect) => dialect === 'postgres' || (dialect === 'sqlite' && defect !== 'a late commit is skipped'),

@@ -3,7 +3,7 @@ import type { DeadLetterRecord } from '../../engine.ts';
 import type { Command } from '../command.ts';
 import { exitCodes } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, wholeNumber } from '../filters.ts';
-import { refuseNothingThere, refuseUnknown } from '../known.ts';
+import { refuseNothingThere, refuseUnknown, tellUnnamed } from '../known.ts';
 import { printable, type Row } from '../terminal.ts';
 
 const BLIND_ENGINES =
@@ -29,6 +29,7 @@ export const list: Command = {
     const filter = filterOf(values);
     const after = values.text('after');
     const opened = await session();
+    tellUnnamed(opened, terminal);
     await refuseUnknown(opened, filter);
     const letters = await opened.deadLetters.list(filter, {
       limit,
@@ -69,6 +70,7 @@ export const groups: Command = {
   async run({ session, terminal }) {
     const opened = await session();
     refuseNothingThere(opened);
+    tellUnnamed(opened, terminal);
     const found = await opened.deadLetters.groups();
     terminal.table(
       found.map((one) => ({ ...one })),

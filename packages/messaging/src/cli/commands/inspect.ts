@@ -4,7 +4,7 @@ import type { EngineView, PeekedMessage, SubscriptionView } from '../../engine.t
 import type { Command, CommandContext, Session } from '../command.ts';
 import { exitCodes } from '../failure.ts';
 import { placeOf, placeOptions, wholeNumber } from '../filters.ts';
-import { refuseNoneOfThem } from '../known.ts';
+import { refuseNoneOfThem, tellMissing, tellUnnamed } from '../known.ts';
 import type { Row } from '../terminal.ts';
 
 const COLUMNS = [
@@ -25,7 +25,7 @@ export const inspect: Command = {
   name: 'inspect',
   summary: 'shows channels, subscriptions, backlog and dead letters',
   details:
-    'RabbitMQ and Kafka cannot list their channels: it shows what --channels names, as far as it is there. The embedded engine and Redis list what they store. Where nothing that --channels names is there it ends with code 2. Nothing is made by looking.',
+    'RabbitMQ and Kafka cannot list their channels: it shows what --channels names, as far as it is there. The embedded engine and Redis list what they store. Where nothing that --channels names is there it ends with code 2; what is missing beside others is named on stderr. Nothing is made by looking.',
   arguments: [],
   options: {
     watch: { description: 'look again and again until Ctrl-C; with --json one document a line' },
@@ -44,6 +44,8 @@ export const inspect: Command = {
       refuseNoneOfThem(session, view);
       if (context.values.flag('watch')) context.terminal.clear();
       show(context, session, view);
+      tellMissing(session, view, context.terminal);
+      tellUnnamed(session, context.terminal);
       if (context.values.flag('watch')) await pause(context.clock, everyMs, context.signal);
     } while (context.values.flag('watch') && !context.signal.aborted);
     return exitCodes.ok;

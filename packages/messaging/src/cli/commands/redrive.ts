@@ -7,7 +7,7 @@ import type { DeadLetterFilter } from '../../engine.ts';
 import type { Command, CommandContext, Session } from '../command.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, lettersOf, wholeNumber } from '../filters.ts';
-import { refuseUnknown } from '../known.ts';
+import { refuseUnknown, tellUnnamed } from '../known.ts';
 import { parseData } from './publish.ts';
 
 const moveOptions = {
@@ -66,6 +66,7 @@ async function move(context: CommandContext, done: 'redriven' | 'discarded', wor
   const limit = wholeNumber(values, 'limit', Number.MAX_SAFE_INTEGER, 1, Number.MAX_SAFE_INTEGER);
   if (done === 'discarded' && !values.flag('dry-run')) refuseUnconfirmed(context, filter);
   const session = await context.session();
+  tellUnnamed(session, terminal);
   await refuseUnknown(session, filter);
   if (values.flag('dry-run')) return preview(context, session, done, filter, limit);
   const moved = await work(session, filter, {
