@@ -230,7 +230,7 @@ async function parkedOf(
   refuseBadNumbers('a page of parked rows', { limit, after }, { limit: COUNT, after: WAIT_MS });
   const { rows } = await database.run(
     `SELECT h.number, o.channel, h.reason, h.at, o.body FROM outbox_held h JOIN outbox o ON o.number = h.number
-     WHERE h.state = 'parked' AND h.number > ? ORDER BY h.number LIMIT ${Math.trunc(limit)}`,
+     WHERE h.state = 'parked' AND h.number > ? ORDER BY h.number LIMIT ${limit}`,
     [after],
   );
   return rows.map((row) => ({
