@@ -124,12 +124,14 @@ export type { KeyOrder, PoisonPolicy } from './relay-batch.ts';
 export type {
   HeldLane,
   HeldRow,
+  LaneName,
   OutboxStore,
   OutboxView,
   OwnedOutbox,
   ParkedRow,
   RelayProgress,
   StoredRow,
+  WaitingPage,
 } from './outbox-store.ts';
 export { alreadyHandled, inboxSchema, purgeInbox } from './inbox.ts';
 export { createLocks } from './lock.ts';

@@ -2,7 +2,9 @@
  * The relay for outboxes with keys, which any number of processes may run: one of them owns the outbox and publishes, the others ask for it at
  * every sweep and take over when its process or connection dies.
  *
- *   not owning --lock--> owning: held lanes whose wait is over, then fresh rows, then purge        owning --connection lost--> not owning
+ *   not owning --lock--> owning: some held lanes whose wait is over, then fresh rows, then purge        owning --connection lost--> not owning
+ *
+ * Some, not all: after a takeover there may be thousands of them, and rows that nothing holds do not wait for those.
  *
  * Order per key is never changed: while a row of a key waits, the key's later rows wait behind it, and other keys go on. What an engine refuses
  * for good is parked with the reason. The mark and what stands beside it are stored after the confirms, so a crash in between publishes
@@ -14,7 +16,16 @@ import { decodeCloudEvent } from './cloud-event.ts';
 import { describeError } from './attempts.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxRow } from './outbox.ts';
-import { type HeldRow, laneOf, type OutboxStore, type OwnedOutbox, type StoredRow } from './outbox-store.ts';
+import {
+  type HeldRow,
+  isLaneWithoutKey,
+  type LaneName,
+  laneOf,
+  laneWithoutKey,
+  type OutboxStore,
+  type OwnedOutbox,
+  type StoredRow,
+} from './outbox-store.ts';
 import { DEFAULT_DRAIN_MS, type Relay, RELAY_RULES, tellFailure, tellStuck } from './relay.ts';
 import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
 import { DRAIN_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
@@ -59,20 +70,37 @@ export interface KeyedRelayView {
   readonly published: number;
   readonly failures: number;
   readonly lastError: string | undefined;
-  /** Keys that wait or are blocked. */
+  /** Keys that wait or are blocked; rows without a key count as one for each channel. */
   readonly heldLanes: number;
   /** Channels that the bus does not know, whose rows wait or are parked. */
   readonly undeclared: readonly string[];
 }
 
 interface Lane {
+  readonly of: LaneName;
   attempts: number;
   /** On the monotonic clock. */
   retryAt: number;
   /** A parked row stands at its head: nothing goes on before a person decided. */
   blocked: boolean;
-  /** Of its rows, where it is known. */
-  channel?: string;
+  /** Rows without a key do not wait for each other: read up to this one, begun again behind the last. */
+  after: number;
+  /** Some of them were left waiting since it was begun. */
+  leftSome: boolean;
+}
+
+function newLane(of: LaneName): Lane {
+  return { of, attempts: 0, retryAt: 0, blocked: false, after: 0, leftSome: false };
+}
+
+function laneNameOf(row: OutboxRow): LaneName {
+  const lane = laneOf(row);
+  return { lane: isLaneWithoutKey(lane) ? undefined : lane, channel: row.channel };
+}
+
+/** Two signs, which `laneOf` gives to no row. */
+function nameOf({ lane, channel }: LaneName): string {
+  return lane ?? `##${channel}`;
 }
 
 /** Throws DB_MSG_INVALID_OPTIONS for a number that is none or out of its bounds. */
@@ -81,6 +109,8 @@ export function createKeyedRelay(options: KeyedRelayOptions): KeyedRelay {
 }
 
 const PURGE_EVERY_MS = 5_000;
+/** Held lanes that are tried between two looks at fresh rows. */
+const LANES_IN_A_ROW = 20;
 const RULES = { ...RELAY_RULES, keepMs: WAIT_MS, undeclaredMs: WAIT_MS } as const;
 
 class SingleOwnerRelay implements KeyedRelay {
@@ -189,38 +219,61 @@ class SingleOwnerRelay implements KeyedRelay {
     const held = await owned.heldLanes();
     this.#lanesReadAt = now;
     const seen = new Set<string>();
-    for (const { lane, waiting, parked } of held) {
-      const blocked = parked > 0 && this.#options.onPoison === 'blockKey';
-      if (waiting === 0 && !(blocked && !lane.startsWith('#'))) continue;
-      seen.add(lane);
-      const known = this.#lanes.get(lane);
-      if (!known) this.#lanes.set(lane, { attempts: 0, retryAt: now, blocked });
-      else known.blocked = blocked;
+    for (const { lane, channel, waiting, parked } of held) {
+      const blocked = parked > 0 && lane !== undefined && this.#options.onPoison === 'blockKey';
+      if (waiting === 0 && !blocked) continue;
+      seen.add(this.#laneFor({ lane, channel }, blocked));
     }
-    for (const lane of this.#lanes.keys()) if (!seen.has(lane)) this.#lanes.delete(lane);
+    for (const name of this.#lanes.keys()) if (!seen.has(name)) this.#lanes.delete(name);
+    this.#undeclared.keepOnly(new Set(held.map(({ channel }) => channel)));
   }
 
+  #laneFor(of: LaneName, blocked: boolean): string {
+    const name = nameOf(of);
+    const lane = this.#lanes.get(name) ?? newLane(of);
+    lane.blocked = blocked;
+    this.#lanes.set(name, lane);
+    return name;
+  }
+
+  /** True when lanes are left that could be tried at once. Ends at the first full batch: fresh rows have their turn. */
   async #relayWaiting(owned: OwnedOutbox): Promise<boolean> {
-    const { clock, batchSize } = this.#options;
-    let more = false;
+    let tried = 0;
     for (const [name, lane] of this.#lanes) {
-      if (lane.blocked || lane.retryAt > clock.monotonic() || this.#undeclared.waits(lane.channel)) continue;
-      const stored = await owned.readWaiting(name, batchSize);
-      if (stored[0]) lane.channel = stored[0].channel;
-      if (this.#undeclared.waits(lane.channel)) continue;
-      const { rows, broken } = decodeRows(stored);
-      const sent = await this.#send(owned, this.#before(broken, rows));
-      await this.#recordWaiting(owned, name, sent, broken);
-      if (sent.stoppedBy !== undefined) throw sent.stoppedBy;
-      const isThrough = [...rows, ...broken].every(
-        ({ number }) => sent.verdicts.get(number)?.kind === 'published',
-      );
-      if (isThrough) {
-        if (stored.length < batchSize) this.#lanes.delete(name);
-        else more = true;
-      } else this.#postpone(name);
+      if (!this.#isDue(lane)) continue;
+      if (tried === LANES_IN_A_ROW) return true;
+      tried += 1;
+      if (!(await this.#relayLane(owned, lane))) continue;
+      // Behind the others, which have their turn first.
+      this.#lanes.delete(name);
+      this.#lanes.set(name, lane);
+      return true;
     }
-    return more;
+    return false;
+  }
+
+  #isDue({ of, blocked, retryAt }: Lane): boolean {
+    return !blocked && retryAt <= this.#options.clock.monotonic() && !this.#undeclared.waits(of.channel);
+  }
+
+  /** True when there may be more of it. */
+  async #relayLane(owned: OwnedOutbox, lane: Lane): Promise<boolean> {
+    const { of, after } = lane;
+    const limit = this.#options.batchSize;
+    const isKeyed = of.lane !== undefined;
+    if (after === 0) lane.leftSome = false;
+    const stored = await owned.readWaiting(of, { limit, after });
+    const { rows, broken } = decodeRows(stored);
+    const sent = await this.#send(owned, isKeyed ? this.#before(broken, rows) : rows);
+    await this.#recordWaiting(owned, of, sent, broken);
+    if (sent.stoppedBy !== undefined) throw sent.stoppedBy;
+    if (stored.some(({ number }) => sent.verdicts.get(number)?.kind !== 'published')) lane.leftSome = true;
+    const isFull = stored.length === limit;
+    if (isFull && !isKeyed) lane.after = stored.at(-1)?.number ?? 0;
+    if (isFull && !(isKeyed && lane.leftSome)) return true;
+    if (lane.leftSome) this.#postpone(lane);
+    else this.#lanes.delete(nameOf(of));
+    return false;
   }
 
   /** A row that cannot be read stands in the way of its key as one that is refused does. */
@@ -232,19 +285,22 @@ class SingleOwnerRelay implements KeyedRelay {
 
   async #recordWaiting(
     owned: OwnedOutbox,
-    lane: string,
+    of: LaneName,
     sent: Sent,
     broken: readonly HeldRow[],
   ): Promise<void> {
     const released: number[] = [];
-    const parked: HeldRow[] = broken.map((row) => ({ ...row, lane }));
+    const laneOfRow = (number: number): string => of.lane ?? laneWithoutKey(number);
+    const parked: HeldRow[] = broken.map((row) => ({ ...row, lane: laneOfRow(row.number) }));
     for (const [number, { kind, reason }] of sent.verdicts) {
       if (kind === 'published') released.push(number);
-      if (kind === 'parked') parked.push({ number, lane, reason });
+      if (kind === 'parked') parked.push({ number, lane: laneOfRow(number), reason });
     }
     if (released.length === 0 && parked.length === 0) return;
     await owned.record({ upTo: undefined, waiting: [], parked, released, now: this.#options.clock.now() });
     this.#published += released.length;
+    if (parked.length > 0 && of.lane !== undefined && this.#options.onPoison === 'blockKey')
+      this.#laneFor(of, true);
     this.#tellParked(parked);
   }
 
@@ -289,11 +345,19 @@ class SingleOwnerRelay implements KeyedRelay {
     }
     await owned.record({ upTo: end, waiting, parked, released: [], now: this.#options.clock.now() });
     this.#published += published;
-    const channels = new Map(rows.map(({ number, channel }) => [number, channel]));
-    for (const { lane, number } of waiting)
-      if (!this.#lanes.has(lane)) this.#postpone(lane, channels.get(number));
-    this.#block(parked);
+    this.#holdBack(rows, new Set(waiting.map(({ number }) => number)));
+    this.#block(rows, parked);
     this.#tellParked(parked);
+  }
+
+  #holdBack(rows: readonly OutboxRow[], waiting: ReadonlySet<number>): void {
+    for (const row of rows) {
+      if (!waiting.has(row.number)) continue;
+      const of = laneNameOf(row);
+      const known = this.#lanes.get(nameOf(of));
+      if (known) known.leftSome = true;
+      else this.#postpone(newLane(of));
+    }
   }
 
   #endOf(rows: readonly OutboxRow[], broken: readonly HeldRow[], sent: Sent): number | undefined {
@@ -308,23 +372,22 @@ class SingleOwnerRelay implements KeyedRelay {
     return { kind: 'waiting', reason };
   }
 
-  #block(parked: readonly HeldRow[]): void {
+  #block(rows: readonly OutboxRow[], parked: readonly HeldRow[]): void {
     if (this.#options.onPoison === 'skip') return;
-    for (const { lane } of parked) {
-      if (lane.startsWith('#')) continue;
-      this.#lanes.set(lane, { attempts: 0, retryAt: 0, blocked: true });
+    const numbers = new Set(parked.map(({ number }) => number));
+    for (const row of rows) {
+      if (!numbers.has(row.number)) continue;
+      const of = laneNameOf(row);
+      if (of.lane !== undefined) this.#laneFor(of, true);
     }
   }
 
-  #postpone(name: string, channel?: string): void {
+  #postpone(lane: Lane): void {
     const { clock, backOffMs } = this.#options;
-    const lane = this.#lanes.get(name) ?? { attempts: 0, retryAt: 0, blocked: false };
     lane.retryAt = clock.monotonic() + backOffAfter(lane.attempts, backOffMs);
     lane.attempts += 1;
-    if (channel !== undefined) lane.channel = channel;
-    this.#lanes.set(name, lane);
-    // A row of it may have been parked now: what that means for the lane is read from the store.
-    this.#lanesReadAt = Number.NEGATIVE_INFINITY;
+    lane.after = 0;
+    this.#lanes.set(nameOf(lane.of), lane);
   }
 
   #send(owned: OwnedOutbox, rows: readonly OutboxRow[]): Promise<Sent> {
@@ -337,6 +400,7 @@ class SingleOwnerRelay implements KeyedRelay {
       },
       keyOrder,
       onPoison,
+      isDoubtful: (channel) => this.#undeclared.has(channel),
       parksUndeclared: ({ channel }) => this.#undeclared.refused(channel),
       mayGoOn: () => !owned.lost,
     });
@@ -375,7 +439,7 @@ function decodeRows(stored: readonly StoredRow[]): {
         ...(priority === undefined ? {} : { priority }),
       });
     } catch (error) {
-      broken.push({ number, lane: `#${number}`, reason: describeError(error) });
+      broken.push({ number, lane: laneWithoutKey(number), reason: describeError(error) });
     }
   }
   return { rows, broken };

@@ -119,6 +119,7 @@ class LockLeader implements Leader {
           waitMs: Number.POSITIVE_INFINITY,
           signal,
           onFailedTry: (error) => this.#away(error),
+          onLost: (error) => this.#failed(error, 'the lock of a leader was lost'),
         });
         if (lock) await this.#lead(lock);
       } catch (error) {
@@ -130,18 +131,19 @@ class LockLeader implements Leader {
 
   async #lead(lock: HeldLock): Promise<void> {
     const signal = AbortSignal.any([lock.signal, this.#stop.signal]);
-    this.#enter('leading');
-    this.#terms += 1;
-    this.#fence = lock.fence;
-    this.#options.log.info(this.#fields(), 'elected');
+    // Told to end between the answer of the lock and here: a listener would not hear of it any more.
+    if (signal.aborted) return this.#giveBack(lock);
     const ended = new AbortController();
     const steppingDown = (): void => {
       this.#enter('steppingDown');
-      if (lock.signal.aborted) this.#failed(lock.signal.reason, 'the lock of a leader was lost');
       this.#toldToEndAt = this.#options.clock.monotonic();
       void this.#watchOverdue(lock, ended.signal);
     };
     signal.addEventListener('abort', steppingDown, { once: true });
+    this.#enter('leading');
+    this.#terms += 1;
+    this.#fence = lock.fence;
+    this.#options.log.info(this.#fields(), 'elected');
     try {
       await this.#options.onElected(signal, lock.fence);
     } catch (error) {
@@ -161,17 +163,25 @@ class LockLeader implements Leader {
     const { clock, graceMs } = this.#options;
     await pause(clock, graceMs, ended);
     if (ended.aborted) return;
-    await Promise.all([
-      lock.release().catch((error: unknown) => this.#failed(error, 'the lock could not be given back')),
-      this.#tellOverdue(lock, ended),
-    ]);
+    // An answer that does not come must not keep anybody from being told.
+    const isLost = lock.signal.aborted;
+    await Promise.all([isLost ? undefined : this.#giveBack(lock), this.#tellOverdue(lock, isLost, ended)]);
   }
 
-  async #tellOverdue({ fence }: HeldLock, ended: AbortSignal): Promise<void> {
+  async #giveBack(lock: HeldLock): Promise<void> {
+    await lock
+      .release()
+      .catch((error: unknown) =>
+        this.#failed(error, 'the lock of a leader could not be given back; it ends with its ttl'),
+      );
+  }
+
+  async #tellOverdue({ fence }: HeldLock, isLost: boolean, ended: AbortSignal): Promise<void> {
+    const lock = isLost ? 'the lock was lost' : 'the lock is kept no longer';
     for (let waitMs = Math.max(this.#options.graceMs, 1_000); !ended.aborted; waitMs *= 2) {
       const ms = Math.round(this.#overdueMs() ?? 0);
       this.#failed(
-        `its work goes on ${ms} ms after it was told to end: the lock is given back, and what it writes is refused only where fences are compared (its own: ${fence})`,
+        `its work goes on ${ms} ms after it was told to end: ${lock}, another may lead, and what it writes is refused only where fences are compared (its own: ${fence})`,
         'the work of a leader does not end',
       );
       // Nobody looks any more, and a timer would keep the process.

@@ -176,7 +176,9 @@ describe('a leader', () => {
     expect([terms, told]).toEqual([[], []]);
     await advance(clock, 1_500);
     expect(terms).toEqual([2n]);
-    expect(deaf.view().lastError).toContain('goes on 5000 ms after it was told to end');
+    expect(deaf.view().lastError).toContain(
+      'goes on 5000 ms after it was told to end: the lock is kept no longer',
+    );
     expect(told).toHaveLength(1);
     expect(lateWrite?.()).toBe(false);
     await advance(clock, 5_000);
@@ -243,7 +245,87 @@ describe('a leader', () => {
     expect(leader.view().state).toBe('leading');
   });
 
-  it('says that its lock was lost', async () => {
+  it('begins no work when it was told to stop between the answer of the lock and the work', async () => {
+    const engine = memoryEngine();
+    const real = createLocks({ engine });
+    let terms = 0;
+    const asked = signal();
+    const leader: Leader = createLeader({
+      locks: {
+        ...real,
+        close: () => real.close(),
+        async acquire(...args) {
+          const lock = await real.acquire(...args);
+          void leader.stop();
+          asked.fire();
+          return lock;
+        },
+      },
+      name: 'work',
+      ttlMs: 300,
+      onElected: () => {
+        terms += 1;
+        return new Promise(() => {});
+      },
+    });
+    leader.start();
+    await asked.fired;
+    await turns();
+    expect(terms).toBe(0);
+    expect(await real.acquire('work', { ttlMs: 300 })).toBeDefined();
+  });
+
+  it('says that its lock was lost, once, and that another may lead when its work does not end', async () => {
+    const clock = createManualClock();
+    const engine = memoryEngine();
+    const told: string[] = [];
+    const tell = (fields: object, what: string) => told.push(what + JSON.stringify(fields));
+    const log = { ...silentLog, warn: tell, error: tell };
+    const mayEnd = signal();
+    const leader = createLeader({
+      locks: createLocks({ engine, clock, log }),
+      name: 'work',
+      ttlMs: 3_000,
+      clock,
+      log,
+      onElected: () => mayEnd.fired,
+    });
+    leader.start();
+    await turns();
+    engine.takeAway();
+    await advance(clock, 2_000);
+    expect(told).toEqual([expect.stringContaining('the lock of a leader was lost')]);
+    await advance(clock, 2_500);
+    expect(told).toHaveLength(2);
+    expect(told[1]).toContain('the lock was lost, another may lead');
+    expect(told[1]).not.toContain('kept no longer');
+    mayEnd.fire();
+    await Promise.all([leader.stop(), advance(clock, 1)]);
+  });
+
+  it('tells an outage once, though its locks have a log too', async () => {
+    const clock = createManualClock();
+    const told: string[] = [];
+    const tell = (_fields: object, what: string) => told.push(what);
+    const log = { ...silentLog, warn: tell, error: tell };
+    const tryAcquire = async (): Promise<never> => {
+      throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the server is away');
+    };
+    const leader = createLeader({
+      locks: createLocks({ engine: { ...memoryEngine(), tryAcquire }, clock, log }),
+      name: 'work',
+      ttlMs: 3_000,
+      clock,
+      log,
+      onElected: () => {},
+    });
+    leaders.push(leader);
+    leader.start();
+    await advance(clock, 5_000);
+    expect(told).toEqual(['the lock of a leader cannot be asked for; it is tried again']);
+  });
+
+  it('says why its lock was lost', async () => {
     const clock = createManualClock();
     const engine = memoryEngine();
     const leader = createLeader({

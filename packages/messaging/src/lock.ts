@@ -67,8 +67,10 @@ export interface AcquireOptions {
   readonly waitMs?: number;
   /** Ends the wait. */
   readonly signal?: AbortSignal;
-  /** Told of each try that failed while it waits, for instance because the server is out of reach; it is tried again. */
+  /** Told of each try that failed while it waits, for instance because the server is out of reach; it is tried again. With it the log is not told. */
   readonly onFailedTry?: (error: unknown) => void;
+  /** Told when the lock is lost, before `signal` aborts. With it the log is not told. */
+  readonly onLost?: (error: MessagingError) => void;
   /** Renews by itself every third of the ttl. Default true. */
   readonly autoRenew?: boolean;
 }
@@ -129,9 +131,9 @@ class EngineLocks implements Locks {
       const left = (): number => end - clock.monotonic();
       const tried = await this.#try(name, options).catch((error: unknown) => {
         if ((error as MessagingError).retryable !== true || left() <= 0) throw error;
-        if (!isTold) this.#parts.log.warn({ lock: name, error: describeError(error) }, TRIED_AGAIN);
+        if (options.onFailedTry) tell(this.#parts.log, name, options.onFailedTry, error);
+        else if (!isTold) this.#parts.log.warn({ lock: name, error: describeError(error) }, TRIED_AGAIN);
         isTold = true;
-        options.onFailedTry?.(error);
         return undefined;
       });
       if (tried && !options.signal?.aborted) return tried;
@@ -145,13 +147,13 @@ class EngineLocks implements Locks {
     return this.#parts.engine.close();
   }
 
-  async #try(name: string, { ttlMs, autoRenew }: AcquireOptions): Promise<HeldLock | undefined> {
+  async #try(name: string, { ttlMs, autoRenew, onLost }: AcquireOptions): Promise<HeldLock | undefined> {
     const { engine, clock, ids } = this.#parts;
     const owner = ids.next();
     const asked = clock.monotonic();
     const grant = await engine.tryAcquire(name, owner, ttlMs);
     if (!grant) return undefined;
-    const lock = new LeasedLock(this.#parts, { name, owner, fence: grant.fence }, grant, asked);
+    const lock = new LeasedLock(this.#parts, { name, owner, fence: grant.fence }, grant, asked, onLost);
     if (lock.held()) {
       if (autoRenew !== false) lock.keepRenewing();
       return lock;
@@ -173,6 +175,15 @@ class EngineLocks implements Locks {
   }
 }
 
+/** A hook that throws must not end a wait or the renewing. */
+function tell<E>(log: Log, lock: string, hook: (error: E) => void, error: E): void {
+  try {
+    hook(error);
+  } catch (thrown) {
+    log.warn({ lock, error: describeError(thrown) }, 'a hook of a lock threw');
+  }
+}
+
 const RULES = { ttlMs: { from: 100, to: 3_600_000 }, waitMs: { from: 0, endless: true } } as const;
 
 /** Throws DB_MSG_INVALID_OPTIONS for a name or a time that no lock can have. */
@@ -189,14 +200,16 @@ class LeasedLock implements HeldLock {
   readonly #parts: Parts;
   readonly #lease: Lease;
   readonly #ttlMs: number;
+  readonly #onLost: AcquireOptions['onLost'];
   readonly #over = new AbortController();
   /** On the monotonic clock. */
   #until: number;
   #cancelExpiry: CancelTimer = () => {};
   #cancelRenewal: CancelTimer = () => {};
 
-  constructor(parts: Parts, lease: Lease, grant: LockGrant, asked: number) {
+  constructor(parts: Parts, lease: Lease, grant: LockGrant, asked: number, onLost: AcquireOptions['onLost']) {
     this.#parts = parts;
+    this.#onLost = onLost;
     this.#lease = lease;
     this.#ttlMs = grant.ttlMs;
     this.#until = asked + grant.ttlMs;
@@ -274,8 +287,14 @@ class LeasedLock implements HeldLock {
     if (this.#over.signal.aborted) return;
     this.#cancelExpiry();
     this.#cancelRenewal();
-    if (code === 'DB_MSG_LOCK_LOST')
-      this.#parts.log.warn({ lock: this.name, fence: String(this.fence), why }, 'a lock was lost');
-    this.#over.abort(new MessagingError(code, `lock "${this.name}": ${why}`));
+    const error = new MessagingError(code, `lock "${this.name}": ${why}`);
+    if (code === 'DB_MSG_LOCK_LOST') this.#tellLost(error, why);
+    this.#over.abort(error);
+  }
+
+  #tellLost(error: MessagingError, why: string): void {
+    const { log } = this.#parts;
+    if (this.#onLost) tell(log, this.name, this.#onLost, error);
+    else log.warn({ lock: this.name, fence: String(this.fence), why }, 'a lock was lost');
   }
 }

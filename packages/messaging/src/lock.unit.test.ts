@@ -4,6 +4,7 @@ import type { LockEngine } from './lock.ts';
 import { createLocks } from './lock.ts';
 import { createManualClock } from './conformance/manual-clock.ts';
 import { MessagingError } from './errors.ts';
+import { silentLog } from './log.ts';
 
 const settle = async (): Promise<void> => {
   for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
@@ -119,6 +120,46 @@ it('waits as long as it is told, through times when the server is out of reach',
   );
   over.abort();
   expect(await never).toBeUndefined();
+});
+
+it('goes on waiting though the hook of a failed try throws', async () => {
+  const clock = createManualClock();
+  let tries = 0;
+  const engine = engineWith({
+    async tryAcquire(_name, _owner, ttlMs) {
+      tries += 1;
+      return tries === 1 ? away() : { fence: 1n, ttlMs };
+    },
+  });
+  const waiting = createLocks({ engine, clock, retryMs: 100 }).acquire('a', {
+    ttlMs: 1_000,
+    waitMs: 10_000,
+    onFailedTry: () => {
+      throw new Error('a broken hook');
+    },
+  });
+  await settle();
+  clock.advance(150);
+  expect((await waiting)?.fence).toBe(1n);
+});
+
+it('tells a loss to the hook or to the log, not to both, and is lost though the hook throws', async () => {
+  const clock = createManualClock();
+  const told: string[] = [];
+  const log = { ...silentLog, warn: (_fields: object, what: string) => told.push(what) };
+  const locks = createLocks({ engine: engineWith({ renew: async () => false }), clock, log });
+  const lost: unknown[] = [];
+  const hooked = await locks.acquire('a', { ttlMs: 1_000, onLost: (error) => lost.push(error.code) });
+  await hooked?.renew();
+  expect([lost, told]).toEqual([['DB_MSG_LOCK_LOST'], []]);
+  await (await locks.acquire('a', { ttlMs: 1_000 }))?.renew();
+  expect(told).toEqual(['a lock was lost']);
+  const onLost = (): never => {
+    throw new Error('a broken hook');
+  };
+  const broken = await locks.acquire('a', { ttlMs: 1_000, onLost });
+  expect(await broken?.renew()).toBe(false);
+  expect(broken?.signal.aborted).toBe(true);
 });
 
 it('refuses names and times out of bounds', async () => {

@@ -32,10 +32,22 @@ export interface HeldRow {
   readonly reason: string;
 }
 
-export interface HeldLane {
-  readonly lane: string;
+/** Rows that are held and read together. */
+export interface LaneName {
+  /** See `laneOf`; undefined: all rows of the channel that have no key, each of which is a lane of its own. */
+  readonly lane: string | undefined;
+  readonly channel: string;
+}
+
+export interface HeldLane extends LaneName {
   readonly waiting: number;
   readonly parked: number;
+}
+
+export interface WaitingPage {
+  readonly limit: number;
+  /** Default: from the first. */
+  readonly after?: number;
 }
 
 /** What one step of the relay came to, stored in one transaction. */
@@ -57,10 +69,10 @@ export interface OwnedOutbox {
   readonly lost: boolean;
   /** The oldest rows beyond the mark that no unfinished transaction can still come before. */
   readFresh(limit: number): Promise<readonly StoredRow[]>;
-  /** Every lane with rows that wait or are parked. */
+  /** Every lane with rows that wait or are parked; those without a key together by channel. */
   heldLanes(): Promise<readonly HeldLane[]>;
-  /** Waiting rows of a lane, oldest first. */
-  readWaiting(lane: string, limit: number): Promise<readonly StoredRow[]>;
+  /** Waiting rows of a lane, oldest first; rows without a key in an order of their own. `after` is the number of the last one read. */
+  readWaiting(of: LaneName, page: WaitingPage): Promise<readonly StoredRow[]>;
   record(progress: RelayProgress): Promise<void>;
   /** Deletes what was published before `before` (ms since the epoch), at most one run of rows; true when there may be more. */
   purge(before: number, now: number): Promise<boolean>;
@@ -110,7 +122,15 @@ export function laneOf(
   row: Pick<OutgoingMessage, 'channel' | 'message'> & { readonly number: number },
 ): string {
   const { key } = row.message;
-  if (key === undefined) return `#${row.number}`;
+  if (key === undefined) return laneWithoutKey(row.number);
   const lane = JSON.stringify([row.channel, key]);
   return lane.length <= LONGEST_LANE ? lane : `sha256:${createHash('sha256').update(lane).digest('hex')}`;
+}
+
+export function laneWithoutKey(number: number): string {
+  return `#${number}`;
+}
+
+export function isLaneWithoutKey(lane: string): boolean {
+  return lane.startsWith('#');
 }

@@ -5,6 +5,8 @@
  * fails stands alone, and what follows it on its lane is left out from there on. Where an engine may store a part of
  * a batch (RabbitMQ refuses one message and takes the next), that is too late for two rows of one lane in one publish: `strict` therefore
  * publishes at most one row of a lane at a time. Batches of many keys lose nothing by it; a batch of one key is published row by row.
+ *
+ * A channel that is not declared is refused as a whole: once one of its rows was, the others get the same verdict and the engine is not asked again.
  */
 import type { OutgoingMessage, PublishConfirmation } from './engine.ts';
 import { MessagingError, type MessagingErrorCode } from './errors.ts';
@@ -21,6 +23,8 @@ export interface SendRules {
   readonly onPoison: PoisonPolicy;
   /** Asked for a row whose channel is not declared: whether it is parked, or waits for the channel. Default: parked. */
   readonly parksUndeclared?: (row: OutboxRow) => boolean;
+  /** Whether the channel was not declared at the last try: one row of it is tried before the others. Default: none. */
+  readonly isDoubtful?: (channel: string) => boolean;
   /** Asked before each publish; false ends the sending, because another relay may be at work. */
   readonly mayGoOn: () => boolean;
 }
@@ -62,11 +66,19 @@ const UNKNOWN_IN_A_ROW = 5;
 
 export async function sendRows(rows: readonly OutboxRow[], rules: SendRules): Promise<Sent> {
   const sending = new Sending(rules);
+  for (const row of firstOfDoubtful(rows, rules)) await sending.send([row]);
   for (const wave of wavesOf(rows, rules.keyOrder)) {
     await sending.send(wave);
     if (sending.stoppedBy !== undefined) break;
   }
   return sending;
+}
+
+function firstOfDoubtful(rows: readonly OutboxRow[], { isDoubtful }: SendRules): readonly OutboxRow[] {
+  const first = new Map<string, OutboxRow>();
+  if (!isDoubtful) return [];
+  for (const row of rows) if (!first.has(row.channel) && isDoubtful(row.channel)) first.set(row.channel, row);
+  return [...first.values()];
 }
 
 /** The first row of each lane, then the second of each, and so on. */
@@ -88,6 +100,8 @@ class Sending implements Sent {
   stoppedBy: unknown;
   readonly #rules: SendRules;
   readonly #blocked = new Map<string, string>();
+  /** What became of the first row of a channel that is not declared. */
+  readonly #undeclared = new Map<string, RowVerdict>();
   #unknownInARow = 0;
 
   constructor(rules: SendRules) {
@@ -95,7 +109,7 @@ class Sending implements Sent {
   }
 
   async send(rows: readonly OutboxRow[]): Promise<void> {
-    const free = rows.filter((row) => !this.#heldBack(row));
+    const free = rows.filter((row) => !this.#isDecided(row));
     if (free.length === 0 || this.stoppedBy !== undefined) return;
     if (!this.#rules.mayGoOn()) {
       this.stoppedBy = new MessagingError('DB_MSG_STOPPED', 'the outbox is no longer owned by this relay');
@@ -130,22 +144,29 @@ class Sending implements Sent {
   }
 
   #refused(row: OutboxRow, error: unknown): void {
-    const forGood = this.#isForGood(row, error);
-    const reason = describeError(error);
-    this.verdicts.set(row.number, { kind: forGood ? 'parked' : 'waiting', reason });
-    if (forGood && this.#rules.onPoison === 'skip') return;
-    this.#blocked.set(laneOf(row), `behind row ${row.number}: ${reason}`);
+    const isUndeclared = error instanceof MessagingError && error.code === 'DB_MSG_UNKNOWN_CHANNEL';
+    const forGood = isUndeclared
+      ? this.#rules.parksUndeclared?.(row) !== false
+      : error instanceof MessagingError && !error.retryable;
+    const verdict: RowVerdict = { kind: forGood ? 'parked' : 'waiting', reason: describeError(error) };
+    if (isUndeclared) this.#undeclared.set(row.channel, verdict);
+    this.#judge(row, verdict);
   }
 
-  #isForGood(row: OutboxRow, error: unknown): boolean {
-    if (!(error instanceof MessagingError) || error.retryable) return false;
-    return error.code !== 'DB_MSG_UNKNOWN_CHANNEL' || this.#rules.parksUndeclared?.(row) !== false;
+  #judge(row: OutboxRow, verdict: RowVerdict): void {
+    this.verdicts.set(row.number, verdict);
+    if (verdict.kind === 'parked' && this.#rules.onPoison === 'skip') return;
+    this.#blocked.set(laneOf(row), `behind row ${row.number}: ${verdict.reason}`);
   }
 
-  #heldBack(row: OutboxRow): boolean {
+  /** True: it has its verdict, and is not tried. */
+  #isDecided(row: OutboxRow): boolean {
+    if (this.verdicts.has(row.number)) return true;
     const reason = this.#blocked.get(laneOf(row));
+    const verdict = this.#undeclared.get(row.channel);
     if (reason !== undefined) this.verdicts.set(row.number, { kind: 'waiting', reason });
-    return reason !== undefined;
+    else if (verdict) this.#judge(row, verdict);
+    return reason !== undefined || verdict !== undefined;
   }
 }
 

@@ -6,9 +6,9 @@ import type { OutboxRow } from './outbox.ts';
 import { laneOf } from './outbox-store.ts';
 import { type SendRules, sendRows } from './relay-batch.ts';
 
-const row = (number: number, key?: string): OutboxRow => ({
+const row = (number: number, key?: string, channel = 'c'): OutboxRow => ({
   number,
-  channel: 'c',
+  channel,
   message: {
     id: `m${number}`,
     type: 'c',
@@ -20,8 +20,12 @@ const row = (number: number, key?: string): OutboxRow => ({
     ...(key === undefined ? {} : { key }),
   },
 });
+/** Keys, `-` for none, with a channel before a slash where it is not `c`. */
 const rowsOf = (text: string): OutboxRow[] =>
-  text.split(' ').map((key, index) => row(index + 1, key === '-' ? undefined : key));
+  text.split(' ').map((word, index) => {
+    const [key, channel] = word.split('/').toReversed();
+    return row(index + 1, key === '-' ? undefined : key, channel);
+  });
 
 async function send(
   text: string,
@@ -92,9 +96,33 @@ describe('sendRows', () => {
     expect(stopped).toMatchObject({ code: 'DB_MSG_ENGINE_REFUSED' });
   });
 
-  it('parks a row of a channel that is not declared, and the other keys go on', async () => {
-    const { kinds, stopped } = await send('a b a', at('DB_MSG_UNKNOWN_CHANNEL', 'm1'));
-    expect([kinds, stopped]).toEqual(['parked published waiting', undefined]);
+  it('parks the rows of a channel that is not declared, and those of others go on', async () => {
+    const { kinds, stopped } = await send(
+      'new/a b new/a new/c',
+      at('DB_MSG_UNKNOWN_CHANNEL', 'm1', 'm3', 'm4'),
+    );
+    expect([kinds, stopped]).toEqual(['parked published waiting parked', undefined]);
+  });
+
+  it('asks for one row of a channel that is not declared, and by halves to find it', async () => {
+    const text = 'new/- '.repeat(500).trim();
+    const all = Array.from({ length: 500 }, (_, index) => `m${index + 1}`);
+    let asked = 0;
+    const parksUndeclared = (): boolean => (asked += 1) === 0;
+    const { kinds, calls } = await send(text, at('DB_MSG_UNKNOWN_CHANNEL', ...all), { parksUndeclared });
+    expect(new Set(kinds.split(' '))).toEqual(new Set(['waiting']));
+    expect([calls.length, asked]).toEqual([10, 1]);
+  });
+
+  it('tries one row of a channel that was not declared before the others, which wait with it or follow it', async () => {
+    const isDoubtful = (channel: string): boolean => channel === 'new';
+    const rules = { isDoubtful, parksUndeclared: () => false };
+    const text = 'a new/a new/a new/b';
+    const refused = await send(text, at('DB_MSG_UNKNOWN_CHANNEL', 'm2', 'm3', 'm4'), rules);
+    expect(refused.calls).toEqual([['m2'], ['m1']]);
+    expect(refused.kinds).toBe('published waiting waiting waiting');
+    const known = await send(text, never, rules);
+    expect(known.calls).toEqual([['m2'], ['m1', 'm4'], ['m3']]);
   });
 
   it('blames the engine when row after row fails of an unknown cause, and a row when it is alone', async () => {

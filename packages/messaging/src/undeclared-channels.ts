@@ -3,6 +3,7 @@
  * Their rows wait, tried again ever more seldom, and are parked only when that has lasted too long for a deployment.
  *
  *   refused --> waiting --published--> known        waiting --undeclaredMs over--> its rows are parked, those that come later at once
+ *   waiting or parked --none of its rows is held any more--> forgotten
  *
  * By channel and not by key, because it is refused as a whole: one row is tried for all. What is known here is this relay's since it owns the outbox: another owner begins anew.
  */
@@ -42,7 +43,12 @@ export class UndeclaredChannels {
     return known !== undefined && !this.#isOver(known) && known.retryAt > this.#options.clock.monotonic();
   }
 
-  /** A row was refused for its channel. True: it has been so for too long, park it. */
+  /** Whether it was refused and not published since: one of its rows goes first. */
+  has(channel: string): boolean {
+    return this.#channels.has(channel);
+  }
+
+  /** A row was refused for its channel. True: it has been so for too long, park it. Rows that are refused before the next try is due are no try of their own. */
   refused(channel: string): boolean {
     const { clock, log, backOffMs, undeclaredMs } = this.#options;
     const now = clock.monotonic();
@@ -52,14 +58,21 @@ export class UndeclaredChannels {
         { channel, parkedAfterMs: undeclaredMs },
         "the channel of outbox rows is not declared on the relay's bus; they wait",
       );
-    known.retryAt = now + backOffAfter(known.attempts, backOffMs);
-    known.attempts += 1;
+    if (known.retryAt <= now) {
+      known.retryAt = now + backOffAfter(known.attempts, backOffMs);
+      known.attempts += 1;
+    }
     this.#channels.set(channel, known);
     return this.#isOver(known);
   }
 
   published(channel: string): void {
     this.#channels.delete(channel);
+  }
+
+  /** Forgets all but these, which have rows that are held: a person may have discarded those of others. */
+  keepOnly(channels: ReadonlySet<string>): void {
+    for (const channel of this.#channels.keys()) if (!channels.has(channel)) this.#channels.delete(channel);
   }
 
   clear(): void {

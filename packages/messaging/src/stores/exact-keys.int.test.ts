@@ -96,11 +96,14 @@ for (const { kind, missing, create } of storeChoices)
         ({ length }) => length === alike.length,
         'the rows',
       );
+      const channel = fresh[0]?.channel ?? '';
       const waiting = fresh.map(({ number }, index) => ({ number, lane: alike[index] ?? '', reason: 'x' }));
       await owned?.record({ upTo: fresh.at(-1)?.number, waiting, parked: [], released: [], now });
       expect((await owned?.heldLanes())?.map(({ lane }) => lane).toSorted()).toEqual(alike.toSorted());
       for (const { lane, number } of waiting)
-        expect((await owned?.readWaiting(lane, 10))?.map((row) => row.number)).toEqual([number]);
+        expect(
+          (await owned?.readWaiting({ lane, channel }, { limit: 10 }))?.map((row) => row.number),
+        ).toEqual([number]);
       await owned?.release();
     });
 

@@ -1,13 +1,16 @@
 /** The outbox of the relay on any SQL database: what is the same on all three. Ordering and locking are the dialect's. */
-import type {
-  HeldLane,
-  HeldRow,
-  OutboxStore,
-  OutboxView,
-  OwnedOutbox,
-  ParkedRow,
-  RelayProgress,
-  StoredRow,
+import {
+  type HeldLane,
+  type HeldRow,
+  type LaneName,
+  laneWithoutKey,
+  type OutboxStore,
+  type OutboxView,
+  type OwnedOutbox,
+  type ParkedRow,
+  type RelayProgress,
+  type StoredRow,
+  type WaitingPage,
 } from '../outbox-store.ts';
 import { type FreshReader, type OutboxDialect, ROW_COLUMNS, storedRowOf } from './outbox-dialect.ts';
 import { COUNT, ORDINAL, refuseBadNumbers } from '../sound-numbers.ts';
@@ -19,6 +22,13 @@ const RUN_MS = 1_000;
 const PURGE_ROWS = 1_000;
 /** Rows counted for a view. */
 const COUNT_LIMIT = 10_000;
+
+/** In these words the partial index `outbox_held_by_lane` serves: SQLite does not see by itself that `waiting` is one of the two. */
+const IS_HELD = `h.state IN ('waiting', 'parked')`;
+const IS_WITHOUT_KEY = `h.lane LIKE '#%'`;
+/** CROSS JOIN: SQLite takes the tables in this order, the few that are held first. */
+const WAITING = `SELECT ${ROW_COLUMNS} FROM outbox_held h CROSS JOIN outbox o
+       WHERE ${IS_HELD} AND h.state = 'waiting' AND o.number = h.number`;
 
 export function sqlOutbox(database: SqlDatabase, dialect: OutboxDialect): OutboxStore {
   return {
@@ -73,23 +83,33 @@ class OwnedSqlOutbox implements OwnedOutbox {
 
   async heldLanes(): Promise<readonly HeldLane[]> {
     const { rows } = await this.#connection.run(
-      `SELECT lane, sum(CASE WHEN state = 'waiting' THEN 1 ELSE 0 END) AS waiting,
-              sum(CASE WHEN state = 'parked' THEN 1 ELSE 0 END) AS parked
-       FROM outbox_held WHERE state IN ('waiting', 'parked') GROUP BY lane`,
+      `SELECT CASE WHEN ${IS_WITHOUT_KEY} THEN NULL ELSE h.lane END AS lane_name, o.channel,
+              sum(CASE WHEN h.state = 'waiting' THEN 1 ELSE 0 END) AS waiting,
+              sum(CASE WHEN h.state = 'parked' THEN 1 ELSE 0 END) AS parked
+       FROM outbox_held h CROSS JOIN outbox o WHERE ${IS_HELD} AND o.number = h.number GROUP BY 1, 2`,
     );
-    return rows.map(({ lane, waiting, parked }) => ({
-      lane: String(lane),
+    return rows.map(({ lane_name: lane, channel, waiting, parked }) => ({
+      lane: lane === null ? undefined : String(lane),
+      channel: String(channel),
       waiting: Number(waiting),
       parked: Number(parked),
     }));
   }
 
-  async readWaiting(lane: string, limit: number): Promise<readonly StoredRow[]> {
-    const { rows } = await this.#connection.run(
-      `SELECT ${ROW_COLUMNS} FROM outbox_held h JOIN outbox o ON o.number = h.number
-       WHERE h.state = 'waiting' AND h.lane = ? ORDER BY h.number LIMIT ${limit}`,
-      [lane],
-    );
+  async readWaiting(
+    { lane, channel }: LaneName,
+    { limit, after = 0 }: WaitingPage,
+  ): Promise<readonly StoredRow[]> {
+    const { rows } =
+      lane === undefined
+        ? await this.#connection.run(
+            `${WAITING} AND h.lane > ? AND ${IS_WITHOUT_KEY} AND o.channel = ? ORDER BY h.lane LIMIT ${limit}`,
+            [laneWithoutKey(after), channel],
+          )
+        : await this.#connection.run(
+            `${WAITING} AND h.lane = ? AND h.number > ? ORDER BY h.number LIMIT ${limit}`,
+            [lane, after],
+          );
     return rows.map(storedRowOf);
   }
 
@@ -230,7 +250,7 @@ async function parkedOf(
   refuseBadNumbers('a page of parked rows', { limit, after }, { limit: COUNT, after: ORDINAL });
   const { rows } = await database.run(
     `SELECT h.number, o.channel, h.reason, h.at, o.body FROM outbox_held h JOIN outbox o ON o.number = h.number
-     WHERE h.state = 'parked' AND h.number > ? ORDER BY h.number LIMIT ${Math.trunc(limit)}`,
+     WHERE h.state = 'parked' AND h.number > ? ORDER BY h.number LIMIT ${limit}`,
     [after],
   );
   return rows.map((row) => ({

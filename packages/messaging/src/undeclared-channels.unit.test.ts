@@ -1,0 +1,39 @@
+/** How seldom a channel that is not declared is tried, and when it is forgotten. */
+import { expect, it } from 'vitest';
+import { createManualClock } from './conformance/manual-clock.ts';
+import { silentLog } from './log.ts';
+import { UndeclaredChannels } from './undeclared-channels.ts';
+
+function channels() {
+  const clock = createManualClock();
+  const undeclared = new UndeclaredChannels({
+    clock,
+    log: silentLog,
+    backOffMs: 200,
+    undeclaredMs: 3_600_000,
+  });
+  return { clock, undeclared };
+}
+
+it('counts ten rows that are refused at once as one try', () => {
+  const { clock, undeclared } = channels();
+  for (let row = 0; row < 10; row += 1) expect(undeclared.refused('new')).toBe(false);
+  clock.advance(199);
+  expect(undeclared.waits('new')).toBe(true);
+  clock.advance(1);
+  expect(undeclared.waits('new')).toBe(false);
+  for (let row = 0; row < 10; row += 1) undeclared.refused('new');
+  clock.advance(399);
+  expect(undeclared.waits('new')).toBe(true);
+  clock.advance(1);
+  expect(undeclared.waits('new')).toBe(false);
+});
+
+it('forgets a channel when it was published, and when none of its rows is held', () => {
+  const { undeclared } = channels();
+  for (const channel of ['held', 'discarded', 'published']) undeclared.refused(channel);
+  undeclared.published('published');
+  undeclared.keepOnly(new Set(['held', 'other']));
+  expect(undeclared.names).toEqual(['held']);
+  expect([undeclared.has('held'), undeclared.has('discarded')]).toEqual([true, false]);
+});
