@@ -294,6 +294,7 @@ describe.skipIf(!hasRabbitProgram())(
             'sendMessage',
             asTransient(({ priority }) => priority === undefined),
             restartedOnClassic,
+            url,
           ),
       },
       {
@@ -305,6 +306,7 @@ describe.skipIf(!hasRabbitProgram())(
             'sendMessage',
             asTransient(({ priority }) => priority !== undefined),
             restartedOnClassic,
+            url,
           ),
       },
     ]);
