@@ -1,6 +1,7 @@
 /**
- * An alarm and an operator who closes all connections, both under load on a broker of the test's own: nothing is lost, nothing takes effect twice behind an inbox, and all is back. Each
- * with a defence off, so that the same case has to fail.
+ * An alarm and an operator who closes all connections, both under load on a broker of the test's own: nothing is lost, nothing takes effect twice behind an inbox, and all is back. And
+ * classic queues, which keep over a restart only what was published as persistent (quorum queues store whatever comes, so none of their cases can see it). Each with a defence off, so
+ * that the same case has to fail.
  */
 import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
@@ -9,12 +10,21 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { systemClock } from '../../clock.ts';
 import { registerControls } from '../../conformance/controls.ts';
-import { Collector, eventually, limitPatience, signal } from '../../conformance/fixture.ts';
+import { ranked } from '../../conformance/channels.ts';
+import { Collector, eventually, limitPatience, settleIn, signal } from '../../conformance/fixture.ts';
 import { alreadyHandled, inboxSchema } from '../../inbox.ts';
 import { ack } from '../../outcome.ts';
-import { inOrder, onBroker, orders, type RabbitFixture, withFixture } from './conformance-fixture.ts';
+import {
+  inOrder,
+  onBroker,
+  orders,
+  type RabbitFixture,
+  withBus,
+  withFixture,
+} from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
-import { hasRabbitProgram, type OwnBroker, startOwnBroker } from './own-broker.ts';
+import { hasRabbitProgram, type OwnBroker, restart, startOwnBroker } from './own-broker.ts';
+import { type Method, withDefect } from './wire-defects.ts';
 import { stallingClock } from '../../testing/stalling-clock.ts';
 
 const KEYS = ['a', 'b', 'c', 'd'];
@@ -104,12 +114,25 @@ async function deaf(url: string, run: () => Promise<void>): Promise<void> {
   }
 }
 
+interface Properties {
+  readonly priority?: number | undefined;
+}
+
+/** Some are sent as transient, which a broker confirms too, and forgets when it goes down. */
+const asTransient =
+  (isMeant: (properties: Properties) => boolean) =>
+  (real: Method): Method =>
+    function sendMessage(this: unknown, fields: object, properties: Properties, content: Buffer) {
+      const changed = isMeant(properties) ? { ...properties, deliveryMode: 1 } : properties;
+      return Reflect.apply(real, this, [fields, changed, content]);
+    } as Method;
+
 // The healthy runs take some seconds, of which starting `rabbitmqctl` is most.
 limitPatience(12_000);
 
 describe.skipIf(!hasRabbitProgram())(
   'a RabbitMQ of its own, with a defence off (needs rabbitmq-server on this machine)',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   () => {
     let broker: OwnBroker;
     let url = '';
@@ -202,6 +225,44 @@ describe.skipIf(!hasRabbitProgram())(
       });
     }
 
+    /** With priorities and without: whoever sets a priority writes the properties anew. */
+    async function restartedOnClassic(): Promise<void> {
+      const isTaken = { name: 'one', handler: () => ack() };
+      await withFixture({ url }, async (fixture) => {
+        const classic = () => fixture.engine({ url, queueType: 'classic' });
+        const confirmed: string[] = [];
+        await withBus(classic(), [orders, ranked], async (bus) => {
+          await settleIn(bus.subscribe(orders, isTaken));
+          await settleIn(bus.subscribe(ranked, isTaken));
+          for (let n = 0; n < ROUNDS; n += 1)
+            for (const { id, durability } of [
+              await bus.publish(orders, { n }),
+              await bus.publish(ranked, { n }, { priority: n % 3 }),
+            ]) {
+              assert.equal(durability, 'disk');
+              confirmed.push(id);
+            }
+        });
+        await restart(broker);
+        const found = new Set<string>();
+        const handler = ({ id }: { readonly id: string }) => {
+          found.add(id);
+          return ack();
+        };
+        await withBus(classic(), [orders, ranked], async (bus) => {
+          await bus.subscribe(orders, { name: 'one', handler }).started;
+          await bus.subscribe(ranked, { name: 'one', handler }).started;
+          await eventually(
+            async () => confirmed.filter((id) => !found.has(id)).length,
+            (missing) => missing === 0,
+            'everything that was confirmed on a classic queue',
+          );
+        });
+      });
+    }
+
+    const classic =
+      'a server with classic queues is killed and started again: all that it confirmed is there';
     const operator =
       'the operator closes all connections under load: nothing lost, nothing done twice, and all is back';
     const alarm = 'an alarm under load: refused at once and told, and the same ids are taken when it is over';
@@ -223,6 +284,30 @@ describe.skipIf(!hasRabbitProgram())(
         caughtBy: alarm,
         healthy: alarmed,
         defective: () => deaf(url, alarmed),
+      },
+      {
+        defect: 'messages are not persistent',
+        caughtBy: classic,
+        healthy: restartedOnClassic,
+        defective: () =>
+          withDefect(
+            'sendMessage',
+            asTransient(({ priority }) => priority === undefined),
+            restartedOnClassic,
+            url,
+          ),
+      },
+      {
+        defect: 'messages with a priority are not persistent',
+        caughtBy: classic,
+        healthy: restartedOnClassic,
+        defective: () =>
+          withDefect(
+            'sendMessage',
+            asTransient(({ priority }) => priority !== undefined),
+            restartedOnClassic,
+            url,
+          ),
       },
     ]);
 

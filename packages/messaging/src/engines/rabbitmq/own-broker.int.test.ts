@@ -6,13 +6,8 @@ import { conformanceCases } from '../../conformance/suite.ts';
 import { ack } from '../../outcome.ts';
 import { createRabbitFixture, type RabbitFixture, inOrder, orders, withBus } from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
-import { hasRabbitProgram, type OwnBroker, startOwnBroker } from './own-broker.ts';
+import { hasRabbitProgram, type OwnBroker, restart, startOwnBroker } from './own-broker.ts';
 
-/**
- * A server that is killed within half a second of the declaration of a quorum queue may forget which log is its own (3.10 writes that down at its leisure), and with
- * it what it has confirmed: the queue is there, empty, and never has a leader. So it is made to write it down.
- */
-const WRITE_DOWN = '[dets:sync(Table) || Table <- dets:all()].';
 /** `consumer_timeout` of the broker where a case shortens it. */
 const PATIENCE_MS = 3_000;
 
@@ -30,12 +25,7 @@ describe.skipIf(!hasRabbitProgram())(
     afterAll(() => broker?.destroy(), 60_000);
 
     async function withFixture(use: (fixture: RabbitFixture) => Promise<void>): Promise<void> {
-      const restartServer = async (): Promise<void> => {
-        await broker.ctl('eval', WRITE_DOWN);
-        await broker.kill(1);
-        await broker.start();
-      };
-      const fixture = await createRabbitFixture({ url, restartServer });
+      const fixture = await createRabbitFixture({ url, restartServer: () => restart(broker) });
       await use(fixture);
       await fixture.destroy();
     }

@@ -11,7 +11,7 @@ import {
   rabbitUrl,
   removeLadder,
 } from './conformance-fixture.ts';
-import { type Method, withDefect } from './wire-defects.ts';
+import { confirmingAtOnce, type Method, withDefect } from './wire-defects.ts';
 
 const LADDER = 'defects.';
 
@@ -67,11 +67,7 @@ const wireDefects: Readonly<Record<string, WireDefect>> = {
   },
   'does not wait for the confirm': {
     method: 'pushConfirmCallback',
-    instead: (real) =>
-      function pushConfirmCallback(this: unknown, done: () => void) {
-        queueMicrotask(done);
-        return Reflect.apply(real, this, [() => {}]);
-      } as Method,
+    instead: confirmingAtOnce,
     seenBy: 'a message that no binding takes is refused',
   },
   'leaves old bindings in place': {
