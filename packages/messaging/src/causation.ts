@@ -7,6 +7,7 @@
 import type { Channel, ChannelInput, PublishArguments } from './channel.ts';
 import type { PublishConfirmation } from './engine.ts';
 import type { Message } from './message.ts';
+import { soundName } from './sound-text.ts';
 
 export interface Causation {
   readonly correlationId: string;
@@ -16,8 +17,8 @@ export interface Causation {
 /** Options for what is published because of `message`: its conversation (its own id where it began one) and its id as the cause. */
 export function causedBy({ id, correlationId }: Pick<Message, 'id' | 'correlationId'>): Causation {
   // Others may send what is refused to publishers here; a handler must not fail of it.
-  const causationId = id.toWellFormed();
-  return { correlationId: correlationId?.toWellFormed() || causationId, causationId };
+  const causationId = soundName(id);
+  return { correlationId: (correlationId && soundName(correlationId)) || causationId, causationId };
 }
 
 /** `bus.publish` as a value. */

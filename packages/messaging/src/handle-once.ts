@@ -5,7 +5,9 @@
  * Once is what the transaction holds: rows of that database. A mail that the work sends, or a row of another database, can still happen
  * twice (the commit may fail after it); write it to an outbox in the same transaction instead.
  */
+import { MessagingError } from './errors.ts';
 import { ack, type Outcome } from './outcome.ts';
+import { faultOfText } from './sound-text.ts';
 
 export interface InboxEntry {
   readonly subscription: string;
@@ -34,9 +36,17 @@ export interface HandleOnceOptions<Tx> {
   readonly work: (tx: Tx) => Promise<Outcome | undefined> | Promise<void>;
 }
 
-/** For `handler: (message) => handleOnce({ ... })`. Rejects with what the work or the database rejected with; the bus then tries again. */
+/**
+ * For `handler: (message) => handleOnce({ ... })`. Rejects with what the work or the database rejected with; the bus then tries again. With
+ * DB_MSG_INVALID_OPTIONS for an id or a subscription that not every database can note.
+ */
 export async function handleOnce<Tx>(options: HandleOnceOptions<Tx>): Promise<Outcome> {
   const { inbox, subscription, message, clock, work } = options;
+  for (const [name, value] of Object.entries({ subscription, 'the id of the message': message.id })) {
+    const fault = faultOfText(value);
+    if (fault !== undefined)
+      throw new MessagingError('DB_MSG_INVALID_OPTIONS', `handleOnce: ${name} ${fault}`);
+  }
   try {
     return await inbox.transaction(async (tx) => {
       if (await inbox.alreadyHandled(tx, { subscription, messageId: message.id, now: clock.now() }))

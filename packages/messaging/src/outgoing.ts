@@ -6,7 +6,7 @@ import { encodeData } from './encoding.ts';
 import { MessagingError } from './errors.ts';
 import type { Ids } from './ids.ts';
 import type { Message } from './message.ts';
-import { faultOfForm, faultOfText } from './sound-text.ts';
+import { faultOfName, faultOfText } from './sound-text.ts';
 
 /** What AMQP allows. */
 const ROUTING_KEY_BYTES = 255;
@@ -64,7 +64,7 @@ function refuseBadOptions(channel: Channel, options: LooseOptions): void {
 }
 
 function refuseBadRoutingKey(routingKey: unknown, bad: (detail: string) => never): void {
-  const fault = faultOfForm(routingKey);
+  const fault = faultOfName(routingKey);
   if (fault !== undefined) bad(`routingKey ${fault}`);
   if (Buffer.byteLength(routingKey as string) > ROUTING_KEY_BYTES)
     bad(`routingKey has at most ${ROUTING_KEY_BYTES} bytes`);

@@ -29,6 +29,9 @@ it.each([
   [{ id: 'a\ud800' }, 'id is a text without lone surrogates'],
   [{ key: '\udfff' }, 'key is a text without lone surrogates'],
   [{ correlationId: '\ud83d' }, 'correlationId is a text without lone surrogates'],
+  [{ id: 'a\0' }, 'id is a text without U+0000'],
+  [{ key: '\0' }, 'key is a text without U+0000'],
+  [{ causationId: 'a\0b' }, 'causationId is a text without U+0000'],
   [{ headers: { count: 3 } }, 'the header "count" is a text'],
   [{ headers: { gone: undefined } }, 'the header "gone" is a text'],
   [{ headers: { shop: { id: 1 } } }, 'the header "shop" is a text'],
@@ -49,7 +52,7 @@ it('takes an id of the greatest length, and makes one where none is given', () =
 });
 
 it('takes every header that is a text', () => {
-  const headers = { shop: '', mood: '😀' };
+  const headers = { shop: '', mood: '😀', odd: 'a\0b' };
   expect(make({ headers, key: '😀' }).headers).toEqual(headers);
 });
 
@@ -72,6 +75,10 @@ it('refuses the same in what was made elsewhere, before it is stored or forwarde
   expect(faultOfOutgoing({ channel: 'plain', message })).toContain('the header "count" is a text');
   const keyed = { ...make({}), key: '\ud800' };
   expect(faultOfOutgoing({ channel: 'plain', message: keyed })).toContain('key of message');
+  for (const name of ['id', 'source', 'key', 'correlationId', 'routingKey'])
+    expect(faultOfOutgoing({ channel: 'plain', message: { ...make({}), [name]: 'a\0' } })).toContain(
+      'U+0000',
+    );
   expect(faultOfOutgoing({ channel: 'plain', message: make({ key: 'k', headers: { a: 'b' } }) })).toBe(
     undefined,
   );
@@ -82,9 +89,12 @@ it('lets a handler publish because of a message that no publisher here could hav
     correlationId: 'a\ufffd',
     causationId: 'a\ufffd',
   });
+  const caused = causedBy({ id: 'a\0', correlationId: 'b\0' });
+  expect(caused).toEqual({ correlationId: 'b\ufffd', causationId: 'a\ufffd' });
+  expect(make(caused)).toMatchObject(caused);
 });
 
-it.each(['', 'a\ud800', 7, 'x'.repeat(201)])('refuses a subscription called %j', (name) => {
+it.each(['', 'a\ud800', 'a\0', 7, 'x'.repeat(201)])('refuses a subscription called %j', (name) => {
   expect(() => refuseBadName(name as string)).toThrow(
     expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS' }),
   );

@@ -118,7 +118,7 @@ const makers: readonly (readonly [
       minimumCalls: [none, 0, endless],
       windowMs: [none, 0, -1, endless],
       openMs: [none, 0, endless],
-      maxOpenMs: [none, 1, endless],
+      maxOpenMs: [none, 1],
       probes: [none, 0, endless],
     },
   ],

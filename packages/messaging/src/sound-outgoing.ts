@@ -4,7 +4,7 @@
  */
 import { faultOfHeaders } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
-import { faultOfForm, faultOfText } from './sound-text.ts';
+import { faultOfName, faultOfText } from './sound-text.ts';
 
 export function faultOfOutgoing(outgoing: OutgoingMessage): string | undefined {
   if (!isObject(outgoing)) return 'a message to publish is an object with its channel';
@@ -32,7 +32,7 @@ export function faultOfMessage(message: OutgoingMessage['message']): string | un
     if (fault !== undefined) return `${name} of message ${message.id} ${fault}`;
   }
   for (const name of OPTIONAL_TEXTS) {
-    const fault = message[name] === undefined ? undefined : faultOfForm(message[name]);
+    const fault = message[name] === undefined ? undefined : faultOfName(message[name]);
     if (fault !== undefined) return `${name} of message ${message.id} ${fault}, or left out`;
   }
   const { expiresAt } = message;

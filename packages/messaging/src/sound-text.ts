@@ -1,16 +1,27 @@
 /**
  * What a text has to be to be told apart everywhere. A lone surrogate has no UTF-8: each client and each database writes another thing in its place, so that two
- * keys become one on one engine, stay two on the next and are refused by a third. Asked before anything is stored, for all engines alike.
+ * keys become one on one engine, stay two on the next and are refused by a third. PostgreSQL cannot hold U+0000 at all. Asked before anything is stored, for all
+ * engines alike.
  */
 
-/** What is wrong with a text that has to be there, as the end of a sentence; undefined: nothing. */
+/** What is wrong with a name (an id, a key) that has to be there, as the end of a sentence; undefined: nothing. */
 export function faultOfText(value: unknown): string | undefined {
   if (typeof value !== 'string' || value === '') return 'is a text that is not empty';
-  return faultOfForm(value);
+  return faultOfName(value);
 }
 
-/** The same for a text that may be empty. */
+/** The same for a name that may be empty. */
+export function faultOfName(value: unknown): string | undefined {
+  return faultOfForm(value) ?? ((value as string).includes('\0') ? 'is a text without U+0000' : undefined);
+}
+
+/** The same for what is only handed on inside of a message, as the value of a header is: there U+0000 is written as JSON does it. */
 export function faultOfForm(value: unknown): string | undefined {
   if (typeof value !== 'string') return 'is a text';
   return value.isWellFormed() ? undefined : 'is a text without lone surrogates';
+}
+
+/** The name that can be used in place of one that others sent. */
+export function soundName(text: string): string {
+  return text.toWellFormed().replaceAll('\0', '\ufffd');
 }

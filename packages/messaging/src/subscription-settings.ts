@@ -65,6 +65,6 @@ export function refuseBadName(name: string): void {
   if (faultOfText(name) !== undefined || name.length > 200)
     throw new MessagingError(
       'DB_MSG_INVALID_OPTIONS',
-      'a subscription has a name of 1 to 200 characters without lone surrogates',
+      'a subscription has a name of 1 to 200 characters without lone surrogates and U+0000',
     );
 }

@@ -1,6 +1,9 @@
 /** Bytes that announce more than they hold: refused before avsc believes them. The controls show what avsc alone makes of the same kind. */
 import avro from 'avsc';
+import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
+import { defineChannel } from '../channel.ts';
+import { encodeData } from '../encoding.ts';
 import { avroEncoding } from './avro.ts';
 import { soundnessOf } from './avro-soundness.ts';
 
@@ -71,6 +74,25 @@ describe('is refused', () => {
     // By itself avsc goes back as far as it came, for ever.
     expect(() => decode(hex(`01 ${number(-2)} 02 00 02`))).toThrow(/has not the size/);
     expect(decode(typeOf(old).toBuffer({ xs: [1, 2], n: 3 }))).toEqual({ n: 3 });
+  });
+
+  it('when it is written: what the encoding does not read it does not write', () => {
+    const nothing = { type: 'record', name: 'Nothing', fields: [] };
+    const lists = avroEncoding(array(nothing));
+    const version = { written: 1, current: 1, isUpcast: false };
+    const items = (count: number): object[] => Array.from({ length: count }, () => ({}));
+    expect(lists.decode(lists.encode(items(65_536)), version)).toHaveLength(65_536);
+    expect(() => lists.encode(items(65_537))).toThrow(/more than 65536 items in it take no byte/);
+    // By itself avsc writes both.
+    expect(typeOf(array(nothing)).toBuffer(items(65_537))).not.toHaveLength(0);
+    const many = defineChannel({ name: 'many', version: 1, schema: Type.Array(Type.Any()), encoding: lists });
+    expect(() => encodeData(many, items(65_537))).toThrow(
+      expect.objectContaining({ code: 'DB_MSG_INVALID_DATA' }),
+    );
+    const own = JSON.parse('{"__proto__":1}') as unknown;
+    for (const options of [{}, { registry: { id: 7 } }])
+      expect(() => avroEncoding(map('long'), options).encode(own)).toThrow(/the key "__proto__"/);
+    expect(typeOf(map('long')).toBuffer(own)).not.toHaveLength(0);
   });
 
   it('control: avsc alone makes items that nobody wrote', () => {

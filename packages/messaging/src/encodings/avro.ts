@@ -46,6 +46,7 @@ const FRAME_BYTES = 5;
 export function avroEncoding(schema: AvroSchema, options: AvroOptions = {}): Encoding {
   const type = typeOf(schema);
   const today = readerOf(type, type);
+  const refuseUnsound = soundnessOf(type);
   const { registry } = options;
   const earlier = registry
     ? readersOf(type, registry.writers, 'registry id')
@@ -54,7 +55,12 @@ export function avroEncoding(schema: AvroSchema, options: AvroOptions = {}): Enc
   return Object.freeze({
     contentType: options.contentType ?? 'application/avro',
     schema: { format: SCHEMA_FORMAT, definition: type.schema({ exportAttrs: true }) },
-    encode: (data: unknown) => (registry ? framed(registry.id, type.toBuffer(data)) : type.toBuffer(data)),
+    encode: (data: unknown) => {
+      const body = type.toBuffer(data);
+      // Bytes that no reader takes would be a dead letter of everybody: who publishes them is told.
+      refuseUnsound?.(body);
+      return registry ? framed(registry.id, body) : body;
+    },
     decode: (bytes: Uint8Array, version: WrittenVersion) => {
       const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       const reader = registry ? byNumber(numbers, buffer) : byVersion(numbers, today, version);

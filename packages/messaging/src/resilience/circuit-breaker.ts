@@ -25,7 +25,7 @@ export interface CircuitBreakerOptions {
   readonly windowMs?: number;
   /** First time it stays open, ms. Default 5,000. */
   readonly openMs?: number;
-  /** Longest time it stays open, ms; not below `openMs`. Default 60,000, or `openMs` where that is longer. */
+  /** Longest time it stays open, ms; not below `openMs`; Infinity: it doubles without a bound. Default 60,000, or `openMs` where that is longer. */
   readonly maxOpenMs?: number;
   /** Successful calls in half-open that close it; as many run at once at most. Default 1. */
   readonly probes?: number;
@@ -95,7 +95,7 @@ class SlidingBreaker implements CircuitBreaker {
     });
     refuseBadNumbers('a circuit breaker', this.#options, {
       ...RULES,
-      maxOpenMs: { from: this.#options.openMs },
+      maxOpenMs: { from: this.#options.openMs, endless: true },
     });
     this.#openedFor = this.#options.openMs;
   }

@@ -124,6 +124,16 @@ describe('circuit breaker', () => {
     for (let n = 0; n < times; n += 1) await expect(breaker.run(fail)).rejects.toThrow('provider down');
   };
 
+  it('stays open twice as long each time, without a bound where that is Infinity', async () => {
+    const clock = createManualClock();
+    const breaker = createCircuitBreaker({ clock, minimumCalls: 1, openMs: 500, maxOpenMs: Infinity });
+    for (let openMs = 500; openMs < 1_000_000; openMs *= 2) {
+      await failTimes(breaker, 1);
+      expect(breaker.view()).toMatchObject({ state: 'open', retryAfterMs: openMs });
+      clock.advance(openMs);
+    }
+  });
+
   it('opens at the threshold, refuses without calling, and closes after a good probe', async () => {
     const { clock, breaker, changes } = create();
     await failTimes(breaker, 3);

@@ -15,7 +15,7 @@ import {
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
-import { faultOfForm, faultOfText } from '../sound-text.ts';
+import { faultOfName, faultOfText } from '../sound-text.ts';
 import { exactKey, type KeyColumns, makeKeysExact } from '../sql/exact-keys.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
 import type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
@@ -112,7 +112,7 @@ class SqlSagas<Native> implements SagaStore {
     if (faultOfText(key) !== undefined || key.length > LONGEST_KEY)
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
-        `a key of a saga has 1 to ${LONGEST_KEY} characters, without lone surrogates`,
+        `a key of a saga has 1 to ${LONGEST_KEY} characters, without lone surrogates and U+0000`,
       );
     const text =
       'INSERT INTO sagas (saga, saga_key, version, status, due_at, body) VALUES (?, ?, ?, ?, ?, ?)';
@@ -173,11 +173,11 @@ class SqlSagas<Native> implements SagaStore {
   async deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean> {
     // A server that cuts off what is too long would take two ids with one beginning for one message.
     if (
-      [mail.messageId, mail.type].some((text) => faultOfForm(text) !== undefined || text.length > LONGEST_KEY)
+      [mail.messageId, mail.type].some((text) => faultOfName(text) !== undefined || text.length > LONGEST_KEY)
     )
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
-        `id and type of a message for a saga have at most ${LONGEST_KEY} characters, without lone surrogates`,
+        `id and type of a message for a saga have at most ${LONGEST_KEY} characters, without lone surrogates and U+0000`,
       );
     const lock = this.#sql.dialect === 'sqlite' ? '' : ' FOR UPDATE';
     return again(() =>

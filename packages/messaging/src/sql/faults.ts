@@ -1,10 +1,9 @@
 /** What clients of databases say when something fails, as the two errors of the catalogue that a caller can act on; every other error stays the client's own. */
 import { MessagingError } from '../errors.ts';
 
-const BUSY: ReadonlySet<unknown> = new Set([
-  '40001',
-  '40P01',
-  '55P03',
+/** A failed serialisation, a deadlock, a lock that was not waited for. Other software numbers its errors too: each sign of these counts only with what its client says besides. */
+const BUSY_STATES: ReadonlySet<unknown> = new Set(['40001', '40P01', '55P03']);
+const BUSY_NAMES: ReadonlySet<unknown> = new Set([
   'ER_LOCK_DEADLOCK',
   'ER_LOCK_WAIT_TIMEOUT',
   'ER_CHECKREAD',
@@ -13,14 +12,23 @@ const GONE =
   /^(08|57P0|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|PROTOCOL_CONNECTION_LOST|ER_SERVER_SHUTDOWN|ER_CON_COUNT)/;
 const SQLITE_BUSY = 5;
 
-/** The same by number, for clients and wrappers that keep no code: a lock that was waited for too long, a deadlock, a row that changed. */
+/** The names by number, for clients that keep none: a lock that was waited for too long, a deadlock, a row that changed. */
 const BUSY_NUMBERS: ReadonlySet<unknown> = new Set([1205, 1213, 1020]);
 
 interface ClientError {
   readonly code?: unknown;
   readonly errno?: unknown;
-  readonly errcode?: number;
+  readonly errcode?: unknown;
   readonly message?: string;
+  /** Of `pg` and what speaks as it does. */
+  readonly severity?: unknown;
+  readonly routine?: unknown;
+  /** Of `mysql2` and `mariadb`. */
+  readonly sqlState?: unknown;
+  readonly sqlMessage?: unknown;
+  /** The statement, in the wrapper of a query builder. */
+  readonly query?: unknown;
+  readonly sql?: unknown;
   readonly cause?: unknown;
 }
 
@@ -58,7 +66,8 @@ export function namedFault(error: unknown): unknown {
 
 /**
  * What somebody's work inside a transaction failed with: it runs its statements with the client itself, so what gave way is the client's own error, or that of a query
- * builder around it. Nothing else is renamed: a connection that is refused may be one to anything.
+ * builder around it. Nothing else is renamed: a connection that is refused may be one to anything, and an error of the application with such a cause is what the
+ * application made of it, to be told by its own class.
  */
 export function busyFault(error: unknown): unknown {
   if (error instanceof MessagingError || !(error instanceof Error) || !gaveWay(error)) return error;
@@ -69,12 +78,27 @@ const DEEPEST_CAUSE = 5;
 
 function gaveWay(error: unknown, depth = 0): boolean {
   if (!(error instanceof Error) || error instanceof MessagingError || depth > DEEPEST_CAUSE) return false;
-  const { code, errno, cause } = error as ClientError;
-  return BUSY.has(code) || BUSY_NUMBERS.has(errno) || isSqliteBusy(error) || gaveWay(cause, depth + 1);
+  if (isPostgresBusy(error) || isMariadbBusy(error) || isSqliteBusy(error)) return true;
+  return isOfQueryBuilder(error) && gaveWay(error.cause, depth + 1);
+}
+
+function isPostgresBusy({ code, severity, routine }: ClientError): boolean {
+  return BUSY_STATES.has(code) && (typeof severity === 'string' || typeof routine === 'string');
+}
+
+function isMariadbBusy({ code, errno, sqlState, sqlMessage }: ClientError): boolean {
+  if (BUSY_NAMES.has(code)) return true;
+  if (typeof sqlState !== 'string' && typeof sqlMessage !== 'string') return false;
+  return BUSY_NUMBERS.has(errno) || BUSY_STATES.has(sqlState);
+}
+
+/** Query builders that wrap the client's error keep the statement beside it. */
+function isOfQueryBuilder({ query, sql }: ClientError): boolean {
+  return typeof query === 'string' || typeof sql === 'string';
 }
 
 /** SQLITE_BUSY, or one of its extended codes. */
 export function isSqliteBusy(error: unknown): boolean {
-  const { errcode } = (error ?? {}) as ClientError;
-  return errcode !== undefined && (errcode & 0xff) === SQLITE_BUSY;
+  const { code, errcode } = (error ?? {}) as ClientError;
+  return code === 'ERR_SQLITE_ERROR' && typeof errcode === 'number' && (errcode & 0xff) === SQLITE_BUSY;
 }

@@ -6,6 +6,7 @@
  */
 import { MessagingError } from '../errors.ts';
 import type { SqlDatabase, SqlResult, SqlRow, SqlValue } from '../sql.ts';
+import { refuseOtherCharset } from './charset.ts';
 import { named } from './faults.ts';
 import {
   heldConnection,
@@ -33,16 +34,20 @@ export interface MariadbPool<C extends MariadbClient = MariadbClient> extends Ma
 /** Under MariaDB's default a transaction would decide on what it saw when it began. */
 const READ_COMMITTED = ['SET TRANSACTION ISOLATION LEVEL READ COMMITTED'];
 
-/** The database of a pool, which stays yours. */
+/** The database of a pool, which stays yours. Everything rejects with DB_MSG_INVALID_OPTIONS where its connections do not speak utf8mb4. */
 export function mariadbSql<C extends MariadbClient>(pool: MariadbPool<C>): SqlDatabase<C> {
   return {
     dialect: 'mariadb',
-    run: (text, params) => runMariadb(pool, text, params),
+    async run(text, params) {
+      await refuseUnsound(pool);
+      return runMariadb(pool, text, params);
+    },
     transaction: (work) =>
       mariadbTransaction(pool, READ_COMMITTED, (native) =>
         work({ native, run: (text, params) => runMariadb(native, text, params) }),
       ),
     async connect() {
+      await refuseUnsound(pool);
       const client = await named(() => pool.getConnection());
       return heldConnection(
         client,
@@ -66,12 +71,16 @@ export function runMariadb(
   });
 }
 
+const refuseUnsound = (pool: MariadbClient): Promise<void> =>
+  refuseOtherCharset(pool, (text) => runMariadb(pool, text));
+
 /** `before` sets up the transaction that begins next. */
 export async function mariadbTransaction<C extends MariadbClient, T>(
   pool: MariadbPool<C>,
   before: readonly string[],
   work: (client: C) => Promise<T>,
 ): Promise<T> {
+  await refuseUnsound(pool);
   const client = await named(() => pool.getConnection());
   const giveBack = (broken: boolean): void => (broken ? client.destroy() : client.release());
   return onLent(client, giveBack, stepsOf(client, before), () => work(client));

@@ -1,7 +1,12 @@
 /** Keys that differ by a space at the end, by case or by the form of an accent are different keys, in everything that a SQL database keeps for the toolkit. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import Type from 'typebox';
+import { defineChannel } from '../channel.ts';
 import { systemClock } from '../clock.ts';
 import { eventually } from '../conformance/fixture.ts';
+import { handleOnce } from '../handle-once.ts';
+import { createIds } from '../ids.ts';
+import { createOutboxWriter } from '../outbox.ts';
 import { beginSaga } from '../sagas/saga-state.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore } from '../sagas/sql-saga-store.ts';
@@ -109,11 +114,32 @@ for (const { kind, missing, create } of storeChoices)
 
     it('that no server can tell apart are refused', async () => {
       const refused = { code: 'DB_MSG_INVALID_OPTIONS' };
-      await expect(begin('a\ud800')).rejects.toMatchObject(refused);
-      await expect(streams.append('a\ud800', [{ type: 't', data: 1 }])).rejects.toMatchObject(refused);
-      await expect(streams.append('a', [{ type: '\udc00', data: 1 }])).rejects.toMatchObject(refused);
-      const mail = { messageId: '\ud800', type: 't', data: 1 };
-      await expect(sagas.deliver('s', 'key', mail, now)).rejects.toMatchObject(refused);
+      const { inbox } = fixture.store;
+      const handle = (subscription: string, id: string) =>
+        handleOnce({ inbox, subscription, message: { id }, clock: systemClock, work: async () => {} });
+      for (const bad of ['a\ud800', '\udc00', 'a\0', '\0']) {
+        await expect(begin(bad)).rejects.toMatchObject(refused);
+        await expect(streams.append(bad, [{ type: 't', data: 1 }])).rejects.toMatchObject(refused);
+        await expect(streams.append('a', [{ type: bad, data: 1 }])).rejects.toMatchObject(refused);
+        const mail = { messageId: bad, type: 't', data: 1 };
+        await expect(sagas.deliver('s', 'key', mail, now)).rejects.toMatchObject(refused);
+        await expect(handle('s', bad)).rejects.toMatchObject(refused);
+        await expect(handle(bad, 'm')).rejects.toMatchObject(refused);
+      }
+    });
+
+    it('are names only: what lies in data and headers is kept whatever it is', async () => {
+      const data = { text: 'a\0b' };
+      await streams.append('free', [{ type: 't', data }]);
+      expect(await streams.read('free')).toMatchObject([{ data }]);
+      const message = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/t' })(
+        defineChannel({ name: 'free', version: 1, schema: Type.Object({ text: Type.String() }) }),
+        data,
+        { headers: { odd: 'x\0y' } },
+      );
+      const { store } = fixture;
+      await store.inbox.transaction(async (tx) => store.append(tx, [message]));
+      expect([...(await store.recorded('o').recorded([message.message.id]))]).toEqual([message.message.id]);
     });
 
     // The others have compared keys as they are from the first version on: there is nothing to run, and so nothing that is skipped.

@@ -146,14 +146,61 @@ describe('on SQLite', () => {
   });
 });
 
-it("leaves every other error of the work's as it is, and sees through the wrapper of a query builder", () => {
-  for (const error of [
-    Object.assign(new Error('x'), { code: 'ECONNREFUSED' }),
-    new TypeError('x'),
-    'a text',
-    undefined,
-  ])
-    expect(busyFault(error)).toBe(error);
-  const wrapped = new Error('Failed query', { cause: Object.assign(new Error('deadlock'), { errno: 1213 }) });
-  expect(busyFault(wrapped)).toMatchObject({ code: 'DB_MSG_STORE_BUSY', cause: wrapped });
+const errorWith = (fields: object, cause?: unknown): Error =>
+  Object.assign(new Error('x', cause === undefined ? {} : { cause }), fields);
+const deadlocks: readonly [client: string, error: Error][] = [
+  ['pg', errorWith({ code: '40P01', severity: 'ERROR', routine: 'DeadLockReport' })],
+  ['a client that keeps the routine only', errorWith({ code: '55P03', routine: 'ProcSleep' })],
+  ['mysql2', errorWith({ code: 'ER_LOCK_DEADLOCK', errno: 1213, sqlState: '40001', sqlMessage: 'Deadlock' })],
+  ['by name', errorWith({ code: 'ER_CHECKREAD' })],
+  ['by number, with the words of the server', errorWith({ errno: 1205, sqlMessage: 'Lock wait timeout' })],
+  ['by state', errorWith({ errno: 1614, sqlState: '40001' })],
+  ['node:sqlite', errorWith({ code: 'ERR_SQLITE_ERROR', errcode: 5 })],
+  ['node:sqlite, extended', errorWith({ code: 'ERR_SQLITE_ERROR', errcode: 517 })],
+];
+
+it.each(deadlocks)('%s: is busy, also in the wrapper of a query builder', (_client, error) => {
+  expect(busyFault(error)).toMatchObject({ code: 'DB_MSG_STORE_BUSY', cause: error });
+  for (const statement of [{ query: 'UPDATE t', params: [] }, { sql: 'UPDATE t' }]) {
+    const wrapped = errorWith(statement, error);
+    expect(busyFault(wrapped)).toMatchObject({ code: 'DB_MSG_STORE_BUSY', cause: wrapped });
+  }
+});
+
+class VendorRefusal extends Error {}
+const refusal = (fields: object, cause?: unknown): VendorRefusal =>
+  Object.assign(new VendorRefusal('no', cause === undefined ? {} : { cause }), fields);
+
+it.each<[name: string, error: unknown]>([
+  ['a connection that is refused', errorWith({ code: 'ECONNREFUSED' })],
+  ['a mistake', new TypeError('x')],
+  ['no error', 'a text'],
+  ['nothing', undefined],
+  ["a vendor's number whose low byte is 5", refusal({ errcode: 40_197 })],
+  ["a vendor's number 5", refusal({ errcode: 5 })],
+  ["a vendor's number as a text", refusal({ code: 'ERR_SQLITE_ERROR', errcode: '5' })],
+  ['another fault of SQLite', errorWith({ code: 'ERR_SQLITE_ERROR', errcode: 19 })],
+  ["a vendor's 1205", refusal({ errno: 1205 })],
+  ["a vendor's 40001", refusal({ code: '40001' })],
+  ['another fault of pg', errorWith({ code: '23505', severity: 'ERROR', routine: '_bt_check_unique' })],
+  ['another fault of mysql2', errorWith({ errno: 1062, sqlState: '23000', sqlMessage: 'Duplicate entry' })],
+  ...deadlocks.map(([client, cause]): [string, unknown] => [
+    `what the application made of ${client}`,
+    refusal({}, cause),
+  ]),
+])('%s stays what it is', async (_name, error) => {
+  expect(busyFault(error)).toBe(error);
+  const db = new DatabaseSync(':memory:');
+  db.exec(inboxSchema);
+  const message = { id: 'm' };
+  const work = (): Promise<void> => Promise.reject(error);
+  const handled = handleOnce({
+    inbox: sqliteInbox(db),
+    subscription: 's',
+    message,
+    clock: systemClock,
+    work,
+  });
+  await expect(handled).rejects.toBe(error);
+  db.close();
 });

@@ -177,11 +177,11 @@ function refuseBad(stream: string, events: readonly StreamEvent[]): void {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `stream "${stream}": ${detail}`);
   };
   if (faultOfText(stream) !== undefined || stream.length > LONGEST_NAME)
-    bad(`the name has 1 to ${LONGEST_NAME} characters, without lone surrogates`);
+    bad(`the name has 1 to ${LONGEST_NAME} characters, without lone surrogates and U+0000`);
   if (events.length === 0) bad('nothing to append');
   for (const { type } of events)
     if (faultOfText(type) !== undefined || type.length > LONGEST_NAME)
-      bad(`a type has 1 to ${LONGEST_NAME} characters, without lone surrogates`);
+      bad(`a type has 1 to ${LONGEST_NAME} characters, without lone surrogates and U+0000`);
 }
 
 const numberOf = ({ rows }: { readonly rows: readonly SqlRow[] }, column: string): number =>

@@ -8,18 +8,25 @@
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import type { SqlValue } from '../../sql.ts';
+import { refuseOtherCharset } from '../../sql/charset.ts';
 import { type MariadbClient, refuseOutsideMariadbTransaction, runMariadb } from '../../sql/mariadb.ts';
 
 const ROWS_PER_STATEMENT = 500;
 
-/** They become visible, or vanish, together with the changes of the open transaction; outside of one it rejects with DB_MSG_INVALID_OPTIONS and writes nothing. */
+/** They become visible, or vanish, together with the changes of the open transaction; outside of one, or where the connection does not speak utf8mb4, it rejects with DB_MSG_INVALID_OPTIONS and writes nothing. */
 export async function appendToMariadbOutbox(
   transaction: MariadbClient,
   messages: readonly OutgoingMessage[],
 ): Promise<void> {
   await refuseOutsideMariadbTransaction(transaction, 'appendToMariadbOutbox');
   if (messages.length === 0) return;
-  await runMariadb(transaction, 'UPDATE outbox_counter SET last = last + ? WHERE one = 1', [messages.length]);
+  // Asked with it, since a borrowed connection cannot be known again; and asked again where nothing was counted, to say why.
+  const { changes } = await runMariadb(
+    transaction,
+    "UPDATE outbox_counter SET last = last + ? WHERE one = 1 AND @@character_set_client = 'utf8mb4'",
+    [messages.length],
+  );
+  if (changes === 0) await refuseOtherCharset({}, (text) => runMariadb(transaction, text));
   for (let from = 0; from < messages.length; from += ROWS_PER_STATEMENT)
     await insertRows(transaction, messages, from, Math.min(from + ROWS_PER_STATEMENT, messages.length));
 }
