@@ -65,6 +65,46 @@ async function afterRewind(
   return got;
 }
 
+/** Two letters, one redriven as it was and one edited, and then a rewind before anybody has consumed them; what then comes is returned. */
+async function afterRedrives(fixture: EngineFixture, from: ReplayPoint): Promise<readonly number[]> {
+  const came = new Collector<number>();
+  await withBus({
+    fixture,
+    channels: [kept],
+    async use(bus) {
+      const failing = bus.subscribe(kept, { name: 'one', handler: () => deadLetter('broken') });
+      await failing.started;
+      await publish(bus, kept, 1, 2);
+      const letters = await eventually(
+        () => bus.deadLetters.list(),
+        (found) => found.length === 2,
+        'two dead letters',
+      );
+      await failing.stop();
+      const first = letters.find(({ raw }) => (JSON.parse(raw) as { data: { n: number } }).data.n === 1);
+      assert.ok(first && (await bus.deadLetters.redriveEdited(first, { n: 101 })));
+      assert.deepEqual(await bus.deadLetters.redrive({}), { moved: 1, remaining: 0 });
+      await bus.rewind(kept, 'one', from);
+      await bus.subscribe(kept, {
+        name: 'one',
+        handler: ({ data }) => {
+          came.add(data.n);
+          return ack();
+        },
+      }).started;
+      await publish(bus, kept, 3, 3);
+      await came.waitFor(from === 'latest' ? 1 : 4);
+      await eventually(
+        async () => (await bus.view()).channels.find(({ name }) => name === kept.name)?.subscriptions[0],
+        (view) => view !== undefined && view.ready + view.inFlight + view.delayed === 0,
+        'everything settled',
+      );
+      assert.deepEqual(await bus.deadLetters.list(), []);
+    },
+  });
+  return came.values.toSorted((a, b) => a - b);
+}
+
 /** Below the bus, where a dry run is: without consumers it would move, then with each reason not to. */
 async function dryRuns(fixture: EngineFixture): Promise<void> {
   const connection = await fixture.open().connect({ clock: systemClock, onFatal: () => {} });
@@ -310,6 +350,19 @@ export const replayCases: readonly ConformanceCase[] = [
           assert.deepEqual(other.values, [1, 2, 3, 4]);
         },
       }),
+  },
+  {
+    name: 'a correction that waits is handed out after a rewind, and what waits beside the log comes once',
+    unless: noReplay,
+    async run(fixture) {
+      // A correction is in no log, so there is nowhere else for it to come from.
+      assert.deepEqual(await afterRedrives(fixture, 'earliest'), [1, 2, 3, 101]);
+    },
+  },
+  {
+    name: 'rewind to the latest leaves behind what was redriven too',
+    unless: noReplay,
+    run: async (fixture) => assert.deepEqual(await afterRedrives(fixture, 'latest'), [3]),
   },
   {
     name: 'rewind is refused while the subscription has consumers',

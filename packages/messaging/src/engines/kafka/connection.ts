@@ -88,7 +88,7 @@ export class KafkaConnection implements EngineConnection {
       readerOf: (channel: string, name: string) => this.#opened.get(this.#names.group(channel, name)),
     };
     this.#view = new View({ ...looking, bookOf: (channel, name) => this.#deadBook(channel, name) });
-    this.#replay = new Replay({ ...looking, registry: this.#registry });
+    this.#replay = new Replay({ ...looking, registry: this.#registry, publisher: this.#publisher });
     this.deadLetters = new KafkaDeadLetters({
       publisher: this.#publisher,
       places: () => this.#deadLetterPlaces(),

@@ -14,6 +14,7 @@ import {
   settleIn,
   withBus,
 } from '../../conformance/fixture.ts';
+import { rewindAfterTrim } from '../../conformance/rewind-after-trim.ts';
 import type { ConformanceCase } from '../../conformance/suite.ts';
 import { ack, retry } from '../../outcome.ts';
 import { clientOf, type KafkaFixture, kafkaUrl } from './conformance-fixture.ts';
@@ -101,6 +102,20 @@ export const logCases: readonly ConformanceCase[] = [
         assert.equal(got.values.at(-1), '5');
       } finally {
         await bus.stop({ drainMs: 0 });
+      }
+    },
+  },
+  {
+    name: 'what waits beside a log that was trimmed under it is handed out after a rewind',
+    run: async (fixture) => {
+      const admin = new Admin(clientOf(kafkaUrl ?? ''));
+      const partitions = [{ partition: 0, offset: 3n }];
+      try {
+        await rewindAfterTrim(fixture, () =>
+          admin.deleteRecords({ topics: [{ name: `${own(fixture).prefix}${kept.name}`, partitions }] }),
+        );
+      } finally {
+        await admin.close();
       }
     },
   },

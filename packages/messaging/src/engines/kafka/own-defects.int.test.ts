@@ -12,6 +12,7 @@ import { redriveCases } from './redrive-cases.ts';
 
 /** Part of the name of the case that sees the defect. */
 const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
+  'a rewind leaves behind what waits beside the log': 'a correction that waits is handed out after a rewind',
   'the highest offset is committed': 'SIGKILL in the handler',
   'a hand-out is not written down': 'SIGKILL between receive and handle',
   'the key does not choose the partition': 'order per key: one message of a key',

@@ -10,6 +10,7 @@ import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import { LogSource } from './partition.ts';
 import { type Item, Publisher } from './publisher.ts';
+import { Replay } from './replay.ts';
 import { TakenBack } from './taken-back.ts';
 import { Takeover } from './takeover.ts';
 import { Needs } from './trim.ts';
@@ -57,6 +58,21 @@ export function endLettersLate(batches: number): { readonly begin: () => void; r
 }
 
 export const ownDefects = {
+  /** The group begins behind its own log, whatever waits there. */
+  'a rewind leaves behind what waits beside the log': () =>
+    replace(
+      Replay.prototype,
+      'rewind',
+      (original) =>
+        async function (this: Replay, ...given) {
+          const undo = replace(Publisher.prototype, 'send', () => async () => []);
+          try {
+            await original.apply(this, given);
+          } finally {
+            undo();
+          }
+        },
+    ),
   /** What is still out below it is lost with its holder. */
   'the highest offset is committed': () =>
     replace(

@@ -8,9 +8,11 @@ import type { PeekedMessage, ReplayPoint } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { isBound } from '../../routing.ts';
 import { faultOf } from './faults.ts';
+import { keptCopies } from './kept-copies.ts';
 import { Ledger } from './ledger.ts';
 import type { LogRecord } from './log-record.ts';
 import { membersOf, type Place, type PlaceParts, placesOf } from './places.ts';
+import type { Publisher } from './publisher.ts';
 import type { Registry } from './registry.ts';
 import type { KnownChannel } from './topology.ts';
 import { rawOf, Received } from './wire.ts';
@@ -19,12 +21,20 @@ export interface ReplayParts extends PlaceParts {
   readonly admin: Admin;
   readonly registry: Registry;
   readonly clock: Clock;
+  readonly publisher: Publisher;
 }
 
 interface Found {
   readonly record: LogRecord;
   readonly received: Received;
   readonly place: Place;
+}
+
+interface Point {
+  /** By topic, of each partition. */
+  readonly offsets: ReadonlyMap<string, readonly number[]>;
+  /** Its time, ms since the epoch; infinite at both ends. */
+  readonly sinceMs: number;
 }
 
 interface LogPlace {
@@ -81,9 +91,29 @@ export class Replay {
         `"${subscription}" of "${spec.name}" has consumers; stop them everywhere first`,
       );
     const later = names.later(spec.name, subscription);
-    const targets = new Map<string, readonly number[]>([[later, await logs.ends(later)]]);
-    for (const [topic, offsets] of await this.#pointsOf(known, from)) targets.set(topic, offsets);
-    if (!dryRun) await this.#commit(group, targets);
+    // What a redrive stores from here on lies behind this, and is read.
+    const ends = await logs.ends(later);
+    const { offsets, sinceMs } = await this.#pointOf(known, from);
+    if (dryRun) return;
+    if (sinceMs < Number.POSITIVE_INFINITY) await this.#keep(known, subscription, offsets, { ends, sinceMs });
+    await this.#commit(group, new Map([[later, ends], ...offsets]));
+  }
+
+  /** Stores again, behind where the subscription's own log ended, what no log would bring. */
+  async #keep(
+    known: KnownChannel,
+    subscription: string,
+    offsets: ReadonlyMap<string, readonly number[]>,
+    { ends, sinceMs }: { readonly ends: readonly number[]; readonly sinceMs: number },
+  ): Promise<void> {
+    const { logs, publisher } = this.#parts;
+    const { spec, topics } = known;
+    const goals = topics.map((topic) => ({ topic, offsets: offsets.get(topic) ?? [] }));
+    for (const place of await placesOf(this.#parts, known, subscription)) {
+      if (!place.isLater) continue;
+      const own = { ...place, end: ends[place.partition] ?? 0 };
+      await publisher.send(place.topic, await keptCopies(logs, spec.name, own, goals, sinceMs));
+    }
   }
 
   /** One that somebody else made since is known by its log. */
@@ -125,21 +155,28 @@ export class Replay {
   }
 
   /** An offset names one log; the others go to the time of the message that is there. */
-  async #pointsOf(known: KnownChannel, from: ReplayPoint): Promise<ReadonlyMap<string, readonly number[]>> {
+  async #pointOf(known: KnownChannel, from: ReplayPoint): Promise<Point> {
     const { logs } = this.#parts;
-    const { topics } = known;
-    const each = async (find: (topic: string) => Promise<readonly number[]>) =>
-      new Map(await Promise.all(topics.map(async (topic) => [topic, await find(topic)] as const)));
-    if (from === 'earliest') return each((topic) => logs.starts(topic));
-    if (from === 'latest') return each((topic) => logs.ends(topic));
-    if ('timeMs' in from) return each((topic) => logs.since(topic, from.timeMs));
+    const each = async (sinceMs: number, find: (topic: string) => Promise<readonly number[]>) => ({
+      sinceMs,
+      offsets: new Map(
+        await Promise.all(known.topics.map(async (topic) => [topic, await find(topic)] as const)),
+      ),
+    });
+    const latest = () => each(Number.POSITIVE_INFINITY, (topic) => logs.ends(topic));
+    const since = (timeMs: number) => each(timeMs, (topic) => logs.since(topic, timeMs));
+    if (from === 'earliest') return each(Number.NEGATIVE_INFINITY, (topic) => logs.starts(topic));
+    if (from === 'latest') return latest();
+    if ('timeMs' in from) return since(from.timeMs);
     const at = offsetIn(known, from.offset);
     const timestamp = await this.#timestampAt(known, at, from.offset);
-    const others = await each((topic) =>
-      timestamp === undefined ? logs.ends(topic) : logs.since(topic, timestamp),
+    const point = await (timestamp === undefined ? latest() : since(timestamp));
+    const own = point.offsets.get(at.topic) ?? [];
+    point.offsets.set(
+      at.topic,
+      own.map((one, index) => (index === at.partition ? at.offset : one)),
     );
-    const own = (others.get(at.topic) ?? []).map((one, index) => (index === at.partition ? at.offset : one));
-    return others.set(at.topic, own);
+    return point;
   }
 
   /** Of the first record from there on, which may lie further when the broker has compacted; undefined at the end. Refuses a place that the log has not. */

@@ -131,6 +131,30 @@ const defects: readonly Defect[] = [
     patienceMs: 12_000,
   },
   {
+    name: 'a rewind forgets what waits beside the stream',
+    from: 'if not stays(r) then drop(',
+    to: 'if true then drop(',
+    seenBy: 'a correction that waits is handed out after a rewind',
+  },
+  {
+    name: 'a rewind looks for the place of a copy, not for its message',
+    from: `return not entry or readEntry(id, r.l, entry[2]).b ~= r.b`,
+    to: 'return not entry',
+    seenBy: 'a correction that waits is handed out after a rewind',
+  },
+  {
+    name: 'a rewind keeps what its stream brings again',
+    from: `return not entry or readEntry(id, r.l, entry[2]).b ~= r.b`,
+    to: 'return true',
+    seenBy: 'a correction that waits is handed out after a rewind',
+  },
+  {
+    name: 'a rewind keeps what is before its point',
+    from: `if last == '$' then return true end`,
+    to: `if last == '$' then return false end`,
+    seenBy: 'rewind to the latest leaves behind',
+  },
+  {
     name: 'tokens of before a rewind are good after it',
     from: `redis.call('HINCRBY', s.meta, 'generation', 1)`,
     to: '',

@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { createBus } from '../../bus.ts';
 import { pause, systemClock } from '../../clock.ts';
-import { plain, sequenced } from '../../conformance/channels.ts';
+import { kept, plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually, signal, withBus } from '../../conformance/fixture.ts';
+import { rewindAfterTrim } from '../../conformance/rewind-after-trim.ts';
 import type { Consumer, Delivery } from '../../engine.ts';
 import { ack, retry } from '../../outcome.ts';
 import { deleteAll } from '../../redis/testing/keys.ts';
@@ -523,6 +524,12 @@ export const redisCases: readonly RedisCase[] = [
         await connection.close();
       }
     },
+  },
+
+  {
+    name: 'what waits beside a stream that was trimmed under it is handed out after a rewind',
+    run: (fixture) =>
+      rewindAfterTrim(fixture, () => fixture.raw('XTRIM', streamOf(fixture, kept.name), 'MAXLEN', '0')),
   },
 
   {
