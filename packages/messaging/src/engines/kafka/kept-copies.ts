@@ -61,9 +61,7 @@ export async function keptCopies(
     const left = goal ? await notInLog(logs, { channel, partition, goal, sinceMs }, ofLevel) : ofLevel;
     for (const one of left) staying.add(one);
   }
-  return waiting
-    .filter((one) => staying.has(one))
-    .map((one) => ({ partition, parcel: again(one, ledger) }));
+  return waiting.filter((one) => staying.has(one)).map((one) => ({ partition, parcel: again(one, ledger) }));
 }
 
 async function notInLog(
