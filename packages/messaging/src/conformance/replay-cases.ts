@@ -4,7 +4,7 @@ import type { Bus } from '../bus.ts';
 import type { Channel } from '../channel.ts';
 import { pause, systemClock } from '../clock.ts';
 import type { Capabilities, ReplayPoint, SubscriptionName } from '../engine.ts';
-import { ack, deadLetter } from '../outcome.ts';
+import { ack, deadLetter, retry } from '../outcome.ts';
 import { specOf } from '../specs.ts';
 import { kept, plain } from './channels.ts';
 import { Collector, type EngineFixture, eventually, numbers, settleIn, withBus } from './fixture.ts';
@@ -87,7 +87,10 @@ async function afterRedrives(fixture: EngineFixture, from: ReplayPoint): Promise
       await bus.rewind(kept, 'one', from);
       await bus.subscribe(kept, {
         name: 'one',
-        handler: ({ data }) => {
+        retries: { immediate: 0, delayed: [20] },
+        // Each waits once more: a correction and its original must not take each other's place.
+        handler: ({ data }, { attempt }) => {
+          if (attempt === 1) return retry({ delayMs: 20 });
           came.add(data.n);
           return ack();
         },

@@ -132,20 +132,26 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'a rewind forgets what waits beside the stream',
-    from: 'if not stays(r) then drop(',
+    from: 'if not isKept then drop(',
     to: 'if true then drop(',
     seenBy: 'a correction that waits is handed out after a rewind',
   },
   {
     name: 'a rewind looks for the place of a copy, not for its message',
-    from: `return not entry or readEntry(id, r.l, entry[2]).b ~= r.b`,
-    to: 'return not entry',
+    from: `return not entry or readEntry(id, r.l, entry[2]).b ~= r.b, entry`,
+    to: 'return not entry, entry',
+    seenBy: 'a correction that waits is handed out after a rewind',
+  },
+  {
+    name: 'after a rewind a correction has the place of its original',
+    from: 'if not isTaken or',
+    to: 'if true or',
     seenBy: 'a correction that waits is handed out after a rewind',
   },
   {
     name: 'a rewind keeps what its stream brings again',
-    from: `return not entry or readEntry(id, r.l, entry[2]).b ~= r.b`,
-    to: 'return true',
+    from: `return not entry or readEntry(id, r.l, entry[2]).b ~= r.b, entry`,
+    to: 'return true, entry',
     seenBy: 'a correction that waits is handed out after a rewind',
   },
   {

@@ -42,12 +42,26 @@ local function isBefore(ms, seq)
   if pad(ms, 20) ~= pad(lastMs, 20) then return pad(ms, 20) < pad(lastMs, 20) end
   return pad(seq, 20) <= pad(lastSeq, 20)
 end
+-- Whether a copy stays, and whether its stream has another message at its place.
 local function stays(r)
   local ms, seq = string.match(r.o, '^(%d+)-(%d+)')
   if isBefore(ms, seq) then return false end
   local id = int(tonumber(ms)) .. '-' .. int(tonumber(seq))
   local entry = redis.call('XRANGE', streamOf(s.channel, r.l), id, id)[1]
-  return not entry or readEntry(id, r.l, entry[2]).b ~= r.b
+  return not entry or readEntry(id, r.l, entry[2]).b ~= r.b, entry
+end
+-- The stream brings the message that was corrected, which would take the place of the correction: that goes behind it, and no two rewinds make one place.
+local function placeOf(r, isTaken)
+  if not isTaken or string.find(r.o, '+', 1, true) then return r.o end
+  return r.o .. '+' .. pad(s.generation, 10)
+end
+local function keep(r, place, wasOut)
+  local due = redis.call('ZSCORE', s.due .. int(r.l), r.o)
+  drop(s, r.o, r.k, r.l)
+  r.o = place
+  -- Its consumer is gone, or it would have given it back.
+  if wasOut then r.ab = r.ab + 1 end
+  defer(s, r, wasOut and 0 or due and tonumber(due), r.lane)
 end
 
 local out, keys = {}, {}
@@ -58,14 +72,11 @@ end
 redis.call('DEL', s.lease, s.busy)
 for _, origin in ipairs(redis.call('HKEYS', s.def)) do
   local r = readDef(s, origin)
-  if not stays(r) then drop(s, origin, r.k, r.l)
+  local isKept, isTaken = stays(r)
+  if not isKept then drop(s, origin, r.k, r.l)
   else
     if r.k then keys[r.k] = true end
-    -- Its consumer is gone, or it would have given it back.
-    if out[origin] then
-      r.ab = r.ab + 1
-      defer(s, r, 0, r.lane)
-    end
+    keep(r, placeOf(r, isTaken), out[origin])
   end
 end
 for key in pairs(keys) do advance(s, key) end
