@@ -275,8 +275,14 @@ describe.each(named)('on %s', (_name, { variable, canReplay, clean }) => {
 
   const replay = (channel: string, subscription: string, ...more: string[]): string[] => [
     'replay',
-    ...['--channel', channel, '--subscription', subscription],
-    ...['--from', 'earliest', '--confirm', subscription],
+    '--channel',
+    channel,
+    '--subscription',
+    subscription,
+    '--from',
+    'earliest',
+    '--confirm',
+    subscription,
     ...more,
   ];
 
