@@ -9,6 +9,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -207,6 +208,78 @@ describe('in a project without any client', () => {
     const { code, output } = node(`await import('@doorbuster/messaging/engines/${engine}');`);
     expect(code).not.toBe(0);
     expect(output).toContain(`Cannot find package '${client}'`);
+  });
+});
+
+/** What the author of an engine writes around the loop that the README shows. */
+const ownFixture = `
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import { capabilitiesOf, testEngine } from '@doorbuster/messaging/conformance';
+import { createEmbeddedEngine } from '@doorbuster/messaging/engines/embedded';
+async function createFixture() {
+  const folder = mkdtempSync(join(tmpdir(), 'my-engine-'));
+  const path = join(folder, 'bus.db');
+  return {
+    open: () => createEmbeddedEngine({ path }),
+    child: { module: new URL('./my-engine.mjs', import.meta.url), argument: path },
+    destroy: async () => rmSync(folder, { recursive: true }),
+  };
+}
+`;
+const ownEngine = `
+import { createEmbeddedEngine } from '@doorbuster/messaging/engines/embedded';
+export const openEngine = (path) => createEmbeddedEngine({ path });
+`;
+
+describe('the conformance suite, as the author of an engine runs it', () => {
+  const killed = 'SIGKILL in the handler: the message comes again';
+
+  /** The cases with these words in their names, by the runner of Node; by name what became of each. */
+  function suite(...words: string[]): { code: number; output: string; cases: Record<string, string> } {
+    const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+    const [, loop = ''] = /```ts\n([^`]*testEngine\([^`]*)```/.exec(readme) ?? [];
+    writeFileSync(join(shop, 'my-engine.test.mjs'), ownFixture + loop);
+    writeFileSync(join(shop, 'my-engine.mjs'), ownEngine);
+    const those = `--test-name-pattern=${words.join('|')}`;
+    const args = ['--test', '--test-reporter=tap', those, 'my-engine.test.mjs'];
+    const { code, output } = run(process.execPath, args, shop);
+    const told = [...output.matchAll(/^ *(ok|not ok) \d+ - my engine: (.*?)( # SKIP.*)?$/gm)];
+    const cases = told.map(([, result = '', name = '', skipped]) => [name, skipped ? 'skipped' : result]);
+    return { code, output, cases: Object.fromEntries(cases) as Record<string, string> };
+  }
+
+  it('runs from the package as the README says, kills included, without what the engine cannot do', () => {
+    const wanted = [
+      'messages arrive once, oldest first, with everything they were published with',
+      'everything survives a restart: backlog, retries with their attempts, dead letters',
+      'a discarded dead letter is gone',
+      'SIGKILL between receive and handle: everything comes again, counted as an attempt',
+      killed,
+      'SIGKILL between confirms: every confirmed message is there',
+    ];
+    const cannot = ['broadcast: two consumers', 'peek shows a payload that is no CloudEvent'];
+    const { code, output, cases } = suite(...wanted, ...cannot);
+    expect(code, output).toBe(0);
+    const passed = Object.keys(cases).filter((name) => cases[name] === 'ok');
+    expect(passed.toSorted()).toEqual(wanted.toSorted());
+    const skipped = Object.keys(cases).filter((name) => cases[name] === 'skipped');
+    expect(skipped).toHaveLength(cannot.length);
+    for (const words of cannot) expect(skipped.some((name) => name.startsWith(words))).toBe(true);
+  });
+
+  it('fails where the package lacks the process that is to be killed', () => {
+    const child = join(installed, 'dist/conformance/child.js');
+    renameSync(child, `${child}.away`);
+    const without = suite(killed);
+    renameSync(`${child}.away`, child);
+    expect(without.cases).toEqual({ [killed]: 'not ok' });
+    expect(without).toMatchObject({
+      code: 1,
+      output: expect.stringContaining('a child process did not start'),
+    });
   });
 });
 
