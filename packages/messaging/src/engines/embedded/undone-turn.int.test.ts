@@ -214,7 +214,11 @@ const defects: Readonly<Record<string, SourceDefect & { readonly seenBy: readonl
 
 describe('planted defects in what is foretold', { timeout: 30_000 }, () => {
   it('quote the sources as they are: else their controls would be caught for want of a defect', async () => {
-    for (const { seenBy: _, ...source } of Object.values(defects)) (await copyWith(source)).destroy();
+    for (const { seenBy: _, ...source } of Object.values(defects)) {
+      const copy = await copyWith(source);
+      expect(copy.createEmbeddedEngine).toBeTypeOf('function');
+      copy.destroy();
+    }
   });
 
   registerControls(
