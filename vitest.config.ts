@@ -49,8 +49,8 @@ function project(
 
 export default defineConfig({
   test: {
-    // Most int tests wait for a server, a lease or a process: two workers left two cores idle half of the time.
-    maxWorkers: 3,
+    // Most int tests wait for a server, a lease or a process: three workers left two cores at a load of 2.8.
+    maxWorkers: 4,
     teardownTimeout: 30_000,
     sequence: { sequencer: LongFilesFirst },
     // Cases of a table are named by sentences; one that is cut after forty letters names nothing in a report.

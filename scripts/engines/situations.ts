@@ -58,7 +58,7 @@ export const situations: readonly Situation[] = [
   { name: 'malformed', shownBy: ['a payload that is no CloudEvent'] },
   {
     name: 'one node of three',
-    shownBy: ['one node killed under load', 'one is killed under load'],
+    shownBy: ['the node that leads is killed under load', 'one is killed under load'],
     without: {
       embedded: 'one file on one machine',
       redis: oneServer,

@@ -321,7 +321,7 @@ describe('a remote source of which 30 % of the requests end unknown', () => {
       '--late-share',
       '0.3',
       '--late-ms',
-      '150',
+      '900',
       '--seed',
       '6',
     );
