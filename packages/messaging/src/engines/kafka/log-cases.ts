@@ -14,7 +14,7 @@ import {
   settleIn,
   withBus,
 } from '../../conformance/fixture.ts';
-import { rewindAfterTrim } from '../../conformance/rewind-after-trim.ts';
+import { rewindAfterTrim } from '../../testing/rewind-after-trim.ts';
 import type { ConformanceCase } from '../../conformance/suite.ts';
 import { ack, retry } from '../../outcome.ts';
 import { clientOf, type KafkaFixture, kafkaUrl } from './conformance-fixture.ts';

@@ -7,7 +7,7 @@ import { createBus } from '../../bus.ts';
 import { pause, systemClock } from '../../clock.ts';
 import { kept, plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually, signal, withBus } from '../../conformance/fixture.ts';
-import { rewindAfterTrim } from '../../conformance/rewind-after-trim.ts';
+import { rewindAfterTrim } from '../../testing/rewind-after-trim.ts';
 import type { Consumer, Delivery } from '../../engine.ts';
 import { ack, retry } from '../../outcome.ts';
 import { deleteAll } from '../../redis/testing/keys.ts';

@@ -5,8 +5,8 @@
 import assert from 'node:assert/strict';
 import type { Bus } from '../bus.ts';
 import { ack, deadLetter, retry } from '../outcome.ts';
-import { kept } from './channels.ts';
-import { Collector, type EngineFixture, eventually, withBus } from './fixture.ts';
+import { kept } from '../conformance/channels.ts';
+import { Collector, type EngineFixture, eventually, withBus } from '../conformance/fixture.ts';
 
 export async function rewindAfterTrim(fixture: EngineFixture, trim: () => Promise<unknown>): Promise<void> {
   await withBus({
