@@ -131,14 +131,19 @@ export class KeptNotes implements QueueNotes {
 
   async #openChannel(): Promise<Channel> {
     const channel = await this.#parts.model.createChannel();
+    // Given up without an answer, it still closes a minute later, when another has taken its place.
+    let isOurs = true;
     channel.on('error', () => {});
-    channel.on('close', () => this.#lost());
+    channel.on('close', () => {
+      if (isOurs) this.#lost();
+    });
     const leave = (): void => void channel.close().catch(() => {});
     const consuming = channel.consume(this.#parts.queue, (message) => {
-      if (message) this.#arrive(message, channel);
-      else leave();
+      if (!message) leave();
+      else if (isOurs) this.#arrive(message, channel);
     });
     if (await answered(this.#parts.clock, LONGEST_ANSWER_MS, consuming)) return channel;
+    isOurs = false;
     leave();
     throw unreachable(`the queue "${this.#parts.queue}" has no leader: it does not answer`);
   }

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { expect, it } from 'vitest';
 import { createManualClock } from '../../conformance/manual-clock.ts';
+import { settledInTime } from '../../testing/settled-in-time.ts';
 import { KeptNotes } from './kept-notes.ts';
 import { encodeNotes, type Note } from './notes.ts';
 
@@ -90,4 +91,32 @@ it('notes go when their copies are settled, superseded or not there', async () =
   expect(queue.stored.size).toBe(1);
   notes.forget('b');
   expect(queue.stored.size).toBe(0);
+});
+
+it('a channel that was given up without an answer takes nothing from the one in its place when it closes', async () => {
+  const clock = createManualClock();
+  const channels: EventEmitter[] = [];
+  const createChannel = async (): Promise<EventEmitter> => {
+    const isFirst = channels.length === 0;
+    const channel = Object.assign(new EventEmitter(), {
+      consume: () => (isFirst ? new Promise(() => {}) : Promise.resolve({ consumerTag: 'one' })),
+      close: async () => {},
+    });
+    channels.push(channel);
+    return channel;
+  };
+  const model = { createChannel } as unknown as ChannelModel;
+  const notes = new KeptNotes({
+    clock,
+    queue: 'notes',
+    model,
+    write: async () => {},
+    nextMark: () => 'mark',
+  });
+  const note = (): Promise<void> => notes.write([{ copy: 'a', count: 1, out: true }]);
+  await expect(settledInTime(clock, note())).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE' });
+  await note();
+  channels[0]?.emit('close');
+  await note();
+  expect(channels).toHaveLength(2);
 });
