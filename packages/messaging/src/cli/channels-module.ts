@@ -58,8 +58,8 @@ export async function loadChannels(path: string): Promise<ChannelsModule> {
 }
 
 export function channelsOf(path: string, exported: Readonly<Record<string, unknown>>): ChannelsModule {
-  const subscriptions = listOf(exported['subscriptions']).filter(isSubscription);
-  const publishes = listOf(exported['publishes']).filter(isChannel);
+  const subscriptions = onlyFitting(path, exported, 'subscriptions', isSubscription);
+  const publishes = onlyFitting(path, exported, 'publishes', isChannel);
   const found = [
     ...Object.values(exported).flatMap((value) => listOf(value).filter(isChannel)),
     ...subscriptions.map(({ channel }) => channel),
@@ -75,6 +75,23 @@ export function channelsOf(path: string, exported: Readonly<Record<string, unkno
     reconciliation: exported['reconciliation'],
     service: serviceOf(exported['service']),
   };
+}
+
+const FORMS = {
+  subscriptions: 'a list of { channel: what defineChannel(...) returned, name: "mailer" }',
+  publishes: 'a list of what defineChannel(...) returned',
+} as const;
+
+/** What is passed over in silence would look as if nothing were there. */
+function onlyFitting<T>(
+  path: string,
+  exported: Readonly<Record<string, unknown>>,
+  name: keyof typeof FORMS,
+  fits: (value: unknown) => value is T,
+): readonly T[] {
+  const list = exported[name] === undefined ? [] : listOf(exported[name]);
+  if (list.every(fits)) return list;
+  throw usage(`--channels ${path}: its "${name}" is not understood`, `Export ${FORMS[name]}.`);
 }
 
 function existingIn(path: string, value: unknown): Existing {
