@@ -30,7 +30,7 @@ const takenForGranted: Readonly<Record<string, string>> = {
     declare const bus: Bus;
     declare const orderPlaced: typeof placed;
     declare const createFixture: () => Promise<EngineFixture>;
-    declare const it: (name: string, run: () => Promise<void>) => void;`,
+    declare const it: (name: string, options: { skip: boolean }, run: () => Promise<void>) => void;`,
   'docs/messaging/patterns/sagas.md': `
     import { DatabaseSync } from 'node:sqlite';
     declare const db: DatabaseSync;`,
