@@ -122,7 +122,7 @@ export class EmbeddedConnection implements EngineConnection {
   }
 
   async #close(): Promise<void> {
-    await Promise.all(
+    const left = await Promise.allSettled(
       [...this.#receivers.keys()].map((consumer) => this.#queue.ask({ op: 'leave', consumer })),
     );
     this.#receivers.clear();
@@ -131,6 +131,8 @@ export class EmbeddedConnection implements EngineConnection {
     await this.#queue.idle();
     await this.#writer.close();
   }
+    // Only now: whatever could not be stored, the file is let go.
+    for (const one of left) if (one.status === 'rejected') throw one.reason;
 
   #ask<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
     if (this.#closing)

@@ -52,6 +52,8 @@ export interface Consumer {
   renewAt: number;
   paused: boolean;
 }
+  /** Set when its leave could not be stored: what it holds comes back as its leases end, counted so often, and then it is gone. */
+  parted: 0 | 1 | undefined;
 
 /** What the store lends to its subscriptions. */
 export interface Turnstile {

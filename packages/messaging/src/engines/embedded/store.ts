@@ -32,6 +32,8 @@ const SCHEDULED_PER_TURN = 1_000;
 const UNSUBSCRIBED_CHECK_MS = 60_000;
 const SQLITE_FULL = 13;
 
+/** What fell due meets the same full disk: it is not tried again at once. */
+const FULL_PAUSE_MS = 500;
 interface ConsumerNote {
   readonly consumer: Consumer;
   readonly channel: string;
@@ -187,6 +189,7 @@ export class Store {
   }
 
   /** Who consumes, as an undone turn has to find it again. */
+        this.#dismissParted(subscription);
   #takeNote(): void {
     this.#note = [];
     for (const { consumer, subscription } of this.#consumers.values())
@@ -218,8 +221,35 @@ export class Store {
         message: 'no room on the disk: nothing of this turn was stored',
       },
     };
-    return { results: turn.operations.map(() => refusal), handOuts: [], ...this.#nextWake() };
+    return { results: turn.operations.map(() => refusal), handOuts: [], ...this.#wakeAfterPause() };
   }
+
+  /** Whoever leaves is handed nothing more, also where it could not be stored: nobody would be there to receive it. */
+  #part({ operations }: Turn): void {
+    for (const operation of operations) {
+      if (operation.op !== 'leave' && operation.op !== 'lose') continue;
+      const consumer = this.#consumers.get(operation.consumer)?.consumer;
+      if (!consumer) continue;
+      consumer.paused = true;
+      consumer.parted = operation.op === 'leave' ? 0 : 1;
+    }
+  }
+
+  #dismissParted({ consumers }: Subscription): void {
+    for (const { id, parted, leases } of consumers.slice())
+      if (parted !== undefined && leases.size === 0) this.#leave(id, parted);
+  }
+
+  #wakeAfterPause(): Pick<TurnReply, 'nextDueAt' | 'nextLeaseEnd'> {
+    const { nextDueAt, nextLeaseEnd } = this.#nextWake();
+    const { now, monotonic } = this.#turn;
+    return {
+      nextDueAt: nextDueAt === undefined ? undefined : Math.max(nextDueAt, now + FULL_PAUSE_MS),
+      nextLeaseEnd:
+        nextLeaseEnd === undefined ? undefined : Math.max(nextLeaseEnd, monotonic + FULL_PAUSE_MS),
+    };
+  }
+    this.#part(turn);
 
   #nextWake(): Pick<TurnReply, 'nextDueAt' | 'nextLeaseEnd'> {
     let due = this.#nextScheduled;
@@ -314,6 +344,7 @@ export class Store {
 
   #settle({ consumer, settlements }: Extract<Operation, { op: 'settle' }>): OperationValue['settle'] {
     const one = this.#consumers.get(consumer);
+      parted: undefined,
     return settlements.map((it) => one?.subscription.settle(one.consumer, it) ?? 'lost');
   }
 

@@ -239,7 +239,7 @@ export class Subscription {
       for (const lease of consumer.leases.values()) {
         if (lease.until > this.#turn.monotonic) break;
         this.#takeBack(lease);
-        this.#giveBack(lease, 1);
+        this.#giveBack(lease, consumer.parted ?? 1);
       }
     }
   }

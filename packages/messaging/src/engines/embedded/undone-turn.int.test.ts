@@ -134,6 +134,58 @@ async function lostWriter({ path, create }: FailingFile): Promise<void> {
   ]);
 }
 
+async function refusedLeave({ path, create }: FailingFile): Promise<void> {
+  const { connection } = await connected(create, path);
+  const held = new Collector<Delivery>();
+  const got = new Collector<Delivery>();
+  const many = { ...oneAtATime, prefetch: 10 };
+  await storeTwo(connection);
+  const leaving = await connection.subscribe({ ...many, leaseMs: 500 }, into(held));
+  try {
+    await held.waitFor(2);
+    await say(connection, 'full');
+    await expect(leaving.close()).rejects.toMatchObject({ code: 'DB_MSG_DISK_FULL' });
+    await say(connection, 'well');
+    await store(connection, '3');
+    await connection.subscribe(many, into(got));
+    // The one that left holds nothing more when its leases have ended, and is not there any more.
+    await got.waitFor(3);
+    const { channels } = await connection.inspect();
+    expect(channels.flatMap(({ subscriptions }) => subscriptions.map((one) => one.consumers))).toEqual([1]);
+  } finally {
+    await connection.close();
+  }
+  expect(held.values.map(idOf)).toEqual(['1', '2']);
+  expect(got.values.map((one) => [idOf(one), one.abandoned])).toEqual([
+    ['3', 0],
+    ['1', 0],
+    ['2', 0],
+  ]);
+}
+
+async function refusedClose({ path, create }: FailingFile): Promise<void> {
+  const { connection } = await connected(create, path);
+  const held = new Collector<Delivery>();
+  const got = new Collector<Delivery>();
+  await storeTwo(connection);
+  await connection.subscribe(oneAtATime, into(held));
+  await held.waitFor(1);
+  await say(connection, 'full');
+  await expect(connection.close()).rejects.toMatchObject({ code: 'DB_MSG_DISK_FULL' });
+  mendFailingFile(path);
+  const next = (await connected(create, path)).connection;
+  try {
+    await next.subscribe({ ...oneAtATime, prefetch: 2 }, into(got));
+    await got.waitFor(2);
+  } finally {
+    await next.close();
+  }
+  expect(got.values.map((one) => [idOf(one), one.abandoned])).toEqual([
+    ['1', 1],
+    ['2', 0],
+  ]);
+}
+
 async function connected(
   create: CreateEngine,
   path: string,
@@ -145,11 +197,14 @@ async function connected(
 }
 
 async function storeTwo(connection: EmbeddedConnection): Promise<void> {
-  for (const id of ['1', '2'])
-    await connection.publishRaw(
-      'numbers',
-      encodeCloudEvent({ id, type: 'n', version: 1, source: '/test', time: '', data: {}, headers: {} }),
-    );
+  for (const id of ['1', '2']) await store(connection, id);
+}
+
+async function store(connection: EmbeddedConnection, id: string): Promise<void> {
+  await connection.publishRaw(
+    'numbers',
+    encodeCloudEvent({ id, type: 'n', version: 1, source: '/test', time: '', data: {}, headers: {} }),
+  );
 }
 
 function settled(consumer: Consumer, delivery: Delivery | undefined): ReturnType<Consumer['settle']> {
@@ -173,6 +228,8 @@ const cases = {
   'a publish that a full disk refuses at the commit reaches no handler': refusedPublish,
   'what an undone settlement made room for comes once, when it is settled': refusedSettlement,
   'what a lost writer was about to hand out is handed out by the next, as never tried': lostWriter,
+  'who is refused to leave is handed nothing more, and what it held comes back': refusedLeave,
+  'a connection that is refused to leave lets go of the file': refusedClose,
 };
 type CaseName = keyof typeof cases;
 
@@ -209,6 +266,12 @@ const defects: Readonly<Record<string, SourceDefect & { readonly seenBy: readonl
     find: 'writer.foretell?.((handOuts) => this.#read(handOuts))',
     put: 'writer.foretell?.((handOuts) => this.#handOut(handOuts))',
     seenBy: ['what a lost writer was about to hand out is handed out by the next, as never tried'],
+  },
+  'the connection ends its close where a leave is refused': {
+    file: 'connection.ts',
+    find: 'const left = await Promise.allSettled(',
+    put: 'const left = await Promise.all(',
+    seenBy: ['a connection that is refused to leave lets go of the file'],
   },
 };
 

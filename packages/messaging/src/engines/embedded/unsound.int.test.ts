@@ -313,4 +313,21 @@ describe('the store, when a check was passed by', () => {
     const settled = run({ op: 'settle', consumer: 1, settlements: [{ kind: 'ack', token }] });
     expect(settled.results).toEqual([{ value: ['settled'] }]);
   });
+
+  it('is not done again at once for a lease that ended while there is no room to give back what it held', () => {
+    const { database, store, run } = stored();
+    run(publish('x'.repeat(50_000)), {
+      op: 'subscribe',
+      consumer: 1,
+      channel: 'c',
+      subscription: 's',
+      prefetch: 10,
+      leaseMs: 1_000,
+    });
+    const { page_count: pages } = database.prepare('PRAGMA page_count').get() as { page_count: number };
+    database.exec(`PRAGMA max_page_count = ${pages}`);
+    const full = store.run({ now: 9_000, monotonic: 9_000, operations: [{ op: 'inspect' }] });
+    expect(full.results).toMatchObject([{ error: { code: 'DB_MSG_DISK_FULL' } }]);
+    expect(full.nextLeaseEnd).toBe(9_500);
+  });
 });
