@@ -50,6 +50,7 @@ export class EmbeddedConnection implements EngineConnection {
     });
     writer.listen?.((handOuts) => this.#handOut(handOuts));
     writer.foretell?.((handOuts) => this.#read(handOuts));
+    writer.readAhead?.(messageOf);
     this.capabilities = capabilitiesOf(writer, maxMessageBytes);
     this.#publisher = new Publisher({
       ask: (operation) => this.#ask(operation),
@@ -130,9 +131,9 @@ export class EmbeddedConnection implements EngineConnection {
     // What was asked before the close is answered, or a publisher would wait for ever.
     await this.#queue.idle();
     await this.#writer.close();
-  }
     // Only now: whatever could not be stored, the file is let go.
     for (const one of left) if (one.status === 'rejected') throw one.reason;
+  }
 
   #ask<O extends Operation>(operation: O): Promise<OperationValue[O['op']]> {
     if (this.#closing)

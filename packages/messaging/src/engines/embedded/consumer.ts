@@ -5,10 +5,9 @@
 import { decodeCloudEvent } from '../../cloud-event.ts';
 import type { Consumer, Delivery, DeliveryToken, Settlement, SettleResult } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import type { Message } from '../../message.ts';
 import { wholeMs } from './positions.ts';
 import { faultOfSettlement } from './sound-settlement.ts';
-import type { Ask, HandOut } from './turn.ts';
+import type { Ask, HandOut, ReadBody } from './turn.ts';
 
 export class EmbeddedConsumer implements Consumer {
   readonly #ask: Ask;
@@ -67,7 +66,7 @@ function inWholeMs(one: Settlement): Settlement {
 }
 
 export function deliveryOf(item: HandOut): Delivery {
-  const { message, malformed } = messageOf(item.body);
+  const { message, malformed } = item.read ?? messageOf(item.body);
   const delivery = {
     token: item.token,
     message,
@@ -79,10 +78,7 @@ export function deliveryOf(item: HandOut): Delivery {
 }
 
 /** Undefined with the reason where the body is no CloudEvent: a foreign or broken publisher left it. */
-export function messageOf(body: string): {
-  readonly message: Message | undefined;
-  readonly malformed?: string;
-} {
+export function messageOf(body: string): ReadBody {
   try {
     return { message: decodeCloudEvent(body) };
   } catch (error) {

@@ -4,14 +4,15 @@
  *
  *   publishes that follow each other -> texts, the lengths, a head for each run of rows that differ in nothing but the body
  *   acknowledgements                 -> their tokens; the answer names those that were lost
- *   hand-outs                        -> texts, the lengths, the tokens; state and count only of those that have them
+ *   hand-outs                        -> texts, the lengths, the tokens; state and count only of those that have them. Of what was read ahead the place says it all
+ *   bodies that were read ahead      -> texts and their lengths
  *
  * Bodies come out as slices of a text: nothing is copied, and the text stays in memory as long as one of its messages is held.
  */
 import type { Settlement, SettleResult } from '../../engine.ts';
 import type { HandOut, Operation, OperationResult, PublishRow, Turn, TurnReply } from './turn.ts';
 
-interface Texts {
+export interface Texts {
   readonly texts: readonly string[];
   /** Of each body, in their order; no body is in two texts. */
   readonly lengths: readonly number[];
@@ -97,6 +98,8 @@ type PackedResult = number | Settled | OperationResult;
 interface PackedHandOut extends Texts {
   readonly consumer: number;
   readonly tokens: readonly number[];
+  /** Of each its place among what was read ahead, below 0 where its body is here; empty where all are. */
+  readonly places: readonly number[];
   /** Index, state and count of those that were handed out before. */
   readonly tried: readonly (readonly [index: number, state: string | null, abandoned: number])[];
 }
@@ -218,12 +221,33 @@ export function packHandOut({ consumer, items }: TurnReply['handOuts'][number]):
   const bodies = new TextPacker();
   const tokens: number[] = [];
   const tried: [number, string | null, number][] = [];
-  for (const { token, body, state, abandoned } of items) {
+  let isAhead = false;
+  for (const { token, body, state, abandoned, place } of items) {
     if (state !== null || abandoned !== 0) tried.push([tokens.length, state, abandoned]);
     tokens.push(token);
-    bodies.add(body);
+    if (place === undefined) bodies.add(body);
+    else isAhead = true;
   }
-  return { consumer, ...bodies.packed(), tokens, tried };
+  const places = isAhead ? items.map(({ place = -1 }) => place) : [];
+  return { consumer, ...bodies.packed(), tokens, places, tried };
+}
+
+export function packBodies(bodies: readonly string[]): Texts {
+  const packer = new TextPacker();
+  for (const body of bodies) packer.add(body);
+  return packer.packed();
+}
+
+export function unpackBodies(packed: Texts): readonly string[] {
+  const bodies = new TextReader(packed);
+  return packed.lengths.map(() => bodies.next());
+}
+
+/** A body that came ahead of its hand-out, with what it was read as. */
+export type AheadBody = Pick<HandOut, 'body' | 'read'>;
+
+export function noneAhead(place: number): never {
+  throw new Error(`nothing came ahead for place ${place}`);
 }
 
 const DONE: OperationResult = Object.freeze({ value: undefined });
@@ -235,7 +259,7 @@ export function unpackReply({ results, handOuts, ...next }: PackedReply): TurnRe
     else if ('settled' in result) unpacked.push({ value: unpackSettled(result) });
     else unpacked.push(result);
   }
-  return { ...next, results: unpacked, handOuts: handOuts.map(unpackHandOut) };
+  return { ...next, results: unpacked, handOuts: handOuts.map((one) => unpackHandOut(one)) };
 }
 
 function unpackSettled({ settled, lost }: Settled): readonly SettleResult[] {
@@ -244,11 +268,17 @@ function unpackSettled({ settled, lost }: Settled): readonly SettleResult[] {
   return results;
 }
 
-export function unpackHandOut(packed: PackedHandOut): TurnReply['handOuts'][number] {
+/** `ahead` gives what came ahead for a place. */
+export function unpackHandOut(
+  packed: PackedHandOut,
+  ahead: (place: number) => AheadBody = noneAhead,
+): TurnReply['handOuts'][number] {
   const bodies = new TextReader(packed);
-  const items = packed.tokens.map(
-    (token): HandOut => ({ token, body: bodies.next(), state: null, abandoned: 0 }),
-  );
+  const items = packed.tokens.map((token, index): HandOut => {
+    const place = packed.places[index] ?? -1;
+    const { body, read } = place < 0 ? { body: bodies.next(), read: undefined } : ahead(place);
+    return { token, body, state: null, abandoned: 0, read };
+  });
   for (const [index, state, abandoned] of packed.tried)
     items[index] = { ...(items[index] as HandOut), state, abandoned };
   return { consumer: packed.consumer, items };

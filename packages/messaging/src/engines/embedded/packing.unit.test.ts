@@ -1,6 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { packReply, packTurn, unpackReply, unpackTurn } from './packing.ts';
-import type { Operation, PublishRow, Turn, TurnReply } from './turn.ts';
+import {
+  packBodies,
+  packHandOut,
+  packReply,
+  packTurn,
+  unpackBodies,
+  unpackHandOut,
+  unpackReply,
+  unpackTurn,
+} from './packing.ts';
+import type { HandOut, Operation, PublishRow, Turn, TurnReply } from './turn.ts';
 
 const row = (body: string, more: Partial<PublishRow> = {}): PublishRow => ({
   channel: 'orders',
@@ -116,5 +125,58 @@ describe('a reply that crosses the threads', () => {
     const packed = packReply(long);
     expect(packed.handOuts[0]?.texts.map(({ length }) => length)).toEqual([65_536, 1, 200_000, 1]);
     expect(unpackReply(crossed(packed))).toEqual(long);
+  });
+});
+
+describe('bodies that cross ahead of their hand-out', () => {
+  const bodies = ['one', '', 'žwei 😀', 'd'.repeat(70_000)];
+
+  it('come out as they went in', () => {
+    expect(unpackBodies(crossed(packBodies(bodies)))).toEqual(bodies);
+  });
+
+  it('are named by their places among those that come with it', () => {
+    const item = (token: number, body: string, place?: number): HandOut => ({
+      token,
+      body,
+      state: null,
+      abandoned: 0,
+      place,
+    });
+    const items = [
+      item(1, 'tried'),
+      item(2, bodies[2] as string, 2),
+      item(3, bodies[3] as string, 3),
+      item(4, 'late'),
+    ];
+    const packed = packHandOut({
+      consumer: 7,
+      items: [{ ...(items[0] as HandOut), abandoned: 1 }, ...items.slice(1)],
+    });
+    expect(packed.texts).toEqual(['triedlate']);
+    const asked: number[] = [];
+    const unpacked = unpackHandOut(crossed(packed), (place) => {
+      asked.push(place);
+      return { body: bodies[place] as string, read: { message: undefined, malformed: `${place}` } };
+    });
+    expect(asked).toEqual([2, 3]);
+    expect(
+      unpacked.items.map(({ token, body, abandoned, read }) => [
+        token,
+        body.length,
+        abandoned,
+        read?.malformed,
+      ]),
+    ).toEqual([
+      [1, 5, 1, undefined],
+      [2, 7, 0, '2'],
+      [3, 70_000, 0, '3'],
+      [4, 4, 0, undefined],
+    ]);
+  });
+
+  it('are never asked for where nothing came', () => {
+    const item = { token: 1, body: 'a', state: null, abandoned: 0, place: 0 };
+    expect(() => unpackHandOut(packHandOut({ consumer: 1, items: [item] }))).toThrow('nothing came ahead');
   });
 });

@@ -1,6 +1,7 @@
 /** What the writer holds in memory: logs, the cursors of subscriptions on them, consumers and their leases. What a position is stands in `schema.ts`. */
 import type { RoutingKind } from '../../routing.ts';
 import type { BindingRecord } from './bindings.ts';
+import type { ReadAhead } from './read-ahead.ts';
 import type { Statements } from './statements.ts';
 
 export interface Log {
@@ -51,9 +52,9 @@ export interface Consumer {
   /** The token at which `leases` is made anew. */
   renewAt: number;
   paused: boolean;
-}
   /** Set when its leave could not be stored: what it holds comes back as its leases end, counted so often, and then it is gone. */
   parted: 0 | 1 | undefined;
+}
 
 /** What the store lends to its subscriptions. */
 export interface Turnstile {
@@ -63,6 +64,7 @@ export interface Turnstile {
   /** Monotonic clock, for leases: a step of the wall clock must not end them. */
   monotonic: number;
   nextToken: number;
+  readonly ahead: ReadAhead;
   /** Leases ended and begun in this turn, for its undoing. */
   readonly ended: Lease[];
   readonly begun: Lease[];

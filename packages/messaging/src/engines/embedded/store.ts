@@ -11,6 +11,7 @@ import { passOver, routeOf, takesNow } from './bindings.ts';
 import { discardDead, listDead, redriveDead, redriveEditedDead } from './dead-letters.ts';
 import { decodeRanges, earlier, encodeRanges } from './positions.ts';
 import { purgeSettled, purgeUnsubscribed } from './purge.ts';
+import { ReadAhead } from './read-ahead.ts';
 import { peekWaiting, refuseBadOffset, rewind } from './replay.ts';
 import { openDatabase, primaryCode } from './schema.ts';
 import type { Consumer, Cursor, Log, Turnstile } from './state.ts';
@@ -31,9 +32,9 @@ export interface StoreOptions {
 const SCHEDULED_PER_TURN = 1_000;
 const UNSUBSCRIBED_CHECK_MS = 60_000;
 const SQLITE_FULL = 13;
-
 /** What fell due meets the same full disk: it is not tried again at once. */
 const FULL_PAUSE_MS = 500;
+
 interface ConsumerNote {
   readonly consumer: Consumer;
   readonly channel: string;
@@ -71,6 +72,7 @@ export class Store {
       now: 0,
       monotonic: 0,
       nextToken: 1,
+      ahead: new ReadAhead(),
       ended: [],
       begun: [],
     };
@@ -109,6 +111,11 @@ export class Store {
       this.#undo();
       return this.#run(turn, foretell, new Map([...refused, [error.operation, refusalOf(error)]]));
     }
+  }
+
+  /** Between turns, for a writer that would wait: bodies that the next turn may hand out by their places here. Undefined: none, and those of before still hold. */
+  readAhead(): readonly string[] | undefined {
+    return this.#turn.ahead.read(this.#sql)?.map(([, , , body]) => body);
   }
 
   #commit(): number | undefined {
@@ -182,6 +189,7 @@ export class Store {
       for (const subscription of channel.subscriptions) {
         if (subscription.consumers.length === 0) continue;
         subscription.endLeases();
+        this.#dismissParted(subscription);
         handOuts.push(...subscription.fill());
       }
     }
@@ -189,7 +197,6 @@ export class Store {
   }
 
   /** Who consumes, as an undone turn has to find it again. */
-        this.#dismissParted(subscription);
   #takeNote(): void {
     this.#note = [];
     for (const { consumer, subscription } of this.#consumers.values())
@@ -205,6 +212,7 @@ export class Store {
   #undo(): void {
     // SQLite may have rolled back by itself already.
     if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+    this.#turn.ahead.unwish();
     for (const { consumer, token } of this.#turn.begun) consumer.leases.delete(token);
     const begun = new Set(this.#turn.begun.map(({ token }) => token));
     for (const lease of this.#turn.ended)
@@ -215,6 +223,7 @@ export class Store {
   #undone(turn: Turn, error: unknown): TurnReply {
     if (primaryCode(error) !== SQLITE_FULL) throw error;
     this.#undo();
+    this.#part(turn);
     const refusal = {
       error: {
         code: 'DB_MSG_DISK_FULL' as const,
@@ -249,7 +258,6 @@ export class Store {
         nextLeaseEnd === undefined ? undefined : Math.max(nextLeaseEnd, monotonic + FULL_PAUSE_MS),
     };
   }
-    this.#part(turn);
 
   #nextWake(): Pick<TurnReply, 'nextDueAt' | 'nextLeaseEnd'> {
     let due = this.#nextScheduled;
@@ -336,6 +344,7 @@ export class Store {
       leases: new Map(),
       renewAt: 0,
       paused: false,
+      parted: undefined,
     };
     subscription.consumers.push(consumer);
     this.#consumers.set(consumer.id, { consumer, subscription });
@@ -344,7 +353,6 @@ export class Store {
 
   #settle({ consumer, settlements }: Extract<Operation, { op: 'settle' }>): OperationValue['settle'] {
     const one = this.#consumers.get(consumer);
-      parted: undefined,
     return settlements.map((it) => one?.subscription.settle(one.consumer, it) ?? 'lost');
   }
 

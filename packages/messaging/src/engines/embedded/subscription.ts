@@ -117,6 +117,8 @@ export class Subscription {
     for (const cursor of this.cursors) {
       if (roomOf(consumer) <= 0) return;
       this.#claimLog(consumer, cursor, items);
+      // With routing most of it may be others'.
+      if (this.routing === 'fanout' && cursor.next <= cursor.log.head) this.#turn.ahead.wish(cursor, items);
     }
   }
 
@@ -133,14 +135,20 @@ export class Subscription {
         sql.flyDeferred.run(row.number);
         const inLane = row.in_lane === 1;
         const token = this.#lend(consumer, undefined, row.origin, row.number, row.key, inLane);
-        items.push({ token, body: row.body, state: row.state, abandoned: row.abandoned });
+        items.push({
+          token,
+          body: row.body,
+          state: row.state,
+          abandoned: row.abandoned,
+          place: undefined,
+        });
       }
     }
     this.#readNextDue();
   }
 
   #claimLog(consumer: Consumer, cursor: Cursor, items: HandOut[]): void {
-    const { sql } = this.#turn;
+    const { sql, ahead } = this.#turn;
     const routed = this.routing !== 'fanout';
     const read = routed ? sql.readRouted : sql.readMessages;
     let scanned = 0;
@@ -149,7 +157,11 @@ export class Subscription {
       if (room <= 0) return;
       // With routing some of what is read may not be this subscription's; reading two at a time would be most of the work.
       const limit = routed ? Math.max(room, ROUTED_RUN) : room;
-      const rows = read.all(cursor.next, cursor.log.head, limit) as unknown as LogRow[];
+      let place = ahead.has(cursor) ? ahead.place : undefined;
+      const rows =
+        place === undefined
+          ? (read.all(cursor.next, cursor.log.head, limit) as unknown as LogRow[])
+          : ahead.take(room);
       const full = items.length + room;
       if (rows.length === 0) cursor.next = cursor.log.head + 1;
       cursor.dirty = true;
@@ -157,12 +169,13 @@ export class Subscription {
       for (const row of rows) {
         if (items.length >= full) return;
         cursor.next = row[0] + 1;
-        this.#claim(consumer, cursor, row, items);
+        this.#claim(consumer, cursor, row, items, place);
+        if (place !== undefined) place += 1;
       }
     }
   }
 
-  #claim(consumer: Consumer, cursor: Cursor, row: LogRow, items: HandOut[]): void {
+  #claim(consumer: Consumer, cursor: Cursor, row: LogRow, items: HandOut[], place: number | undefined): void {
     const [position, expiresAt, key, body, route = null] = row;
     if (this.routing !== 'fanout' && !takes(this.routing, cursor.bindings, position, route)) {
       cursor.unbound -= 1;
@@ -171,7 +184,7 @@ export class Subscription {
     else {
       const token = this.#lend(consumer, cursor, position, 0, this.ordered ? key : null, false);
       cursor.flying.add(position);
-      items.push({ token, body, state: null, abandoned: 0 });
+      items.push({ token, body, state: null, abandoned: 0, place });
     }
   }
 

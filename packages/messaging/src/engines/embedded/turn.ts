@@ -13,6 +13,7 @@ import type {
 } from '../../engine.ts';
 import type { Durability } from '../../channel.ts';
 import type { MessagingErrorCode } from '../../errors.ts';
+import type { Message } from '../../message.ts';
 
 export interface PublishRow {
   readonly channel: string;
@@ -117,6 +118,16 @@ export interface HandOut {
   readonly body: string;
   readonly state: string | null;
   readonly abandoned: number;
+  /** In the writer's thread: its place among the bodies that were read ahead, if it was. */
+  readonly place?: number | undefined;
+  /** In this one: what its body was read as, if that came ahead. */
+  readonly read?: ReadBody | undefined;
+}
+
+/** A body as a message; undefined with the reason where it is none. */
+export interface ReadBody {
+  readonly message: Message | undefined;
+  readonly malformed?: string;
 }
 
 export interface TurnReply {
@@ -148,5 +159,10 @@ export interface Writer {
    * brings them, the same lists; else the turn was undone. Called once, before any turn.
    */
   foretell?(read: (handOuts: TurnReply['handOuts']) => void): void;
+  /**
+   * Where bodies come ahead of any turn that hands them out, to be read by then. They are nobody's: most are handed out with what was read of them (`HandOut.read`), some
+   * never. Called once, before any turn.
+   */
+  readAhead?(read: (body: string) => ReadBody): void;
   close(): Promise<void>;
 }

@@ -107,6 +107,34 @@ async function refusedSettlement({ path, create }: FailingFile): Promise<void> {
   expect(got.values.map(idOf)).toEqual(['1', '2']);
 }
 
+/** The second hand-out was read ahead; its turn is undone, and so is what was taken of it. */
+async function refusedAhead({ path, create }: FailingFile): Promise<void> {
+  const { connection } = await connected(create, path);
+  const got = new Collector<Delivery>();
+  const ids = Array.from({ length: 300 }, (_, n) => String(n + 1));
+  for (const id of ids) await store(connection, id);
+  const consumer = await connection.subscribe({ ...oneAtATime, prefetch: 100 }, into(got));
+  const settle = (from: number, to: number): ReturnType<Consumer['settle']> =>
+    consumer.settle(got.values.slice(from, to).map(({ token }) => ({ kind: 'ack', token })));
+  try {
+    await got.waitFor(100);
+    await settle(0, 50);
+    await got.waitFor(150);
+    await say(connection, 'full');
+    await expect(settle(50, 100)).rejects.toMatchObject({ code: 'DB_MSG_DISK_FULL' });
+    await say(connection, 'well');
+    expect(got.values.map(idOf)).toEqual(ids.slice(0, 150));
+    await settle(50, 150);
+    await got.waitFor(250);
+    await settle(150, 250);
+    await got.waitFor(300);
+  } finally {
+    await connection.close();
+  }
+  expect(got.values.map(idOf)).toEqual(ids);
+  expect(got.values.map(({ raw }) => (JSON.parse(raw) as { id: unknown }).id)).toEqual(ids);
+}
+
 async function lostWriter({ path, create }: FailingFile): Promise<void> {
   const { connection, lost } = await connected(create, path);
   const got = new Collector<Delivery>();
@@ -227,6 +255,7 @@ function isMended(path: string): boolean {
 const cases = {
   'a publish that a full disk refuses at the commit reaches no handler': refusedPublish,
   'what an undone settlement made room for comes once, when it is settled': refusedSettlement,
+  'what was read ahead of an undone turn comes once, when that is done again': refusedAhead,
   'what a lost writer was about to hand out is handed out by the next, as never tried': lostWriter,
   'who is refused to leave is handed nothing more, and what it held comes back': refusedLeave,
   'a connection that is refused to leave lets go of the file': refusedClose,
@@ -266,6 +295,28 @@ const defects: Readonly<Record<string, SourceDefect & { readonly seenBy: readonl
     find: 'writer.foretell?.((handOuts) => this.#read(handOuts))',
     put: 'writer.foretell?.((handOuts) => this.#handOut(handOuts))',
     seenBy: ['what a lost writer was about to hand out is handed out by the next, as never tried'],
+  },
+  'the connection hands over what is read ahead': {
+    file: 'connection.ts',
+    find: 'writer.readAhead?.(messageOf)',
+    put: `writer.readAhead?.((body) => {
+      for (const receive of this.#receivers.values())
+        receive([deliveryOf({ token: 0, body, state: null, abandoned: 0 })]);
+      return messageOf(body);
+    })`,
+    seenBy: ['what was read ahead of an undone turn comes once, when that is done again'],
+  },
+  'the writer takes what is at another place': {
+    file: 'writer.ts',
+    find: 'const one = this.#ahead[place];',
+    put: 'const one = this.#ahead[place ^ 1];',
+    seenBy: ['what was read ahead of an undone turn comes once, when that is done again'],
+  },
+  'the thread reads ahead and tells it after the next turn': {
+    file: 'writer-thread.ts',
+    find: 'if (bodies) answer(',
+    put: 'if (bodies) setTimeout(answer, 500, ',
+    seenBy: ['what was read ahead of an undone turn comes once, when that is done again'],
   },
   'the connection ends its close where a leave is refused': {
     file: 'connection.ts',

@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
-import { packHandOut, packReply, type PackedTurn, unpackTurn } from './packing.ts';
+import { packBodies, packHandOut, packReply, type PackedTurn, unpackTurn } from './packing.ts';
 import { Store } from './store.ts';
 import type { WriterThreadData, WriterThreadReply, WriterThreadRequest } from './writer.ts';
 
@@ -37,7 +37,10 @@ try {
 function serve(database: DatabaseSync, store: Store): void {
   port?.on('message', (request: WriterThreadRequest) => {
     try {
-      if ('turn' in request) return runTurn(store, request.turn);
+      if ('turn' in request) {
+        runTurn(store, request.turn);
+        return readAhead(store);
+      }
       store.close();
       database.close();
       port.close();
@@ -58,4 +61,10 @@ function runTurn(store: Store, turn: PackedTurn): void {
   });
   if (!isForetold || reply.handOuts.length === 0) return answer({ reply: packReply(reply) });
   answer({ reply: packReply({ ...reply, handOuts: [] }), asForetold: true });
+}
+
+/** After the answer, while what it brought is handled. */
+function readAhead(store: Store): void {
+  const bodies = store.readAhead();
+  if (bodies) answer({ ahead: packBodies(bodies) });
 }

@@ -6,10 +6,20 @@ import type { DatabaseSync } from 'node:sqlite';
 import { Worker } from 'node:worker_threads';
 import { MessagingError, type MessagingErrorCode } from '../../errors.ts';
 import { KEEP_UNSUBSCRIBED_MS } from './options.ts';
-import { type PackedReply, type PackedTurn, packTurn, unpackHandOut, unpackReply } from './packing.ts';
+import {
+  type AheadBody,
+  noneAhead,
+  type PackedReply,
+  type PackedTurn,
+  packTurn,
+  type Texts,
+  unpackBodies,
+  unpackHandOut,
+  unpackReply,
+} from './packing.ts';
 import { refuseWithoutSqlite } from '../../sqlite-present.ts';
 import { Store, type StoreOptions } from './store.ts';
-import type { Turn, TurnReply, Writer } from './turn.ts';
+import type { ReadBody, Turn, TurnReply, Writer } from './turn.ts';
 
 export interface WriterThreadData {
   readonly path: string;
@@ -23,6 +33,8 @@ export type WriterThreadReply =
   /** What the turn that is being committed hands out, if it is. */
   | { readonly foretold: PackedReply['handOuts'] }
   | { readonly reply: PackedReply; readonly asForetold?: true }
+  /** Instead of those before: bodies that later turns may hand out by their places. */
+  | { readonly ahead: Texts }
   | { readonly closed: true }
   | { readonly refused: { readonly code: MessagingErrorCode; readonly message: string } }
   | { readonly failed: string };
@@ -61,6 +73,8 @@ class ThreadWriter implements Writer {
   #closed: (() => void) | undefined;
   #foretold: TurnReply['handOuts'] = [];
   #read: (handOuts: TurnReply['handOuts']) => void = () => {};
+  #ahead: (AheadBody | undefined)[] = [];
+  #readBody: ((body: string) => ReadBody) | undefined;
   #lost: Error | undefined;
 
   constructor(worker: Worker, onFatal: (error: Error) => void) {
@@ -88,6 +102,10 @@ class ThreadWriter implements Writer {
     this.#read = read;
   }
 
+  readAhead(read: (body: string) => ReadBody): void {
+    this.#readBody = read;
+  }
+
   async close(): Promise<void> {
     if (this.#lost) return;
     await new Promise<void>((resolve) => {
@@ -99,6 +117,8 @@ class ThreadWriter implements Writer {
   #receive(message: WriterThreadReply): void {
     if ('reply' in message) this.#answer(message);
     else if ('foretold' in message) this.#foretell(message.foretold);
+    else if ('ahead' in message)
+      this.#ahead = unpackBodies(message.ahead).map((body) => ({ body, read: this.#readBody?.(body) }));
     else if ('ready' in message) this.#settleOpen?.resolve();
     else if ('refused' in message)
       this.#refuse(new MessagingError(message.refused.code, message.refused.message));
@@ -106,9 +126,23 @@ class ThreadWriter implements Writer {
   }
 
   #foretell(handOuts: PackedReply['handOuts']): void {
-    this.#foretold = handOuts.map(unpackHandOut);
+    try {
+      this.#foretold = handOuts.map((one) => unpackHandOut(one, this.#takeAhead));
+    } catch (error) {
+      // The two threads are not of one mind: what the other one stores from here on would be handed over wrong.
+      void this.#worker.terminate();
+      return this.#lose(error as Error);
+    }
     this.#read(this.#foretold);
   }
+
+  /** Each is handed out once, and then nothing here holds it any more. */
+  readonly #takeAhead = (place: number): AheadBody => {
+    const one = this.#ahead[place];
+    if (!one) return noneAhead(place);
+    this.#ahead[place] = undefined;
+    return one;
+  };
 
   #answer({ reply, asForetold }: Extract<WriterThreadReply, { reply: unknown }>): void {
     const unpacked = unpackReply(reply);
