@@ -5,7 +5,7 @@
  * its key, and with kills at least half of the undisturbed rate, measured in the same run, has to remain.
  *
  * `--engine` may be given several times. `--controls`: a run without an inbox, whose first workers are killed between their work and its acknowledgement, has to
- * find messages handled twice, and one that acknowledges before it works, killed in between, lost ones. Data on stdout (with --json one object as the last line), progress on stderr. Exit codes: 0 all of it
+ * find messages handled twice, one that acknowledges before it works, killed in between, lost ones, and one that leaves work for later a broken order. Data on stdout (with --json one object as the last line), progress on stderr. Exit codes: 0 all of it
  * held, 1 it did not, 2 usage, 3 a server is not there.
  */
 import { parseArgs } from 'node:util';
@@ -75,6 +75,7 @@ interface ControlResult {
   readonly kills: number;
   readonly handledTwiceWithoutInbox: number;
   readonly lostWhenAcknowledgedFirst: number;
+  readonly orderBrokenWhenWorkedLater: number;
   readonly violations: readonly string[];
 }
 
@@ -244,7 +245,7 @@ function faultsOf(name: string, { lost, handledTwice, orderBroken, endedEarly, d
   ];
 }
 
-/** Both defects have to be found, or the judge above is blind. */
+/** All of the defects have to be found, or the judge above is blind. */
 async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<ControlResult> {
   const { workers, limitMs, timeline } = asked;
   const shared = engine === 'embedded' && (await isShared());
@@ -252,6 +253,7 @@ async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<
   const plan = { workers, limitMs, shared, timeline, messages: controlMessages, stillMs: controlStillMs };
   const open = await runOf(engine, url, { ...plan, ...killing, mode: 'without-inbox' });
   const hasty = await runOf(engine, url, { ...plan, ...killing, mode: 'acknowledge-first' });
+  const late = await runOf(engine, url, { ...plan, ...killing, mode: 'work-later' });
   const violations: string[] = [];
   // Each of the killed had at least one message.
   if (open.handledTwice < open.kills)
@@ -260,10 +262,15 @@ async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<
     );
   if (hasty.lost < hasty.kills)
     violations.push(`acknowledged before the work, ${hasty.lost} were found lost after ${hasty.kills} kills`);
+  if (late.orderBroken < late.kills)
+    violations.push(
+      `with work left for later, ${late.orderBroken} were found out of order of ${late.kills} workers`,
+    );
   return {
-    kills: open.kills + hasty.kills,
+    kills: open.kills + hasty.kills + late.kills,
     handledTwiceWithoutInbox: open.handledTwice,
     lostWhenAcknowledgedFirst: hasty.lost,
+    orderBrokenWhenWorkedLater: late.orderBroken,
     violations,
   };
 }

@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url';
 import { judge, type Verdict } from './audit.ts';
 import { Ledger } from './ledger.ts';
 import { Timeline } from './timeline.ts';
-import { type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
+import { hasInbox, type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
 import { atThePoint } from './placed-kill.ts';
 
 export interface RunPlan {
@@ -281,7 +281,7 @@ class Soak {
   /** Without an inbox there are more effects than messages; counting them apart is dear, so it is done near the end only. */
   #isDone(effects: number): boolean {
     const { messages, mode } = this.#plan;
-    return effects >= messages && (mode === 'inbox' || this.#ledger.distinct() >= messages);
+    return effects >= messages && (hasInbox(mode) || this.#ledger.distinct() >= messages);
   }
 
   async end(): Promise<void> {
