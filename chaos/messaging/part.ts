@@ -149,8 +149,9 @@ async function startedBus(ledger: Ledger, options: PartOptions): Promise<Bus> {
         retries: { abandoned: endsSurvived },
         handler: handlerOf(ledger, bus, options),
       });
-    // The subscription has to be there before the first message is.
-    const first = handles ? null : bus.subscribe(ticks, { name: subscriptionName, handler: () => ack() });
+    // The subscription has to be there before the first message is. A publisher that starts again must take nothing of what waits.
+    const isThere = handles || ledger.confirmed() > 0;
+    const first = isThere ? null : bus.subscribe(ticks, { name: subscriptionName, handler: () => ack() });
     try {
       await bus.start();
       await first?.stop();
