@@ -61,7 +61,7 @@ beforeAll(() => {
     ]);`,
   );
   plant('redis-pubsub/engine', allSituations('broadcast'));
-  plant('redis-pubsub/planted-defects', controls('broadcast', 4, false));
+  plant('redis-pubsub/planted-defects', controls('redis-pubsub', 4, false));
   plant('kafka/engine.conformance', holds);
   plant('kafka/cluster', `describe.skip('three brokers (needs java)', () => { ${holds} });`);
   plant('redis-lists/engine.conformance', holds);
@@ -115,7 +115,7 @@ describe('npm run test:engines', () => {
         broadcast: {
           ...passed(5 + inSituations('broadcast')),
           situations: reasons('broadcast'),
-          defects: { planted: 4, caught: 4, list: caughtOf('broadcast', 4) },
+          defects: { planted: 4, caught: 4, list: caughtOf('redis-pubsub', 4) },
           notApplicable: [{ name: 'it cannot', reason: 'Pub/Sub keeps nothing' }],
           files: {
             'broadcast.conformance.int.test.ts': passed(1),
@@ -212,9 +212,9 @@ describe('npm run test:engines', () => {
     expect(JSON.parse(missed.last)).toMatchObject({ planted: 4, caught: 3 });
     expect(missed.status).toBe(1);
 
-    plant('redis-pubsub/planted-defects', controls('broadcast', 3, false));
+    plant('redis-pubsub/planted-defects', controls('redis-pubsub', 3, false));
     const few = run('--defects', 'broadcast');
-    plant('redis-pubsub/planted-defects', controls('broadcast', 4, false));
+    plant('redis-pubsub/planted-defects', controls('redis-pubsub', 4, false));
     expect(JSON.parse(few.last)).toMatchObject({ planted: 3, caught: 3 });
     expect(few.stderr).toContain('broadcast: fewer than 4 planted defects');
     expect(few.status).toBe(1);

@@ -28,7 +28,8 @@ const casesOf = ({ passed, files }: EngineResult): number =>
 const notPassed = ({ failed = 0, skipped = 0 }: EngineResult): number => failed + skipped;
 
 /** `redisLists` calls itself `redis-lists`. */
-const titleOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+export const titleOf = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 const recordedAt = fileURLToPath(new URL('../../docs/evidence/engines.json', import.meta.url));
 

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type EngineDefects, leastPlanted } from '../engines/defects.ts';
 import type { Recorded } from '../evidence.ts';
+import { titleOf } from './capabilities.ts';
 import { notice, type Generator } from './generated.ts';
 
 const recordedAt = fileURLToPath(new URL('../../docs/evidence/engines.json', import.meta.url));
@@ -18,7 +19,7 @@ const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\
 const rowsOf = (engine: string, { list }: EngineDefects): string[] =>
   list.map(
     ({ of, defect, caughtBy, caught }) =>
-      `| ${[of === engine ? engine : `${engine} (${of})`, defect, caughtBy, caught ? 'yes' : '**no**'].map(cell).join(' | ')} |`,
+      `| ${[of === titleOf(engine) ? of : `${titleOf(engine)} (${of})`, defect, caughtBy, caught ? 'yes' : '**no**'].map(cell).join(' | ')} |`,
   );
 
 function listed(engines: Engines): string[] {
@@ -27,7 +28,7 @@ function listed(engines: Engines): string[] {
   );
   const planted = known.reduce((sum, [, defects]) => sum + defects.planted, 0);
   const caught = known.reduce((sum, [, defects]) => sum + defects.caught, 0);
-  const parts = known.map(([name, defects]) => `${name} ${defects.caught} of ${defects.planted}`);
+  const parts = known.map(([name, defects]) => `${titleOf(name)} ${defects.caught} of ${defects.planted}`);
   const few = known.filter(([, defects]) => defects.planted < leastPlanted).map(([name]) => name);
   return [
     `${caught} of ${planted} caught (${parts.join(', ')}).`,

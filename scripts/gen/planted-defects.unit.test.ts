@@ -26,12 +26,14 @@ it('has a row for each defect with the case that catches it, and says which one 
     recorded({
       kafka: { defects: list('kafka', true, true, true, false) },
       embedded: { defects: list('embedded, shared', true) },
+      redisLists: { defects: list('redis-lists', true, true, true, true) },
     }),
   );
-  expect(page).toContain('\n4 of 5 caught (kafka 3 of 4, embedded 1 of 1).\n');
+  expect(page).toContain('\n8 of 9 caught (kafka 3 of 4, embedded 1 of 1, redis-lists 4 of 4).\n');
   expect(page).toContain('\n| kafka | defect 0 | case 0 | yes |\n');
   expect(page).toContain('\n| kafka | defect 3 | case 3 | **no** |\n');
   expect(page).toContain('\n| embedded (embedded, shared) | defect 0 | case 0 | yes |\n');
+  expect(page).toContain('\n| redis-lists | defect 0 | case 0 | yes |\n');
   expect(page).toContain('\n**Fewer than 4**, which is too little: embedded.\n');
   expect(page).not.toContain('lists no planted defects');
 });
