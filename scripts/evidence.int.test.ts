@@ -1,4 +1,5 @@
-// What `npm run -s evidence` keeps of a run, that it keeps nothing of a failed one or of one that was told to fail, and what it calls clean.
+// What `npm run -s evidence` keeps of a run, also of one that did not reach what is wanted, that it keeps nothing of one that broke off or was told to fail, and
+// what it calls clean.
 
 import { execFileSync } from 'node:child_process';
 import {
@@ -13,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { isClean, main, notEvidence, readCheckout, type Recorded } from './evidence.ts';
+import { isClean, main, notEvidence, readCheckout, type Recorded, resultOf } from './evidence.ts';
 
 let folder = '';
 beforeEach(() => {
@@ -26,14 +27,29 @@ test('keeps the last line of the harness with the command, the commit and the ma
   const kept = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8')) as Recorded;
   expect(kept.command).toBe('npm run -s demo -- --entrants 60 --units 5 --json');
   expect(kept.commit).toMatch(/^([0-9a-f]{10,}|unknown)$/);
+  expect(kept.reached).toBe(true);
   expect(kept.machine.cores).toBeGreaterThan(0);
   expect(kept.result).toMatchObject({ entrants: 60, units: 5, oversold: 0 });
 });
 
-test('keeps nothing of a run that failed, and knows its harnesses by name', async () => {
+test('keeps the figures of a run that did not reach what is wanted, marked so, and ends with its code', async () => {
+  // A soak that is over before anybody was killed shows nothing, and says so.
+  expect(await main(['soak', '--engine', 'embedded', '--messages', '400'], folder)).toBe(1);
+  const kept = JSON.parse(readFileSync(join(folder, 'soak.json'), 'utf8')) as Recorded;
+  expect(kept.reached).toBe(false);
+  expect(kept.result).toMatchObject({ engines: { embedded: { messages: 400, kills: 0, lost: 0 } } });
+});
+
+test('keeps nothing of a run that broke off, and knows its harnesses by name', async () => {
   expect(await main(['demo', '--entrants', 'many'], folder)).toBe(2);
   expect(await main(['weather'], folder)).toBe(2);
   expect(existsSync(join(folder, 'demo.json'))).toBe(false);
+});
+
+test('a result is an object, and none that says why the program broke off', () => {
+  expect(resultOf('{"lost":1}')).toEqual({ lost: 1 });
+  for (const line of ['', '12', '[]', 'null', '{"error":"The ledger is halted.","code":"LEDGER_HALTED"}'])
+    expect(resultOf(line), line).toBe(null);
 });
 
 test.each([

@@ -1,8 +1,10 @@
 // `npm run -s evidence -- NAME [arguments]`: runs one harness as a stranger would, with --json, and keeps its last line with the commit and the machine in
 // docs/evidence/NAME.json. `npm run gen` makes docs/evidence.md of these files, so that no figure is typed by hand.
 //
-// Nothing is kept of a run that failed: a violation is for the issue tracker, not for the page. Nor of one that was told to fail, or to look at a part only
-// (`notEvidence`): those end with 0 and show nothing of the product. Exit codes: the harness's; 2 usage; 1 when it did not print its result.
+// A run that came to its end without what is wanted (a rate too low, a test that failed, a violation) is kept too, marked `reached: false`, and ends with the harness's
+// code: a page that goes on showing the last good run says what is no longer so. Nothing is kept of one that broke off or whose figures are void, nor of one
+// that was told to fail, or to look at a part only (`notEvidence`): those end with 0 and show nothing of the product. Exit codes: the harness's; 2 usage;
+// 1 when it did not print its result.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -12,16 +14,23 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** What may be recorded, and the verb (with arguments that belong to it) that measures it. */
-export const harnesses: Readonly<Record<string, readonly string[]>> = {
-  simulation: ['simulate'],
-  controls: ['simulate', '--controls'],
-  chaos: ['chaos'],
-  bench: ['bench'],
-  'messaging-bench': ['bench:messaging'],
-  soak: ['soak'],
-  engines: ['test:engines'],
-  demo: ['demo'],
+interface Harness {
+  /** With arguments that belong to it. */
+  readonly verb: readonly string[];
+  /** The exit code that says: it came to its end, and something wanted was not reached. Undefined where a failed run has no sound figures. */
+  readonly notReached?: number;
+}
+
+/** What may be recorded, and what measures it. */
+const harnesses: Readonly<Record<string, Harness>> = {
+  simulation: { verb: ['simulate'], notReached: 6 },
+  controls: { verb: ['simulate', '--controls'], notReached: 6 },
+  chaos: { verb: ['chaos'], notReached: 6 },
+  bench: { verb: ['bench'] },
+  'messaging-bench': { verb: ['bench:messaging'] },
+  soak: { verb: ['soak'], notReached: 1 },
+  engines: { verb: ['test:engines'], notReached: 1 },
+  demo: { verb: ['demo'], notReached: 6 },
 };
 
 /** Options of the harnesses whose figures are not those of the product as it is: a planted defect, a part of a seed, a shortened round. */
@@ -43,6 +52,8 @@ export interface Recorded {
   /** `2026-11-21` */
   readonly measuredOn: string;
   readonly seconds: number;
+  /** False: it came to its end, and something wanted was not reached; which, the result says. Of earlier records undefined: only good runs were kept. */
+  readonly reached?: boolean;
   readonly machine: {
     readonly processor: string;
     readonly cores: number;
@@ -120,12 +131,14 @@ function run(args: readonly string[]): Promise<{ readonly code: number; readonly
   });
 }
 
-function objectOf(line: string): Readonly<Record<string, unknown>> | null {
+/** Null where it is none: no object, or the command line's own word of why it broke off. */
+export function resultOf(line: string): Readonly<Record<string, unknown>> | null {
   try {
     const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : null;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+    return typeof (value as { error?: unknown }).error === 'string'
+      ? null
+      : (value as Record<string, unknown>);
   } catch {
     return null;
   }
@@ -136,29 +149,21 @@ export async function main(
   [name = '', ...given]: readonly string[],
   folder = join(root, 'docs/evidence'),
 ): Promise<number> {
-  const verb = Object.hasOwn(harnesses, name) ? harnesses[name] : undefined;
-  if (!verb) {
-    process.stderr.write(
-      `usage: evidence NAME [arguments of the harness]; NAME is one of ${Object.keys(harnesses).join(', ')}\n`,
-    );
+  const harness = Object.hasOwn(harnesses, name) ? harnesses[name] : undefined;
+  const wrong = harness
+    ? wrongIn(given)
+    : `usage: evidence NAME [arguments of the harness]; NAME is one of ${Object.keys(harnesses).join(', ')}`;
+  if (!harness || wrong !== null) {
+    process.stderr.write(`${wrong}\n`);
     return 2;
   }
-  const refused = given.filter((arg) =>
-    notEvidence.some((option) => arg === option || arg.startsWith(`${option}=`)),
-  );
-  if (refused.length > 0) {
-    process.stderr.write(
-      `${refused.join(' ')}: a run with ${notEvidence.join(', ')} is no evidence; ask the harness itself\n`,
-    );
-    return 2;
-  }
-  const [first = '', ...own] = verb;
+  const [first = '', ...own] = harness.verb;
   const args = [...own, ...given, '--json'];
   const before = readCheckout(root);
   const began = new Date();
   const { code, lastLine } = await run([first, ...args]);
-  const result = objectOf(lastLine);
-  if (code !== 0) {
+  const result = resultOf(lastLine);
+  if (code !== 0 && (code !== harness.notReached || !result)) {
     process.stderr.write(`it ended with ${code}; nothing was recorded\n`);
     return code;
   }
@@ -172,14 +177,25 @@ export async function main(
     clean: isClean(before, readCheckout(root)),
     measuredOn: began.toISOString().slice(0, 10),
     seconds: Math.round((Date.now() - began.getTime()) / 1000),
+    reached: code === 0,
     machine: machine(),
     result,
   };
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(recorded, null, 2)}\n`);
   process.stdout.write(`${JSON.stringify(result)}\n`);
-  process.stderr.write(`recorded in ${join(folder, `${name}.json`)}; now run "npm run gen"\n`);
-  return 0;
+  const state = code === 0 ? 'recorded' : `it ended with ${code}: recorded as not reached`;
+  process.stderr.write(`${state} in ${join(folder, `${name}.json`)}; now run "npm run gen"\n`);
+  return code;
+}
+
+/** Why a run with these arguments is no evidence, if it is none. */
+function wrongIn(given: readonly string[]): string | null {
+  const refused = given.filter((arg) =>
+    notEvidence.some((option) => arg === option || arg.startsWith(`${option}=`)),
+  );
+  if (refused.length === 0) return null;
+  return `${refused.join(' ')}: a run with ${notEvidence.join(', ')} is no evidence; ask the harness itself`;
 }
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

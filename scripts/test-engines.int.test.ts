@@ -12,8 +12,11 @@ import { situations } from './engines/situations.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 let tree = '';
 
-function plant(engineFile: string, text: string): void {
-  const path = join(tree, 'packages/messaging/src/engines', `${engineFile}.int.test.ts`);
+const engineFile = (name: string): string =>
+  join(tree, 'packages/messaging/src/engines', `${name}.int.test.ts`);
+
+function plant(name: string, text: string): void {
+  const path = engineFile(name);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, `import { describe, expect, it } from 'vitest';\n${text}\n`);
 }
@@ -58,11 +61,12 @@ beforeAll(() => {
     ]);`,
   );
   plant('redis-pubsub/engine', allSituations('broadcast'));
-  plant('redis-pubsub/planted-defects', controls('broadcast', 3, false));
+  plant('redis-pubsub/planted-defects', controls('redis-pubsub', 4, false));
   plant('kafka/engine.conformance', holds);
   plant('kafka/cluster', `describe.skip('three brokers (needs java)', () => { ${holds} });`);
   plant('redis-lists/engine.conformance', holds);
   plant('redis-lists/engine', allSituations('redisLists'));
+  plant('redis-lists/planted-defects', controls('redis-lists', 4, false));
   plant('rabbitmq/engine.conformance', "throw new Error('does not load');");
 });
 afterAll(() => rmSync(tree, { recursive: true, force: true }));
@@ -82,6 +86,9 @@ function run(...args: string[]): { status: number | null; last: string; stderr: 
 
 const inSituations = (engine: string): number =>
   situations.filter(({ without }) => without?.[engine] === undefined).length;
+/** As `controls` plants them, all caught. */
+const caughtOf = (of: string, many: number): object[] =>
+  Array.from({ length: many }, (_, n) => ({ of, defect: `d${n}`, caughtBy: 'the case', caught: true }));
 const passed = (many: number) => ({ passed: many, failed: 0, skipped: 0 });
 
 describe('npm run test:engines', () => {
@@ -93,6 +100,11 @@ describe('npm run test:engines', () => {
           ...passed(5 + inSituations('embedded')),
           notApplicable: [],
           situations: reasons('embedded'),
+          defects: {
+            planted: 4,
+            caught: 4,
+            list: [...caughtOf('embedded', 3), ...caughtOf('embedded, shared', 1)],
+          },
           files: {
             'engine.conformance.int.test.ts': passed(1),
             'planted-defects.int.test.ts': passed(3),
@@ -101,13 +113,14 @@ describe('npm run test:engines', () => {
           },
         },
         broadcast: {
-          ...passed(4 + inSituations('broadcast')),
+          ...passed(5 + inSituations('broadcast')),
           situations: reasons('broadcast'),
+          defects: { planted: 4, caught: 4, list: caughtOf('redis-pubsub', 4) },
           notApplicable: [{ name: 'it cannot', reason: 'Pub/Sub keeps nothing' }],
           files: {
             'broadcast.conformance.int.test.ts': passed(1),
             'engine.int.test.ts': passed(inSituations('broadcast')),
-            'planted-defects.int.test.ts': passed(3),
+            'planted-defects.int.test.ts': passed(4),
           },
         },
       },
@@ -127,8 +140,8 @@ describe('npm run test:engines', () => {
       'broadcast',
     ]);
     expect(engines).toMatchObject({
-      redis: { passed: 4, failed: 2, skipped: 0 },
-      redisLists: passed(1 + inSituations('redisLists')),
+      redis: { passed: 4, failed: 2, skipped: 0, defects: { planted: 4, caught: 3 } },
+      redisLists: passed(5 + inSituations('redisLists')),
       kafka: { passed: 1, failed: 0, skipped: 1 },
       rabbitmq: { passed: 0, failed: 1, skipped: 0 },
     });
@@ -154,6 +167,32 @@ describe('npm run test:engines', () => {
     expect(status).toBe(1);
   });
 
+  it('is red for a planted defect that escaped, though every test passed, and where too little is planted', () => {
+    const passing = 'it(\'redis-lists: the case: catches "d9"\', () => {});';
+    plant('redis-lists/own-defects', passing);
+    const escaped = run('redisLists');
+    rmSync(engineFile('redis-lists/own-defects'));
+    const { engines } = JSON.parse(escaped.last) as {
+      engines: { redisLists: { failed: number; defects: { list: object[] } } };
+    };
+    expect(engines.redisLists).toMatchObject({ failed: 0, skipped: 0, defects: { planted: 5, caught: 4 } });
+    expect(engines.redisLists.defects.list).toContainEqual({
+      of: 'redis-lists',
+      defect: 'd9',
+      caughtBy: 'the case',
+      caught: false,
+    });
+    expect(escaped.stderr).toContain('planted and not caught: redisLists: "d9", by "the case"\n');
+    expect(escaped.status).toBe(1);
+
+    plant('redis-lists/planted-defects', controls('redis-lists', 3, false));
+    const few = run('redisLists');
+    plant('redis-lists/planted-defects', controls('redis-lists', 4, false));
+    expect(JSON.parse(few.last)).toMatchObject({ engines: { redisLists: { failed: 0, skipped: 0 } } });
+    expect(few.stderr).toContain('redisLists: fewer than 4 planted defects');
+    expect(few.status).toBe(1);
+  });
+
   it('lists what is planted, by engine, and is red for what is missed and where too little is planted', () => {
     const green = run('--defects', 'embedded');
     expect(JSON.parse(green.last)).toMatchObject({
@@ -173,7 +212,9 @@ describe('npm run test:engines', () => {
     expect(JSON.parse(missed.last)).toMatchObject({ planted: 4, caught: 3 });
     expect(missed.status).toBe(1);
 
+    plant('redis-pubsub/planted-defects', controls('redis-pubsub', 3, false));
     const few = run('--defects', 'broadcast');
+    plant('redis-pubsub/planted-defects', controls('redis-pubsub', 4, false));
     expect(JSON.parse(few.last)).toMatchObject({ planted: 3, caught: 3 });
     expect(few.stderr).toContain('broadcast: fewer than 4 planted defects');
     expect(few.status).toBe(1);

@@ -1,7 +1,8 @@
 /**
  * `npm run -s test:engines -- [--json] [--defects] [NAME...]`: every test of every engine of @doorbuster/messaging against its real server: the conformance suite,
  * and what the engine's folder holds beside it (servers of a test's own that are killed, restarted or filled, a node of three lost under load, foreign
- * clients). With --defects the planted defects instead, each with the case that has to catch it.
+ * clients), its planted defects among it, which are listed with the case that has to catch each. With --defects only those, of locks and stores too,
+ * with what the case said.
  *
  * Servers are found by the environment (RABBITMQ_URL and so on) and by what `npm run services:up` wrote down; one that is installed and does not run is started for this run
  * and ended with it. TEST_SERVERS=none starts none. Tests that kill a node start a cluster of their own.
@@ -15,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { startVitest, type TestModule } from 'vitest/node';
 import { root } from './check.ts';
 import { countEngines, type EngineCount } from './engines/count.ts';
-import { type DefectList, filesOfDefects, leastPlanted, listDefects, tooFew } from './engines/defects.ts';
+import { type DefectList, filesOfDefects, isTooFew, leastPlanted, listDefects } from './engines/defects.ts';
 import { engineOf, engineSuites, engineTests, isConformance, nameOf } from './engines/suites.ts';
 import type { ServerName } from './services/server.ts';
 import { withServers } from './test.ts';
@@ -25,8 +26,9 @@ const expected = engineSuites.map(({ name }) => name);
 const help = `Usage: npm run -s test:engines -- [options] [NAME...]
 
 Every test of every engine against its real server; names pick some: ${expected.join(', ')}.
+Planted defects are among them: each engine lists its own, with the case that has to catch it.
 
-  --defects  the planted defects instead: each by name, with the case that has to catch it and what that says
+  --defects  the planted defects only, those of locks and stores too, with what the case said of each
   --json     one JSON object as the last line
   --help     this text
 
@@ -88,28 +90,37 @@ async function count(names: readonly string[], json: boolean): Promise<number> {
     countEngines,
   );
   for (const line of notRun) warn(`not run: ${line}`);
-  const unseen = Object.entries(engines).flatMap(([name, of]) =>
-    unseenBy(of).map((one) => `${name}: ${one}`),
-  );
-  for (const line of unseen) warn(`no test of it passed: ${line}`);
+  const faults = faultsOf(engines);
+  for (const line of faults) warn(line);
   if (json) process.stdout.write(`${JSON.stringify({ engines })}\n`);
   else printCounts(engines);
   const isGreen = Object.values(engines).every(
     ({ passed, failed, skipped }) => failed === 0 && skipped === 0 && passed > 0,
   );
-  return isGreen && missing.length === 0 && unseen.length === 0 ? 0 : 1;
+  return isGreen && missing.length === 0 && faults.length === 0 ? 0 : 1;
 }
 
-/** Situations into which no test brings the engine, and no reason says why. */
-const unseenBy = ({ situations }: EngineCount): string[] =>
-  Object.entries(situations)
-    .filter(([, shown]) => shown === 0)
-    .map(([name]) => name);
+/** What is wrong beside tests that failed or did not run: situations into which no test brings an engine, defects that nobody saw, engines with too few. */
+function faultsOf(engines: Readonly<Record<string, EngineCount>>): string[] {
+  return Object.entries(engines).flatMap(([name, { situations, defects }]) => {
+    const unseen = Object.entries(situations).filter(([, shown]) => shown === 0);
+    const missed = defects.list.filter(({ caught }) => !caught);
+    return [
+      ...unseen.map(([one]) => `no test of it passed: ${name}: ${one}`),
+      ...missed.map((one) => `planted and not caught: ${name}: "${one.defect}", by "${one.caughtBy}"`),
+      ...(isTooFew(defects) ? [saysTooFew(name)] : []),
+    ];
+  });
+}
+
+const saysTooFew = (name: string): string => `${name}: fewer than ${leastPlanted} planted defects`;
 
 function printCounts(engines: Readonly<Record<string, EngineCount>>): void {
-  for (const [name, { passed, failed, skipped, notApplicable, situations }] of Object.entries(engines)) {
+  for (const [name, of] of Object.entries(engines)) {
+    const { passed, failed, skipped, notApplicable, situations, defects } = of;
     process.stdout.write(
-      `${name.padEnd(10)} ${passed} passed, ${failed} failed, ${skipped} skipped, ${notApplicable.length} not applicable\n`,
+      `${name.padEnd(10)} ${passed} passed, ${failed} failed, ${skipped} skipped, ${notApplicable.length} not applicable\n` +
+        `  ${defects.caught} of ${defects.planted} planted defects caught\n`,
     );
     for (const one of notApplicable) process.stdout.write(`  not applicable: ${one.name} (${one.reason})\n`);
     for (const [one, shown] of Object.entries(situations))
@@ -133,8 +144,8 @@ async function plantDefects(names: readonly string[], json: boolean): Promise<nu
     broken: modules.filter((module) => module.errors().length > 0 || module.children.size === 0),
   }));
   if (names.length > 0 && list.planted === 0 && broken.length === 0) return nothing();
-  const few = tooFew(list);
-  for (const name of few) warn(`${name}: fewer than ${leastPlanted} planted defects`);
+  const few = Object.entries(list.engines).flatMap(([name, tally]) => (isTooFew(tally) ? [name] : []));
+  for (const name of few) warn(saysTooFew(name));
   if (json) process.stdout.write(`${JSON.stringify(list)}\n`);
   else printDefects(list);
   const isGreen = list.planted > 0 && list.caught === list.planted;

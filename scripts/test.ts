@@ -31,7 +31,10 @@ export const summaryLine = (count: Count): string =>
 
 const tiers = ['unit', 'int', 'e2e'];
 
-/** What `--no-servers` leaves out: what speaks to a server in most of its tests, and what shows that tests see defects, which a second Node adds nothing to. */
+/**
+ * What `--no-servers` leaves out: what speaks to a server in most of its tests, what shows that tests see defects, and what a second Node adds nothing to: the whole
+ * suite over a shared file, whose sockets and processes `sharing.int` has too, and an index of keys that is SQL, on the tables of the ledger's contract.
+ */
 const serverSuites: readonly string[] = [
   ...engineSuites
     .filter(({ server }) => server !== undefined)
@@ -39,6 +42,8 @@ const serverSuites: readonly string[] = [
   'packages/messaging/src/redis/**/*.int.test.ts',
   'bench/messaging/**/*.int.test.ts',
   '**/planted-defects.int.test.ts',
+  'packages/messaging/src/engines/embedded/sharing/sharing.conformance.int.test.ts',
+  'packages/server/src/ledgers/sqlite/key-runs.int.test.ts',
 ];
 
 interface Seen extends Count {

@@ -1,11 +1,11 @@
 /**
  * `npm run -s soak -- --engine NAME [--messages N] [--workers K] [--kill-every-ms MS] [--limit-s S] [--controls]
- * [--rate-unjudged] [--timeline] [--json]`: the long run. Messages go through an engine
+ * [--kill-publisher-every N] [--rate-unjudged] [--timeline] [--json]`: the long run. Messages go through an engine
  * to workers of which one is killed (SIGKILL) at each interval and replaced; the handler uses the inbox. Nothing may be lost, handled twice, or out of order on
  * its key, and with kills at least half of the undisturbed rate, measured in the same run, has to remain.
  *
  * `--engine` may be given several times. `--controls`: a run without an inbox, whose first workers are killed between their work and its acknowledgement, has to
- * find messages handled twice, and one that acknowledges before it works, killed in between, lost ones. Data on stdout (with --json one object as the last line), progress on stderr. Exit codes: 0 all of it
+ * find messages handled twice, one that acknowledges before it works, killed in between, lost ones, and one that leaves work for later a broken order. Data on stdout (with --json one object as the last line), progress on stderr. Exit codes: 0 all of it
  * held, 1 it did not, 2 usage, 3 a server is not there.
  */
 import { parseArgs } from 'node:util';
@@ -46,6 +46,8 @@ interface Asked {
   readonly messages: number;
   readonly workers: number;
   readonly killEveryMs: number;
+  /** Each such kill is the publisher's; 0: none is. */
+  readonly publisherEvery: number;
   readonly limitMs: number;
   readonly controls: boolean;
   /** The rate is told and not judged: in CI, where no test may depend on how fast a machine is. */
@@ -60,6 +62,7 @@ interface EngineResult {
   /** Several processes, or, on an embedded engine that is not shared, several consumers in one that is killed as a whole. */
   readonly processes: number;
   readonly kills: number;
+  readonly publisherKills: number;
   readonly lost: number;
   readonly handledTwice: number;
   readonly orderBroken: number;
@@ -75,6 +78,7 @@ interface ControlResult {
   readonly kills: number;
   readonly handledTwiceWithoutInbox: number;
   readonly lostWhenAcknowledgedFirst: number;
+  readonly orderBrokenWhenWorkedLater: number;
   readonly violations: readonly string[];
 }
 
@@ -89,6 +93,7 @@ function read(argv: readonly string[]): Asked | null {
         messages: { type: 'string', default: '1000000' },
         workers: { type: 'string', default: '4' },
         'kill-every-ms': { type: 'string', default: '1000' },
+        'kill-publisher-every': { type: 'string', default: '0' },
         'limit-s': { type: 'string', default: '1800' },
         controls: { type: 'boolean', default: false },
         'rate-unjudged': { type: 'boolean', default: false },
@@ -97,9 +102,13 @@ function read(argv: readonly string[]): Asked | null {
         help: { type: 'boolean', default: false },
       },
     });
-    const whole = (name: 'messages' | 'workers' | 'kill-every-ms' | 'limit-s'): number => {
+    const whole = (
+      name: 'messages' | 'workers' | 'kill-every-ms' | 'limit-s' | 'kill-publisher-every',
+      least = 1,
+    ): number => {
       const value = Number(values[name]);
-      if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} is a whole number from 1`);
+      if (!Number.isInteger(value) || value < least)
+        throw new Error(`--${name} is a whole number from ${least}`);
       return value;
     };
     const unknown = values.engine.find((name) => !engines.includes(name as SoakEngine));
@@ -110,6 +119,7 @@ function read(argv: readonly string[]): Asked | null {
       messages: whole('messages'),
       workers: whole('workers'),
       killEveryMs: whole('kill-every-ms'),
+      publisherEvery: whole('kill-publisher-every', 0),
       limitMs: whole('limit-s') * 1000,
       controls: values.controls,
       rateUnjudged: values['rate-unjudged'],
@@ -161,6 +171,7 @@ async function runOf(
     | 'messages'
     | 'workers'
     | 'killEveryMs'
+    | 'publisherEvery'
     | 'placedKills'
     | 'limitMs'
     | 'stillMs'
@@ -197,7 +208,7 @@ async function tidy(engine: SoakEngine, url: string, prefix: string): Promise<vo
 }
 
 async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<EngineResult> {
-  const { workers, killEveryMs, limitMs, messages, rateUnjudged, timeline } = asked;
+  const { workers, killEveryMs, publisherEvery, limitMs, messages, rateUnjudged, timeline } = asked;
   const shared = engine === 'embedded' && (await isShared());
   const base = {
     mode: 'inbox' as Mode,
@@ -212,19 +223,23 @@ async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<Engi
     ...base,
     messages: Math.min(messages, Math.max(leastUndisturbed, Math.round(messages * undisturbedShare))),
     killEveryMs: null,
+    publisherEvery: 0,
   });
-  const killed = await runOf(engine, url, { ...base, messages, killEveryMs });
+  const killed = await runOf(engine, url, { ...base, messages, killEveryMs, publisherEvery });
   const rate = Number((killed.perSecond / Math.max(1, calm.perSecond)).toFixed(3));
   const violations = [...faultsOf('undisturbed', calm), ...faultsOf('with kills', killed)];
   if (killed.kills === 0) violations.push('nobody was killed: the run was too short to show anything');
+  if (killed.publisherKills === 0 && publisherEvery > 0)
+    violations.push('the publisher was never killed: the run was too short for that');
   if (rate < leastRate && !rateUnjudged)
     violations.push(`with kills ${rate} of the undisturbed rate, ${leastRate} is wanted`);
-  const { lost, handledTwice, orderBroken, kills, seconds } = killed;
+  const { lost, handledTwice, orderBroken, kills, publisherKills, seconds } = killed;
   return {
     messages,
     workers,
     processes: engine === 'embedded' && !shared ? 1 : workers,
     kills,
+    publisherKills,
     lost,
     handledTwice,
     orderBroken,
@@ -244,14 +259,15 @@ function faultsOf(name: string, { lost, handledTwice, orderBroken, endedEarly, d
   ];
 }
 
-/** Both defects have to be found, or the judge above is blind. */
+/** All of the defects have to be found, or the judge above is blind. */
 async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<ControlResult> {
   const { workers, limitMs, timeline } = asked;
   const shared = engine === 'embedded' && (await isShared());
-  const killing = { killEveryMs: null, placedKills: controlKills };
+  const killing = { killEveryMs: null, publisherEvery: 0, placedKills: controlKills };
   const plan = { workers, limitMs, shared, timeline, messages: controlMessages, stillMs: controlStillMs };
   const open = await runOf(engine, url, { ...plan, ...killing, mode: 'without-inbox' });
   const hasty = await runOf(engine, url, { ...plan, ...killing, mode: 'acknowledge-first' });
+  const late = await runOf(engine, url, { ...plan, ...killing, mode: 'work-later' });
   const violations: string[] = [];
   // Each of the killed had at least one message.
   if (open.handledTwice < open.kills)
@@ -260,10 +276,15 @@ async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<
     );
   if (hasty.lost < hasty.kills)
     violations.push(`acknowledged before the work, ${hasty.lost} were found lost after ${hasty.kills} kills`);
+  if (late.orderBroken < late.kills)
+    violations.push(
+      `with work left for later, ${late.orderBroken} were found out of order of ${late.kills} workers`,
+    );
   return {
-    kills: open.kills + hasty.kills,
+    kills: open.kills + hasty.kills + late.kills,
     handledTwiceWithoutInbox: open.handledTwice,
     lostWhenAcknowledgedFirst: hasty.lost,
+    orderBrokenWhenWorkedLater: late.orderBroken,
     violations,
   };
 }
@@ -276,6 +297,8 @@ Messages go through an engine to workers that are killed and replaced; nothing m
   --messages N         how many (1000000)
   --workers K          at once (4)
   --kill-every-ms MS   SIGKILL to one of them (1000)
+  --kill-publisher-every N
+                       each Nth of these kills is the publisher's, who goes on behind what was confirmed (0: none is)
   --limit-s S          the run ends as failed after so long (1800)
   --controls           runs with a planted defect, which have to be found
   --rate-unjudged      tell the rate and do not judge it

@@ -19,8 +19,11 @@ import type { TInteger, TObject } from 'typebox';
 import { Ledger } from './ledger.ts';
 import { stoppingWhereItHarms } from './placed-kill.ts';
 
-export type Mode = 'inbox' | 'without-inbox' | 'acknowledge-first';
+export type Mode = 'inbox' | 'without-inbox' | 'acknowledge-first' | 'work-later';
 export type SoakEngine = 'embedded' | 'rabbitmq' | 'kafka' | 'redis';
+
+/** The defects that an inbox would hide have none. */
+export const hasInbox = (mode: Mode): boolean => mode === 'inbox' || mode === 'work-later';
 
 export interface PartOptions {
   readonly engine: SoakEngine;
@@ -146,8 +149,9 @@ async function startedBus(ledger: Ledger, options: PartOptions): Promise<Bus> {
         retries: { abandoned: endsSurvived },
         handler: handlerOf(ledger, bus, options),
       });
-    // The subscription has to be there before the first message is.
-    const first = handles ? null : bus.subscribe(ticks, { name: subscriptionName, handler: () => ack() });
+    // The subscription has to be there before the first message is. A publisher that starts again must take nothing of what waits.
+    const isThere = handles || ledger.confirmed() > 0;
+    const first = isThere ? null : bus.subscribe(ticks, { name: subscriptionName, handler: () => ack() });
     try {
       await bus.start();
       await first?.stop();
@@ -160,7 +164,7 @@ async function startedBus(ledger: Ledger, options: PartOptions): Promise<Bus> {
 }
 
 function handlerOf(ledger: Ledger, bus: Bus, { mode, worker, placed }: PartOptions) {
-  const inbox = mode === 'inbox';
+  const inbox = hasInbox(mode);
   const record = (messages: readonly Tick[]): void =>
     ledger.record(
       messages.map(({ id, data }) => ({ messageId: id, ...data })),

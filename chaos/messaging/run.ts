@@ -4,6 +4,8 @@
  *
  *   publisher ---> engine ---> worker 1..k ---> ledger          killer: SIGKILL to the oldest worker that has started, a new one for it
  *
+ * Each so-maniest kill may be the publisher's instead: the new one goes on behind what was confirmed, and publishes what may be there already again, with its id.
+ *
  * With placed kills, workers that stop at a chosen moment (placed-kill.ts) come first, one after the other, and each is killed there.
  *
  * When nothing moves any more, or the time is over, the killing stops and what is there may still be handled: what is missing then is lost, not late.
@@ -19,7 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { judge, type Verdict } from './audit.ts';
 import { Ledger } from './ledger.ts';
 import { Timeline } from './timeline.ts';
-import { type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
+import { hasInbox, type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
 import { atThePoint } from './placed-kill.ts';
 
 export interface RunPlan {
@@ -32,6 +34,8 @@ export interface RunPlan {
   readonly workers: number;
   /** Null: nobody is killed. */
   readonly killEveryMs: number | null;
+  /** Each such kill is the publisher's, who is the host of a shared file as long as it lives; 0: none is. */
+  readonly publisherEvery: number;
   /** So many workers are killed at the moment at which the defect of the mode does harm, before the others start. */
   readonly placedKills: number;
   readonly limitMs: number;
@@ -43,6 +47,8 @@ export interface RunPlan {
 
 export interface RunResult extends Verdict {
   readonly kills: number;
+  /** Of these the publisher's. */
+  readonly publisherKills: number;
   readonly perSecond: number;
   readonly seconds: number;
   /** Not everything had been handled when it was ended. */
@@ -124,6 +130,7 @@ class Soak {
   #publisher: Part | undefined;
   #started = 0;
   #kills = 0;
+  #publisherKills = 0;
   #died = 0;
   /** Nobody is killed any more. */
   #calm = false;
@@ -144,7 +151,7 @@ class Soak {
   async run(): Promise<RunResult> {
     const { workers } = this.#plan;
     if (!this.#oneProcess) {
-      this.#publisher = this.#part(['publish'], 0, 'publisher');
+      this.#publisher = this.#newPublisher();
       await this.#firstConfirmed();
     }
     while (this.#kills < this.#plan.placedKills) await this.#killAtThePoint();
@@ -165,6 +172,7 @@ class Soak {
     return {
       ...verdict,
       kills: this.#kills,
+      publisherKills: this.#publisherKills,
       perSecond: Math.round(handled / seconds),
       seconds: Number(seconds.toFixed(1)),
       endedEarly,
@@ -183,6 +191,10 @@ class Soak {
     this.#workers.splice(this.#workers.indexOf(victim), 1);
     await victim.end('SIGKILL');
     this.#kills += 1;
+  }
+
+  #newPublisher(): Part {
+    return this.#part(['publish'], 0, 'publisher');
   }
 
   #worker(name: string, placed = false): Part {
@@ -218,23 +230,44 @@ class Soak {
   }
 
   async #killOneByOne(): Promise<void> {
-    const { killEveryMs } = this.#plan;
+    const { killEveryMs, publisherEvery } = this.#plan;
     if (killEveryMs === null) return;
-    for (;;) {
-      const due = performance.now() + killEveryMs;
-      let victim: Part | undefined;
-      while (!victim && !this.#calm) {
-        const leftMs = due - performance.now();
-        await sleep(leftMs > 0 ? Math.min(leftMs, lookMs) : lookMs);
-        if (performance.now() >= due) victim = this.#oldestStarted();
-      }
-      if (!victim || this.#calm) return;
-      this.#workers.splice(this.#workers.indexOf(victim), 1);
+    for (let turn = 1; ; turn += 1) {
+      const isPublishers = !this.#oneProcess && publisherEvery > 0 && turn % publisherEvery === 0;
+      const victim = await this.#victimIn(killEveryMs, isPublishers);
+      if (!victim) return;
       this.#timeline?.mark(`kill ${victim.worker}`);
-      await victim.end('SIGKILL');
-      this.#kills += 1;
-      if (!this.#calm) this.#workers.push(this.#worker(victim.name));
+      if (isPublishers) await this.#replacePublisher(victim);
+      else await this.#replaceWorker(victim);
     }
+  }
+
+  /** Not before that time, and not before it has started; undefined when the killing is over. */
+  async #victimIn(killEveryMs: number, isPublisher: boolean): Promise<Part | undefined> {
+    const due = performance.now() + killEveryMs;
+    while (!this.#calm) {
+      const leftMs = due - performance.now();
+      await sleep(leftMs > 0 ? Math.min(leftMs, lookMs) : lookMs);
+      if (this.#calm || performance.now() < due) continue;
+      const victim = isPublisher ? this.#publisher : this.#oldestStarted();
+      if (victim?.ready) return victim;
+    }
+    return undefined;
+  }
+
+  async #replaceWorker(victim: Part): Promise<void> {
+    this.#workers.splice(this.#workers.indexOf(victim), 1);
+    await victim.end('SIGKILL');
+    this.#kills += 1;
+    if (!this.#calm) this.#workers.push(this.#worker(victim.name));
+  }
+
+  /** Also when the killing ended meanwhile: what nobody publishes any more would look lost. */
+  async #replacePublisher(victim: Part): Promise<void> {
+    await victim.end('SIGKILL');
+    this.#kills += 1;
+    this.#publisherKills += 1;
+    this.#publisher = this.#newPublisher();
   }
 
   #oldestStarted(): Part | undefined {
@@ -281,7 +314,7 @@ class Soak {
   /** Without an inbox there are more effects than messages; counting them apart is dear, so it is done near the end only. */
   #isDone(effects: number): boolean {
     const { messages, mode } = this.#plan;
-    return effects >= messages && (mode === 'inbox' || this.#ledger.distinct() >= messages);
+    return effects >= messages && (hasInbox(mode) || this.#ledger.distinct() >= messages);
   }
 
   async end(): Promise<void> {

@@ -1,10 +1,11 @@
-// What a run of the engines' tests says of each engine: all tests of its folder, file by file, and of its conformance suite what the engine states
-// and what does not apply to it. Nothing that did not run is counted as passed.
+// What a run of the engines' tests says of each engine: all tests of its folder, file by file, what was planted in it and caught, and of its conformance
+// suite what the engine states and what does not apply to it. Nothing that did not run is counted as passed.
 
 import type { Capabilities } from '@doorbuster/messaging';
 import type { CaseMeta, ControlMeta } from '@doorbuster/messaging/conformance';
 import type { TestCase, TestModule } from 'vitest/node';
 import { suitesFailed } from '../test.ts';
+import { defectsOfEngine, type EngineDefects } from './defects.ts';
 import { situationsOf } from './situations.ts';
 import { engineOf, engineSuites } from './suites.ts';
 
@@ -21,6 +22,8 @@ export interface EngineCount extends Tally {
   readonly files: Record<string, Tally>;
   /** How many tests that passed bring the engine into each situation, or why none can; 0 is a fault of the tests. */
   situations: Readonly<Record<string, number | string>>;
+  /** What was planted in it in this run, and whether the case that has to catch it did. */
+  defects: EngineDefects;
   /** What the engine states when connected to this server; of the first case that says so. */
   capabilities?: Capabilities;
 }
@@ -44,7 +47,10 @@ export function countEngines(modules: readonly TestModule[]): Counted {
     shown.set(name, [...(shown.get(name) ?? []), ...namesOfPassed(module)]);
     notRun.push(...addModule(count, module).map((test) => `${name}: ${test}`));
   }
-  for (const [name, count] of engines) count.situations = situationsOf(name, shown.get(name) ?? []);
+  for (const [name, count] of engines) {
+    count.situations = situationsOf(name, shown.get(name) ?? []);
+    count.defects = defectsOfEngine(modules, name);
+  }
   const places = new Map(engineSuites.map((one, place) => [one.name, place]));
   const place = (name: string): number => places.get(name) ?? places.size;
   const sorted = [...engines].toSorted(([a], [b]) => place(a) - place(b) || (a < b ? -1 : 1));
@@ -58,6 +64,7 @@ const newCount = (): EngineCount => ({
   notApplicable: [],
   files: {},
   situations: {},
+  defects: { planted: 0, caught: 0, list: [] },
 });
 
 /** A control of a planted defect brings nobody into a situation that its case does not. */

@@ -1,5 +1,5 @@
 // The list of planted defects, made by a run of what plants them: each by name, with the case that has to catch it and what that said. A file that hands
-// its defects to `registerControls` of the conformance suite is in it by itself.
+// its defects to `registerControls` of the conformance suite is in it by itself. A run of everything of an engine has those of that engine.
 
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,6 +26,13 @@ export interface DefectList {
   readonly defects: readonly PlantedDefect[];
 }
 
+/** Those of one engine, as they are recorded: what a case said of them may name a machine's paths and is left out. */
+export interface EngineDefects {
+  readonly planted: number;
+  readonly caught: number;
+  readonly list: readonly Omit<PlantedDefect, 'says'>[];
+}
+
 /** Fewer do not show that the tests of an engine see anything. */
 export const leastPlanted = 4;
 
@@ -49,10 +56,7 @@ export function filesOfDefects(names: readonly string[]): string[] {
 }
 
 export function listDefects(modules: readonly TestModule[], names: readonly string[]): DefectList {
-  const defects = modules
-    .flatMap((module) => [...module.children.allTests()].flatMap((test) => defectOf(test) ?? []))
-    .filter(({ of }) => names.length === 0 || names.includes(placeOf(of)))
-    .toSorted((a, b) => (a.of < b.of ? -1 : a.of > b.of ? 1 : 0));
+  const defects = defectsIn(modules).filter(({ of }) => names.length === 0 || names.includes(placeOf(of)));
   const wanted = engineSuites
     .map(({ name }) => name)
     .filter((name) => names.length === 0 || names.includes(name));
@@ -62,6 +66,19 @@ export function listDefects(modules: readonly TestModule[], names: readonly stri
   return { ...tallyOf(defects), engines: Object.fromEntries(engines), defects };
 }
 
+/** By place, and within one in the order of files and of their tests, whichever ended first. */
+const defectsIn = (modules: readonly TestModule[]): PlantedDefect[] =>
+  modules
+    .toSorted((a, b) => (a.moduleId < b.moduleId ? -1 : 1))
+    .flatMap((module) => [...module.children.allTests()].flatMap((test) => defectOf(test) ?? []))
+    .toSorted((a, b) => (a.of < b.of ? -1 : a.of > b.of ? 1 : 0));
+
+/** What the tests that ran planted in this engine. */
+export function defectsOfEngine(modules: readonly TestModule[], name: string): EngineDefects {
+  const found = defectsIn(modules).filter(({ of }) => placeOf(of) === name);
+  return { ...tallyOf(found), list: found.map(({ says: _says, ...one }) => one) };
+}
+
 const tallyOf = (
   defects: readonly PlantedDefect[],
 ): { readonly planted: number; readonly caught: number } => ({
@@ -69,11 +86,8 @@ const tallyOf = (
   caught: defects.filter(({ caught }) => caught).length,
 });
 
-/** Engines in which too little is planted to say anything. */
-export const tooFew = ({ engines }: DefectList): string[] =>
-  Object.entries(engines)
-    .filter(([, { planted }]) => planted < leastPlanted)
-    .map(([name]) => name);
+/** Too little is planted in an engine to say anything. */
+export const isTooFew = ({ planted }: { readonly planted: number }): boolean => planted < leastPlanted;
 
 /** By the metadata of its run, or by its name where it did not run. */
 function defectOf(test: TestCase): PlantedDefect | undefined {

@@ -31,8 +31,9 @@ export const engineTests = 'packages/messaging/src/engines/**/*.int.test.ts';
 /** Files of the tests that every engine shares, of which each has to have one. */
 export const isConformance = (path: string): boolean => path.endsWith('.conformance.int.test.ts');
 
-/** `redis-lists` is said for `redisLists` too: it is the name of the folder and of the engine itself. */
+/** `redis-lists` is said for `redisLists` and `redis-pubsub` for `broadcast` too: it is the name of the folder and of the engine itself. */
 export const nameOf = (said: string): string =>
+  engineSuites.find(({ folder }) => folder === said)?.name ??
   said.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 /** The engine that a file below engines/ is of; undefined for every other file. */

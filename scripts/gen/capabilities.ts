@@ -11,9 +11,12 @@ import { notice, type Generator } from './generated.ts';
 /** What `test:engines` says of an engine; runs that were recorded before it counted more than the suite have no `files`. */
 interface EngineResult {
   readonly passed: number;
+  readonly failed?: number;
+  readonly skipped?: number;
   readonly notApplicable: readonly { readonly name: string; readonly reason: string }[];
   readonly files?: Readonly<Record<string, { readonly passed: number }>>;
-  readonly capabilities: Capabilities;
+  /** Undefined where no case of the suite got as far as to connect. */
+  readonly capabilities?: Capabilities;
 }
 
 /** The cases of the suite alone, without the engine's own tests. */
@@ -22,8 +25,11 @@ const casesOf = ({ passed, files }: EngineResult): number =>
     ? Object.entries(files).reduce((sum, [file, of]) => sum + (isConformance(file) ? of.passed : 0), 0)
     : passed;
 
+const notPassed = ({ failed = 0, skipped = 0 }: EngineResult): number => failed + skipped;
+
 /** `redisLists` calls itself `redis-lists`. */
-const titleOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+export const titleOf = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 const recordedAt = fileURLToPath(new URL('../../docs/evidence/engines.json', import.meta.url));
 
@@ -88,10 +94,16 @@ export function pageOf({ commit, measuredOn, result }: Recorded): string {
     '',
     `| | ${engines.map(([name]) => name).join(' | ')} |`,
     `|---|${engines.map(() => '---').join('|')}|`,
-    ...rows.map(([name, of]) => `| ${name} | ${cells(({ capabilities }) => of(capabilities))} |`),
+    ...rows.map(
+      ([name, of]) =>
+        `| ${name} | ${cells(({ capabilities }) => (capabilities ? of(capabilities) : 'not known'))} |`,
+    ),
     `| cases of the suite passed | ${cells((engine) => String(casesOf(engine)))} |`,
     ...(engines.some(([, { files }]) => files)
       ? [`| with the engine's own tests | ${cells(({ passed }) => String(passed))} |`]
+      : []),
+    ...(engines.some(([, engine]) => notPassed(engine) > 0)
+      ? [`| **failed or not run** | ${cells((engine) => String(notPassed(engine)))} |`]
       : []),
     '',
     '## What the suite leaves out, and why',

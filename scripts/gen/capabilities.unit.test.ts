@@ -53,6 +53,17 @@ it('has a column for each engine by its own name, with the cases of the suite be
   expect(page).toContain('**redis-lists**\n\n- a list is one queue: a case\n');
 });
 
+it('says what failed or did not run, of an engine that never connected too', () => {
+  const page = pageOf(
+    recorded({
+      redis: { passed: 65, failed: 1, skipped: 0, notApplicable: [], capabilities },
+      kafka: { passed: 0, failed: 1, skipped: 2, notApplicable: [] },
+    }),
+  );
+  expect(page).toContain('\n| server | Redis 7.0.15 | not known |\n');
+  expect(page).toContain('\n| **failed or not run** | 1 | 3 |\n');
+});
+
 it('takes all that passed for cases of the suite where no files were recorded', () => {
   const page = pageOf(recorded({ redis: { passed: 65, notApplicable: [], capabilities } }));
   expect(page).toContain('\n| cases of the suite passed | 65 |\n\n');

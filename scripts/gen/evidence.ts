@@ -48,10 +48,13 @@ export function bound(n: number, violations: unknown): string {
   return n > 0 && violations === 0 ? `0 in ${number(n)}, so below ${(3 / n).toPrecision(2)} a run` : '-';
 }
 
-function source(name: string, { command, commit, clean, measuredOn, seconds, machine }: Recorded): string {
+const notReached = '**Not all that is wanted was reached in this run.**';
+
+function source(name: string, recorded: Recorded): string {
+  const { command, commit, clean, measuredOn, seconds, machine, reached } = recorded;
   const { processor, cores, memoryGiB, system, node } = machine;
   const state = clean ? `commit \`${commit}\`` : `commit \`${commit}\` with changes`;
-  return `\`${command}\` (${name}), ${state}, ${measuredOn}, ${number(seconds)} s, ${cores} cores of ${processor}, ${memoryGiB} GiB, ${system}, Node ${node}.`;
+  return `\`${command}\` (${name}), ${state}, ${measuredOn}, ${number(seconds)} s, ${cores} cores of ${processor}, ${memoryGiB} GiB, ${system}, Node ${node}.${reached === false ? ` ${notReached}` : ''}`;
 }
 
 const notMeasured = (name: string): string => `Not recorded yet: \`npm run -s evidence -- ${name}\`.`;
@@ -305,7 +308,10 @@ function messagingBenchSection(bench: Recorded | null): string[] {
   ];
 }
 
-function soakSection(soak: Recorded | null): string[] {
+/** Of the undisturbed rate, with kills. */
+const leastRate = 0.5;
+
+export function soakSection(soak: Recorded | null): string[] {
   if (!soak) return [notMeasured('soak')];
   const columns = [
     'messages',
@@ -319,13 +325,21 @@ function soakSection(soak: Recorded | null): string[] {
     'rate',
   ];
   const engines = Object.entries((soak.result['engines'] ?? {}) as Figures);
+  const cellOf = (column: string, value: unknown): string =>
+    column === 'rate' && Number(value) < leastRate
+      ? `**${number(value)}**, ${leastRate} is not reached`
+      : number(value);
+  const violations = engines.flatMap(([name, figures]) =>
+    ((figures?.['violations'] ?? []) as string[]).map((one) => `- ${name}: ${one}`),
+  );
   return [
     source('soak', soak),
     '',
     ...table(
       ['engine', ...columns],
-      engines.map(([name, figures]) => [name, ...columns.map((column) => number(figures?.[column]))]),
+      engines.map(([name, figures]) => [name, ...columns.map((column) => cellOf(column, figures?.[column]))]),
     ),
+    ...(violations.length === 0 ? [] : ['', 'What was not reached, or did not hold:', '', ...violations]),
   ];
 }
 

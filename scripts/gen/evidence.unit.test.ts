@@ -1,7 +1,8 @@
 // What docs/evidence.md makes of figures: no bound where something was found, and no figure called reached that is not.
 
 import { expect, test } from 'vitest';
-import { bound, figureRow } from './evidence.ts';
+import type { Recorded } from '../evidence.ts';
+import { bound, figureRow, soakSection } from './evidence.ts';
 import { promiseRows } from './evidence-promises.ts';
 
 test('a bound stands only where there were runs and none of them found anything', () => {
@@ -20,6 +21,27 @@ test.each([
   ['crowdOverBare', 1.3, '-'],
 ])('%s of %s: reached %s', (name, value, reached) => {
   expect(figureRow([name, value]).at(-1)).toBe(reached);
+});
+
+const soakOf = (reached: boolean | undefined, rate: number, violations: readonly string[]): string =>
+  soakSection({
+    command: 'npm run -s soak -- --engine redis --json',
+    commit: '0123456789',
+    clean: true,
+    measuredOn: '2026-11-29',
+    seconds: 1,
+    ...(reached === undefined ? {} : { reached }),
+    machine: { processor: 'any', cores: 2, memoryGiB: 4, system: 'linux x64', node: '26' },
+    result: { engines: { redis: { kills: 74, lost: 0, rate, violations } } },
+  } satisfies Recorded).join('\n');
+
+test('a run that did not reach what is wanted says so, with the figure and what fell short', () => {
+  const short = soakOf(false, 0.42, ['with kills 0.42 of the undisturbed rate, 0.5 is wanted']);
+  expect(short).toContain('Not all that is wanted was reached in this run');
+  expect(short).toContain('| **0.42**, 0.5 is not reached |');
+  expect(short).toContain('- redis: with kills 0.42 of the undisturbed rate, 0.5 is wanted');
+  for (const reached of [true, undefined])
+    expect(soakOf(reached, 0.61, [])).not.toMatch(/not reached|Not all/);
 });
 
 test('every promise that is claimed has a test and a control, and their titles stand in the files', () => {

@@ -1,0 +1,62 @@
+// The page of planted defects from what `test:engines --json` says: one that escaped is not hidden, and a run without a list says that it has none.
+
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import type { Recorded } from '../evidence.ts';
+import { pageOf } from './planted-defects.ts';
+
+const recorded = (engines: object): Recorded => ({
+  command: 'npm run -s test:engines -- --json',
+  commit: '0123456789',
+  clean: true,
+  measuredOn: '2026-11-29',
+  seconds: 1,
+  machine: { processor: 'any', cores: 2, memoryGiB: 4, system: 'linux x64', node: '26' },
+  result: { engines },
+});
+
+const list = (of: string, ...caught: readonly boolean[]): object => ({
+  planted: caught.length,
+  caught: caught.filter((one) => one).length,
+  list: caught.map((one, n) => ({ of, defect: `defect ${n}`, caughtBy: `case ${n}`, caught: one })),
+});
+
+it('has a row for each defect with the case that catches it, and says which one escaped', () => {
+  const page = pageOf(
+    recorded({
+      kafka: { defects: list('kafka', true, true, true, false) },
+      embedded: { defects: list('embedded, shared', true) },
+      redisLists: { defects: list('redis-lists', true, true, true, true) },
+    }),
+  );
+  expect(page).toContain('\n8 of 9 caught (kafka 3 of 4, embedded 1 of 1, redis-lists 4 of 4).\n');
+  expect(page).toContain('\n| kafka | defect 0 | case 0 | yes |\n');
+  expect(page).toContain('\n| kafka | defect 3 | case 3 | **no** |\n');
+  expect(page).toContain('\n| embedded (embedded, shared) | defect 0 | case 0 | yes |\n');
+  expect(page).toContain('\n| redis-lists | defect 0 | case 0 | yes |\n');
+  expect(page).toContain('\n**Fewer than 4**, which is too little: embedded.\n');
+  expect(page).not.toContain('lists no planted defects');
+});
+
+it('says that a run has no list, of all engines or of some', () => {
+  const none = pageOf(recorded({ kafka: { passed: 1 } }));
+  expect(none).toContain('lists no planted defects of any engine');
+  expect(none).not.toContain('| engine |');
+  const some = pageOf(recorded({ redis: { passed: 1 }, kafka: { defects: list('kafka', true) } }));
+  expect(some).toContain('lists no planted defects of redis:');
+  expect(some).toContain('\n| kafka | defect 0 | case 0 | yes |\n');
+});
+
+it('does not end a cell with a bar of its text', () => {
+  const one = { of: 'redis', defect: 'a | b', caughtBy: 'c', caught: true };
+  expect(pageOf(recorded({ redis: { defects: { planted: 1, caught: 1, list: [one] } } }))).toContain(
+    '| redis | a \\| b | c | yes |',
+  );
+});
+
+it('makes a page of the run that is kept', () => {
+  const file = new URL('../../docs/evidence/engines.json', import.meta.url);
+  expect(pageOf(JSON.parse(readFileSync(file, 'utf8')) as Recorded)).toMatch(
+    /\| caught \|\n|lists no planted defects/,
+  );
+});
