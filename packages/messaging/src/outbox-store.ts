@@ -74,7 +74,7 @@ export interface OwnedOutbox {
   /** Waiting rows of a lane, oldest first; rows without a key in an order of their own. `after` is the number of the last one read. */
   readWaiting(of: LaneName, page: WaitingPage): Promise<readonly StoredRow[]>;
   record(progress: RelayProgress): Promise<void>;
-  /** Deletes what was published before `before` (ms since the epoch), at most one run of rows; true when there may be more. */
+  /** Deletes what was published before `before` (ms since the epoch; -Infinity: nothing), at most one run of rows; true when there may be more. */
   purge(before: number, now: number): Promise<boolean>;
   /** Lets another relay have it. */
   release(): Promise<void>;

@@ -134,6 +134,8 @@ class OwnedSqlOutbox implements OwnedOutbox {
 
   async purge(before: number, now: number): Promise<boolean> {
     await this.#closeRun(now);
+    // Servers have no such number.
+    if (before === Number.NEGATIVE_INFINITY) return false;
     const cut = await this.#connection.run(
       `SELECT up_to, began_at FROM outbox_runs WHERE at < ? ORDER BY up_to DESC, began_at DESC LIMIT 1`,
       [before],
