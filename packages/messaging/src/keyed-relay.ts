@@ -289,16 +289,16 @@ class SingleOwnerRelay implements KeyedRelay {
     sent: Sent,
     broken: readonly HeldRow[],
   ): Promise<void> {
-    const released: number[] = [];
+    const published: number[] = [];
     const laneOfRow = (number: number): string => of.lane ?? laneWithoutKey(number);
     const parked: HeldRow[] = broken.map((row) => ({ ...row, lane: laneOfRow(row.number) }));
     for (const [number, { kind, reason }] of sent.verdicts) {
-      if (kind === 'published') released.push(number);
+      if (kind === 'published') published.push(number);
       if (kind === 'parked') parked.push({ number, lane: laneOfRow(number), reason });
     }
-    if (released.length === 0 && parked.length === 0) return;
-    await owned.record({ upTo: undefined, waiting: [], parked, released, now: this.#options.clock.now() });
-    this.#published += released.length;
+    if (published.length === 0 && parked.length === 0) return;
+    await owned.record({ upTo: undefined, waiting: [], parked, published, now: this.#options.clock.now() });
+    this.#published += published.length;
     if (parked.length > 0 && of.lane !== undefined && this.#options.onPoison === 'blockKey')
       this.#laneFor(of, true);
     this.#tellParked(parked);
@@ -343,7 +343,7 @@ class SingleOwnerRelay implements KeyedRelay {
           reason: verdict.reason,
         });
     }
-    await owned.record({ upTo: end, waiting, parked, released: [], now: this.#options.clock.now() });
+    await owned.record({ upTo: end, waiting, parked, published: [], now: this.#options.clock.now() });
     this.#published += published;
     this.#holdBack(rows, new Set(waiting.map(({ number }) => number)));
     this.#block(rows, parked);

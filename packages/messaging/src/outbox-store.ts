@@ -32,9 +32,9 @@ export interface HeldRow {
   readonly reason: string;
 }
 
-/** Rows that are held and read together. */
+/** Rows that are held and read together: those of a lane, or all of a channel that have no key, which are no lane of one another. */
 export interface LaneName {
-  /** See `laneOf`; undefined: all rows of the channel that have no key, each of which is a lane of its own. */
+  /** See `laneOf`; undefined: the rows without a key, each of which is a lane of its own. */
   readonly lane: string | undefined;
   readonly channel: string;
 }
@@ -57,8 +57,8 @@ export interface RelayProgress {
   /** Fresh rows that stay behind the mark: until their key goes on, or until a person decides. */
   readonly waiting: readonly HeldRow[];
   readonly parked: readonly HeldRow[];
-  /** Numbers of held rows that were published now. */
-  readonly released: readonly number[];
+  /** Numbers of held rows that were published now; of fresh ones `upTo` says it. */
+  readonly published: readonly number[];
   /** ms since the epoch. */
   readonly now: number;
 }

@@ -104,7 +104,7 @@ for (const { kind, missing, create } of storeChoices)
       );
       const channel = fresh[0]?.channel ?? '';
       const waiting = fresh.map(({ number }, index) => ({ number, lane: alike[index] ?? '', reason: 'x' }));
-      await owned?.record({ upTo: fresh.at(-1)?.number, waiting, parked: [], released: [], now });
+      await owned?.record({ upTo: fresh.at(-1)?.number, waiting, parked: [], published: [], now });
       expect((await owned?.heldLanes())?.map(({ lane }) => lane).toSorted()).toEqual(alike.toSorted());
       for (const { lane, number } of waiting)
         expect(

@@ -175,5 +175,6 @@ for (const { kind, missing, create } of storeChoices)
       await eventually(view, ({ waiting }) => waiting === 2, 'two that wait');
       passedMs += DECADES_MS;
       await eventually(view, ({ parked }) => parked === 1, 'the first of its key parked');
+      expect((await fixture.store.outbox.parked({ limit: 2 }))[0]?.reason).toContain('never declared');
     });
   });
