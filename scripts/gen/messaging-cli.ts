@@ -11,9 +11,9 @@ const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   ok: 'It did what was asked. `--help` too.',
   failed: 'It did not: the message says what, why and what to do next.',
   usage:
-    'Wrong command line, or a file, channel or dead letter that is not there, or data that does not fit. Nothing was done.',
+    'Wrong command line, or a file, channel, dead letter or parked row that is not there, or data that does not fit. Nothing was done.',
   configuration:
-    'No engine was named, its client is not installed, the server refuses the user or the password, another process holds the file, or a database of `reconcile` cannot be opened or lacks its tables.',
+    'No engine or no database was named, its client is not installed, the server refuses the user or the password, another process holds the file, or a database of `reconcile` or `outbox` cannot be opened or lacks its tables.',
   unreachable: 'The server does not answer or takes nothing for now.',
   partlyFailed: 'Stopped by Ctrl-C with work left; the same command goes on from there.',
 };
@@ -82,6 +82,14 @@ function commandPage(): string {
     'or the channel is not found. Where nothing that the module names is there, `inspect` ends with code 2, and so does on RabbitMQ and Kafka what is asked for dead letters. What is missing',
     'beside others is named on stderr and changes no exit code: by `inspect` on every engine that stores, channels and subscriptions; by every other command on RabbitMQ, and on Kafka channels only.',
     'A module that exports no `subscriptions` is told so on RabbitMQ, where none can be looked at then.',
+    '',
+    '## Which outbox',
+    '',
+    'An [outbox](patterns/outbox.md) lies in a database of the application and not on the engine. The `outbox` commands connect to no engine; they are given the address of the database with',
+    '`--store`, or `DOORBUSTER_STORE_URL`: `sqlite:./shop.db`, `postgres://user:secret@host/shop`, `mysql://...` or `mariadb://...`. The client of the database (`pg`, `mysql2`) has to be installed',
+    'where the command is; no table and no file is made. The relay may run meanwhile.',
+    '',
+    '## Exit codes',
     '',
     '| exit code | when |',
     '|---|---|',

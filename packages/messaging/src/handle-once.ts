@@ -22,7 +22,8 @@ export interface InboxStore<Tx> {
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /**
    * True when this subscription has handled the message: then change nothing. False the first time, and the id is noted in this transaction. While another
-   * transaction that noted the same id has not ended, it waits for it. Rejects with DB_MSG_INVALID_OPTIONS outside of a transaction.
+   * transaction that noted the same id has not ended, it waits for it. Rejects with DB_MSG_INVALID_OPTIONS outside of a transaction, and
+   * for an id or a subscription with U+0000 or lone surrogates.
    */
   alreadyHandled(tx: Tx, entry: InboxEntry): Promise<boolean>;
 }

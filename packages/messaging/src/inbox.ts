@@ -5,6 +5,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { MessagingError } from './errors.ts';
 import { COUNT, refuseBadNumbers, TIME } from './sound-numbers.ts';
+import { refuseBadNames } from './sound-text.ts';
 import { namedAtOnce } from './sql/faults.ts';
 import { atOnce } from './sqlite-transaction.ts';
 
@@ -24,7 +25,7 @@ const prepared = new WeakMap<DatabaseSync, StatementSync>();
 
 /**
  * True when this subscription has handled the message before: then change nothing and `ack()`. False the first time; the id is
- * now noted in the open transaction and stays if that commits. Refuses to run outside of a transaction.
+ * now noted in the open transaction and stays if that commits. Refuses to run outside of a transaction, and names with U+0000 or lone surrogates.
  */
 export function alreadyHandled(
   db: DatabaseSync,
@@ -35,6 +36,7 @@ export function alreadyHandled(
       'DB_MSG_INVALID_OPTIONS',
       "alreadyHandled belongs inside the handler's own transaction",
     );
+  refuseBadNames('alreadyHandled', { subscription: entry.subscription, messageId: entry.messageId });
   let insert = prepared.get(db);
   if (!insert) {
     insert = db.prepare(INSERT);

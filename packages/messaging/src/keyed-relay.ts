@@ -28,7 +28,7 @@ import {
 } from './outbox-store.ts';
 import { DEFAULT_DRAIN_MS, type Relay, RELAY_RULES, tellFailure, tellStuck } from './relay.ts';
 import { type KeyOrder, type PoisonPolicy, type RowVerdict, type Sent, sendRows } from './relay-batch.ts';
-import { DRAIN_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
+import { DRAIN_MS, ENDLESS_MS, refuseBadNumbers } from './sound-numbers.ts';
 import { UndeclaredChannels } from './undeclared-channels.ts';
 import { withDefaults } from './with-defaults.ts';
 import { backOffAfter, WorkLoop } from './work-loop.ts';
@@ -53,10 +53,10 @@ export interface KeyedRelayOptions {
   readonly onPoison?: PoisonPolicy;
   /**
    * How long rows wait for a channel that the bus of this relay does not know, ms, because a deployment may be rolling; then they are parked. Counted from when this relay, as the
-   * owner of the outbox, first met the channel. Default 3,600,000 (an hour); 0: parked at once.
+   * owner of the outbox, first met the channel. Default 3,600,000 (an hour); 0: parked at once; Infinity: never, they are tried for ever.
    */
   readonly undeclaredMs?: number;
-  /** Published rows stay so long, ms: what reconciliation can look back on. Default 0: they go at the next purge. */
+  /** Published rows stay so long, ms: what reconciliation can look back on. Default 0: they go at the next purge; Infinity: never. */
   readonly keepMs?: number;
 }
 
@@ -111,7 +111,7 @@ export function createKeyedRelay(options: KeyedRelayOptions): KeyedRelay {
 const PURGE_EVERY_MS = 5_000;
 /** Held lanes that are tried between two looks at fresh rows. */
 const LANES_IN_A_ROW = 20;
-const RULES = { ...RELAY_RULES, keepMs: WAIT_MS, undeclaredMs: WAIT_MS } as const;
+const RULES = { ...RELAY_RULES, keepMs: ENDLESS_MS, undeclaredMs: ENDLESS_MS } as const;
 
 class SingleOwnerRelay implements KeyedRelay {
   readonly #options: Required<KeyedRelayOptions>;
@@ -289,16 +289,16 @@ class SingleOwnerRelay implements KeyedRelay {
     sent: Sent,
     broken: readonly HeldRow[],
   ): Promise<void> {
-    const released: number[] = [];
+    const published: number[] = [];
     const laneOfRow = (number: number): string => of.lane ?? laneWithoutKey(number);
     const parked: HeldRow[] = broken.map((row) => ({ ...row, lane: laneOfRow(row.number) }));
     for (const [number, { kind, reason }] of sent.verdicts) {
-      if (kind === 'published') released.push(number);
+      if (kind === 'published') published.push(number);
       if (kind === 'parked') parked.push({ number, lane: laneOfRow(number), reason });
     }
-    if (released.length === 0 && parked.length === 0) return;
-    await owned.record({ upTo: undefined, waiting: [], parked, released, now: this.#options.clock.now() });
-    this.#published += released.length;
+    if (published.length === 0 && parked.length === 0) return;
+    await owned.record({ upTo: undefined, waiting: [], parked, published, now: this.#options.clock.now() });
+    this.#published += published.length;
     if (parked.length > 0 && of.lane !== undefined && this.#options.onPoison === 'blockKey')
       this.#laneFor(of, true);
     this.#tellParked(parked);
@@ -343,7 +343,7 @@ class SingleOwnerRelay implements KeyedRelay {
           reason: verdict.reason,
         });
     }
-    await owned.record({ upTo: end, waiting, parked, released: [], now: this.#options.clock.now() });
+    await owned.record({ upTo: end, waiting, parked, published: [], now: this.#options.clock.now() });
     this.#published += published;
     this.#holdBack(rows, new Set(waiting.map(({ number }) => number)));
     this.#block(rows, parked);

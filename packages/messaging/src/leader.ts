@@ -13,7 +13,7 @@ import { type Clock, pause, systemClock } from './clock.ts';
 import { type HeldLock, type Locks, refuseBadLock } from './lock.ts';
 import { type Log, silentLog } from './log.ts';
 import { MessagingError } from './errors.ts';
-import { DRAIN_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
+import { DRAIN_MS, ENDLESS_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 
 export interface LeaderOptions {
@@ -32,7 +32,10 @@ export interface LeaderOptions {
   readonly log?: Log;
   /** Default 1,000. */
   readonly restMs?: number;
-  /** How long the lock is kept for work that was told to end and has not, ms; then it is given back so that another may lead. Default: the ttl. */
+  /**
+   * How long the lock is kept for work that was told to end and has not, ms; then it is given back so that another may lead, and that is told. Default: the ttl. Infinity: it is
+   * kept for as long as the work goes on, and only `view().overdueMs` says for how long that is.
+   */
   readonly graceMs?: number;
 }
 
@@ -51,7 +54,7 @@ export interface Leader {
   };
 }
 
-const RULES = { restMs: WAIT_MS, graceMs: WAIT_MS } as const;
+const RULES = { restMs: WAIT_MS, graceMs: ENDLESS_MS } as const;
 /** An outage of the lock's server is told again after so long. */
 const TOLD_EVERY_MS = 60_000;
 
@@ -161,6 +164,8 @@ class LockLeader implements Leader {
   /** Work that does not end would keep the lock from everybody for as long as it likes: renewing goes on by itself. Told again and again, each time after twice as long. */
   async #watchOverdue(lock: HeldLock, ended: AbortSignal): Promise<void> {
     const { clock, graceMs } = this.#options;
+    // There is nothing to wait for: a timer would keep the process for work whose lock is lost already.
+    if (graceMs === Number.POSITIVE_INFINITY) return;
     await pause(clock, graceMs, ended);
     if (ended.aborted) return;
     // An answer that does not come must not keep anybody from being told.

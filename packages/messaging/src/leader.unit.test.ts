@@ -212,6 +212,52 @@ describe('a leader', () => {
     expect(await locks.acquire('work', { ttlMs: 1_000 })).toBeUndefined();
   });
 
+  it('keeps the lock with an endless grace until the work ends, tells nothing, and then hands over', async () => {
+    const clock = createManualClock();
+    const told: string[] = [];
+    const locks = createLocks({ engine: memoryEngine(), clock });
+    const mayEnd = signal();
+    const deaf = createLeader({
+      locks,
+      name: 'work',
+      ttlMs: 3_000,
+      graceMs: Number.POSITIVE_INFINITY,
+      clock,
+      log: { ...silentLog, error: (_fields, what) => told.push(what) },
+      onElected: () => mayEnd.fired,
+    });
+    deaf.start();
+    await turns();
+    const stopping = deaf.stop({ drainMs: Number.POSITIVE_INFINITY });
+    await advance(clock, 600_000);
+    expect(await locks.acquire('work', { ttlMs: 1_000 })).toBeUndefined();
+    expect(deaf.view()).toMatchObject({ state: 'steppingDown', overdueMs: 600_000, lastError: undefined });
+    mayEnd.fire();
+    await Promise.all([stopping, advance(clock, 1)]);
+    expect(await locks.acquire('work', { ttlMs: 1_000 })).toBeDefined();
+    expect(told).toEqual([]);
+  });
+
+  it('keeps no timer with an endless grace for work whose lock was lost', async () => {
+    const clock = createManualClock();
+    const engine = memoryEngine();
+    const leader = createLeader({
+      locks: createLocks({ engine, clock }),
+      name: 'work',
+      ttlMs: 3_000,
+      graceMs: Number.POSITIVE_INFINITY,
+      clock,
+      onElected: () => new Promise(() => {}),
+    });
+    leader.start();
+    await turns();
+    engine.takeAway();
+    await advance(clock, 3_000);
+    expect(leader.view().state).toBe('steppingDown');
+    await Promise.all([leader.stop({ drainMs: 0 }), advance(clock, 1)]);
+    expect(clock.nextTimerAt()).toBeUndefined();
+  });
+
   it('says that the server of its lock is away, once a minute, and goes on when it is back', async () => {
     const clock = createManualClock();
     const engine = memoryEngine();

@@ -32,9 +32,9 @@ export interface HeldRow {
   readonly reason: string;
 }
 
-/** Rows that are held and read together. */
+/** Rows that are held and read together: those of a lane, or all of a channel that have no key, which are no lane of one another. */
 export interface LaneName {
-  /** See `laneOf`; undefined: all rows of the channel that have no key, each of which is a lane of its own. */
+  /** See `laneOf`; undefined: the rows without a key, each of which is a lane of its own. */
   readonly lane: string | undefined;
   readonly channel: string;
 }
@@ -57,8 +57,8 @@ export interface RelayProgress {
   /** Fresh rows that stay behind the mark: until their key goes on, or until a person decides. */
   readonly waiting: readonly HeldRow[];
   readonly parked: readonly HeldRow[];
-  /** Numbers of held rows that were published now. */
-  readonly released: readonly number[];
+  /** Numbers of held rows that were published now; of fresh ones `upTo` says it. */
+  readonly published: readonly number[];
   /** ms since the epoch. */
   readonly now: number;
 }
@@ -74,7 +74,7 @@ export interface OwnedOutbox {
   /** Waiting rows of a lane, oldest first; rows without a key in an order of their own. `after` is the number of the last one read. */
   readWaiting(of: LaneName, page: WaitingPage): Promise<readonly StoredRow[]>;
   record(progress: RelayProgress): Promise<void>;
-  /** Deletes what was published before `before` (ms since the epoch), at most one run of rows; true when there may be more. */
+  /** Deletes what was published before `before` (ms since the epoch; -Infinity: nothing), at most one run of rows; true when there may be more. */
   purge(before: number, now: number): Promise<boolean>;
   /** Lets another relay have it. */
   release(): Promise<void>;

@@ -24,6 +24,8 @@ export const COUNT: NumberRule = { from: 1, whole: true };
 export const SPAN_MS: NumberRule = { from: 0, above: true };
 /** A wait in ms that may be none. */
 export const WAIT_MS: NumberRule = { from: 0 };
+/** A wait in ms that may be none, or have no end: for ever. */
+export const ENDLESS_MS: NumberRule = { from: 0, endless: true };
 /** A number that counts up, before which nothing is where it is 0: a version, the number of a row. */
 export const ORDINAL: NumberRule = { from: 0, whole: true };
 /** ms since the epoch. */
@@ -31,7 +33,7 @@ export const TIME: NumberRule = { from: -8.64e15, to: 8.64e15 };
 /** How many at most, where none is an answer. */
 export const LIMIT: NumberRule = { from: 0, whole: true, endless: true };
 /** The time that a stop may take, ms. */
-export const DRAIN_MS: NumberRule = { from: 0, endless: true };
+export const DRAIN_MS: NumberRule = ENDLESS_MS;
 
 /** Throws DB_MSG_INVALID_OPTIONS. `what` begins the sentence: `a rate cap`. Options stand there with their defaults; one that is still missing is refused too. */
 export function refuseBadNumbers<K extends string>(

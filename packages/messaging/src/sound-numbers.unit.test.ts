@@ -18,7 +18,16 @@ import { createRateCap } from './resilience/rate-cap.ts';
 import { defineSaga, stepDone } from './saga.ts';
 import { createSagaRunner } from './sagas/saga-runner.ts';
 import type { SagaStore } from './sagas/saga-store.ts';
-import { COUNT, LIMIT, ORDINAL, refuseBadNumbers, SPAN_MS, TIME, WAIT_MS } from './sound-numbers.ts';
+import {
+  COUNT,
+  ENDLESS_MS,
+  LIMIT,
+  ORDINAL,
+  refuseBadNumbers,
+  SPAN_MS,
+  TIME,
+  WAIT_MS,
+} from './sound-numbers.ts';
 import { sqliteSql } from './sql/sqlite.ts';
 import { sqliteStore } from './stores/sqlite/store.ts';
 import { createCommandHandler } from './streams/decider.ts';
@@ -33,6 +42,7 @@ describe('a rule', () => {
     [COUNT, [1, 500], [0, 1.5, none, endless, '5', null, undefined]],
     [SPAN_MS, [0.5, 1], [0, -1, none, endless]],
     [WAIT_MS, [0, 1.5], [-1, none, endless, 1n]],
+    [ENDLESS_MS, [0, 1.5, endless], [-1, none, -endless, '5']],
     [ORDINAL, [0, 7], [-1, 0.5, none, endless]],
     [TIME, [-1, 0, 1.5], [none, endless, 8.65e15]],
     [LIMIT, [0, 3, endless], [-1, 0.5, none, -endless]],
@@ -137,7 +147,13 @@ const makers: readonly (readonly [
   [
     'a relay with keys',
     keyed,
-    { batchSize: [none, 0], sweepMs: [none, 0], backOffMs: [none, 0], keepMs: [none, -1, endless] },
+    {
+      batchSize: [none, 0],
+      sweepMs: [none, 0],
+      backOffMs: [none, 0],
+      keepMs: [none, -1, -endless],
+      undeclaredMs: [none, -1, -endless],
+    },
   ],
   ['a projection', projection, { batchSize: [none, 0, 20_000], sweepMs: [none, 0], backOffMs: [none, 0] }],
   [
@@ -177,7 +193,7 @@ const makers: readonly (readonly [
   [
     'a leader',
     leader,
-    { ttlMs: [none, 1, endless], restMs: [none, -1, endless], graceMs: [none, -1, endless] },
+    { ttlMs: [none, 1, endless], restMs: [none, -1, endless], graceMs: [none, -1, -endless] },
   ],
   [
     'a purge of an inbox',
@@ -195,6 +211,14 @@ describe.each(makers)('%s', (_, make, bad) => {
     db.exec(inboxSchema);
     expect(() => make({ ms: 1 })).not.toThrow();
   });
+});
+
+it.each<[what: string, make: (given: object) => unknown, name: string]>([
+  ['a relay with keys keeps', keyed, 'keepMs'],
+  ['a relay with keys waits for a channel', keyed, 'undeclaredMs'],
+  ['a leader keeps its lock', leader, 'graceMs'],
+])('%s for ever', (_, make, name) => {
+  expect(() => make({ [name]: endless })).not.toThrow();
 });
 
 it('a stop, a purge, a list and a reconciliation reject', async () => {

@@ -1,8 +1,9 @@
 /**
  * What a text has to be to be told apart everywhere. A lone surrogate has no UTF-8: each client and each database writes another thing in its place, so that two
- * keys become one on one engine, stay two on the next and are refused by a third. PostgreSQL cannot hold U+0000 at all. Asked before anything is stored, for all
- * engines alike.
+ * keys become one on one engine, stay two on the next and are refused by a third. PostgreSQL cannot hold U+0000 at all. Asked before anything is stored or
+ * looked up, for all engines alike.
  */
+import { MessagingError } from './errors.ts';
 
 /** What is wrong with a name (an id, a key) that has to be there, as the end of a sentence; undefined: nothing. */
 export function faultOfText(value: unknown): string | undefined {
@@ -19,6 +20,17 @@ export function faultOfName(value: unknown): string | undefined {
 export function faultOfForm(value: unknown): string | undefined {
   if (typeof value !== 'string') return 'is a text';
   return value.isWellFormed() ? undefined : 'is a text without lone surrogates';
+}
+
+/**
+ * For what is looked up by names: throws DB_MSG_INVALID_OPTIONS. Nothing is stored under such a one, but one database refuses the question in words of its own and the next looks
+ * for another name. `what` begins the sentence.
+ */
+export function refuseBadNames(what: string, names: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(names)) {
+    const fault = faultOfName(value);
+    if (fault !== undefined) throw new MessagingError('DB_MSG_INVALID_OPTIONS', `${what}: ${name} ${fault}`);
+  }
 }
 
 /** The name that can be used in place of one that others sent. */

@@ -15,6 +15,7 @@ export interface UndeclaredOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly backOffMs: number;
+  /** Infinity: never too long. */
   readonly undeclaredMs: number;
 }
 
@@ -55,7 +56,8 @@ export class UndeclaredChannels {
     const known = this.#channels.get(channel) ?? { since: now, attempts: 0, retryAt: now };
     if (known.attempts === 0)
       log.error(
-        { channel, parkedAfterMs: undeclaredMs },
+        // JSON has no Infinity, and its null would say nothing.
+        { channel, ...(Number.isFinite(undeclaredMs) ? { parkedAfterMs: undeclaredMs } : {}) },
         "the channel of outbox rows is not declared on the relay's bus; they wait",
       );
     if (known.retryAt <= now) {

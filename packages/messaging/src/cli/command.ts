@@ -51,6 +51,8 @@ export interface CommandContext {
   readonly values: Values;
   readonly terminal: Terminal;
   readonly clock: Clock;
+  /** Of the process. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
   /** Connects, at the first call; closed when the command is over. */

@@ -3,6 +3,7 @@ import type { Command, OptionSpecs } from './command.ts';
 import { asyncapi } from './commands/asyncapi.ts';
 import { groups, list, show } from './commands/dead-letters.ts';
 import { inspect, peek } from './commands/inspect.ts';
+import { discardParked, parked, retryParked } from './commands/outbox.ts';
 import { publish, replay } from './commands/publish.ts';
 import { reconciliation } from './commands/reconcile.ts';
 import { discard, editAndRedrive, redrive } from './commands/redrive.ts';
@@ -19,6 +20,9 @@ export const commands: readonly Command[] = [
   editAndRedrive,
   discard,
   replay,
+  parked,
+  retryParked,
+  discardParked,
   reconciliation,
   publish,
   asyncapi,

@@ -2,49 +2,22 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { Admin } from '@platformatic/kafka';
 import { connect } from 'amqplib';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { orderPlaced } from '../../examples/channels.ts';
 import { createBus } from '../bus.ts';
-import { systemClock } from '../clock.ts';
-import { eventually } from '../conformance/fixture.ts';
 import { engineFromUrl } from '../engine-from-url.ts';
 import { clientOf } from '../engines/kafka/conformance-fixture.ts';
 import { createEmbeddedEngine } from '../engines/embedded/engine.ts';
 import { createRabbitEngine } from '../engines/rabbitmq/engine.ts';
 import { createLadder } from '../engines/rabbitmq/delay-ladder.ts';
 import { namesOf } from '../engines/rabbitmq/names.ts';
-import { deadLetter } from '../outcome.ts';
 import { cleanRedis } from '../testing/example-leftovers.ts';
-import { run } from './run.ts';
-import { openExisting } from './session.ts';
+import { giveUpOn, here, module, type Said } from './testing/fixture.ts';
 
-const module = fileURLToPath(new URL('../../examples/channels.ts', import.meta.url));
 const prefix = `look${process.pid}.`;
-
-interface Result {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function inProcess(...args: string[]): Promise<Result> {
-  let out = '';
-  let err = '';
-  const code = await run(args, {
-    env: {},
-    stdout: { write: (text) => (out += text) },
-    stderr: { write: (text) => (err += text) },
-    stdin: { isTTY: false, read: async () => '' },
-    clock: systemClock,
-    signal: new AbortController().signal,
-    openEngine: openExisting,
-    version: '0.0.0',
-  });
-  return { code, out, err };
-}
 
 const plainSpec = {
   order: 'none',
@@ -99,8 +72,8 @@ it('inspect refuses when nothing that --channels names is there, and shows all w
     `import { defineChannel } from '${define}';
     export const gone = defineChannel({ name: 'order.gone', version: 1, schema: {} });`,
   );
-  const look = (from: string): Promise<Result> =>
-    inProcess('inspect', '--url', `sqlite:${path}`, '--channels', from);
+  const look = (from: string): Promise<Said> =>
+    here('inspect', '--url', `sqlite:${path}`, '--channels', from);
   const refused = await look(other);
   expect(refused).toMatchObject({ code: 2, out: '' });
   expect(refused.err).toMatch(/embedded has no channel of --channels: order\.gone[\s\S]*order\.placed/);
@@ -142,15 +115,11 @@ for (const { name, url: address, variable } of listing)
       onTestFinished(() =>
         isFile ? files.forEach((file) => rmSync(file, { force: true })) : cleanRedis(address, prefix),
       );
-      const bus = createBus({ engine: await engineFromUrl(url), source: '/shop' });
-      bus.declare([orderPlaced]);
-      bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
-      await bus.start();
-      await bus.stop();
-      const told = await inProcess('inspect', '--url', url, '--channels', mistyped());
+      await giveUpOn(await engineFromUrl(url), 0);
+      const told = await here('inspect', '--url', url, '--channels', mistyped());
       expect(told).toMatchObject({ code: 0, out: expect.stringContaining('mailer') });
       expect(told.err).toContain('Not there under this URL and prefix: order.gone, order.placed / mialer.');
-      const right = await inProcess('inspect', '--url', url);
+      const right = await here('inspect', '--url', url);
       expect(right.err).not.toContain('Not there');
     },
   );
@@ -176,19 +145,9 @@ it.skipIf(rabbitUrl === '')(
       rmSync(folder, { recursive: true });
     });
     const engine = createRabbitEngine({ url: rabbitUrl, prefix, existing });
-    const bus = createBus({ engine, source: '/shop' });
-    bus.declare([orderPlaced]);
-    bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
-    await bus.start();
-    await bus.publish(orderPlaced, { orderId: 'A-1', total: 1 });
-    await eventually(
-      () => bus.deadLetters.list(),
-      (letters) => letters.length === 1,
-      'the dead letter',
-    );
-    await bus.stop();
-    const list = (from: string): Promise<Result> =>
-      inProcess('dead-letters', 'list', '--channels', from, '--url', `${rabbitUrl}?prefix=${prefix}`);
+    await giveUpOn(engine, 1);
+    const list = (from: string): Promise<Said> =>
+      here('dead-letters', 'list', '--channels', from, '--url', `${rabbitUrl}?prefix=${prefix}`);
     expect(await list(path)).toMatchObject({ code: 0, out: expect.stringContaining('no such address') });
     expect(await list(module)).toMatchObject({
       code: 2,
@@ -217,7 +176,7 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
       ['redrive', '--all'],
       ['discard', '--all', '--dry-run'],
     ])('%j needs --channels', async (...words) => {
-    expect(await inProcess(...words, ...at(prefix))).toMatchObject({
+    expect(await here(...words, ...at(prefix))).toMatchObject({
       code: 2,
       out: '',
       err: expect.stringContaining('Give --channels'),
@@ -225,7 +184,7 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
   });
 
   it.skipIf(address === '')('looking makes nothing, and looks at what is there', async () => {
-    const look = (): Promise<Result> => inProcess('inspect', '--channels', module, ...at(prefix));
+    const look = (): Promise<Said> => here('inspect', '--channels', module, ...at(prefix));
     for (const _ of [1, 2]) {
       const empty = await look();
       expect(empty).toMatchObject({ code: 2, out: '' });
@@ -234,23 +193,13 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
     expect(isKafka ? await topicsOn(address, false) : []).toEqual([]);
     onTestFinished(async () => void (await (isKafka ? topicsOn(address, true) : cleanRabbit(address))));
     const engine = await engineFromUrl(`${address}?prefix=${prefix}`);
-    const bus = createBus({ engine, source: '/shop' });
-    bus.declare([orderPlaced]);
-    bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
-    await bus.start();
-    await bus.publish(orderPlaced, { orderId: 'A-1', total: 1 });
-    await eventually(
-      () => bus.deadLetters.list(),
-      (letters) => letters.length === 1,
-      'the dead letter',
-    );
-    await bus.stop();
+    await giveUpOn(engine, 1);
     const found = await look();
     expect(found.out).toMatch(/order\.placed +mailer .* 1 +/);
     expect(found).toMatchObject({ code: 0 });
     expect(found.out).not.toContain('mail.wanted');
     expect(found.err).toContain('Not there under this URL and prefix: mail.wanted, price.asked');
-    const wrong = await inProcess('inspect', '--channels', mistyped(), ...at(prefix));
+    const wrong = await here('inspect', '--channels', mistyped(), ...at(prefix));
     expect(wrong).toMatchObject({ code: 0, out: expect.stringContaining('mailer') });
     toldOnce(wrong.err, ['order.gone', 'order.placed / mialer']);
     expect(wrong.err).not.toContain('names no subscriptions');
@@ -262,7 +211,7 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
       ['dead-letters', 'list'],
       ['redrive', '--all', '--dry-run'],
     ]) {
-      const { code, err } = await inProcess(...words, '--channels', bare, ...at(prefix));
+      const { code, err } = await here(...words, '--channels', bare, ...at(prefix));
       expect({ words, code, told: err.includes('names no subscriptions') }).toEqual({
         words,
         code: 0,
@@ -276,12 +225,12 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
       ['dead-letters', 'groups'],
       ['redrive', '--all'],
     ])
-      expect(await inProcess(...words, '--channels', module, ...at(nowhere))).toMatchObject({
+      expect(await here(...words, '--channels', module, ...at(nowhere))).toMatchObject({
         code: 2,
         out: '',
         err: expect.stringContaining('has no channel of --channels: mail.wanted, order.placed, price.asked'),
       });
-    const groups = await inProcess('dead-letters', 'groups', '--channels', module, ...at(prefix));
+    const groups = await here('dead-letters', 'groups', '--channels', module, ...at(prefix));
     expect(groups.out).toContain('no such address');
   });
 });

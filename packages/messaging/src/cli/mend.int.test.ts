@@ -1,25 +1,29 @@
 /**
  * The command line's mending where operators need it: on every engine whose server is there, what a handler gave up on is looked at, redriven, corrected,
  * forgotten and replayed by commands, with `--json` as scripts read it, and a consumer says what came of it. What each command refuses is in
- * look.int.test.ts and cli.int.test.ts.
+ * look.int.test.ts, known.int.test.ts and usage.int.test.ts.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import Type from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { orderPlaced } from '../../examples/channels.ts';
 import { type Bus, createBus } from '../bus.ts';
-import { defineChannel } from '../channel.ts';
-import { systemClock } from '../clock.ts';
 import { Collector, eventually } from '../conformance/fixture.ts';
 import type { DeadLetterRecord, PeekedMessage } from '../engine.ts';
 import { engineFromUrl } from '../engine-from-url.ts';
 import type { Message } from '../message.ts';
 import { ack, deadLetter } from '../outcome.ts';
 import { cleanKafka, cleanRabbit, cleanRedis } from '../testing/example-leftovers.ts';
-import { run } from './run.ts';
-import { openExisting } from './session.ts';
+import {
+  documentOf,
+  inProcess,
+  kept,
+  keptPlace,
+  publishKept,
+  type Said,
+  withReport,
+} from './testing/fixture.ts';
 
 interface Server {
   readonly engine: string;
@@ -37,14 +41,7 @@ const servers: readonly Server[] = [
   { engine: 'Kafka', variable: 'KAFKA_URL', canReplay: true, clean: cleanKafka },
 ];
 
-const kept = defineChannel({
-  name: 'order.kept',
-  version: 1,
-  schema: Type.Object({ n: Type.Integer() }),
-  requires: { replay: { keepMs: 3_600_000 } },
-});
-
-/** The same for the commands, which are given a module. */
+/** The fixture's channel for the commands, which are given a module. */
 const keptModule = `import { defineChannel } from '${new URL('../channel.ts', import.meta.url).href}';
 import { orderPlaced } from '${new URL('../../examples/channels.ts', import.meta.url).href}';
 export const kept = defineChannel({
@@ -56,28 +53,6 @@ export const subscriptions = [{ channel: kept, name: 'report' }, { channel: orde
 
 const NO_ADDRESS = 'deadLetter: no such address';
 let made = 0;
-
-interface Result {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function inProcess(args: readonly string[], stdin = ''): Promise<Result> {
-  let out = '';
-  let err = '';
-  const code = await run(args, {
-    env: {},
-    stdout: { write: (text) => (out += text) },
-    stderr: { write: (text) => (err += text) },
-    stdin: { isTTY: false, read: async () => stdin },
-    clock: systemClock,
-    signal: new AbortController().signal,
-    openEngine: openExisting,
-    version: '0.0.0',
-  });
-  return { code, out, err };
-}
 
 const named = servers.map(
   (server) =>
@@ -109,14 +84,10 @@ describe.each(named)('on %s', (_name, { variable, canReplay, clean }) => {
     rmSync(folder, { recursive: true });
   });
 
-  const cli = (...args: string[]): Promise<Result> =>
+  const cli = (...args: string[]): Promise<Said> =>
     inProcess([...args, '--url', url, '--channels', channels]);
-  /** What a command answers with `--json`: one document, nothing beside it, and the exit code of success. */
-  async function answer<T>(args: readonly string[], stdin = ''): Promise<T> {
-    const result = await inProcess([...args, '--url', url, '--channels', channels, '--json'], stdin);
-    expect(result, result.out + result.err).toMatchObject({ code: 0 });
-    return JSON.parse(result.out) as T;
-  }
+  const answer = async <T>(args: readonly string[], stdin = ''): Promise<T> =>
+    documentOf(await inProcess([...args, '--url', url, '--channels', channels, '--json'], { stdin }));
   const letters = (): Promise<readonly DeadLetterRecord[]> => answer(['dead-letters', 'list']);
 
   /** One life of the shop's mailer, which gives up on orders below 20 unless it is mended. */
@@ -221,7 +192,9 @@ describe.each(named)('on %s', (_name, { variable, canReplay, clean }) => {
         expect(letter).toMatchObject({ messageId: id, channel: 'order.placed', subscription: 'mailer' });
         expect(await answer(['edit-and-redrive', id])).toEqual({ orderId: 'A-1', total: 1 });
         const edit = ['edit-and-redrive', id, '--data', '-'];
-        const wrong = await inProcess([...edit, '--url', url, '--channels', channels], '{"orderId":"A-1"}');
+        const wrong = await inProcess([...edit, '--url', url, '--channels', channels], {
+          stdin: '{"orderId":"A-1"}',
+        });
         expect(wrong).toMatchObject({ code: 2, out: '', err: expect.stringContaining("'total'") });
         expect(await letters()).toHaveLength(1);
         // While the application runs: it is handled without anything being started again.
@@ -309,33 +282,19 @@ describe.each(named)('on %s', (_name, { variable, canReplay, clean }) => {
   const replaying = canReplay ? ['replay hands out again what the channel keeps'] : [];
   it.skipIf(isAway).each(replaying)('%s', async () => {
     const seen = new Collector<number>();
-    const live = async (use: (bus: Bus) => Promise<unknown>): Promise<void> => {
-      const bus = createBus({ engine: await engineFromUrl(url), source: '/shop' });
-      bus.declare([kept]);
-      const handler = ({ data }: { readonly data: { readonly n: number } }) => {
-        seen.add(data.n);
-        return ack();
-      };
-      bus.subscribe(kept, { name: 'report', handler });
-      await bus.start();
-      await use(bus);
-      await bus.stop();
-    };
+    const live = async (use: (bus: Bus) => Promise<unknown>): Promise<void> =>
+      withReport(await engineFromUrl(url), seen, use);
     await live(async (bus) => {
-      await bus.publishBatch(
-        kept,
-        [1, 2, 3].map((n) => ({ data: { n } })),
-      );
+      await publishKept(bus, 1, 2, 3);
       await seen.waitFor(3);
       const busy = await cli(...replay('order.kept', 'report'));
       expect(busy).toMatchObject({ code: 1, err: expect.stringContaining('Stop every consumer') });
     });
-    const place = ['--channel', 'order.kept', '--subscription', 'report'];
     const moved = { channel: 'order.kept', name: 'report', from: 'earliest', moved: true };
     expect(await answer(replay('order.kept', 'report', '--dry-run'))).toEqual({ ...moved, moved: false });
-    expect(await answer(['peek', ...place])).toEqual([]);
+    expect(await answer(['peek', ...keptPlace])).toEqual([]);
     expect(await answer(replay('order.kept', 'report'))).toEqual(moved);
-    const waiting = await answer<PeekedMessage[]>(['peek', ...place]);
+    const waiting = await answer<PeekedMessage[]>(['peek', ...keptPlace]);
     expect(waiting.map(({ message }) => message?.data)).toHaveLength(3);
     await live(() => seen.waitFor(6));
     expect(seen.values.toSorted((a, b) => a - b)).toEqual([1, 1, 2, 2, 3, 3]);

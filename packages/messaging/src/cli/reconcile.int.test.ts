@@ -2,19 +2,16 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { systemClock } from '../clock.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
 import type { OutgoingMessage } from '../engine.ts';
 import type { ReconciliationReport } from '../reconciliation-report.ts';
-import { run } from './run.ts';
+import { inProcess, main, type Said } from './testing/fixture.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'reconcile-cli-'));
 const module = join(folder, 'channels.mjs');
 const withoutSources = join(folder, 'bare.mjs');
-const main = fileURLToPath(new URL('./main.ts', import.meta.url));
 const index = new URL('../index.ts', import.meta.url).href;
 
 /** Two recorded and published long ago; the inbox knows the first. */
@@ -46,20 +43,11 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function say(
-  args: readonly string[],
-  stdin = '',
-): Promise<{ code: number; out: string; err: string; published: string[] }> {
-  let out = '';
-  let err = '';
+async function say(args: readonly string[], stdin = ''): Promise<Said & { published: string[] }> {
   const published: string[] = [];
-  const code = await run(['reconcile', ...args], {
+  const said = await inProcess(['reconcile', ...args], {
+    stdin,
     env: { DOORBUSTER_BUS_URL: 'sqlite:./bus.db', NO_COLOR: '1' },
-    stdout: { write: (text) => (out += text) },
-    stderr: { write: (text) => (err += text) },
-    stdin: { isTTY: false, read: async () => stdin },
-    clock: systemClock,
-    signal: new AbortController().signal,
     openEngine: async () => ({
       name: 'embedded',
       connect: async (context) => {
@@ -77,9 +65,8 @@ async function say(
         });
       },
     }),
-    version: '0.0.0',
   });
-  return { code, out, err, published };
+  return { ...said, published };
 }
 
 describe('reconcile', () => {

@@ -1,18 +1,10 @@
 /** What a process cannot show easily, in this one: Ctrl-C in the middle of a redrive, a terminal, and what an engine answers to peek, replay and edit. */
 import { DatabaseSync } from 'node:sqlite';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { orderPlaced } from '../../examples/channels.ts';
-import { createBus } from '../bus.ts';
-import { systemClock } from '../clock.ts';
-import { eventually } from '../conformance/fixture.ts';
 import type { DeadLetterStore, Engine, EngineConnection } from '../engine.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
 import { MessagingError } from '../errors.ts';
-import { deadLetter } from '../outcome.ts';
-import { run } from './run.ts';
-
-const module = fileURLToPath(new URL('../../examples/channels.ts', import.meta.url));
+import { giveUpOn, inProcess, module, type Said, type Surroundings } from './testing/fixture.ts';
 
 /** One database, opened again and again as a file would be. */
 class Store {
@@ -46,48 +38,16 @@ class Store {
   }
 
   async withLetters(count: number): Promise<void> {
-    const bus = createBus({ engine: this.engine(), source: '/shop' });
-    bus.declare([orderPlaced]);
-    bus.subscribe(orderPlaced, { name: 'mailer', handler: () => deadLetter('no such address') });
-    await bus.start();
-    await bus.publishBatch(
-      orderPlaced,
-      Array.from({ length: count }, (_, total) => ({ data: { orderId: `A-${total}`, total } })),
-    );
-    await eventually(
-      () => bus.deadLetters.groups(),
-      ([group]) => group?.count === count,
-      'the dead letters',
-    );
-    await bus.stop();
+    await giveUpOn(this.engine(), count);
   }
 }
 
-interface Said {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function say(
-  engine: Engine,
-  args: readonly string[],
-  more: { stdin?: string; signal?: AbortSignal; isTTY?: boolean; env?: Record<string, string> } = {},
-): Promise<Said> {
-  let out = '';
-  let err = '';
-  const code = await run(args, {
-    env: { DOORBUSTER_BUS_URL: 'sqlite:./bus.db', ...more.env },
-    stdout: { isTTY: more.isTTY ?? false, write: (text) => (out += text) },
-    stderr: { isTTY: more.isTTY ?? false, write: (text) => (err += text) },
-    stdin: { isTTY: false, read: async () => more.stdin ?? '' },
-    clock: systemClock,
-    signal: more.signal ?? new AbortController().signal,
+const say = (engine: Engine, args: readonly string[], around: Surroundings = {}): Promise<Said> =>
+  inProcess(args, {
+    ...around,
+    env: { DOORBUSTER_BUS_URL: 'sqlite:./bus.db', ...around.env },
     openEngine: async () => engine,
-    version: '0.0.0',
   });
-  return { code, out, err };
-}
 
 /** The store's own methods, with `redrive` on the caller's terms. */
 function redriving(store: DeadLetterStore, redrive: DeadLetterStore['redrive']): DeadLetterStore {

@@ -146,12 +146,13 @@ async function work(
     });
     return opened;
   };
-  const { clock, signal } = around;
+  const { clock, env, signal } = around;
   const context: CommandContext = {
     arguments: positionals,
     values,
     terminal,
     clock,
+    env,
     signal,
     session,
     module,

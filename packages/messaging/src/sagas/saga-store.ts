@@ -39,6 +39,7 @@ export interface SagaChanges {
   readonly now: number;
 }
 
+/** Names and keys with U+0000 or lone surrogates reject with DB_MSG_INVALID_OPTIONS, also where they are only looked up. */
 export interface SagaStore {
   /** Creates the tables that are missing. */
   prepare(): Promise<void>;

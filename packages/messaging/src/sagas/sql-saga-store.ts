@@ -15,7 +15,7 @@ import {
   type SqlTransaction,
   type SqlValue,
 } from '../sql.ts';
-import { faultOfName, faultOfText } from '../sound-text.ts';
+import { faultOfName, faultOfText, refuseBadNames } from '../sound-text.ts';
 import { exactKey, type KeyColumns, makeKeysExact } from '../sql/exact-keys.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
 import type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
@@ -121,6 +121,7 @@ class SqlSagas<Native> implements SagaStore {
   }
 
   async load(saga: string, key: string): Promise<SagaRecord | undefined> {
+    refuseBadInstance(saga, key);
     const { rows } = await this.#sql.run(`SELECT ${COLUMNS} FROM sagas WHERE saga = ? AND saga_key = ?`, [
       saga,
       key,
@@ -128,10 +129,11 @@ class SqlSagas<Native> implements SagaStore {
     return rows[0] && recordOf(rows[0]);
   }
 
-  save(
+  async save(
     { saga, key, version, state, dueAt }: SagaRecord,
     { messages, read, now }: SagaChanges,
   ): Promise<boolean> {
+    refuseBadInstance(saga, key);
     return again(() =>
       this.#sql.transaction(async (tx) => {
         const { changes } = await tx.run(
@@ -163,6 +165,7 @@ class SqlSagas<Native> implements SagaStore {
   }
 
   async due(saga: string, now: number, limit: number): Promise<readonly SagaRecord[]> {
+    refuseBadInstance(saga);
     const { rows } = await this.#sql.run(
       `SELECT ${COLUMNS} FROM sagas WHERE saga = ? AND due_at <= ? ORDER BY due_at LIMIT ${Math.trunc(limit)}`,
       [saga, now],
@@ -171,6 +174,7 @@ class SqlSagas<Native> implements SagaStore {
   }
 
   async deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean> {
+    refuseBadInstance(saga, key);
     // A server that cuts off what is too long would take two ids with one beginning for one message.
     if (
       [mail.messageId, mail.type].some((text) => faultOfName(text) !== undefined || text.length > LONGEST_KEY)
@@ -210,6 +214,7 @@ class SqlSagas<Native> implements SagaStore {
   }
 
   async mail(saga: string, key: string): Promise<readonly SagaMail[]> {
+    refuseBadInstance(saga, key);
     const { rows } = await this.#sql.run(
       'SELECT message_id, type, data FROM saga_mail WHERE saga = ? AND saga_key = ? AND is_read = 0 ORDER BY place',
       [saga, key],
@@ -226,6 +231,7 @@ class SqlSagas<Native> implements SagaStore {
     { status }: { readonly status?: SagaState['status'] },
     limit: number,
   ): Promise<readonly SagaRecord[]> {
+    refuseBadInstance(saga);
     const where = status === undefined ? '' : ' AND status = ?';
     const { rows } = await this.#sql.run(
       `SELECT ${COLUMNS} FROM sagas WHERE saga = ?${where} ORDER BY saga_key LIMIT ${Math.trunc(limit)}`,
@@ -257,6 +263,7 @@ class SqlSagas<Native> implements SagaStore {
   }
 
   async purge(saga: string, purge: SagaPurge): Promise<number> {
+    refuseBadInstance(saga);
     const { limit = 10_000 } = purge;
     let forgotten = 0;
     while (forgotten < limit) {
@@ -267,6 +274,11 @@ class SqlSagas<Native> implements SagaStore {
     }
     return forgotten;
   }
+}
+
+/** An empty key, or one that is too long to be stored, is merely one that there is none of. */
+function refuseBadInstance(saga: string, key = ''): void {
+  refuseBadNames('a saga', { 'its name': saga, 'the key of an instance': key });
 }
 
 /** The instances first: whoever delivers locks them, so no mail can come behind the deletion of the mail. */

@@ -30,6 +30,12 @@ interface ClientError {
   readonly query?: unknown;
   readonly sql?: unknown;
   readonly cause?: unknown;
+  /** Of Sequelize, before its errors had a cause: the client's, twice. */
+  readonly original?: unknown;
+  readonly parent?: unknown;
+  /** Of Prisma, which keeps no error of a client's, only its numbers. */
+  readonly clientVersion?: unknown;
+  readonly meta?: unknown;
 }
 
 export async function named<T>(work: () => Promise<T>): Promise<T> {
@@ -78,8 +84,9 @@ const DEEPEST_CAUSE = 5;
 
 function gaveWay(error: unknown, depth = 0): boolean {
   if (!(error instanceof Error) || error instanceof MessagingError || depth > DEEPEST_CAUSE) return false;
-  if (isPostgresBusy(error) || isMariadbBusy(error) || isSqliteBusy(error)) return true;
-  return isOfQueryBuilder(error) && gaveWay(error.cause, depth + 1);
+  if (isPostgresBusy(error) || isMariadbBusy(error) || isSqliteBusy(error) || isPrismaBusy(error))
+    return true;
+  return gaveWay(wrappedBy(error), depth + 1);
 }
 
 function isPostgresBusy({ code, severity, routine }: ClientError): boolean {
@@ -92,9 +99,30 @@ function isMariadbBusy({ code, errno, sqlState, sqlMessage }: ClientError): bool
   return BUSY_NUMBERS.has(errno) || BUSY_STATES.has(sqlState);
 }
 
-/** Query builders that wrap the client's error keep the statement beside it. */
-function isOfQueryBuilder({ query, sql }: ClientError): boolean {
-  return typeof query === 'string' || typeof sql === 'string';
+/** "Transaction failed due to a write conflict or a deadlock." */
+const PRISMA_BUSY = 'P2034';
+
+/**
+ * A statement of one's own fails there with another code (`P2010`), and what the server said stands in `meta`: at its top, or since Prisma runs clients of others in the error of
+ * their adapter.
+ */
+function isPrismaBusy({ code, clientVersion, meta }: ClientError): boolean {
+  if (typeof clientVersion !== 'string' || typeof code !== 'string') return false;
+  if (code === PRISMA_BUSY) return true;
+  const { code: said, driverAdapterError } = (meta ?? {}) as {
+    readonly code?: unknown;
+    readonly driverAdapterError?: { readonly cause?: { readonly originalCode?: unknown } };
+  };
+  const signs = [said, driverAdapterError?.cause?.originalCode];
+  return signs.some((sign) => BUSY_STATES.has(sign) || BUSY_NUMBERS.has(Number(sign)));
+}
+
+/** The client's error in that of a query builder, which keeps the statement beside it, or in one of Sequelize's, which keeps it twice; undefined when it is no such wrapper. */
+export function wrappedBy(error: unknown): unknown {
+  const { query, sql, cause, original, parent } = (error ?? {}) as ClientError;
+  if (original !== undefined && original === parent) return original;
+  const isOfQueryBuilder = typeof query === 'string' || typeof sql === 'string';
+  return isOfQueryBuilder ? (cause ?? original ?? parent) : undefined;
 }
 
 /** SQLITE_BUSY, or one of its extended codes. */

@@ -11,6 +11,7 @@ import { beginSaga } from '../sagas/saga-state.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore } from '../sagas/sql-saga-store.ts';
 import { createSqlStreamStore } from '../streams/sql-stream-store.ts';
+import { forgetProjection, liveProjection } from '../streams/projection.ts';
 import type { StreamStore } from '../streams/stream-store.ts';
 import type { OutgoingMessage } from '../engine.ts';
 import { type StoreFixture, storeChoices } from './fixture.ts';
@@ -103,7 +104,7 @@ for (const { kind, missing, create } of storeChoices)
       );
       const channel = fresh[0]?.channel ?? '';
       const waiting = fresh.map(({ number }, index) => ({ number, lane: alike[index] ?? '', reason: 'x' }));
-      await owned?.record({ upTo: fresh.at(-1)?.number, waiting, parked: [], released: [], now });
+      await owned?.record({ upTo: fresh.at(-1)?.number, waiting, parked: [], published: [], now });
       expect((await owned?.heldLanes())?.map(({ lane }) => lane).toSorted()).toEqual(alike.toSorted());
       for (const { lane, number } of waiting)
         expect(
@@ -126,6 +127,52 @@ for (const { kind, missing, create } of storeChoices)
         await expect(handle('s', bad)).rejects.toMatchObject(refused);
         await expect(handle(bad, 'm')).rejects.toMatchObject(refused);
       }
+    });
+
+    it('that no server can tell apart are refused where they are looked up, too', async () => {
+      const refused = { code: 'DB_MSG_INVALID_OPTIONS' };
+      const { inbox, sql } = fixture.store;
+      const noted = (subscription: string, messageId: string) =>
+        inbox.transaction((tx) => inbox.alreadyHandled(tx, { subscription, messageId, now }));
+      const snapshot = { version: 1, schemaVersion: 1, state: 1 };
+      const state = beginSaga('i', {}, 1, undefined);
+      const mail = { messageId: 'm', type: 't', data: 1 };
+      const changes = { messages: [], read: [], now };
+      for (const bad of ['a\ud800', 'a\0'])
+        for (const look of [
+          () => streams.read(bad),
+          () => streams.loadSnapshot(bad, 'n', 1),
+          () => streams.loadSnapshot('a', bad, 1),
+          () => streams.saveSnapshot(bad, 'n', snapshot),
+          () => streams.saveSnapshot('a', bad, snapshot),
+          () => sagas.load('s', bad),
+          () => sagas.load(bad, 'key'),
+          () => sagas.mail('s', bad),
+          () => sagas.deliver('s', bad, mail, now),
+          () => sagas.save({ saga: 's', key: bad, version: 2, state, dueAt: now }, changes),
+          () => sagas.list(bad, {}, 1),
+          () => sagas.due(bad, now, 1),
+          () => sagas.purge(bad, { before: now }),
+          () => noted('s', bad),
+          () => noted(bad, 'm'),
+          () => fixture.store.purgeInbox({ subscription: bad, before: now }),
+          async () => fixture.store.settled({ subscription: bad, channels: [] }),
+          () => liveProjection(sql, bad),
+          () => forgetProjection(sql, bad, 1),
+        ])
+          await expect(look(), String(look)).rejects.toMatchObject(refused);
+      expect([await streams.read(''), await sagas.load('s', '')]).toEqual([[], undefined]);
+    });
+
+    it('that cannot be stored are not found by a reconciliation, which goes on', async () => {
+      const { store } = fixture;
+      const asked = ['a\0', 'a\ud800', 'stored'];
+      await store.inbox.transaction((tx) =>
+        store.inbox.alreadyHandled(tx, { subscription: 'odd', messageId: 'stored', now }),
+      );
+      const settled = store.settled({ subscription: 'odd', channels: [] });
+      expect([...(await settled.settled(asked))]).toEqual(['stored']);
+      expect([...(await store.recorded('o').recorded(asked))]).toEqual([]);
     });
 
     it('are names only: what lies in data and headers is kept whatever it is', async () => {

@@ -161,10 +161,38 @@ const deadlocks: readonly [client: string, error: Error][] = [
 
 it.each(deadlocks)('%s: is busy, also in the wrapper of a query builder', (_client, error) => {
   expect(busyFault(error)).toMatchObject({ code: 'DB_MSG_STORE_BUSY', cause: error });
-  for (const statement of [{ query: 'UPDATE t', params: [] }, { sql: 'UPDATE t' }]) {
-    const wrapped = errorWith(statement, error);
+  for (const wrapped of [
+    errorWith({ query: 'UPDATE t', params: [] }, error),
+    errorWith({ sql: 'UPDATE t' }, error),
+    // As the versions of Sequelize have it: 1 to 3, 4 to 6, and 7.
+    errorWith({ name: 'SequelizeDatabaseError', sql: 'UPDATE t', parent: error }),
+    errorWith({
+      name: 'SequelizeDatabaseError',
+      sql: undefined,
+      parent: error,
+      original: error,
+      parameters: {},
+    }),
+    errorWith({ name: 'SequelizeDatabaseError', sql: 'UPDATE t', parameters: {} }, error),
+  ])
     expect(busyFault(wrapped)).toMatchObject({ code: 'DB_MSG_STORE_BUSY', cause: wrapped });
-  }
+});
+
+/** As Prisma tells it: by its own code, and for statements of one's own by the server's. */
+const prisma = (code: string, meta?: object): Error =>
+  errorWith({ name: 'PrismaClientKnownRequestError', code, clientVersion: '6.19.2', meta });
+const ofAdapter = (originalCode: string) => ({
+  driverAdapterError: errorWith({ name: 'DriverAdapterError' }, { kind: 'postgres', originalCode }),
+});
+
+it.each([
+  ['a write conflict', prisma('P2034')],
+  ['a raw statement on PostgreSQL', prisma('P2010', { code: '40P01', message: 'ERROR: deadlock detected' })],
+  ['a raw statement on MySQL', prisma('P2010', { code: '1213', message: 'Deadlock found' })],
+  ['a raw statement through an adapter', prisma('P2010', ofAdapter('55P03'))],
+  ['a statement of its own through an adapter', prisma('P2039', ofAdapter('40P01'))],
+])('Prisma, %s: is busy', (_name, error) => {
+  expect(busyFault(error)).toMatchObject({ code: 'DB_MSG_STORE_BUSY', cause: error });
 });
 
 class VendorRefusal extends Error {}
@@ -184,9 +212,17 @@ it.each<[name: string, error: unknown]>([
   ["a vendor's 40001", refusal({ code: '40001' })],
   ['another fault of pg', errorWith({ code: '23505', severity: 'ERROR', routine: '_bt_check_unique' })],
   ['another fault of mysql2', errorWith({ errno: 1062, sqlState: '23000', sqlMessage: 'Duplicate entry' })],
-  ...deadlocks.map(([client, cause]): [string, unknown] => [
-    `what the application made of ${client}`,
-    refusal({}, cause),
+  ["a vendor's P2034", refusal({ code: 'P2034' })],
+  ['a duplicate key of Prisma', prisma('P2002', { target: ['id'] })],
+  ['a duplicate key in a raw statement of Prisma', prisma('P2010', { code: '23505', message: 'x' })],
+  ['a fault of Prisma that tells nothing', prisma('P2010', { code: 'N/A', message: 'N/A' })],
+  [
+    'a duplicate key of Sequelize',
+    errorWith({ sql: 'x', parent: errorWith({ errno: 1062, sqlState: '23000', sqlMessage: 'Duplicate' }) }),
+  ],
+  ...deadlocks.flatMap(([client, cause]): [string, unknown][] => [
+    [`what the application made of ${client}`, refusal({}, cause)],
+    [`what the application keeps of ${client}`, refusal({ original: cause })],
   ]),
 ])('%s stays what it is', async (_name, error) => {
   expect(busyFault(error)).toBe(error);

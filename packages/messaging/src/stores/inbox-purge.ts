@@ -1,5 +1,6 @@
 /** Forgetting handled ids by age, the same on every database: the oldest first, in runs, and noting up to when a subscription has forgotten. */
 import { COUNT, refuseBadNumbers, TIME } from '../sound-numbers.ts';
+import { refuseBadNames } from '../sound-text.ts';
 import { placeholders, type SqlConnection, type SqlDatabase } from '../sql.ts';
 
 const RUN = 1_000;
@@ -18,7 +19,8 @@ export async function purgeSqlInbox(
   purge: InboxPurge,
   messageId = 'message_id',
 ): Promise<number> {
-  const { before, limit = 10_000 } = purge;
+  const { subscription, before, limit = 10_000 } = purge;
+  refuseBadNames('a purge of an inbox', { subscription });
   refuseBadNumbers('a purge of an inbox', { before, limit }, { before: TIME, limit: COUNT });
   const connection = await database.connect();
   try {

@@ -131,7 +131,7 @@ for (const { kind, missing, create } of storeChoices)
           lane: laneOf({ number, channel, message: decodeCloudEvent(body) }),
           reason: 'not declared',
         }));
-        await owned?.record({ upTo: rows.at(-1)?.number, waiting, parked: [], released: [], now: 1 });
+        await owned?.record({ upTo: rows.at(-1)?.number, waiting, parked: [], published: [], now: 1 });
         await owned?.release();
       }
 

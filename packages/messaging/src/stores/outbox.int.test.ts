@@ -497,7 +497,7 @@ for (const { kind, missing, create } of storeChoices)
             const rows = (await owned?.readFresh(100)) ?? [];
             const upTo = rows.at(-1)?.number;
             if (upTo !== undefined)
-              await owned?.record({ upTo, waiting: [], parked: [], released: [], now: systemClock.now() });
+              await owned?.record({ upTo, waiting: [], parked: [], published: [], now: systemClock.now() });
             return rows.map(({ body }) => (JSON.parse(body) as { data: { n: number } }).data.n);
           },
         );

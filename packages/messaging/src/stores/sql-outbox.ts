@@ -113,17 +113,17 @@ class OwnedSqlOutbox implements OwnedOutbox {
     return rows.map(storedRowOf);
   }
 
-  async record({ upTo, waiting, parked, released, now }: RelayProgress): Promise<void> {
+  async record({ upTo, waiting, parked, published, now }: RelayProgress): Promise<void> {
     const statements: SqlStatement[] = [];
     if (upTo !== undefined) {
       statements.push(...this.#reader.advance(upTo));
       for (const row of waiting) statements.push(hold(row, 'waiting', now));
       for (const row of parked) statements.push(hold(row, 'parked', now));
     } else for (const row of parked) statements.push(park(row, now));
-    if (released.length > 0)
+    if (published.length > 0)
       statements.push({
-        text: `UPDATE outbox_held SET state = 'published', at = ? WHERE number IN (${placeholders(released.length)})`,
-        params: [now, ...released],
+        text: `UPDATE outbox_held SET state = 'published', at = ? WHERE number IN (${placeholders(published.length)})`,
+        params: [now, ...published],
       });
     const run = upTo === undefined ? undefined : this.#runStatement(upTo, now);
     if (run) statements.push(run.statement);
@@ -134,6 +134,8 @@ class OwnedSqlOutbox implements OwnedOutbox {
 
   async purge(before: number, now: number): Promise<boolean> {
     await this.#closeRun(now);
+    // Servers have no such number.
+    if (before === Number.NEGATIVE_INFINITY) return false;
     const cut = await this.#connection.run(
       `SELECT up_to, began_at FROM outbox_runs WHERE at < ? ORDER BY up_to DESC, began_at DESC LIMIT 1`,
       [before],

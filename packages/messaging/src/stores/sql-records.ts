@@ -12,6 +12,7 @@ import type {
   TimeWindow,
 } from '../reconciliation-sources.ts';
 import { type OutboxDialect, ROW_COLUMNS, storedRowOf } from './outbox-dialect.ts';
+import { faultOfName, refuseBadNames } from '../sound-text.ts';
 import { numberOf, placeholders, type SqlDatabase, type SqlRow } from '../sql.ts';
 
 /** Ids asked for in one statement. */
@@ -99,13 +100,14 @@ export interface SettledSourceOptions {
   readonly since?: number;
 }
 
-/** `messageId` is the SQL that reads an inbox's id as text. */
+/** `messageId` is the SQL that reads an inbox's id as text. Throws DB_MSG_INVALID_OPTIONS for a subscription that nothing can be stored under. */
 export function sqlSettledSource(
   database: SqlDatabase,
   options: SettledSourceOptions,
   messageId = 'message_id',
 ): SettledSource {
   const { subscription } = options;
+  refuseBadNames('the inbox of a subscription', { 'its name': subscription });
   return {
     ...options,
     page: (window, page) => settledPage(database, subscription, messageId, window, page),
@@ -154,8 +156,10 @@ async function inLots(
   before: readonly string[] = [],
 ): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
-  for (let from = 0; from < ids.length; from += IDS) {
-    const lot = ids.slice(from, from + IDS);
+  // Ids come from everywhere. One that cannot be stored is not there, and must not end a reconciliation of all the others.
+  const storable = ids.filter((id) => faultOfName(id) === undefined);
+  for (let from = 0; from < storable.length; from += IDS) {
+    const lot = storable.slice(from, from + IDS);
     const { rows } = await database.run(statement(placeholders(lot.length)), [...before, ...lot]);
     for (const { id } of rows) found.add(String(id));
   }

@@ -15,6 +15,7 @@ import { type Clock, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
 import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
+import { refuseBadNames } from '../sound-text.ts';
 import { again, createTables, type SqlDialect, type SqlDatabase, type SqlTransaction } from '../sql.ts';
 import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
@@ -109,12 +110,14 @@ export function createProjection<Native>(options: ProjectionOptions<Native>): Pr
 
 /** The version that readers use; undefined before the first `promote`. */
 export async function liveProjection(sql: SqlDatabase, name: string): Promise<number | undefined> {
+  refuseBadNames('a projection', { 'its name': name });
   const { rows } = await sql.run('SELECT version FROM projections WHERE name = ? AND live = 1', [name]);
   return rows[0] && Number(rows[0]['version']);
 }
 
 /** Forgets the checkpoint of a version that is not live any more; its tables are the caller's to drop. Rejects for the live one. */
 export async function forgetProjection(sql: SqlDatabase, name: string, version: number): Promise<void> {
+  refuseBadNames('a projection', { 'its name': name });
   const text = 'DELETE FROM projections WHERE name = ? AND version = ? AND live = 0';
   if ((await sql.run(text, [name, version])).changes === 0 && (await liveProjection(sql, name)) === version)
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `version ${version} of "${name}" is the live one`);

@@ -11,7 +11,7 @@ import {
   type SqlValue,
 } from '../sql.ts';
 import { COUNT, ORDINAL, refuseBadNumbers } from '../sound-numbers.ts';
-import { faultOfText } from '../sound-text.ts';
+import { faultOfText, refuseBadNames } from '../sound-text.ts';
 import { makeKeysExact } from '../sql/exact-keys.ts';
 import { LONGEST_NAME, streamKeys, streamStatements, type StreamStatements } from './statements.ts';
 import type {
@@ -106,6 +106,7 @@ class SqlStreams implements StreamStore {
     stream: string,
     { fromVersion = 1, limit = MOST_READ }: ReadOptions = {},
   ): Promise<readonly RecordedEvent[]> {
+    refuseBadNames('a read of a stream', { 'its name': stream });
     refuseBadNumbers(`a read of stream "${stream}"`, { fromVersion, limit }, READ_RULES);
     const { rows } = await this.#sql.run(this.#statements.read(limit), [stream, fromVersion]);
     return rows.map(eventOf);
@@ -125,6 +126,7 @@ class SqlStreams implements StreamStore {
   }
 
   async loadSnapshot(stream: string, name: string, schemaVersion: number): Promise<Snapshot | undefined> {
+    refuseBadNames('a snapshot', { 'its name': name, 'that of its stream': stream });
     refuseBadNumbers(
       `snapshot "${name}" of stream "${stream}"`,
       { schemaVersion },
@@ -146,6 +148,7 @@ class SqlStreams implements StreamStore {
     name: string,
     { schemaVersion, version, state }: Snapshot,
   ): Promise<void> {
+    refuseBadNames('a snapshot', { 'its name': name, 'that of its stream': stream });
     const numbers = { schemaVersion, version };
     refuseBadNumbers(`snapshot "${name}" of stream "${stream}"`, numbers, SNAPSHOT_RULES);
     const params = [stream, name, schemaVersion, version, JSON.stringify(state)];

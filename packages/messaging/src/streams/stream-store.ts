@@ -51,7 +51,10 @@ export interface Snapshot {
   readonly state: unknown;
 }
 
-/** Numbers that are none reject with DB_MSG_INVALID_OPTIONS: as a version, NaN would be a conflict for ever and a stream without events. */
+/**
+ * Numbers that are none reject with DB_MSG_INVALID_OPTIONS: as a version, NaN would be a conflict for ever and a stream without events. So do names with U+0000 or lone surrogates,
+ * also where they are only read by.
+ */
 export interface StreamStore {
   /** Creates the tables that are missing. */
   prepare(): Promise<void>;

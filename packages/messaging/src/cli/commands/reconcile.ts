@@ -3,7 +3,8 @@
  * them: it exports `reconciliation`, an object or a function that makes one, with the outboxes (`recorded`) and the inboxes (`settled`).
  */
 import type { Command, CommandContext, Session } from '../command.ts';
-import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
+import { inWords } from '../databases.ts';
+import { type ExitCode, exitCodes, usage } from '../failure.ts';
 import { timeOf, wholeNumber } from '../filters.ts';
 import { topologyOf } from '../present.ts';
 import { reconcile, type ReconcileOptions } from '../../reconciliation.ts';
@@ -55,10 +56,10 @@ export const reconciliation: Command = {
   async run(context) {
     const session = await context.session();
     if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
-    const sources = await told(() => sourcesOf(session));
+    const sources = await inWords(DATABASE, () => sourcesOf(session));
     try {
       const options = await optionsOf(context, session, sources);
-      const report = await told(() => reconcile(options));
+      const report = await inWords(DATABASE, () => reconcile(options));
       context.terminal.data(report, () => textOf(report));
       return exitOf(context, report);
     } finally {
@@ -67,32 +68,10 @@ export const reconciliation: Command = {
   },
 };
 
-/** What the clients of the databases say of a table, a database or a user that is not there, by the address that was given. */
-const LACKS_TABLE = new Set(['42P01', 'ER_NO_SUCH_TABLE']);
-const WRONG_PLACE = new Set(['3D000', '28000', '28P01', 'ER_BAD_DB_ERROR', 'ER_ACCESS_DENIED_ERROR']);
-const SQLITE_CANTOPEN = 14;
-const SQLITE_NOTADB = 26;
-
-/** A database that is another one than was meant is no bug of ours, and says so in words. */
-async function told<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    const { code, errcode, message } = error as { code?: unknown; errcode?: number; message?: unknown };
-    const [why = ''] = String(message).split('\n', 1);
-    const refuse = (what: string, remedy: string): never => {
-      throw new CliFailure(exitCodes.configuration, `a database of "reconciliation" ${what}: ${why}`, remedy);
-    };
-    if (LACKS_TABLE.has(String(code)) || why.startsWith('no such table: '))
-      refuse(
-        'lacks a table of the outbox or the inbox',
-        'Look whether its address is the right one. If it is, call "await store.prepare()" once: it makes what is missing and leaves the rest.',
-      );
-    if (WRONG_PLACE.has(String(code)) || [SQLITE_CANTOPEN, SQLITE_NOTADB].includes((errcode ?? 0) & 0xff))
-      refuse('cannot be opened', 'Mend its address in the module of --channels; nothing was done.');
-    throw error;
-  }
-}
+const DATABASE = {
+  name: 'a database of "reconciliation"',
+  remedy: 'Mend its address in the module of --channels; nothing was done.',
+};
 
 async function sourcesOf({ module }: Session): Promise<Sources> {
   const given = module.reconciliation;

@@ -8,7 +8,7 @@ import { beginSaga } from '../../sagas/saga-state.ts';
 import { createSqlSagaStore } from '../../sagas/sql-saga-store.ts';
 import { createSqlStreamStore } from '../../streams/sql-stream-store.ts';
 import { type StoreFixture, storeChoices } from '../fixture.ts';
-import { appendToMariadbOutbox, mariadbStore } from './store.ts';
+import { alreadyHandledInMariadb, appendToMariadbOutbox, type MariadbClient, mariadbStore } from './store.ts';
 
 const mariadb = storeChoices.find(({ kind }) => kind === 'mariadb');
 const missing = mariadb?.missing;
@@ -61,6 +61,9 @@ describe.skipIf(missing)(`a client of another charset${missing ? ` (needs ${miss
       const client = await pool.getConnection();
       await client.beginTransaction();
       await expect(appendToMariadbOutbox(client, [outgoing])).rejects.toMatchObject(refused);
+      const entry = { subscription: 's', messageId: keys[2] ?? '', now: 1 };
+      await expect(alreadyHandledInMariadb(client, entry)).rejects.toMatchObject(refused);
+      expect(await fixture.query('SELECT 1 FROM inbox')).toEqual([]);
       await client.rollback();
       client.release();
       // The control: the client that speaks utf8mb4 changes the table, and finds every key.
@@ -69,6 +72,34 @@ describe.skipIf(missing)(`a client of another charset${missing ? ` (needs ${miss
       await pool.end();
     },
   );
+
+  it('is seen on a borrowed connection that was set to another, and one of utf8mb4 notes the id, whether or not its client counts', async () => {
+    const pool = open('UTF8MB4_BIN');
+    const client = await pool.getConnection();
+    const entry = { subscription: 'borrowed', messageId: keys[2] ?? '', now: 1 };
+    await client.query("SET NAMES 'latin1'");
+    await client.beginTransaction();
+    await expect(alreadyHandledInMariadb(client, entry)).rejects.toThrow('speaks latin1');
+    await client.rollback();
+    await client.query("SET NAMES 'utf8mb4'");
+    const uncounted: MariadbClient = {
+      query: async (text, values) => {
+        const [rows] = await client.query(text, values);
+        return [Array.isArray(rows) ? rows : {}];
+      },
+    };
+    await client.beginTransaction();
+    expect(await alreadyHandledInMariadb(uncounted, entry)).toBe(false);
+    expect(await alreadyHandledInMariadb(client, entry)).toBe(true);
+    await client.commit();
+    client.release();
+    const { sql } = fixture.store;
+    const { rows } = await sql.run('SELECT HEX(message_id) AS bytes FROM inbox WHERE subscription = ?', [
+      'borrowed',
+    ]);
+    expect(rows).toEqual([{ bytes: 'F09F9880' }]);
+    await pool.end();
+  });
 
   it('control: without the look the same key is other bytes', async () => {
     const bytes = async (charset: string): Promise<unknown> => {

@@ -1,4 +1,5 @@
 /** The inbox on PostgreSQL. */
+import { refuseBadNames } from '../../sound-text.ts';
 import type { InboxEntry, InboxStore } from '../../handle-once.ts';
 import {
   type PostgresClient,
@@ -18,6 +19,7 @@ export async function alreadyHandledInPostgres(
   transaction: PostgresClient,
   { subscription, messageId, now }: InboxEntry,
 ): Promise<boolean> {
+  refuseBadNames('alreadyHandledInPostgres', { subscription, messageId });
   await refuseOutsidePostgresTransaction(transaction, 'alreadyHandledInPostgres');
   const { changes } = await runPostgres(
     transaction,

@@ -148,7 +148,7 @@ describe.skipIf(choice?.missing)(
         upTo: row?.number,
         waiting: [],
         parked: [],
-        released: [],
+        published: [],
         now: systemClock.now(),
       });
       await owned?.release();

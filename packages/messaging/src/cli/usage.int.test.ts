@@ -1,0 +1,122 @@
+/** What `doorbuster-bus` says to wrong input (what, why, what to do) and of itself. */
+import { readdirSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { cli, here, jsonOf, main, useFolder } from './testing/fixture.ts';
+import { commands } from './commands.ts';
+
+describe('wrong input says what, why and what to do', () => {
+  it.each<[string, string[], number, RegExp]>([
+    ['an unknown command', ['inspekt'], 2, /no command "inspekt"[\s\S]*One of: inspect/],
+    ['a mistyped command', ['redrve'], 2, /Did you mean redrive\? One of/],
+    ['half a command', ['dead-letters'], 2, /Did you mean dead-letters groups, or dead-letters list/],
+    ['no command but an option', ['--quiet'], 2, /no command was given/],
+    [
+      'a mistyped option',
+      ['inspect', '--wach'],
+      2,
+      /no option --wach[\s\S]*Did you mean --watch\? [\s\S]*--help tells more/,
+    ],
+    ['a mistyped option of the program', ['--urll', 'x', 'inspect'], 2, /no option --urll[\s\S]*--help/],
+    ['an unknown option', ['inspect', '--frobnicate'], 2, /no option --frobnicate\nUsage: /],
+    ['a letter', ['inspect', '-w'], 2, /no option -w\nDid you mean --watch\?/],
+    ['a mistyped second word', ['dead-letters', 'shwo'], 2, /Did you mean dead-letters show\? One of/],
+    ['an option without its value', ['inspect', '--url'], 2, /--url <url>: the value is missing\nUsage/],
+    [
+      'an option in the place of a value',
+      ['redrive', '--limit', '-5'],
+      2,
+      /--limit <n>: the value is missing, for -5 [\s\S]*--limit=-5/,
+    ],
+    ['a value for a flag', ['redrive', '--all=yes'], 2, /--all takes no value/],
+    [
+      'an option twice',
+      ['redrive', '--channel', 'a', '--channel', 'b'],
+      2,
+      /--channel was given more than once/,
+    ],
+    ['a required option left out', ['peek', '--channel', 'x'], 2, /--subscription is missing[\s\S]*Usage/],
+    ['an argument left out', ['dead-letters', 'show'], 2, /0 arguments were given, it takes 1/],
+    ['no engine', ['inspect'], 3, /no engine was named[\s\S]*DOORBUSTER_BUS_URL/],
+    ['a scheme that no engine has', ['inspect', '--url', 'nats://x'], 2, /names no engine[\s\S]*sqlite:/],
+    [
+      'a file that is not there',
+      ['inspect', '--url', 'sqlite:/nowhere/bus.db'],
+      2,
+      /no such file[\s\S]*Name the file/,
+    ],
+    ['a server out of reach', ['inspect', '--url', 'redis://127.0.0.1:1'], 4, /Check the URL/],
+    ['a module that is not there', ['asyncapi', '--channels', './nope.ts'], 2, /no such file/],
+    [
+      'a module without channels',
+      ['asyncapi', '--channels', main.replace('main.ts', 'help.ts')],
+      2,
+      /exports no channel/,
+    ],
+    ['asyncapi without a title', ['asyncapi'], 2, /no title or no version[\s\S]*export service/],
+    ['a time that is none', ['redrive', '--before', 'yesterday'], 2, /--before yesterday: not a time/],
+    ['a number that is none', ['redrive', '--all', '--limit', 'many'], 2, /--limit many/],
+    [
+      'a word behind half a command',
+      ['dead-letters', 'foo'],
+      2,
+      /no command "dead-letters foo"\nDid you mean dead-letters /,
+    ],
+    ['an empty message id', ['redrive', '--message-id', ''], 2, /--message-id is empty, and every message/],
+    [
+      'an empty id',
+      ['dead-letters', 'list', '--message-id='],
+      2,
+      /--message-id is empty[\s\S]*Pick those by --group/,
+    ],
+    [
+      'replay from a place that is none',
+      ['replay', '--channel', 'c', '--subscription', 's', '--from', 'somewhere', '--confirm', 's'],
+      2,
+      /--from somewhere: no place[\s\S]*earliest, latest, a time [\s\S]*offset:<offset>/,
+    ],
+    ['redrive without a filter', ['redrive'], 2, /no filter was given[\s\S]*--all/],
+    ['discard of all, unconfirmed', ['discard', '--all'], 2, /--confirm all/],
+    ['a header without a value', ['publish', '--channel', 'x', '--header', 'y'], 2, /no data|--header/],
+    [
+      'replay, unconfirmed',
+      ['replay', '--channel', 'c', '--subscription', 's', '--from', 'earliest'],
+      2,
+      /--confirm s/,
+    ],
+  ])('%s', async (_name, args, code, text) => {
+    const result = await here(...args);
+    expect(result).toMatchObject({ code, out: '' });
+    expect(result.err).toMatch(text);
+    expect(result.err).not.toMatch(/\n {4}at /);
+  });
+
+  it('as a process too', async () => {
+    expect(await cli('inspekt')).toMatchObject({
+      code: 2,
+      out: '',
+      err: expect.stringContaining('One of: '),
+    });
+  });
+
+  it('with --json a failure is one JSON object on stdout', async () => {
+    const result = await cli('redrive', '--json');
+    expect(result.err).toBe('');
+    expect(jsonOf(result)).toMatchObject({ error: 'no filter was given', code: 'CLI', exitCode: 2 });
+  });
+});
+
+describe('help', () => {
+  const folder = useFolder();
+
+  it('has every command in its overview, and a text of its own for each', async () => {
+    const url = ['--url', `sqlite:${folder.path('bus.db')}`];
+    const overview = await cli('--help', ...url);
+    for (const { name, summary } of commands)
+      expect(overview.out).toMatch(new RegExp(`${name} +${summary.slice(0, 20)}`));
+    expect((await cli('redrive', '--help')).out).toContain('Usage: doorbuster-bus redrive [options]');
+    expect((await cli('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(await here('inspect', '--version', ...url)).toMatchObject({ code: 0, out: '0.0.0\n' });
+    expect((await here('help')).out).toContain('Commands');
+    expect(readdirSync(folder.path('.'))).toEqual([]);
+  });
+});
