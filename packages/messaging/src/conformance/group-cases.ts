@@ -22,15 +22,19 @@ function firstOfKey(values: readonly (readonly [string, number])[], key: string)
   return [...new Set(values.filter(([one]) => one === key).map(([, n]) => n))];
 }
 
+/** An engine may wait some seconds between two tries to connect, and a busy machine makes more of them; who is not back by then says why. */
+const BACK_WITHIN_MS = 45_000;
+
 /** Publishes again with the same id as long as the engine says that it may; that is what an outbox does. */
-async function publishSurely(bus: Bus, n: number, tries = 60): Promise<void> {
+async function publishSurely(bus: Bus, n: number): Promise<void> {
   const id = `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
-  for (let left = tries; ; left -= 1) {
+  const end = systemClock.monotonic() + BACK_WITHIN_MS;
+  for (;;) {
     try {
       await bus.publish(plain, { n }, { id });
       return;
     } catch (error) {
-      if ((error as { retryable?: boolean }).retryable !== true || left === 0) throw error;
+      if ((error as { retryable?: boolean }).retryable !== true || systemClock.monotonic() > end) throw error;
       await pause(systemClock, 100);
     }
   }

@@ -3,6 +3,7 @@
  * after a minute (seen on 3.10: 65 s, then the channel is closed), in which the channel does nothing else. Whoever asks gives up earlier, leaves the
  * channel alone and asks anew on another one; should the broker serve the first after all, what it handed out goes back when that channel is closed.
  */
+import type { Channel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { unreachable } from './link.ts';
@@ -18,6 +19,9 @@ export function answered<T>(clock: Clock, ms: number, answer: Promise<T>): Promi
   });
 }
 
+/** `surelyAnswered`, about one thing. */
+export type Ask = <A>(answer: Promise<A>) => Promise<A>;
+
 /** The answer; unreachable when it does not come in time, or when the channel or the connection is gone, which amqplib tells in words only. */
 export async function surelyAnswered<T>(clock: Clock, what: string, answer: Promise<T>): Promise<T> {
   try {
@@ -32,4 +36,25 @@ export async function surelyAnswered<T>(clock: Clock, what: string, answer: Prom
     throw unreachable(`${what} failed: ${(error as Error).message}`, error);
   }
   throw unreachable(`${what}: the broker does not answer`);
+}
+
+export interface Consuming {
+  readonly clock: Clock;
+  readonly channel: Channel;
+  readonly queue: string;
+}
+
+/**
+ * Begins to consume, on a channel that stays open for it, and gives the tag. `onMessage` may be called before it resolves; `onCancelled` when the queue was deleted or its
+ * node is gone. Without an answer it is unreachable, and the channel, on which messages may still come, is for its owner to give up.
+ */
+export async function beginConsuming(
+  { clock, channel, queue }: Consuming,
+  onMessage: (message: ConsumeMessage) => void,
+  onCancelled: () => void,
+): Promise<string> {
+  const take = (message: ConsumeMessage | null): void => (message ? onMessage(message) : onCancelled());
+  const begun = await answered(clock, LONGEST_ANSWER_MS, channel.consume(queue, take));
+  if (!begun) throw unreachable(`the queue "${queue}" has no leader: it does not answer`);
+  return begun.consumerTag;
 }

@@ -5,13 +5,18 @@
  *
  * All or nothing: a part would say that a key is not held that is, and hand out what follows its dead letter. When the rest does not come, or the channel is
  * lost meanwhile, it rejects as retryable.
+ *
+ * What is more than the broker lends to one consumer is taken by several, one after the other on the same channel: each is in line before the one in front of it is
+ * cancelled, which keeps what it has. The close of the channel gives all of it back at once, consumer by consumer in the order of their tags. Who was let in beside this one
+ * could stand between two of them and get the middle of the queue; so whoever needs several claims the queue first.
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { Acks } from './acks.ts';
-import { surelyAnswered } from './answered.ts';
+import { type Ask, surelyAnswered } from './answered.ts';
 import { unreachable } from './link.ts';
+import { solely } from './sole-look.ts';
 
 export interface Browsed {
   /** What comes while it is being looked through is added to them. */
@@ -25,20 +30,23 @@ const TURN_MS = 20;
 const LONGEST_TURN_MS = 30_000;
 /** Without one more message. */
 const LONGEST_SILENCE_MS = 15_000;
+/** Their tags are one digit, so that they sort, and the broker keeps so few consumers sorted. All that a look sees is in this process's memory. */
+const MOST_CONSUMERS = 8;
 
 export interface Looked {
   readonly model: ChannelModel;
   readonly clock: Clock;
   readonly queue: string;
-  /** Messages that the broker lends at once; without it a quorum queue lends 2,000. */
+  /** Messages that the broker lends to one consumer; without it a quorum queue lends 2,000. */
   readonly prefetch?: number;
+  /** This process has claimed the queue, and may take it with several consumers. */
+  readonly isSole?: boolean;
 }
 
 /** Calls `look` with all messages; what it does not take stays in the queue. Rejects with a retryable error when not all can be had. */
-export async function browse<T>(
-  { model, clock, queue, prefetch }: Looked,
-  look: (browsed: Browsed) => Promise<T>,
-): Promise<T> {
+export async function browse<T>(looked: Looked, look: (browsed: Browsed) => Promise<T>): Promise<T> {
+  const { model, clock, queue, prefetch, isSole = false } = looked;
+  /** Nothing that is asked of the broker is waited for without an end: others wait for their turn behind it. */
   const ask: Ask = (answer) => surelyAnswered(clock, `looking through "${queue}"`, answer);
   const channel = await ask(model.createChannel());
   let gone: Error | undefined;
@@ -53,15 +61,19 @@ export async function browse<T>(
     if (prefetch !== undefined) await ask(channel.prefetch(prefetch));
     const expected = await waitForTurn(clock, () => ask(channel.checkQueue(queue)));
     if (expected === 0) return await look({ messages: [], take: () => {} });
-    if (expected > (prefetch ?? expected)) throw tooMany(queue, expected, prefetch);
+    const most = prefetch ?? expected;
+    if (expected > most * MOST_CONSUMERS) throw tooMany(queue, expected, most * MOST_CONSUMERS);
+    if (expected > most && !isSole)
+      return await solely({ model, clock, queue, ask }, () => browse({ ...looked, isSole: true }, look));
     const messages: ConsumeMessage[] = [];
-    const consuming = channel.consume(queue, (message) => {
-      if (!message) return cut(new Error('the queue is gone'));
-      messages.push(message);
-      if (messages.length >= expected) ended.abort();
-    });
-    await ask(consuming);
-    await transferred(clock, { channel, queue, messages, expected, ended: ended.signal, ask });
+    await transferAll(
+      { clock, channel, queue, messages, expected, most, ended: ended.signal, ask },
+      (one) => {
+        if (!one) return cut(new Error('the queue is gone'));
+        messages.push(one);
+        if (messages.length >= expected) ended.abort();
+      },
+    );
     if (messages.length < expected && gone) throw gone;
     const taken: ConsumeMessage[] = [];
     const result = await look({ messages, take: (message) => void taken.push(message) });
@@ -74,41 +86,56 @@ export async function browse<T>(
   }
 }
 
-/** Nothing that is asked of the broker is waited for without an end: others wait for their turn behind it. */
-type Ask = <A>(answer: Promise<A>) => Promise<A>;
-
-function tooMany(queue: string, count: number, most: number | undefined): MessagingError {
+function tooMany(queue: string, count: number, most: number): MessagingError {
   return new MessagingError(
     'DB_MSG_ENGINE_REFUSED',
-    `"${queue}" holds ${count} messages, and the broker lends ${most} at once, so it cannot be looked through: move some of them to another queue, or delete them, with the broker's own tools`,
+    `"${queue}" holds ${count} messages, and no more than ${most} can be looked through: move some of them to another queue, or delete them, with the broker's own tools`,
   );
 }
 
 interface Transfer {
+  readonly clock: Clock;
   readonly channel: Channel;
   readonly queue: string;
   readonly messages: readonly ConsumeMessage[];
   readonly expected: number;
+  /** What one consumer is lent. */
+  readonly most: number;
   /** All is here, or the channel is gone. */
   readonly ended: AbortSignal;
   readonly ask: Ask;
 }
 
+async function transferAll(
+  transfer: Transfer,
+  arrive: (message: ConsumeMessage | null) => void,
+): Promise<void> {
+  const { channel, queue, expected, most, ask } = transfer;
+  const count = Math.ceil(expected / most);
+  for (let number = 0; number < count; number += 1) {
+    await ask(channel.consume(queue, arrive, count === 1 ? {} : { consumerTag: String(number) }));
+    if (number > 0) await ask(channel.cancel(String(number - 1)));
+    await transferred(transfer, Math.min(expected, (number + 1) * most));
+    if (transfer.ended.aborted) return;
+  }
+}
+
 /**
  * Another that came to the same turn may have been served first and have removed some of what was counted: then the number is never reached, and
- * all is here when nobody else is, nothing is left in the queue and nothing has come between two looks.
+ * all is here when nobody else is, nothing is left in the queue and nothing has come between two looks. Who has claimed the queue is not content with that: a
+ * question of another (`looking.ts`) may have the rest for a moment.
  */
 async function transferred(
-  clock: Clock,
-  { channel, queue, messages, expected, ended, ask }: Transfer,
+  { clock, channel, queue, messages, expected, most, ended, ask }: Transfer,
+  until: number,
 ): Promise<void> {
   let since = clock.monotonic();
   let [before, arrived] = [-1, 0];
   for (;;) {
     await pause(clock, TURN_MS, ended);
-    if (ended.aborted) return;
+    if (ended.aborted || messages.length >= until) return;
     const { messageCount, consumerCount } = await ask(channel.checkQueue(queue));
-    const isAlone = messageCount === 0 && consumerCount === 1;
+    const isAlone = messageCount === 0 && consumerCount === 1 && expected <= most;
     if (isAlone && messages.length === before) return;
     before = isAlone ? messages.length : -1;
     if (messages.length > arrived) [arrived, since] = [messages.length, clock.monotonic()];

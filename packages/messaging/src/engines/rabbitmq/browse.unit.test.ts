@@ -24,10 +24,14 @@ it('ends when the other took some of what was counted, and does not keep its tur
   expect(found).toBe(2);
 });
 
-/** Five are counted; hands out so many, and then what `after` does. */
-function channelThatGives(count: number, after: (channel: EventEmitter, cancel: () => void) => void) {
+/** So many are counted; hands out `count`, and then what `after` does. */
+function channelThatGives(
+  count: number,
+  after: (channel: EventEmitter, cancel: () => void) => void,
+  counted = 5,
+) {
   const channel = Object.assign(new EventEmitter(), {
-    checkQueue: async () => ({ messageCount: 5 - given, consumerCount: given < 0 ? 0 : 1 }),
+    checkQueue: async () => ({ messageCount: counted - given, consumerCount: given < 0 ? 0 : 1 }),
     consume: async (_queue: string, take: (message: ConsumeMessage | null) => void) => {
       given = count;
       for (let index = 0; index < count; index += 1) take({} as ConsumeMessage);
@@ -40,7 +44,7 @@ function channelThatGives(count: number, after: (channel: EventEmitter, cancel: 
   const first = channel.checkQueue;
   channel.checkQueue = async () => {
     channel.checkQueue = first;
-    return { messageCount: 5, consumerCount: 0 };
+    return { messageCount: counted, consumerCount: 0 };
   };
   return { createChannel: async () => channel } as unknown as ChannelModel;
 }
@@ -102,8 +106,8 @@ it.each([
   },
 );
 
-it('refuses more than the broker lends at once, and takes none of it', async () => {
-  const model = channelThatGives(5, () => {});
+it('refuses more than may be looked through, and takes none of it', async () => {
+  const model = channelThatGives(33, () => {}, 33);
   const clock = createManualClock();
   await expect(browse({ model, clock, queue: 'queue', prefetch: 4 }, count)).rejects.toMatchObject({
     code: 'DB_MSG_ENGINE_REFUSED',

@@ -67,14 +67,15 @@ export class RabbitDeadLetters implements DeadLetterStore {
     filter: DeadLetterFilter,
     page: { readonly limit: number; readonly after?: string },
   ): Promise<readonly DeadLetterRecord[]> {
-    const found: StoredLetter[] = [];
+    // Not pushed as arguments: letters may be more than a call can have.
+    let found: readonly StoredLetter[] = [];
     for (const place of this.#places(filter))
       await this.#look(place, async ({ letters }) => {
-        found.push(...letters.map(({ letter }) => letter).filter((letter) => isMeant(letter, filter)));
+        found = found.concat(letters.map(({ letter }) => letter).filter((letter) => isMeant(letter, filter)));
       });
-    found.sort((a, b) => a.parkedAt - b.parkedAt);
-    const start = page.after === undefined ? 0 : found.findIndex(({ id }) => id === page.after) + 1;
-    return found.slice(start, start + page.limit).map(recordOf);
+    const sorted = found.toSorted((a, b) => a.parkedAt - b.parkedAt);
+    const start = page.after === undefined ? 0 : sorted.findIndex(({ id }) => id === page.after) + 1;
+    return sorted.slice(start, start + page.limit).map(recordOf);
   }
 
   /** What is parked behind the letter goes back with it, in order, as a redrive would send it. */

@@ -14,7 +14,7 @@
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../../clock.ts';
-import { answered, LONGEST_ANSWER_MS } from './answered.ts';
+import { beginConsuming } from './answered.ts';
 import { unreachable } from './link.ts';
 import { decodeNotes, type Note, type Noted, type QueueNotes } from './notes.ts';
 
@@ -138,14 +138,17 @@ export class KeptNotes implements QueueNotes {
       if (isOurs) this.#lost();
     });
     const leave = (): void => void channel.close().catch(() => {});
-    const consuming = channel.consume(this.#parts.queue, (message) => {
-      if (!message) leave();
-      else if (isOurs) this.#arrive(message, channel);
-    });
-    if (await answered(this.#parts.clock, LONGEST_ANSWER_MS, consuming)) return channel;
-    isOurs = false;
-    leave();
-    throw unreachable(`the queue "${this.#parts.queue}" has no leader: it does not answer`);
+    const onMessage = (message: ConsumeMessage): void => {
+      if (isOurs) this.#arrive(message, channel);
+    };
+    try {
+      await beginConsuming({ ...this.#parts, channel }, onMessage, leave);
+    } catch (error) {
+      isOurs = false;
+      leave();
+      throw error;
+    }
+    return channel;
   }
 
   #lost(): void {

@@ -1,5 +1,5 @@
 /** Looks at one queue from two connections that begin in the same moment, and at a queue that is longer than what the broker lends; each with the bare look as the control. */
-import { type Channel, type ChannelModel, connect } from 'amqplib';
+import { type Channel, type ChannelModel, type ConsumeMessage, connect } from 'amqplib';
 import { describe, expect, it } from 'vitest';
 import { type Clock, systemClock } from '../../clock.ts';
 import { signal } from '../../conformance/fixture.ts';
@@ -9,6 +9,8 @@ import { onBroker, rabbitUrl } from './conformance-fixture.ts';
 import { lookThrough } from './looking.ts';
 
 const ids = createIds(systemClock);
+/** AMQP has 16 bits for what a consumer is lent. */
+const LONG = 66_000;
 const arguments_ = {
   'x-queue-type': 'quorum',
   'x-delivery-limit': 1_000_000,
@@ -115,6 +117,38 @@ describe.skipIf(!rabbitUrl)('looking through a queue (needs RABBITMQ_URL)', { ti
       await expect(browse({ model, clock: hastyClock, queue }, count)).rejects.toThrow('gave only 2000');
     }));
 
+  it(
+    'sees all of a queue that is longer than what one consumer can be lent, and leaves it in order',
+    { timeout: 60_000 },
+    () =>
+      withQueue(LONG, async (queue, [model]) => {
+        const look = (): Promise<readonly number[]> =>
+          lookThrough(model, systemClock, queue, async ({ messages }) => numbersOf(messages));
+        for (const time of ['first', 'second'])
+          expect(firstOutOfOrder(await look(), LONG), time).toBeUndefined();
+      }),
+  );
+
+  it('takes what it is told to from among several consumers, and no more', () =>
+    withQueue(250, async (queue, [model]) => {
+      const look = (gone: readonly number[]): Promise<readonly number[]> =>
+        browse({ model, clock: systemClock, queue, prefetch: 100 }, async ({ messages, take }) => {
+          for (const number of gone) take(messages[number] as ConsumeMessage);
+          return numbersOf(messages);
+        });
+      const all = await look([5, 99, 100, 150, 249]);
+      expect(firstOutOfOrder(all, 250)).toBeUndefined();
+      expect(await look([])).toEqual(all.filter((n) => ![5, 99, 100, 150, 249].includes(n)));
+    }));
+
+  it('of two that need several consumers and begin together each sees all, in order', async () => {
+    expect(await longLooksTogether({})).toEqual(['all in order', 'all in order']);
+  });
+
+  it('without the claim they take it from each other (control)', async () => {
+    expect(await longLooksTogether({ isSole: true })).not.toEqual(['all in order', 'all in order']);
+  });
+
   it('leaves the order as it is while others publish', async () => {
     expect(await roundOutOfOrder(lookThrough, 20)).toBeUndefined();
   });
@@ -130,6 +164,33 @@ describe.skipIf(!rabbitUrl)('looking through a queue (needs RABBITMQ_URL)', { ti
     expect(await roundOutOfOrder(cancelling, 60)).toBeDefined();
   });
 });
+
+const numbersOf = (messages: readonly ConsumeMessage[]): readonly number[] =>
+  messages.map(({ content }) => Number(content.toString()));
+
+/** The place of the first that is not there where it should be, of the numbers from 0. */
+function firstOutOfOrder(held: readonly number[], count: number): number | undefined {
+  for (let place = 0; place < Math.max(count, held.length); place += 1)
+    if (held[place] !== place) return place;
+  return undefined;
+}
+
+/** What two looks see that are counted in before either of them has begun. */
+async function longLooksTogether(claim: { readonly isSole?: boolean }): Promise<readonly string[]> {
+  // Without the claim one of them may wait in vain.
+  const clock = claim.isSole ? hastyClock : systemClock;
+  const outcomes: string[] = [];
+  await withQueue(250, async (queue, models) => {
+    inOneMoment(models);
+    const looks = models.map((model) =>
+      browse({ model, clock, queue, prefetch: 100, ...claim }, async ({ messages }) =>
+        firstOutOfOrder(numbersOf(messages), 250) === undefined ? 'all in order' : 'something else',
+      ).catch((error: unknown) => (error as Error).message),
+    );
+    outcomes.push(...(await Promise.all(looks)));
+  });
+  return outcomes;
+}
 
 /** Looks one after the other while messages come; what the queue holds in the first round after which it is not in order. */
 async function roundOutOfOrder(look: Look, rounds: number): Promise<readonly number[] | undefined> {
@@ -157,9 +218,7 @@ async function heldAfterLooks(look: Look): Promise<readonly number[]> {
     });
     isOver = true;
     await looking;
-    held = await bareLook(model, systemClock, queue, async ({ messages }) =>
-      messages.map(({ content }) => Number(content.toString())),
-    );
+    held = await bareLook(model, systemClock, queue, async ({ messages }) => numbersOf(messages));
   });
   return held;
 }

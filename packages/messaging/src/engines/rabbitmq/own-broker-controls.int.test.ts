@@ -1,7 +1,7 @@
 /**
  * An alarm and an operator who closes all connections, both under load on a broker of the test's own: nothing is lost, nothing takes effect twice behind an inbox, and all is back. And
  * classic queues, which keep over a restart only what was published as persistent (quorum queues store whatever comes, so none of their cases can see it). Each with a defence off, so
- * that the same case has to fail.
+ * that the same case has to fail. Where a defence changes only what is made of what came, or where one death of the broker can be felt by several at once, cases share a run.
  */
 import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
@@ -23,7 +23,14 @@ import {
   withFixture,
 } from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
-import { hasRabbitProgram, type OwnBroker, restart, startOwnBroker } from './own-broker.ts';
+import {
+  closeAllConnections,
+  hasRabbitProgram,
+  type OwnBroker,
+  restart,
+  setAlarm,
+  startOwnBroker,
+} from './own-broker.ts';
 import { type Method, withDefect } from './wire-defects.ts';
 import { stallingClock } from '../../testing/stalling-clock.ts';
 
@@ -33,20 +40,13 @@ const ALL = ROUNDS * (KEYS.length + 1);
 /** Handlers that are held until the connection is gone: what they have done by then comes again. */
 const HELD = 6;
 
-interface Defences {
-  readonly hasInbox?: boolean;
-  readonly comesBack?: boolean;
-}
-
-/** What was handled, and what of it took effect: everything once with an inbox, everything as often as it came without. */
+/** What was handled, which is what would take effect without an inbox, and what did take effect behind one. */
 class Effects {
   readonly handled: string[] = [];
   readonly done: string[] = [];
   readonly #inbox = new DatabaseSync(':memory:');
-  readonly #hasInbox: boolean;
 
-  constructor(hasInbox: boolean) {
-    this.#hasInbox = hasInbox;
+  constructor() {
     this.#inbox.exec(inboxSchema);
   }
 
@@ -55,7 +55,7 @@ class Effects {
     this.#inbox.exec('BEGIN IMMEDIATE');
     const entry = { subscription: 'one', messageId, now: systemClock.now() };
     const isRepeat = alreadyHandled(this.#inbox, entry);
-    if (!isRepeat || !this.#hasInbox) this.done.push(messageId);
+    if (!isRepeat) this.done.push(messageId);
     this.#inbox.exec('COMMIT');
   }
 
@@ -65,8 +65,20 @@ class Effects {
       (size) => size === ALL,
       'every message handled',
     );
-    assert.equal(this.done.length, ALL, 'some took effect twice');
   }
+}
+
+function assertOnce(effects: readonly string[]): void {
+  assert.equal(effects.length, ALL, 'some took effect twice');
+}
+
+/** The same run for all who ask. */
+function once<T>(run: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined;
+  return () => {
+    running ??= run();
+    return running;
+  };
 }
 
 /** Again with the same id until it is confirmed, as a relay does; what was refused is told. */
@@ -127,8 +139,8 @@ const asTransient =
       return Reflect.apply(real, this, [fields, changed, content]);
     } as Method;
 
-// The healthy runs take some seconds, of which starting `rabbitmqctl` is most.
-limitPatience(12_000);
+// The healthy runs take a second or two.
+limitPatience(8_000);
 
 describe.skipIf(!hasRabbitProgram())(
   'a RabbitMQ of its own, with a defence off (needs rabbitmq-server on this machine)',
@@ -142,9 +154,9 @@ describe.skipIf(!hasRabbitProgram())(
     }, 120_000);
     afterAll(() => broker?.destroy(), 60_000);
 
-    async function closedByOperator({ hasInbox = true, comesBack = true }: Defences): Promise<void> {
+    async function closedByOperator({ comesBack = true } = {}): Promise<Effects> {
       const { clock, stall, letGo } = stallingClock();
-      const effects = new Effects(hasInbox);
+      const effects = new Effects();
       const cut = signal();
       const begun = new Collector<string>();
       const handler = async ({ id }: { readonly id: string }) => {
@@ -171,7 +183,7 @@ describe.skipIf(!hasRabbitProgram())(
           publishing.catch(() => {});
           await begun.waitFor(HELD);
           if (!comesBack) stall();
-          await broker.ctl('close_all_connections', 'a test of the operator');
+          await closeAllConnections(broker);
           await publishing;
           await effects.complete();
           // Some came again: those that were held.
@@ -189,10 +201,12 @@ describe.skipIf(!hasRabbitProgram())(
           await Promise.all(buses.map((bus) => bus.stop({ drainMs: 1_000 })));
         }
       });
+      return effects;
     }
+    const closedOnce = once(() => closedByOperator());
 
     async function alarmed(): Promise<void> {
-      const effects = new Effects(true);
+      const effects = new Effects();
       const notices = new Collector<string>();
       const refused = new Collector<unknown>();
       await withFixture({ url }, async (fixture) => {
@@ -207,59 +221,89 @@ describe.skipIf(!hasRabbitProgram())(
         await bus.subscribe(orders, { name: 'one', concurrency: 8, handler }).started;
         await bus.subscribe(inOrder, { name: 'one', concurrency: 8, handler }).started;
         try {
-          await broker.ctl('set_vm_memory_high_watermark', 'absolute', '1');
+          await setAlarm(broker, true);
           const publishing = publishAll(bus, (error) => refused.add(error));
           publishing.catch(() => {});
           await refused.waitFor(3, 'refusals');
           for (const error of refused.values)
             expect(error).toMatchObject({ code: 'DB_MSG_ENGINE_BLOCKED', retryable: true });
           expect(notices.values).toContain('blocked');
-          await broker.ctl('set_vm_memory_high_watermark', '0.6');
+          await setAlarm(broker, false);
           await publishing;
           await effects.complete();
+          assertOnce(effects.done);
           expect(notices.values).toContain('unblocked');
         } finally {
-          await broker.ctl('set_vm_memory_high_watermark', '0.6');
+          await setAlarm(broker, false);
           await bus.stop({ drainMs: 1_000 });
         }
       });
     }
 
     /** With priorities and without: whoever sets a priority writes the properties anew. */
-    async function restartedOnClassic(): Promise<void> {
+    async function publishOnClassic(fixture: RabbitFixture): Promise<ReadonlySet<string>> {
+      const confirmed = new Set<string>();
       const isTaken = { name: 'one', handler: () => ack() };
-      await withFixture({ url }, async (fixture) => {
-        const classic = () => fixture.engine({ url, queueType: 'classic' });
-        const confirmed: string[] = [];
-        await withBus(classic(), [orders, ranked], async (bus) => {
-          await settleIn(bus.subscribe(orders, isTaken));
-          await settleIn(bus.subscribe(ranked, isTaken));
-          for (let n = 0; n < ROUNDS; n += 1)
-            for (const { id, durability } of [
-              await bus.publish(orders, { n }),
-              await bus.publish(ranked, { n }, { priority: n % 3 }),
-            ]) {
-              assert.equal(durability, 'disk');
-              confirmed.push(id);
-            }
-        });
-        await restart(broker);
-        const found = new Set<string>();
-        const handler = ({ id }: { readonly id: string }) => {
-          found.add(id);
-          return ack();
-        };
-        await withBus(classic(), [orders, ranked], async (bus) => {
-          await bus.subscribe(orders, { name: 'one', handler }).started;
-          await bus.subscribe(ranked, { name: 'one', handler }).started;
-          await eventually(
-            async () => confirmed.filter((id) => !found.has(id)).length,
-            (missing) => missing === 0,
-            'everything that was confirmed on a classic queue',
-          );
-        });
+      await withBus(fixture.engine({ url, queueType: 'classic' }), [orders, ranked], async (bus) => {
+        await settleIn(bus.subscribe(orders, isTaken));
+        await settleIn(bus.subscribe(ranked, isTaken));
+        for (let n = 0; n < ROUNDS; n += 1)
+          for (const { id, durability } of [
+            await bus.publish(orders, { n }),
+            await bus.publish(ranked, { n }, { priority: n % 3 }),
+          ]) {
+            assert.equal(durability, 'disk');
+            confirmed.add(id);
+          }
       });
+      return confirmed;
     }
+
+    /** All that is there: what is published last, without a priority, is handled last. */
+    async function foundOnClassic(fixture: RabbitFixture): Promise<ReadonlySet<string>> {
+      const found = new Set<string>();
+      const handler = ({ id }: { readonly id: string }) => {
+        found.add(id);
+        return ack();
+      };
+      await withBus(fixture.engine({ url, queueType: 'classic' }), [orders, ranked], async (bus) => {
+        const lasts = [await bus.publish(orders, { n: ROUNDS }), await bus.publish(ranked, { n: ROUNDS })];
+        await bus.subscribe(orders, { name: 'one', handler }).started;
+        await bus.subscribe(ranked, { name: 'one', handler }).started;
+        await eventually(
+          async () => lasts.every(({ id }) => found.has(id)),
+          (isThere) => isThere,
+          'the last of each channel',
+        );
+      });
+      return found;
+    }
+
+    /** How many confirmed messages of each kind of publisher are gone when the broker was killed and has started again. */
+    const lostOnClassic = once(async () => {
+      const lost: number[] = [];
+      await withFixture({ url }, (asItIs) =>
+        withFixture({ url }, (withoutPriority) =>
+          withFixture({ url }, async (withPriority) => {
+            const fixtures = [asItIs, withoutPriority, withPriority];
+            const published: ReadonlySet<string>[] = [];
+            for (const [index, fixture] of fixtures.entries())
+              await withDefect(
+                'sendMessage',
+                asTransient(({ priority }) => index > 0 && (priority === undefined) === (index === 1)),
+                async () => void published.push(await publishOnClassic(fixture)),
+                url,
+              );
+            await restart(broker);
+            for (const [index, fixture] of fixtures.entries())
+              lost.push(published[index]?.difference(await foundOnClassic(fixture)).size ?? ROUNDS);
+          }),
+        ),
+      );
+      return { asItIs: lost[0], withoutPriority: lost[1], withPriority: lost[2] };
+    });
+    const assertKept = async (publisher: keyof Awaited<ReturnType<typeof lostOnClassic>>): Promise<void> =>
+      assert.equal((await lostOnClassic())[publisher], 0, 'confirmed messages on classic queues are gone');
 
     const classic =
       'a server with classic queues is killed and started again: all that it confirmed is there';
@@ -270,13 +314,13 @@ describe.skipIf(!hasRabbitProgram())(
       {
         defect: 'no inbox',
         caughtBy: operator,
-        healthy: () => closedByOperator({}),
-        defective: () => closedByOperator({ hasInbox: false }),
+        healthy: async () => assertOnce((await closedOnce()).done),
+        defective: async () => assertOnce((await closedOnce()).handled),
       },
       {
         defect: 'never tries again',
         caughtBy: operator,
-        healthy: () => closedByOperator({}),
+        healthy: async () => assertOnce((await closedOnce()).done),
         defective: () => closedByOperator({ comesBack: false }),
       },
       {
@@ -288,33 +332,21 @@ describe.skipIf(!hasRabbitProgram())(
       {
         defect: 'messages are not persistent',
         caughtBy: classic,
-        healthy: restartedOnClassic,
-        defective: () =>
-          withDefect(
-            'sendMessage',
-            asTransient(({ priority }) => priority === undefined),
-            restartedOnClassic,
-            url,
-          ),
+        healthy: () => assertKept('asItIs'),
+        defective: () => assertKept('withoutPriority'),
       },
       {
         defect: 'messages with a priority are not persistent',
         caughtBy: classic,
-        healthy: restartedOnClassic,
-        defective: () =>
-          withDefect(
-            'sendMessage',
-            asTransient(({ priority }) => priority !== undefined),
-            restartedOnClassic,
-            url,
-          ),
+        healthy: () => assertKept('asItIs'),
+        defective: () => assertKept('withPriority'),
       },
     ]);
 
     it('in an alarm a connection that has published stands still, and one that only consumes goes on (control on the bare broker)', () =>
       onBroker(async (publisher) => {
         await publisher.assertQueue('alarm', { durable: true });
-        await broker.ctl('set_vm_memory_high_watermark', 'absolute', '1');
+        await setAlarm(broker, true);
         let isAnswered = false;
         publisher.publish('', 'alarm', Buffer.from('1'));
         const answer = publisher.checkQueue('alarm').then(() => {
@@ -326,7 +358,7 @@ describe.skipIf(!hasRabbitProgram())(
           }, url);
           expect(isAnswered).toBe(false);
         } finally {
-          await broker.ctl('set_vm_memory_high_watermark', '0.6');
+          await setAlarm(broker, false);
         }
         await answer;
       }, url));

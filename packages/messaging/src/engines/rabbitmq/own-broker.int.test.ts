@@ -4,9 +4,22 @@ import { systemClock } from '../../clock.ts';
 import { Collector, eventually, signal } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
 import { ack } from '../../outcome.ts';
-import { createRabbitFixture, type RabbitFixture, inOrder, orders, withBus } from './conformance-fixture.ts';
+import {
+  inOrder,
+  orders,
+  type RabbitFixture,
+  withBus,
+  withFixture as withFixtureAt,
+} from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
-import { hasRabbitProgram, type OwnBroker, restart, startOwnBroker } from './own-broker.ts';
+import {
+  closeAllConnections,
+  hasRabbitProgram,
+  type OwnBroker,
+  restart,
+  setAlarm,
+  startOwnBroker,
+} from './own-broker.ts';
 
 /** `consumer_timeout` of the broker where a case shortens it. */
 const PATIENCE_MS = 3_000;
@@ -24,11 +37,8 @@ describe.skipIf(!hasRabbitProgram())(
     }, 120_000);
     afterAll(() => broker?.destroy(), 60_000);
 
-    async function withFixture(use: (fixture: RabbitFixture) => Promise<void>): Promise<void> {
-      const fixture = await createRabbitFixture({ url, restartServer: () => restart(broker) });
-      await use(fixture);
-      await fixture.destroy();
-    }
+    const withFixture = (use: (fixture: RabbitFixture) => Promise<void>): Promise<void> =>
+      withFixtureAt({ url, restartServer: () => restart(broker) }, use);
 
     it('a server that is killed under load loses nothing (case of the suite)', async () => {
       const found = conformanceCases.filter(({ name }) =>
@@ -50,7 +60,7 @@ describe.skipIf(!hasRabbitProgram())(
           await bus.subscribe(inOrder, { name: 'one', concurrency: 8, handler }).started;
           const confirmed: string[] = [];
           const rejected: unknown[] = [];
-          const closing = broker.ctl('close_all_connections', 'a test of the operator');
+          const closing = closeAllConnections(broker);
           let isClosed = false;
           void closing.finally(() => {
             isClosed = true;
@@ -106,7 +116,7 @@ describe.skipIf(!hasRabbitProgram())(
             },
           }).started;
           await bus.publish(orders, { n: 1 });
-          await broker.ctl('set_vm_memory_high_watermark', 'absolute', '1');
+          await setAlarm(broker, true);
           try {
             // The broker tells a connection when it next sends.
             const refused = await eventually(
@@ -122,7 +132,7 @@ describe.skipIf(!hasRabbitProgram())(
             goOn.fire();
             await got.waitFor(1);
           } finally {
-            await broker.ctl('set_vm_memory_high_watermark', '0.6');
+            await setAlarm(broker, false);
           }
           await eventually(
             async () => notices.values,
@@ -140,8 +150,8 @@ describe.skipIf(!hasRabbitProgram())(
 
     it('a handler longer than consumer_timeout: its message comes again and is counted, and the others go on', () =>
       withFixture(async (fixture) => {
-        await broker.ctl('eval', `application:set_env(rabbit, consumer_timeout, ${PATIENCE_MS}).`);
-        await broker.ctl('eval', 'application:set_env(rabbit, channel_tick_interval, 500).');
+        await broker.evaluate(`application:set_env(rabbit, consumer_timeout, ${PATIENCE_MS}).`);
+        await broker.evaluate('application:set_env(rabbit, channel_tick_interval, 500).');
         try {
           const lost = new Collector<RabbitNotice>();
           const onNotice = (notice: RabbitNotice): void =>
@@ -172,8 +182,8 @@ describe.skipIf(!hasRabbitProgram())(
             expect(await bus.deadLetters.list()).toEqual([]);
           });
         } finally {
-          await broker.ctl('eval', 'application:set_env(rabbit, consumer_timeout, 1800000).');
-          await broker.ctl('eval', 'application:set_env(rabbit, channel_tick_interval, 60000).');
+          await broker.evaluate('application:set_env(rabbit, consumer_timeout, 1800000).');
+          await broker.evaluate('application:set_env(rabbit, channel_tick_interval, 60000).');
         }
       }));
 

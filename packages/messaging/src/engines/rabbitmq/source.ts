@@ -11,7 +11,7 @@ import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import type { ChannelSpec } from '../../engine.ts';
 import { Acks } from './acks.ts';
-import { answered, LONGEST_ANSWER_MS } from './answered.ts';
+import { beginConsuming } from './answered.ts';
 import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
 import { dueAtOf } from './long-waits.ts';
@@ -102,15 +102,13 @@ export class Source {
     const source = new Source(channel, parts);
     try {
       await channel.prefetch(parts.window);
-      const consuming = channel.consume(parts.queue, (message) => {
-        if (!source.#live) return;
-        if (message) source.#arrive(message);
-        // The broker cancelled it: the queue was deleted or its node is gone.
-        else source.abandon();
-      });
-      const begun = await answered(parts.clock, LONGEST_ANSWER_MS, consuming);
-      if (!begun) throw unreachable(`the queue "${parts.queue}" has no leader: it does not answer`);
-      source.#tag = begun.consumerTag;
+      source.#tag = await beginConsuming(
+        { ...parts, channel },
+        (message) => {
+          if (source.#live) source.#arrive(message);
+        },
+        () => source.abandon(),
+      );
     } catch (error) {
       source.#live = false;
       source.abandon();
