@@ -37,7 +37,16 @@ export class LeasedTokens {
 
   /** Whoever holds hand-outs beyond their lease without asking is not stopped for ever by those that others took. */
   removeEnded(now: number): void {
-    for (const [token, end] of this.#ends) if (end < now) this.remove(token);
+    for (const token of this.ended(now)) this.remove(token);
+  }
+
+  /** Whose lease is surely over. */
+  ended(now: number): readonly string[] {
+    return [...this.#ends].flatMap(([token, end]) => (end < now ? [token] : []));
+  }
+
+  has(token: string): boolean {
+    return this.#ends.has(token);
   }
 
   clear(): void {

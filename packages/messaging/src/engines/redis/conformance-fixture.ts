@@ -11,6 +11,8 @@ import { connectionName } from './peers.ts';
 export interface RedisFixture extends EngineFixture {
   readonly url: string;
   readonly prefix: string;
+  /** Of channels with order; 0: none, keys wait in lanes. */
+  readonly shards: number;
   /** Runs commands as any other user of the server would. */
   readonly raw: (...args: readonly string[]) => Promise<unknown>;
   /** An engine on this fixture's keys with something between it and the server. */
@@ -20,24 +22,29 @@ export interface RedisFixture extends EngineFixture {
 /** Short, so that a case need not wait a minute for a stranger to count as idle. */
 const STRANGER_IDLE_MS = 300;
 
-/** What a child process of the kill cases opens: the argument is `{ url, prefix }`. */
+/** What a child process of the kill cases opens: the argument is `{ url, prefix, shards }`. */
 export function openEngine(argument: string): Engine {
-  return createRedisEngine(JSON.parse(argument) as { url: string; prefix: string });
+  return createRedisEngine(JSON.parse(argument) as { url: string; prefix: string; shards: number });
 }
 
-export function redisFixture(url: string, open: OpenClient = openClient): () => Promise<RedisFixture> {
+export function redisFixture(
+  url: string,
+  open: OpenClient = openClient,
+  { shards = 16 }: { readonly shards?: number } = {},
+): () => Promise<RedisFixture> {
   return async () => {
     const prefix = `conformance-${createIds(systemClock).next()}`;
     const client = await openClient({ url, name: 'conformance', connectTimeoutMs: 5_000 });
-    const options = { url, prefix, strangerIdleMs: STRANGER_IDLE_MS };
+    const options = { url, prefix, strangerIdleMs: STRANGER_IDLE_MS, shards };
     return {
       url,
       prefix,
+      shards,
       raw: (...args) => client.send(args),
       openBehind: (wrap) =>
         redisEngineOn(async (settings, onReady) => behind(await open(settings, onReady), wrap), options),
       open: () => redisEngineOn(open, options),
-      child: { module: new URL(import.meta.url), argument: JSON.stringify({ url, prefix }) },
+      child: { module: new URL(import.meta.url), argument: JSON.stringify({ url, prefix, shards }) },
       breakConnections: () => killConnections(client, prefix).then(() => {}),
       injectRaw: async (channel, payload) =>
         void (await client.send(['XADD', `${prefix}:stream:${channel}`, '*', 'event', payload])),

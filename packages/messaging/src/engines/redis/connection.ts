@@ -94,7 +94,7 @@ export class RedisConnection implements EngineConnection {
     this.#client = clients.client;
     this.#bell = clients.bell;
     this.#scripts = streamScriptsOn(this.#client, settings.prefix);
-    this.#topology = new DeclaredTopology(this.#scripts, instance);
+    this.#topology = new DeclaredTopology(this.#scripts, instance, settings.shards);
     this.#publisher = new Publisher(this.#scripts, {
       maxMessageBytes: settings.maxMessageBytes,
       now: () => clock.now(),

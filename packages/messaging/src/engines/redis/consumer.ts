@@ -1,8 +1,10 @@
 /**
- * One consumer. Two ways lead to messages, and both ask for no more than there is room for:
+ * One consumer. Three ways lead to messages, and all ask for no more than there is room for:
  *
  *   a claim (script)   ends leases that are over, moves what is due, hands out what waits for a time or was given back, and on channels with keys or
  *                      priorities what is new. It comes first, is asked for by the bell, by the time the last one named, and at the latest each LOOK_MS.
+ *   a claim of shards  the same script on channels with order: what is new in the shards that are this consumer's comes with it, and one of a key is out at a
+ *                      time because this consumer sees to it (key-order.ts).
  *   a read (command)   XREADGROUP on a connection of this consumer's own, for what is new on plain channels. It blocks when there is nothing. Two are
  *                      under way while there is a backlog, half of the room each, so that the server reads while the handlers work; what is acknowledged
  *                      leaves with them.
@@ -19,7 +21,6 @@ import type {
   ConsumerSpec,
   Delivery,
   DeliveryToken,
-  Letter,
   Settlement,
   SettleResult,
 } from '../../engine.ts';
@@ -32,8 +33,27 @@ import {
   NextLook,
   settlementArguments,
 } from '../../redis/consuming.ts';
-import { deliveriesOfLent, deliveryOfEntry, isWanted, type Lent, type Wanted, wantedOf } from './incoming.ts';
+import {
+  deliveriesOfLent,
+  deliveryOfEntry,
+  deliveryOfEvent,
+  isWanted,
+  type Wanted,
+  wantedOf,
+} from './incoming.ts';
+import {
+  type AcknowledgeReply,
+  byStream,
+  type ClaimReply,
+  isReadAck,
+  letterArguments,
+  namesOf,
+  PLAIN,
+  SHARDED,
+} from './consumer-calls.ts';
+import { type Behind, KeyOrder } from './key-order.ts';
 import { OnHand } from './on-hand.ts';
+import { ShardBell } from './shard-bell.ts';
 import { type Entry, StreamReader } from './reader.ts';
 import type { StreamScripts } from './scripts.ts';
 
@@ -55,22 +75,17 @@ export interface ConsumerParts {
   readonly left: (consumer: RedisConsumer) => void;
 }
 
-type ClaimReply = readonly [
-  given: Lent,
-  ended: readonly (readonly [consumer: string, token: string])[],
-  untilNext: number,
-  drained: number,
-  broken: number,
-  bells: readonly (readonly [stream: string, id: string])[],
-  plain: number,
-  generation: string,
-  routing: string,
-  bindings: string,
-  endings: string,
-];
-
-/** Null: all were settled in time. */
-type AcknowledgeReply = readonly [endings: string, lost: readonly number[]] | null;
+/** What is being settled. */
+interface Taken {
+  readonly names: readonly string[];
+  readonly keys: readonly string[];
+  readonly areSure: boolean;
+  readonly removed: readonly boolean[];
+  /** Names of what waits here behind those that are not simply acknowledged: it goes behind them on the server in the same step. */
+  readonly behind: readonly string[];
+  /** One of them has some of its key behind it on the server. */
+  readonly isFollowed: boolean;
+}
 
 /** Looked at least this often: what nobody rings for (a process that died before it rang) is found by it. */
 const LOOK_MS = 5_000;
@@ -83,8 +98,9 @@ export class RedisConsumer implements Consumer {
   readonly #receive: (deliveries: readonly Delivery[]) => void;
   /** Channel, encoded subscription, group: how scripts are told whose they are. */
   readonly #subject: readonly [string, string, string];
-  /** The keys of `acknowledge`, their number first, and the group. */
-  readonly #acknowledging: readonly string[];
+  /** The counters of the subscription, and the stream of the channel: of its shards the beginning. */
+  readonly #counters: string;
+  readonly #stream: string;
   readonly #reader: StreamReader;
   readonly #onHand: OnHand;
   #claiming: Promise<void> | undefined;
@@ -93,6 +109,12 @@ export class RedisConsumer implements Consumer {
   #drained = false;
   /** As the last claim said; until then nothing is read. */
   #plain = false;
+  #sharded = false;
+  readonly #order = new KeyOrder();
+  /** Shards that are another's by right, and are given up by the first claim that finds nothing of them on hand. */
+  #leaving = 0;
+  /** Monotonic; the leases of what this consumer read from shards were looked at then. */
+  #leasesSeen = Number.NEGATIVE_INFINITY;
   #generation = '';
   /** As the server counts them; '' before the first claim. */
   #endings = '';
@@ -101,7 +123,7 @@ export class RedisConsumer implements Consumer {
   #wanted: Wanted = { routing: 'fanout', bindings: [] };
   /** The server may have lent what never came here. */
   #answerLost = false;
-  #listening = false;
+  readonly #shardBell: ShardBell;
   #paused = false;
   #closing: Promise<void> | undefined;
   readonly #nextLook: NextLook;
@@ -122,7 +144,9 @@ export class RedisConsumer implements Consumer {
     this.#subject = [channel, encodeURIComponent(group), group];
     const { prefix } = parts.scripts;
     const stream = `${prefix}:stream:${channel}`;
-    this.#acknowledging = ['2', stream, `${prefix}:sub:${channel}:${encodeURIComponent(group)}:meta`, group];
+    this.#stream = stream;
+    this.#counters = `${prefix}:sub:${channel}:${encodeURIComponent(group)}:meta`;
+    this.#shardBell = new ShardBell(parts, () => this.look());
     this.#reader = new StreamReader({
       blocking: parts.bell,
       client: parts.client,
@@ -132,7 +156,7 @@ export class RedisConsumer implements Consumer {
       consumer: name,
       most: Math.ceil(spec.prefetch / 2),
       take: (entries, askedAt) => this.#takeRead(entries, askedAt),
-      failed: () => this.#readFailed(),
+      failed: () => this.#loseAnswer(),
     });
   }
 
@@ -143,8 +167,19 @@ export class RedisConsumer implements Consumer {
   }
 
   /** The lease of one of this consumer's hand-outs was ended by somebody's claim. */
-  forgetToken(token: string): void {
-    this.#onHand.forget(token);
+  forgetToken(name: string): void {
+    const token = this.#onHand.tokenOf(name);
+    if (token !== undefined) this.#forgetAll([token]);
+  }
+
+  /** They are no longer this consumer's; what waits behind them here has to go behind them there. */
+  #forgetAll(tokens: readonly DeliveryToken[]): void {
+    const behind = tokens.flatMap((token) => {
+      const key = this.#onHand.keyOf(token);
+      this.#onHand.remove(token);
+      return key === '' ? [] : this.#order.end(key, token);
+    });
+    this.#giveBackWaiting(behind);
   }
 
   /** Does what there is to do and room for: a claim where one is wanted or left things behind, else a read. */
@@ -163,67 +198,132 @@ export class RedisConsumer implements Consumer {
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
     this.#refuseClosed();
     // The room is free from here on: what is claimed next is decided after this on the same connection.
-    const { names, areSure, removed } = this.#take(settlements);
+    const taken = this.#take(settlements);
+    const { names, keys, areSure, removed, behind, isFollowed } = taken;
     try {
-      const settling = settlements.every(isReadAck)
-        ? this.#acknowledge(names, areSure)
-        : this.#settleByScript(settlements, names);
-      if (this.#drained) this.#pump();
+      const settling =
+        !isFollowed && settlements.every(isReadAck)
+          ? this.#acknowledge(names, areSure)
+          : this.#settleByScript(settlements, taken);
+      if (this.#drained && this.#leaving === 0) this.#pump();
       else this.look();
       const results = await settling;
       this.#parts.settled(this.spec.channel);
+      if (this.#sharded) this.#goOn(settlements, keys, results);
       return results;
     } catch (error) {
       const end = this.#leaseEnd();
       settlements.forEach(({ token }, index) => {
-        if (removed[index] === true) this.#onHand.restore(token, names[index] as string, end);
+        if (removed[index] === true)
+          this.#onHand.restore(token, names[index] as string, end, keys[index] as string);
       });
+      if (behind.length > 0) this.#loseAnswer();
       throw error;
     }
   }
 
   /** What the server calls them, whether all were surely still this consumer's, and which were on hand; none of them is from here on. */
-  #take(settlements: readonly Settlement[]): {
-    readonly names: readonly string[];
-    readonly areSure: boolean;
-    readonly removed: readonly boolean[];
-  } {
+  #take(settlements: readonly Settlement[]): Taken {
     const names: string[] = [];
+    const keys: string[] = [];
     const removed: boolean[] = [];
+    const behind: string[] = [];
     let areSure = true;
-    for (const { token } of settlements) {
+    let isFollowed = false;
+    for (const { kind, token } of settlements) {
+      const key = this.#sharded ? this.#onHand.keyOf(token) : '';
       names.push(this.#onHand.nameOf(token));
+      keys.push(key);
       areSure &&= this.#onHand.isSure(token);
       removed.push(this.#onHand.remove(token));
+      if (key === '') continue;
+      isFollowed ||= this.#order.isFollowed(key, token);
+      if (kind !== 'ack')
+        for (const one of this.#order.takeBehind(key)) {
+          behind.push(this.#onHand.nameOf(one.token));
+          this.#onHand.remove(one.token);
+        }
     }
-    return { names, areSure, removed };
+    return { names, keys, areSure, removed, behind, isFollowed };
   }
 
-  async #acknowledge(ids: readonly string[], areSure: boolean): Promise<readonly SettleResult[]> {
+  /** What waited for what is acknowledged now goes out; what waits behind the rest goes back. */
+  #goOn(settlements: readonly Settlement[], keys: readonly string[], results: readonly SettleResult[]): void {
+    const next: Delivery[] = [];
+    const behind: Behind[] = [];
+    settlements.forEach(({ kind, token }, index) => {
+      const key = keys[index] as string;
+      if (key === '') return;
+      if (kind !== 'ack' || results[index] !== 'settled' || this.#order.isFollowed(key, token))
+        behind.push(...this.#order.end(key, token));
+      else {
+        const one = this.#order.next(key, token);
+        if (one) next.push(one);
+      }
+    });
+    this.#giveBackWaiting(behind);
+    if (next.length > 0) this.#receive(next);
+    if (this.#paused) void this.#giveUpShards();
+  }
+
+  /** Uncounted, and nobody is rung for: this consumer reads their shards. */
+  #giveBackWaiting(behind: readonly Behind[]): void {
+    if (behind.length === 0) return;
+    const args = behind.flatMap(({ token, out }) => [
+      'w',
+      this.#onHand.nameOf(token),
+      out === undefined ? '' : this.#onHand.nameOf(out),
+    ]);
+    for (const { token } of behind) this.#onHand.remove(token);
+    this.#runSettle(false, args).then(
+      () => this.look(),
+      () => this.#loseAnswer(),
+    );
+  }
+
+  async #giveUpShards(): Promise<void> {
+    await leaveQuietly(this.#parts.scripts.run('giveUpShards', [...this.#subject, this.name]));
+  }
+
+  /** What the server did is not known: everything that is not on hand is given back before the next claim. */
+  #loseAnswer(): void {
+    this.#answerLost = true;
+    this.#planLook(RETRY_MS);
+  }
+
+  async #acknowledge(names: readonly string[], areSure: boolean): Promise<readonly SettleResult[]> {
     const endings = areSure ? this.#endings : '';
-    const args = [...this.#acknowledging, this.#generation, endings, ...ids];
-    const reply = (await this.#reader.beside((client) =>
-      this.#parts.scripts.runPlain('acknowledge', args, client),
-    )) as AcknowledgeReply;
-    const results = new Array<SettleResult>(ids.length).fill('settled');
+    const { streams, places, counted } = byStream(names, this.#stream);
+    const keys = [String(1 + streams.length), this.#counters, ...streams];
+    const args = [...keys, this.spec.subscription, this.#generation, endings, ...counted];
+    const running = this.#sharded
+      ? this.#parts.scripts.runPlain('acknowledge', args)
+      : this.#reader.beside((client) => this.#parts.scripts.runPlain('acknowledge', args, client));
+    const reply = (await running) as AcknowledgeReply;
+    const results = new Array<SettleResult>(names.length).fill('settled');
     if (reply === null) return results;
     this.#learnEndings(reply[0]);
-    for (const number of reply[1]) results[number - 1] = 'lost';
+    for (const number of reply[1]) results[places?.[number - 1] ?? number - 1] = 'lost';
     return results;
   }
 
   async #settleByScript(
     settlements: readonly Settlement[],
-    names: readonly string[],
+    { names, keys, behind }: Taken,
   ): Promise<readonly SettleResult[]> {
     const now = this.#parts.clock.now();
     const args = settlements.flatMap((one, index) =>
-      settlementArguments(one, names[index] as string, now, letterArguments),
+      isReadAck(one) && keys[index] !== ''
+        ? ['k', names[index] as string, keys[index] as string]
+        : settlementArguments(one, names[index] as string, now, letterArguments),
     );
-    const [results, woke, untilNext] = await this.#runSettle(this.#paused, args);
+    const [results, woke, untilNext] = await this.#runSettle(this.#paused, [
+      ...args,
+      ...behind.flatMap((name) => ['w', name, '']),
+    ]);
     if (woke === 1) this.look();
     else this.#planLook(untilNext);
-    return results.map((one) => (one === 1 ? 'settled' : 'lost'));
+    return settlements.map((_, index) => (results[index] === 1 ? 'settled' : 'lost'));
   }
 
   /** Somebody's hand-outs were ended since this consumer last knew: they may be its own, also those of which the answer is still on its way. */
@@ -259,7 +359,7 @@ export class RedisConsumer implements Consumer {
     ])) as readonly number[];
     return tokens.map((token, index) => {
       const lost = results[index] !== 1;
-      if (lost) this.#onHand.remove(token);
+      if (lost) this.#forgetAll([token]);
       else this.#onHand.extend(token, end);
       return lost ? 'lost' : 'settled';
     });
@@ -270,6 +370,8 @@ export class RedisConsumer implements Consumer {
     this.#nextLook.cancel();
     await this.#claiming;
     await this.#reader.stop();
+    this.#giveBackWaiting(this.#order.takeAll());
+    if (this.#sharded) await this.#giveUpShards();
   }
 
   close(): Promise<void> {
@@ -282,6 +384,7 @@ export class RedisConsumer implements Consumer {
     this.#parts.bell.end();
     this.#parts.left(this);
     this.#onHand.clear();
+    this.#order.clear();
     await leaveQuietly(this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']));
   }
 
@@ -292,6 +395,7 @@ export class RedisConsumer implements Consumer {
   async #claim(): Promise<void> {
     this.#nextLook.cancel();
     try {
+      this.#giveBackWaiting(this.#order.takeOlder(this.#parts.clock.monotonic() - this.spec.leaseMs / 3));
       if (this.#answerLost) await this.#giveBackUnseen();
       const leaseEnd = this.#leaseEnd();
       this.#answerLost = true;
@@ -300,6 +404,7 @@ export class RedisConsumer implements Consumer {
         this.name,
         Math.max(0, this.#room() - this.#reader.reserved),
         this.spec.leaseMs,
+        this.#endsLeases() ? 1 : 0,
       ])) as ClaimReply | null;
       this.#answerLost = false;
       if (reply === null || reply[4] === 1) {
@@ -314,24 +419,48 @@ export class RedisConsumer implements Consumer {
   }
 
   async #takeClaimed(reply: ClaimReply, leaseEnd: number): Promise<void> {
-    const [given, ended, untilNext, drained, , bells, plain, generation, routing, bindings, endings] = reply;
+    const [given, ended, untilNext, drained, , bells, kind, generation, routing, bindings, endings, read] =
+      reply;
     for (const [consumer, token] of ended) this.#parts.leaseEnded(consumer, token);
-    this.#plain = plain === 1;
+    this.#plain = kind === PLAIN;
+    this.#sharded = kind === SHARDED;
+    this.#leaving = reply[12];
     this.#generation = generation;
     this.#learnEndings(endings);
     this.#wanted = wantedOf(routing, bindings);
     const deliveries = deliveriesOfLent(given);
-    if (this.#paused) return this.#giveBackAll(deliveries.map(({ token }) => token as string));
+    if (this.#paused)
+      return this.#giveBackAll([...deliveries.map(({ token }) => token as string), ...namesOf(read)]);
     this.#drained = drained === 1;
     this.#planLook(untilNext);
     for (const { token } of deliveries) this.#onHand.addLent(token as string, leaseEnd);
-    this.#handOut(deliveries);
+    const fromShards = read.flatMap((one) => this.#deliveriesOfShard(one, leaseEnd));
+    if (fromShards.length > 0) this.#planLook(this.spec.leaseMs / 3);
+    this.#handOut([...deliveries, ...fromShards]);
+    if (this.#order.waiting > this.spec.prefetch / 2) this.#giveBackWaiting(this.#order.takeAll());
     if (this.#plain) {
       // What is due has no room because a read that blocks has reserved it.
       if (!this.#drained && this.#reader.reserved > 0 && this.#room() <= this.#reader.reserved)
         this.#reader.release().catch(() => {});
-    } else if (this.#drained) void this.#listen(bells);
+    } else if (this.#drained) this.#shardBell.listen(bells);
     else if (this.#room() > 0) this.#claimWanted = true;
+  }
+
+  #deliveriesOfShard([shard, entries]: ClaimReply[11][number], leaseEnd: number): readonly Delivery[] {
+    const deliveries: Delivery[] = [];
+    for (let at = 0; at + 2 < entries.length; at += 3) {
+      const token = this.#onHand.addRead(`${shard}:${entries[at]}`, leaseEnd, false, entries[at + 2]);
+      deliveries.push(deliveryOfEvent(entries[at + 1] as string, token));
+    }
+    return deliveries;
+  }
+
+  /** Whether the next claim is to end the leases of what was read from shards: seldom enough to cost nothing, often enough to be in time. */
+  #endsLeases(): boolean {
+    const now = this.#parts.clock.monotonic();
+    if (!this.#sharded || now - this.#leasesSeen < Math.min(LOOK_MS, this.spec.leaseMs) / 4) return false;
+    this.#leasesSeen = now;
+    return true;
   }
 
   #takeRead(entries: readonly Entry[], askedAt: number): void {
@@ -347,11 +476,6 @@ export class RedisConsumer implements Consumer {
     this.#pump();
   }
 
-  #readFailed(): void {
-    this.#answerLost = true;
-    this.#planLook(RETRY_MS);
-  }
-
   /** What this subscription does not want, or what has expired, is settled here and never seen above. */
   #handOut(deliveries: readonly Delivery[]): void {
     const wanted = deliveries.filter(
@@ -361,7 +485,15 @@ export class RedisConsumer implements Consumer {
       const seen = new Set(wanted);
       void this.#drop(deliveries.filter((one) => !seen.has(one)));
     }
-    if (wanted.length > 0) this.#receive(wanted);
+    const now = this.#parts.clock.monotonic();
+    const first = this.#sharded ? wanted.filter((one) => this.#isFirst(one, now)) : wanted;
+    if (first.length > 0) this.#receive(first);
+  }
+
+  /** What the server had kept is older than what was read. */
+  #isFirst(one: Delivery, now: number): boolean {
+    const key = this.#onHand.keyOf(one.token);
+    return key === '' || this.#order.admit(key, one, now, typeof one.token === 'string');
   }
 
   async #drop(deliveries: readonly Delivery[]): Promise<void> {
@@ -373,8 +505,7 @@ export class RedisConsumer implements Consumer {
       await this.#runSettle(false, args);
     } catch {
       // Still pending: the next claim gives back what is not on hand.
-      this.#answerLost = true;
-      this.#planLook(RETRY_MS);
+      this.#loseAnswer();
     }
     for (const { token } of deliveries) this.#onHand.remove(token);
     this.#parts.settled(this.spec.channel);
@@ -403,29 +534,6 @@ export class RedisConsumer implements Consumer {
     ]);
   }
 
-  /** Waits for an entry after those the group has seen. */
-  async #listen(bells: ClaimReply[5]): Promise<void> {
-    if (this.#listening || bells.length === 0 || this.#closing) return;
-    this.#listening = true;
-    try {
-      await this.#parts.bell.send([
-        'XREAD',
-        'COUNT',
-        '1',
-        'BLOCK',
-        String(LOOK_MS),
-        'STREAMS',
-        ...bells.map(([stream]) => stream),
-        ...bells.map(([, id]) => id),
-      ]);
-      this.#listening = false;
-      if (!this.#closing) this.look();
-    } catch {
-      this.#listening = false;
-      this.#planLook(RETRY_MS);
-    }
-  }
-
   #planLook(ms: number): void {
     if (!this.#paused) this.#nextLook.plan(ms);
   }
@@ -433,23 +541,13 @@ export class RedisConsumer implements Consumer {
   /** Whoever holds hand-outs beyond their lease without asking is not stopped for ever by those that others took. */
   #room(): number {
     const { prefetch } = this.spec;
-    if (this.#onHand.size >= prefetch) this.#onHand.removeEnded(this.#parts.clock.monotonic());
+    if (this.#onHand.size >= prefetch) this.#forgetAll(this.#onHand.ended(this.#parts.clock.monotonic()));
     return Math.max(0, prefetch - this.#onHand.size);
   }
 
   #leaseEnd(): number {
     return leaseEndAfter(this.#parts.clock, this.spec.leaseMs);
   }
-}
-
-function letterArguments(letter: Letter): readonly (string | number)[] {
-  const { id, reason, group, at, history, stateOnRedrive } = letter;
-  return [id, reason, group, at, JSON.stringify(history), stateOnRedrive];
-}
-
-/** Of what this consumer read itself: scripts lend under texts. */
-function isReadAck({ kind, token }: Settlement): boolean {
-  return kind === 'ack' && typeof token === 'number';
 }
 
 /** Of what a script lends it has seen to this itself, by the server's clock. */

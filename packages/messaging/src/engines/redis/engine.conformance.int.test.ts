@@ -1,6 +1,10 @@
-/** The Redis engine against the suite that every engine has to pass, on the server that REDIS_URL names. */
+/**
+ * The Redis engine against the suite that every engine has to pass, on the server that REDIS_URL names. What is about order runs a second time without shards, as on channels with
+ * priorities and on those that were made before there were shards.
+ */
 import { describe, expect, it } from 'vitest';
 import { capabilitiesOf, registerCases, testEngine } from '../../conformance/suite.ts';
+import { openClient } from '../../redis/client.ts';
 import { redisFixture } from './conformance-fixture.ts';
 
 const url = process.env['REDIS_URL'];
@@ -24,4 +28,17 @@ describe.skipIf(!url)('on a real Redis server (set REDIS_URL to run it)', { time
       'redis: a server that is killed under load loses nothing it confirmed, and everybody comes back by himself',
     ]);
   });
+
+  const ofOrder = /key|order|sequenc|park/;
+  const without = redisFixture(url ?? '', openClient, { shards: 0 });
+  registerCases(
+    it,
+    url
+      ? await capabilitiesOf(without).then(({ capabilities, traits }) =>
+          testEngine('redis without shards', capabilities, without, traits).filter(
+            ({ name, notApplicable }) => ofOrder.test(name) && notApplicable === undefined,
+          ),
+        )
+      : [],
+  );
 });

@@ -3,13 +3,15 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../clock.ts';
 import { redisFixture } from './conformance-fixture.ts';
 import { createRedisEngine } from './engine.ts';
+import { openClient } from '../../redis/client.ts';
 import { redisCases } from './redis-cases.ts';
+import { shardCases } from './redis-shard-cases.ts';
 
 const url = process.env['REDIS_URL'];
 const context = { clock: systemClock, onFatal: () => {} };
 
 describe.skipIf(!url)('Redis, the server itself (set REDIS_URL to run it)', () => {
-  it.each(redisCases)('$name', async ({ run }) => {
+  it.each([...redisCases, ...shardCases])('$name', async ({ run }) => {
     const fixture = await redisFixture(url ?? '')();
     try {
       await expect(run(fixture)).resolves.toBeUndefined();
@@ -17,6 +19,18 @@ describe.skipIf(!url)('Redis, the server itself (set REDIS_URL to run it)', () =
       await fixture.destroy();
     }
   });
+
+  it.each(redisCases.filter(({ name }) => /key|claim|heartbeat/.test(name)))(
+    'without shards: $name',
+    async ({ run }) => {
+      const fixture = await redisFixture(url ?? '', openClient, { shards: 0 })();
+      try {
+        await expect(run(fixture)).resolves.toBeUndefined();
+      } finally {
+        await fixture.destroy();
+      }
+    },
+  );
 
   it('refuses a message that is larger than allowed, before anything is sent', async () => {
     const fixture = await redisFixture(url ?? '')();

@@ -49,6 +49,11 @@ export function deliveryOfEntry([, fields]: Entry, token: number): Delivery {
   return deliveryOf(token, fields[0] === 'event' ? (fields[1] ?? '') : bodyOf(fields), undefined, 0);
 }
 
+/** A first hand-out of a shard, whose script has found the event in it. */
+export function deliveryOfEvent(event: string, token: number): Delivery {
+  return deliveryOf(token, event, undefined, 0);
+}
+
 /** A stranger may have added other fields, or none that is an event: then the entry itself is the body. */
 export function bodyOf(fields: readonly string[]): string {
   const all: Record<string, string> = {};

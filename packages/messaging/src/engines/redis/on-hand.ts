@@ -16,12 +16,21 @@ export const NO_ENTRY = '0-0';
 const FREE = -1;
 const FIRST_PLACES = 256;
 
+/** A token of a script ends with the key, where order is kept: level, place, consumer, number, key. */
+function keyOfLent(token: string): string {
+  let at = -1;
+  for (let bar = 0; bar < 4; bar += 1) at = token.indexOf('|', at + 1);
+  return token.slice(at + 1);
+}
+
 export class OnHand {
   /** At a number's place the number, or FREE; beside it what is known of it. There are at least twice as many places as are taken. */
   #numbers: number[] = [];
   #ids: string[] = [];
   #ends: number[] = [];
   #doubted: boolean[] = [];
+  /** '' where there is none, or nobody asks. */
+  #keys: string[] = [];
   #mask = FIRST_PLACES - 1;
   #read = 0;
   readonly #lent = new LeasedTokens();
@@ -37,11 +46,11 @@ export class OnHand {
   }
 
   /** Of an entry that was read; `end` is the monotonic time at which its lease is surely over. Returns its token. */
-  addRead(id: string, end: number, doubted: boolean): number {
+  addRead(id: string, end: number, doubted: boolean, key = ''): number {
     if (this.#read * 2 > this.#mask) this.#grow();
     let number = this.#nextNumber();
     while (this.#numbers[number & this.#mask] !== FREE) number = this.#nextNumber();
-    this.#put(number, id, end, doubted);
+    this.#put(number, id, end, doubted, key);
     return number;
   }
 
@@ -54,6 +63,13 @@ export class OnHand {
     if (typeof token === 'string') return token;
     const place = this.#placeOf(token);
     return place < 0 ? NO_ENTRY : (this.#ids[place] as string);
+  }
+
+  /** Whose order a message keeps: known while it is on hand; '' for none. */
+  keyOf(token: DeliveryToken): string {
+    if (typeof token === 'string') return this.#lent.has(token) ? keyOfLent(token) : '';
+    const place = this.#placeOf(token);
+    return place < 0 ? '' : (this.#keys[place] as string);
   }
 
   /** Read by this consumer, on hand and not doubted. */
@@ -70,15 +86,16 @@ export class OnHand {
     if (place < 0) return false;
     this.#numbers[place] = FREE;
     this.#ids[place] = '';
+    this.#keys[place] = '';
     this.#read -= 1;
     return true;
   }
 
   /** What was removed for a settlement of which nothing is known now. Whether it reached the server is open, so it is doubted. */
-  restore(token: DeliveryToken, name: string, end: number): void {
+  restore(token: DeliveryToken, name: string, end: number, key: string): void {
     if (typeof token === 'string') return this.addLent(token, end);
     while (this.#numbers[token & this.#mask] !== FREE) this.#grow();
-    this.#put(token, name, end, true);
+    this.#put(token, name, end, true, key);
   }
 
   /** Its lease lasts until `end` now. */
@@ -88,11 +105,11 @@ export class OnHand {
     if (place >= 0) this.#ends[place] = end;
   }
 
-  /** The server has ended what it calls so. */
-  forget(name: string): void {
-    if (this.#lent.remove(name)) return;
+  /** The token of what the server calls so. */
+  tokenOf(name: string): DeliveryToken | undefined {
+    if (this.#lent.has(name)) return name;
     const place = this.#numbers.findIndex((number, at) => number !== FREE && this.#ids[at] === name);
-    if (place >= 0) this.remove(this.#numbers[place] as number);
+    return place < 0 ? undefined : this.#numbers[place];
   }
 
   /** Leases ended somewhere, and it is not known whose. */
@@ -100,11 +117,12 @@ export class OnHand {
     this.#doubted.fill(true);
   }
 
-  removeEnded(now: number): void {
-    this.#lent.removeEnded(now);
-    this.#numbers.forEach((number, place) => {
-      if (number !== FREE && (this.#ends[place] as number) < now) this.remove(number);
-    });
+  /** Whose lease is surely over. */
+  ended(now: number): readonly DeliveryToken[] {
+    const read = this.#numbers.filter(
+      (number, place) => number !== FREE && (this.#ends[place] as number) < now,
+    );
+    return [...this.#lent.ended(now), ...read];
   }
 
   clear(): void {
@@ -122,21 +140,29 @@ export class OnHand {
     return this.#numbers[place] === number ? place : -1;
   }
 
-  #put(number: number, id: string, end: number, doubted: boolean): void {
+  #put(number: number, id: string, end: number, doubted: boolean, key: string): void {
     const place = number & this.#mask;
     this.#numbers[place] = number;
     this.#ids[place] = id;
     this.#ends[place] = end;
     this.#doubted[place] = doubted;
+    this.#keys[place] = key;
     this.#read += 1;
   }
 
   /** Two numbers that had places of their own have them among twice as many too. */
   #grow(): void {
-    const [numbers, ids, ends, doubted] = [this.#numbers, this.#ids, this.#ends, this.#doubted];
+    const [numbers, ids, ends, doubted, keys] = [
+      this.#numbers,
+      this.#ids,
+      this.#ends,
+      this.#doubted,
+      this.#keys,
+    ];
     this.#clear(2 * numbers.length);
     numbers.forEach((number, at) => {
-      if (number !== FREE) this.#put(number, ids[at] as string, ends[at] as number, doubted[at] as boolean);
+      if (number !== FREE)
+        this.#put(number, ids[at] as string, ends[at] as number, doubted[at] as boolean, keys[at] as string);
     });
   }
 
@@ -147,5 +173,6 @@ export class OnHand {
     this.#ids = new Array<string>(places).fill('');
     this.#ends = new Array<number>(places).fill(0);
     this.#doubted = new Array<boolean>(places).fill(false);
+    this.#keys = new Array<string>(places).fill('');
   }
 }

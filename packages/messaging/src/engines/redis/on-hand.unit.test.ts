@@ -57,24 +57,34 @@ describe('what a consumer has on hand', () => {
         held.remove(other);
         others.push(held.addRead('9-0', 10, false));
       }
-    held.restore(one, '1-0', 20);
-    expect([held.nameOf(one), held.isSure(one), held.size]).toEqual(['1-0', false, 128]);
+    held.restore(one, '1-0', 20, 'k');
+    expect([held.nameOf(one), held.isSure(one), held.keyOf(one), held.size]).toEqual([
+      '1-0',
+      false,
+      'k',
+      128,
+    ]);
     expect(others.every((other) => held.nameOf(other) === '9-0')).toBe(true);
   });
 
-  it('forgets what the server names, and what is surely over', () => {
+  it('finds what the server names, whose key it is, and what is surely over', () => {
     const held = onHand();
     const read = held.addRead('1-0', 10, false);
     held.addLent('0|s2-0|c|1|', 10);
     held.extend('0|s2-0|c|1|', 30);
     const late = held.addRead('3-0', 10, false);
     held.extend(late, 30);
-    held.forget('1-0');
-    expect([held.nameOf(read), held.size]).toEqual([NO_ENTRY, 2]);
-    held.addRead('4-0', 10, false);
-    held.removeEnded(20);
-    expect(held.names()).toEqual(['0|s2-0|c|1|', '3-0']);
-    held.forget('0|s2-0|c|1|');
-    expect(held.names()).toEqual(['3-0']);
+    expect(held.tokenOf('1-0')).toBe(read);
+    held.remove(read);
+    expect([held.tokenOf('1-0'), held.nameOf(read), held.size]).toEqual([undefined, NO_ENTRY, 2]);
+    const over = held.addRead('1:4-0', 10, false, 'key|4');
+    expect([held.keyOf(over), held.keyOf(late)]).toEqual(['key|4', '']);
+    expect(held.ended(20)).toEqual([over]);
+    held.addLent('1|d2-0|c|1|key|2', 10);
+    expect(held.tokenOf('1|d2-0|c|1|key|2')).toBe('1|d2-0|c|1|key|2');
+    expect(held.keyOf('1|d2-0|c|1|key|2')).toBe('key|2');
+    expect(held.ended(20)).toEqual(['1|d2-0|c|1|key|2', over]);
+    held.remove('1|d2-0|c|1|key|2');
+    expect(held.keyOf('1|d2-0|c|1|key|2')).toBe('');
   });
 });

@@ -1,4 +1,5 @@
 /** What a caller may say of the engine on streams, with defaults and checks. */
+import { MessagingError } from '../../errors.ts';
 import { redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis/server.ts';
 import { withDefaults } from '../../with-defaults.ts';
 import { PRESENCE_TIMES, type PresenceTimes } from './presence.ts';
@@ -10,18 +11,30 @@ export interface RedisEngineOptions extends RedisServerOptions {
   readonly keepUnsubscribedMs?: number;
   /** Idle time after which an entry that a stranger read in one of our groups is taken over, ms. Default 60,000. */
   readonly strangerIdleMs?: number;
+  /**
+   * Of a channel with order per key and without priorities, when it is made; it keeps them. As many consumers of a subscription can work at the same time. 1 to
+   * 256; 0: no shards, every consumer takes of every key, at several times the cost. Default 16.
+   */
+  readonly shards?: number;
 }
 
 const DEFAULTS = {
   ...redisDefaults,
   keepUnsubscribedMs: 7 * 86_400_000,
   strangerIdleMs: 60_000,
+  shards: 16,
 } as const;
 
 export type Settings = Required<RedisEngineOptions> & { readonly times: PresenceTimes };
 
-/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
+/** A claim asks each shard of its consumer. */
+const MOST_SHARDS = 256;
+
+/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key, or shards is out of its bounds. */
 export function settingsOf(options: RedisEngineOptions, times: Partial<PresenceTimes>): Settings {
   refuseBadPrefix(options.prefix ?? DEFAULTS.prefix);
-  return { ...withDefaults(options, DEFAULTS), times: { ...PRESENCE_TIMES, ...times } };
+  const settings = withDefaults(options, DEFAULTS);
+  if (!Number.isInteger(settings.shards) || settings.shards < 0 || settings.shards > MOST_SHARDS)
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `shards is a whole number from 0 to ${MOST_SHARDS}`);
+  return { ...settings, times: { ...PRESENCE_TIMES, ...times } };
 }

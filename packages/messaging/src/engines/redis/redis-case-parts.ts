@@ -1,5 +1,6 @@
 /** What the cases peculiar to Redis are made of: a bus on a fixture, consumers that collect, and watches on the order of keys. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { type Bus, createBus } from '../../bus.ts';
 import { plain, sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
@@ -16,6 +17,13 @@ export interface RedisCase {
 }
 
 export const streamOf = ({ prefix }: RedisFixture, channel: string): string => `${prefix}:stream:${channel}`;
+
+/** Where what has this key lies. */
+export function shardOf(fixture: RedisFixture, channel: string, key: string): string {
+  if (fixture.shards === 0) return streamOf(fixture, channel);
+  const hash = Number.parseInt(createHash('sha1').update(key).digest('hex').slice(0, 8), 16);
+  return `${streamOf(fixture, channel)}:${1 + (hash % fixture.shards)}`;
+}
 
 export async function busOn(fixture: RedisFixture, prepare: (bus: Bus) => void = () => {}): Promise<Bus> {
   const bus = createBus({ engine: fixture.open(), source: '/redis' });

@@ -14,6 +14,7 @@ import { deleteAll } from '../../redis/testing/keys.ts';
 import { killConnections } from './conformance-fixture.ts';
 
 import {
+  shardOf,
   streamOf,
   busOn,
   publishNumbers,
@@ -37,7 +38,7 @@ export const redisCases: readonly RedisCase[] = [
         const { id } = await bus.publish(sequenced, { n: 7 }, { key: 'a', correlationId: 'c' });
         const [entry] = (await fixture.raw(
           'XRANGE',
-          streamOf(fixture, sequenced.name),
+          shardOf(fixture, sequenced.name, 'a'),
           '-',
           '+',
         )) as readonly (readonly [string, readonly string[]])[];
@@ -120,7 +121,7 @@ export const redisCases: readonly RedisCase[] = [
         const idle = async (): Promise<number> => {
           const [pending] = (await fixture.raw(
             'XPENDING',
-            streamOf(fixture, sequenced.name),
+            shardOf(fixture, sequenced.name, 'a'),
             'one',
             '-',
             '+',
@@ -157,7 +158,10 @@ export const redisCases: readonly RedisCase[] = [
           });
       });
       const length = (channel: string): Promise<number> =>
-        raw('XLEN', streamOf(fixture, channel)) as Promise<number>;
+        raw(
+          'XLEN',
+          channel === sequenced.name ? shardOf(fixture, channel, 'a') : streamOf(fixture, channel),
+        ) as Promise<number>;
       try {
         await raw('XGROUP', 'CREATE', streamOf(fixture, plain.name), 'stranger', '0');
         await publishNumbers(bus, 1, 50);

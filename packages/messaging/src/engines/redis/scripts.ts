@@ -7,7 +7,7 @@ import { extend } from './lua/extend.ts';
 import { inspect } from './lua/inspect.ts';
 import { acknowledge, append } from './lua/plain.ts';
 import { prelude } from './lua/prelude.ts';
-import { beat, forget, forsake } from './lua/presence.ts';
+import { beat, forget, forsake, giveUpShards } from './lua/presence.ts';
 import { publish } from './lua/publish.ts';
 import { peekDue, rewind } from './lua/replay.ts';
 import { settle } from './lua/settle.ts';
@@ -25,6 +25,7 @@ const withoutMemory = {
   beat,
   forget,
   forsake,
+  giveUpShards,
   trim,
   declareChannel,
   declareSubscription,

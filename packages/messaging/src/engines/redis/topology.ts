@@ -6,12 +6,14 @@ import type { StreamScripts } from './scripts.ts';
 export class DeclaredTopology {
   readonly #scripts: StreamScripts;
   readonly #instance: string;
+  readonly #shards: number;
   readonly #channels = new Map<string, ChannelSpec>();
   readonly #subscriptions = new Map<string, SubscriptionSpec>();
 
-  constructor(scripts: StreamScripts, instance: string) {
+  constructor(scripts: StreamScripts, instance: string, shards: number) {
     this.#scripts = scripts;
     this.#instance = instance;
+    this.#shards = shards;
   }
 
   async declare({ channels, subscriptions, removed = [] }: Topology): Promise<void> {
@@ -54,8 +56,12 @@ export class DeclaredTopology {
   async #declareChannel(spec: ChannelSpec): Promise<void> {
     const { name, order, onFailure, priorityLevels, ephemeral, routing, keepMs } = spec;
     const owner = ephemeral ? this.#instance : '';
-    const args = [name, order, onFailure, priorityLevels, owner, routing, keepMs ?? ''];
-    await this.#scripts.run('declareChannel', args);
+    const args = [name, order, onFailure, priorityLevels, owner, routing, keepMs ?? '', this.#shards];
+    if ((await this.#scripts.run('declareChannel', args)) !== 1)
+      throw new MessagingError(
+        'DB_MSG_CHANNEL_CONTRADICTION',
+        `channel "${name}" was made without priorities and keeps its order in shards, which have none: name another channel for messages with priorities`,
+      );
     this.#channels.set(name, spec);
   }
 

@@ -1,13 +1,18 @@
+/** The script by which a consumer asks for messages, and which does on the way what is due: nobody but those who ask keeps a subscription going. */
+import { shards } from './shards.ts';
+
 /**
  * Hands messages of one subscription to one consumer: moves due scheduled ones into their streams, ends leases that are over, then takes what
  * is due and, but for plain channels, what is new, the highest priority first, and puts what may not go out yet (its key is out, waiting or
- * parked) behind its key. What is new on a plain channel consumers read themselves (XREADGROUP).
+ * parked) behind its key. What is new on a plain channel consumers read themselves (XREADGROUP). On a channel with shards it hands out of those that are the
+ * consumer's (lua/shards.ts).
  *
- * KEYS: prefix. ARGV: channel, encoded subscription, group, consumer, room, lease in ms.
+ * KEYS: prefix. ARGV: channel, encoded subscription, group, consumer, room, lease in ms, 1 to end leases of what this consumer read from shards.
  * Returns false when the subscription does not exist, else
  *   { token, event, state or nil, abandoned, of each in one list, [consumer, token]... whose lease ended, ms until the next event or -1, drained 0|1,
  *     broken 0|1 (a stream or group is missing: declare again), [stream, id]... to wait on for news when drained,
- *     plain 0|1, generation, routing or '', bindings as JSON or '', endings }.
+ *     1 plain, 2 with shards, else 0, generation, routing or '', bindings as JSON or '', endings, [shard, [id, event, key]... in one list]... read from
+ *     shards, how many shards it has to leave once nothing of them is on hand }.
  */
 export const claim = `
 local s = openSub(ARGV[1], ARGV[2], ARGV[3])
@@ -99,15 +104,15 @@ local function claimDue(level)
         drop(s, origin, r.k, level)
         expire(r.k)
       elseif r and s.ordered and r.k and (seen[r.k] or redis.call('HEXISTS', s.busy, r.k) == 1) then defer(s, r, nil, true)
+      elseif r and s.sharded and r.lane and redis.call('ZRANGE', s.lane .. r.k, 0, 0)[1] ~= origin then
+        -- An older one was given back after it: that goes first.
+        defer(s, r, nil, true)
+        advance(s, r.k)
       elseif r then lend(r, 'd' .. origin) end
     end
   end
 end
 
-local function holdBack(r)
-  if s.onFailure == 'sequencedDlq' and redis.call('EXISTS', s.park .. r.k) == 1 then parkFollower(s, r)
-  else defer(s, r, nil, true) end
-end
 -- Once met, a key is held for the rest of this step: what was met is out now, or waits.
 local function held(key)
   local before = seen[key]
@@ -130,7 +135,7 @@ local function claimStream(level)
         expire(nil)
       elseif s.ordered and r.k and held(r.k) then
         gone[#gone + 1] = entry[1]
-        holdBack(placed(r, entry[1]))
+        holdBack(s, placed(r, entry[1]))
       else lend(r, 's' .. entry[1]) end
     end
     if #entries < wanted then break end
@@ -138,30 +143,43 @@ local function claimStream(level)
   for i = 1, #gone, CHUNK do redis.call('XACK', stream, s.group, unpack(gone, i, math.min(i + CHUNK - 1, #gone))) end
 end
 
+${shards}
 promote()
+if s.shards then takeIn() end
 endLeases()
 if s.plain then endPending() end
-for level = s.levels - 1, 0, -1 do
-  claimDue(level)
-  if not s.plain then claimStream(level) end
+if s.sharded then
+  allot()
+  if ARGV[7] == '1' then endOwn() end
+  for _, level in ipairs(mine) do claimDue(level) end
+  readShards()
+else
+  for level = s.levels - 1, 0, -1 do
+    claimDue(level)
+    if not s.plain then claimStream(level) end
+  end
 end
 for i = 1, #lease, CHUNK do redis.call('ZADD', s.lease, unpack(lease, i, math.min(i + CHUNK - 1, #lease))) end
 for i = 1, #busy, CHUNK do redis.call('HSET', s.busy, unpack(busy, i, math.min(i + CHUNK - 1, #busy))) end
+-- What another consumer reads may be due now.
+if s.sharded and #ended > 0 then ring(s.channel) end
 if expired > 0 then redis.call('HINCRBY', s.meta, 'expired', expired) end
-local next = untilNext(s)
+local next = untilNext(s, s.sharded and mine or nil)
 if stillPending and (next < 0 or stillPending < next) then next = stillPending end
 -- A plain channel is drained when nothing is due: what is new is not looked at here.
 if scanned >= SCAN or (room <= 0 and not (s.plain and next ~= 0)) then drained = false end
 if drained and not s.plain then
   for level = 0, s.levels - 1 do
-    local groups = redis.pcall('XINFO', 'GROUPS', streamOf(s.channel, level))
+    local groups = (not s.sharded or isMine[level]) and redis.pcall('XINFO', 'GROUPS', streamOf(s.channel, level)) or {}
     for _, g in ipairs(groups) do
       if g[2] == s.group then bells[#bells + 1] = { streamOf(s.channel, level), g[8] } end
     end
   end
+  if s.shards then bells[#bells + 1] = { streamOf(s.channel, 0), '0' } end
 end
 return {
   given, ended, next, drained and 1 or 0, broken, bells,
-  s.plain and 1 or 0, s.generation, s.routing, redis.call('HGET', P .. ':bindings:' .. s.channel, s.group) or '', s.endings,
+  s.plain and 1 or s.sharded and 2 or 0, s.generation, s.routing, redis.call('HGET', P .. ':bindings:' .. s.channel, s.group) or '', s.endings,
+  read, leaving,
 }
 `;

@@ -10,11 +10,12 @@ local results = {}
 local function keepIdle(consumer, level, id)
   return #redis.call('XCLAIM', streamOf(s.channel, level), s.group, consumer, 0, id, 'IDLE', 0, 'JUSTID') > 0
 end
-local function extendPending(id)
+local function extendPending(token)
+  local level, id = placeOfPending(token)
   if ARGV[6] ~= s.generation then return false end
   -- XCLAIM forgets an entry that somebody has deleted from the stream; here it becomes a dead letter that says so.
-  if redis.call('XRANGE', streamOf(s.channel, 0), id, id)[1] then return keepIdle(ARGV[4], 0, id) end
-  local f = takePending(s, id, ARGV[6])
+  if redis.call('XRANGE', streamOf(s.channel, level), id, id)[1] then return keepIdle(ARGV[4], level, id) end
+  local f = takePending(s, token, ARGV[6])
   if f then recordOf(s, f) end
   return false
 end

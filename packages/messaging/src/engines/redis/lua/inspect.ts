@@ -39,8 +39,10 @@ for i = 2, #ARGV, 2 do
     local first = redis.call('ZRANGE', s.age, 0, 0, 'WITHSCORES')
     seen(first[2] and tonumber(first[2]))
     local flying = redis.call('ZCARD', s.lease)
-    local waiting = redis.call('HLEN', s.def) - due - math.max(0, flying - pending)
-    if s.plain then waiting, flying = 0, flying + pending end
+    local waiting = redis.call('HLEN', s.def) - due - math.max(0, flying - (s.sharded and 0 or pending))
+    if s.plain then waiting = 0 end
+    -- What consumers read themselves is pending and under no lease of ours.
+    if s.plain or s.sharded then flying = flying + pending end
     local groups, flat = {}, redis.call('HGETALL', s.groups)
     for n = 1, #flat, 2 do groups[#groups + 1] = { flat[n], tonumber(flat[n + 1]) } end
     views[#views + 1] = {

@@ -1,6 +1,6 @@
 /**
- * The two scripts of the common case, a channel without keys and priorities: without the prelude, because at one message a call that would cost
- * more than the work itself.
+ * The scripts of the common case, publishing without keys and priorities and acknowledging what was read: without the prelude, because at one message a call
+ * that would cost more than the work itself.
  */
 
 /**
@@ -17,26 +17,34 @@ return 1
 `;
 
 /**
- * Acknowledges first hand-outs of a plain channel. XACK of many says how many were pending and not which, so it is used where all of them have to be: nobody
+ * Acknowledges first hand-outs of a plain channel, or of a channel with shards. XACK of many says how many were pending and not which, so it is used where all of them have to be: nobody
  * but their consumer has ended a hand-out of this subscription since it last knew of all such endings. Else each is acknowledged by itself: only so
  * is it known which of them came too late. One XACK of 128 takes the server 0.75 us an id, one each takes it 1.8.
  *
- * KEYS: stream, counters of the subscription. ARGV: group, generation, endings as the consumer knows them ('': it doubts one of these), ids.
- * Returns nil when all were pending, else { endings, the numbers (from 1) of those that were not }.
+ * KEYS: counters of the subscription, streams. ARGV: group, generation, endings as the consumer knows them ('': it doubts one of these), then of each
+ * stream how many ids, and the ids.
+ * Returns nil when all were pending, else { endings, the numbers (from 1) of those that were not, in the order given }.
  */
 export const acknowledge = `
-local known = redis.call('HMGET', KEYS[2], 'generation', 'endings')
+local known = redis.call('HMGET', KEYS[1], 'generation', 'endings')
 local isOurs, endings, lost = (known[1] or '0') == ARGV[2], known[2] or '0', {}
-if isOurs and endings == ARGV[3] then
-  local acked = 0
-  for i = 4, #ARGV, 2000 do acked = acked + redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, i, math.min(i + 1999, #ARGV))) end
-  if acked == #ARGV - 3 then return nil end
-  -- Somebody who is not ours has acknowledged some of them: which is not known, and one that is said to be lost does no harm.
-  for i = 4, #ARGV do lost[i - 3] = i - 3 end
-  return { endings, lost }
+local inDoubt = not isOurs or endings ~= ARGV[3]
+local at, before = 4, 0
+for k = 2, #KEYS do
+  local count = tonumber(ARGV[at])
+  local from, to = at + 1, at + count
+  if not inDoubt then
+    local acked = 0
+    for i = from, to, 2000 do acked = acked + redis.call('XACK', KEYS[k], ARGV[1], unpack(ARGV, i, math.min(i + 1999, to))) end
+    -- Somebody who is not ours has acknowledged some of them: which is not known, and one that is said to be lost does no harm.
+    if acked < count then for n = 1, count do lost[#lost + 1] = before + n end end
+  else
+    for i = from, to do
+      if not isOurs or redis.call('XACK', KEYS[k], ARGV[1], ARGV[i]) == 0 then lost[#lost + 1] = before + i - from + 1 end
+    end
+  end
+  at, before = to + 1, before + count
 end
-for i = 4, #ARGV do
-  if not isOurs or redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 0 then lost[#lost + 1] = i - 3 end
-end
+if not inDoubt and #lost == 0 then return nil end
 return { endings, lost }
 `;

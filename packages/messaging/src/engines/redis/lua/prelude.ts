@@ -3,8 +3,9 @@
  * so nobody ever sees a message half moved; there is no rollback, so everything that can be refused is asked first.
  *
  * Keys, under the prefix P (KEYS[1]):
- *   P:stream:<channel>[:<level>]  stream; an entry is { event: CloudEvent as JSON, key, exp }. A foreign one may give `event` alone
- *   P:channels                    set of names;  P:channel:<name>  hash { order, onFailure, levels, owner (ephemeral ones), routing, keepMs }
+ *   P:stream:<channel>[:<level>]  stream; an entry is { event: CloudEvent as JSON, key, exp }. A foreign one may give `event` alone. On a channel with
+ *                                 shards level 0 is where strangers write, and each other level is a shard (see lua/shards.ts)
+ *   P:channels                    set of names;  P:channel:<name>  hash { order, onFailure, levels, shards, owner (ephemeral ones), routing, keepMs }
  *   P:bindings:<channel>          hash subscription -> its bindings as JSON, on channels with routing
  *   P:subs:<channel>              set of names of subscriptions = consumer groups on each stream of the channel
  *   P:sched:<channel>, :schedbody published with a delay: zset by due time, hash of records
@@ -15,8 +16,9 @@
  *              acknowledgement reads and writes nothing else, and is unique, so that it is the fence
  *     B:def    origin -> deferred record { o, l, b body, k key, x expiry, at stored, st state, ab abandoned, lane }
  *     B:age    zset origin -> time of storing;  B:due:<level>  zset origin -> due time
- *     B:busy   key -> token that is out;  B:lane:<key>  zset of origins that keep their order;  B:park:<key>  dead letters that hold it
+ *     B:busy   key -> token that is out (of what a consumer read from its shards only where more of the key waits here);  B:lane:<key>  zset of origins that keep their order;  B:park:<key>  dead letters that hold it
  *     B:groups, B:meta, B:consumers  counts of dead letters, counters { tokens, expired, generation, endings }, who is there
+ *     B:own, B:readers  with shards: hash shard -> the one consumer that reads it, zset of those that want to read
  *
  * A message, seen by one subscription: in the stream -> pending in the group (and in B:lease, but for first hand-outs on plain channels, whose
  * lease is the idle time of the pending entry) -> acknowledged, or copied to B:def and
@@ -38,6 +40,11 @@ local function streamOf(channel, level)
   if level == 0 then return P .. ':stream:' .. channel end
   return P .. ':stream:' .. channel .. ':' .. int(level)
 end
+-- What has no key has no order to keep, and goes round.
+local function shardOf(key, shards, turn)
+  if key and key ~= '' then turn = tonumber(string.sub(redis.sha1hex(key), 1, 8), 16) end
+  return 1 + turn % shards
+end
 local function originOf(id, level)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
   return pad(ms, 16) .. '-' .. pad(seq, 12) .. '.' .. int(level)
@@ -45,17 +52,18 @@ end
 local function msOf(id) return tonumber(string.match(id, '^(%d+)')) end
 
 local function openSub(channel, encoded, group)
-  local spec = redis.call('HMGET', P .. ':channel:' .. channel, 'order', 'onFailure', 'levels', 'routing')
+  local spec = redis.call('HMGET', P .. ':channel:' .. channel, 'order', 'onFailure', 'levels', 'routing', 'shards')
   if not spec[1] or redis.call('SISMEMBER', P .. ':subs:' .. channel, group) == 0 then return nil end
   local base = P .. ':sub:' .. channel .. ':' .. encoded
   local counters = redis.call('HMGET', base .. ':meta', 'generation', 'endings')
   return {
     channel = channel, encoded = encoded, group = group, base = base,
     ordered = spec[1] == 'key', onFailure = spec[2], levels = tonumber(spec[3]), routing = spec[4] or '',
+    shards = tonumber(spec[5] or ''), sharded = spec[1] == 'key' and spec[5] ~= false,
     plain = spec[1] ~= 'key' and spec[3] == '1', generation = counters[1] or '0', endings = counters[2] or '0',
     lease = base .. ':lease', def = base .. ':def', age = base .. ':age', due = base .. ':due:',
     busy = base .. ':busy', lane = base .. ':lane:', park = base .. ':park:', groups = base .. ':groups',
-    meta = base .. ':meta', consumers = base .. ':consumers', woke = false,
+    meta = base .. ':meta', consumers = base .. ':consumers', own = base .. ':own', readers = base .. ':readers', woke = false,
   }
 end
 
@@ -156,16 +164,27 @@ local function parkFollower(s, r)
     reason = 'parked behind the dead letter at the head of its key', group = 'parked behind its key',
   })
 end
+-- What may not go out yet waits behind its key.
+local function holdBack(s, r)
+  if s.onFailure ~= 'sequencedDlq' or redis.call('EXISTS', s.park .. r.k) == 0 then return defer(s, r, nil, true) end
+  parkFollower(s, r)
+  drop(s, r.o, r.k, r.l)
+end
 
 -- The length of the leases of one of our consumers, which its name tells; nil for a stranger.
 local function leaseOf(consumer)
   return tonumber(string.match(consumer, '^doorbuster:.*~(%d+)%.$'))
 end
--- The first hand-out on a plain channel has the id of its entry as its token: it is pending until it is settled, given back or lost, and an id is
--- read once in a generation. Acknowledging is asking: whoever is late finds nothing pending.
+-- The first hand-out on a plain channel, or from a shard, has the id of its entry as its token, behind the number of its shard: it is pending until it is
+-- settled, given back or lost, and an id is read once in a generation. Acknowledging is asking: whoever is late finds nothing pending.
+local function placeOfPending(token)
+  local shard, id = string.match(token, '^(%d+):(.+)$')
+  return tonumber(shard or '0'), id or token
+end
 local function takePending(s, token, generation)
-  if generation ~= s.generation or redis.call('XACK', streamOf(s.channel, 0), s.group, token) == 0 then return nil end
-  return { l = 0, c = '', id = token }
+  local level, id = placeOfPending(token)
+  if generation ~= s.generation or redis.call('XACK', streamOf(s.channel, level), s.group, id) == 0 then return nil end
+  return { l = level, c = '', id = id }
 end
 -- Hand-outs of what is pending were ended by somebody else than their consumer: acknowledgements are looked at one by one until it knows of it.
 local function countEnding(s) s.endings = int(redis.call('HINCRBY', s.meta, 'endings', 1)) end
@@ -189,17 +208,30 @@ end
 local function leaveStream(s, f)
   if f.id then redis.call('XACK', streamOf(s.channel, f.l), s.group, f.id) end
 end
+-- A message that a consumer read itself may have those behind it that wait here: then its key is busy with it.
+local function freeRead(s, f, key)
+  if s.sharded and f.id and key and redis.call('HGET', s.busy, key) == int(f.l) .. ':' .. f.id then redis.call('HDEL', s.busy, key) end
+end
 -- The record of what is in flight. Somebody may have trimmed the stream under it: then a dead letter without a body says so, instead of nothing.
 local function recordOf(s, f)
   if not f.id then return readDef(s, f.o) end
   local found = redis.call('XRANGE', streamOf(s.channel, f.l), f.id, f.id)
-  if found[1] then return placed(readEntry(f.id, f.l, found[1][2]), f.id) end
+  if found[1] then
+    local r = placed(readEntry(f.id, f.l, found[1][2]), f.id)
+    freeRead(s, f, r.k)
+    return r
+  end
   leaveStream(s, f)
   local lost = placed({ l = f.l, b = '', k = f.k }, f.id)
   insertDead(s, lost, false, {
     id = s.channel .. '/' .. s.encoded .. '/' .. lost.o, at = NOW, history = '[]', group = 'trimmed while it was in flight',
     reason = 'entry ' .. f.id .. ' was deleted from its stream (XTRIM, XDEL or MAXLEN) before it was settled; its body is lost',
   })
+  local busy = s.sharded and redis.call('HGETALL', s.busy) or {}
+  for i = 1, #busy, 2 do
+    freeRead(s, f, busy[i])
+    if busy[i + 1] == int(f.l) .. ':' .. f.id then advance(s, busy[i]) end
+  end
   advance(s, f.k)
   return nil
 end
@@ -209,19 +241,23 @@ local function giveBack(s, f, abandoned)
   leaveStream(s, f)
   r.ab = r.ab + abandoned
   -- Keeps its lane under every policy: nothing failed yet.
-  defer(s, r, 0, s.ordered and r.k ~= nil)
+  if not (s.sharded and r.k) then return defer(s, r, 0, s.ordered and r.k ~= nil) end
+  -- More of its key may have been handed to its consumer, and one of them may wait for a time or hold the key.
+  holdBack(s, r)
+  advance(s, r.k)
 end
 local function ring(channel) redis.call('PUBLISH', P .. ':bell', channel) end
 
--- ms until something happens without anyone asking; -1 when nothing will.
-local function untilNext(s)
+-- ms until something happens without anyone asking; -1 when nothing will. Of shards those that the asker reads.
+local function untilNext(s, levels)
   local at
   local function look(zset)
     local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
     local score = first[2] and tonumber(first[2])
     if score and (not at or score < at) then at = score end
   end
-  for level = 0, s.levels - 1 do look(s.due .. int(level)) end
+  if levels then for _, level in ipairs(levels) do look(s.due .. int(level)) end
+  else for level = 0, s.levels - 1 do look(s.due .. int(level)) end end
   look(P .. ':sched:' .. s.channel)
   look(s.lease)
   return at and math.max(0, at - NOW) or -1

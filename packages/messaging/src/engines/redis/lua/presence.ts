@@ -30,7 +30,7 @@ if not s then return 0 end
 local start, abandoned = ARGV[4], tonumber(ARGV[5])
 if ARGV[7] ~= '' and redis.call('ZSCORE', P .. ':alive', ARGV[7]) ~= ARGV[8] then return -1 end
 local function theirs(name) return string.sub(name, 1, #start) == start end
-local kept, taken = {}, 0
+local kept, taken, freed = {}, 0, false
 for i = 9, #ARGV do
   kept[ARGV[i]] = true
   local f = flightOf(ARGV[i])
@@ -55,7 +55,7 @@ for level = 0, s.levels - 1 do
       local page = redis.call('XPENDING', stream, s.group, from, '+', 500, c[2])
       from = #page == 500 and '(' .. page[500][1] or nil
       for _, p in ipairs(page) do
-        if not kept[p[1]] then
+        if not kept[s.sharded and int(level) .. ':' .. p[1] or p[1]] then
           giveBack(s, { c = c[2], l = level, id = p[1] }, abandoned)
           taken = taken + 1
         end
@@ -65,6 +65,19 @@ for level = 0, s.levels - 1 do
 end
 if taken > leased then countEnding(s) end
 if ARGV[6] == '1' then
+  local owners = redis.call('HGETALL', s.own)
+  for i = 1, #owners, 2 do
+    if theirs(owners[i + 1]) then
+      redis.call('HDEL', s.own, owners[i])
+      freed = true
+    end
+  end
+  for _, name in ipairs(redis.call('ZRANGE', s.readers, 0, -1)) do
+    if theirs(name) then
+      redis.call('ZREM', s.readers, name)
+      freed = true
+    end
+  end
   for _, name in ipairs(redis.call('ZRANGE', s.consumers, 0, -1)) do
     if theirs(name) then redis.call('ZREM', s.consumers, name) end
   end
@@ -77,6 +90,30 @@ if ARGV[6] == '1' then
     end
   end
 end
-if taken > 0 then ring(s.channel) end
+if taken > 0 or freed then ring(s.channel) end
 return taken
+`;
+
+/**
+ * A consumer that reads no more gives up its shards of which nothing is pending with it.
+ *
+ * KEYS: prefix. ARGV: channel, encoded subscription, group, consumer. Returns how many it has still.
+ */
+export const giveUpShards = `
+local s = openSub(ARGV[1], ARGV[2], ARGV[3])
+if not s then return 0 end
+local left, changed = 0, redis.call('ZREM', s.readers, ARGV[4]) == 1
+local owners = redis.call('HGETALL', s.own)
+for i = 1, #owners, 2 do
+  if owners[i + 1] == ARGV[4] then
+    local pending = redis.pcall('XPENDING', streamOf(s.channel, tonumber(owners[i])), s.group, '-', '+', 1, ARGV[4])
+    if pending[1] then left = left + 1
+    else
+      redis.call('HDEL', s.own, owners[i])
+      changed = true
+    end
+  end
+end
+if changed then ring(s.channel) end
+return left
 `;

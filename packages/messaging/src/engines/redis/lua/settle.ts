@@ -5,6 +5,8 @@
  *   a          nothing: done
  *   x          nothing: done, because it has expired; counted
  *   l          nothing: given back untouched
+ *   w          what is out of its key with its consumer, '' for nothing: the same of one that waited behind it there
+ *   k          key: done, of what a consumer read itself and left some of its key behind here
  *   r          delay in ms, state
  *   d          id, reason, group, time, history as JSON, state on redrive.
  * Returns { 1 settled or 0 lost, for each, something is ready now 0|1, ms until the next event or -1 }.
@@ -14,7 +16,7 @@ local s = openSub(ARGV[1], ARGV[2], ARGV[3])
 local results, acked, landed = {}, {}, {}
 local released = false
 local i = 6
-local extra = { a = 0, x = 0, l = 0, r = 2, d = 6 }
+local extra = { a = 0, x = 0, l = 0, w = 1, k = 1, r = 2, d = 6 }
 
 local function keepsLane(r) return s.ordered and r.k ~= nil and s.onFailure ~= 'skip' end
 local function ack(f)
@@ -27,6 +29,16 @@ local function ack(f)
     drop(s, f.o, r and r.k, f.l)
   end
   advance(s, f.k)
+end
+-- The server has to know what is out, or what falls behind it would be handed out. Whoever ended that meanwhile has given it back before it.
+local function fallBehind(f, out)
+  local level, id = placeOfPending(out)
+  if out ~= '' and isPending(out) and redis.call('XPENDING', streamOf(s.channel, level), s.group, id, id, 1)[1] then
+    local r = f.id and redis.call('XRANGE', streamOf(s.channel, f.l), f.id, f.id)[1]
+    local key = f.k or r and readEntry(f.id, f.l, r[2]).k
+    if key then redis.call('HSETNX', s.busy, key, out) end
+  end
+  giveBack(s, f, 0)
 end
 local function retry(f, delay, state)
   local r = recordOf(s, f)
@@ -86,6 +98,12 @@ for n, where in ipairs(at) do
   if f and kind == 'a' then ack(f)
   elseif f and kind == 'x' then ack(f) redis.call('HINCRBY', s.meta, 'expired', 1)
   elseif f and kind == 'l' then giveBack(s, f, 0) released = true
+  elseif f and kind == 'w' then fallBehind(f, ARGV[where + 2])
+  elseif kind == 'k' then
+    if f then ack(f) end
+    local level, id = placeOfPending(tokens[n])
+    freeRead(s, { l = level, id = id }, ARGV[where + 2])
+    advance(s, ARGV[where + 2])
   elseif f and kind == 'r' then retry(f, tonumber(ARGV[where + 2]), ARGV[where + 3])
   elseif f then
     deadLetter(f, {

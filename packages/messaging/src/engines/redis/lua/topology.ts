@@ -1,13 +1,22 @@
 /** Making and removing channels and subscriptions. Each may be called again. */
 
 /**
- * KEYS: prefix. ARGV: channel, order, onFailure, levels, owner ('' unless ephemeral), routing, ms that settled messages stay ('' for none).
- * Makes the streams, and the groups of known subscriptions on new ones. The number of levels never shrinks: what is in a level would be out of reach.
+ * KEYS: prefix. ARGV: channel, order, onFailure, levels, owner ('' unless ephemeral), routing, ms that settled messages stay ('' for none), shards of a
+ * new channel with order and without priorities (0: none).
+ * Makes the streams, and the groups of known subscriptions on new ones. The number of levels never shrinks: what is in a level would be out of reach. A channel has
+ * the shards that it got when it was made, or what is in them would be out of order. Returns 1, or 0 when it has shards and priorities are asked for: nothing is
+ * changed then.
  */
 export const declareChannel = `
 local channel, levels = ARGV[1], tonumber(ARGV[4])
 local key = P .. ':channel:' .. channel
-levels = math.max(levels, tonumber(redis.call('HGET', key, 'levels') or '1'))
+local known = redis.call('HMGET', key, 'levels', 'shards')
+if known[2] and levels > 1 then return 0 end
+if not known[1] and ARGV[2] == 'key' and levels == 1 and tonumber(ARGV[8]) > 0 then
+  redis.call('HSET', key, 'shards', ARGV[8])
+  levels = tonumber(ARGV[8]) + 1
+end
+levels = math.max(levels, tonumber(known[1] or '1'))
 redis.call('HSET', key, 'order', ARGV[2], 'onFailure', ARGV[3], 'levels', int(levels), 'owner', ARGV[5], 'routing', ARGV[6], 'keepMs', ARGV[7])
 redis.call('SADD', P .. ':channels', channel)
 for level = 0, levels - 1 do
