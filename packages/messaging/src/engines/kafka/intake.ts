@@ -139,11 +139,13 @@ export class Intake {
 
   #admitLater(entry: Entry): void {
     const { clock, parking, book, onReady } = this.#parts;
-    const { owner } = entry.source;
-    const { key, rank, received } = entry;
-    const { redriven } = received.note;
+    const { source, key, rank, received } = entry;
+    const { owner } = source;
+    const { redriven, kept } = received.note;
     if (redriven !== undefined && !owner.takenBack.isFirst(redriven, received.message?.id))
       return parking.done(entry);
+    // The rewind that stored it was killed before the group began behind what it stands for.
+    if (kept !== undefined && source.ledger.hasRead(kept)) return parking.done(entry);
     if (owner.holds && key !== undefined) this.#replace(owner, key, rank);
     if (redriven !== undefined && owner.holds) book?.release(redriven);
     const dueAt = entry.received.note.dueAt ?? 0;
