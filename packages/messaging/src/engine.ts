@@ -52,13 +52,13 @@ export interface EngineConnection {
 
   /**
    * What waits in a subscription, oldest first, at most `limit`, without taking it or counting a hand-out: for people. What is
-   * out at a consumer may be left out, and so may what waits for a time.
+   * out at a consumer may be left out, and so may what waits for a time. Rejects with DB_MSG_UNKNOWN_CHANNEL where there is no such subscription.
    */
   peek(subscription: SubscriptionName, limit: number): Promise<readonly PeekedMessage[]>;
 
   /**
    * Moves a subscription: what its channel still keeps from there on is handed out (again), also what was settled; what is before is not.
-   * Dead letters stay. Rejects with DB_MSG_SUBSCRIPTION_BUSY while the engine sees consumers of it, and with
+   * Dead letters stay. Rejects with DB_MSG_UNKNOWN_CHANNEL where there is no such subscription, with DB_MSG_SUBSCRIPTION_BUSY while the engine sees consumers of it, and with
    * DB_MSG_UNSUPPORTED_CAPABILITY where `replay` is `none` or the channel declared no `keepMs`. A `dryRun` rejects for the same reasons and
    * moves nothing.
    */

@@ -11,7 +11,10 @@ export const errorCatalogue = {
     retryable: false,
     meaning: 'The connected engine cannot do what a channel requires.',
   },
-  DB_MSG_UNKNOWN_CHANNEL: { retryable: false, meaning: 'The channel was never declared on this bus.' },
+  DB_MSG_UNKNOWN_CHANNEL: {
+    retryable: false,
+    meaning: 'The channel or the subscription was never declared.',
+  },
   DB_MSG_ALREADY_DECLARED: { retryable: false, meaning: 'Another channel or subscription has this name.' },
   DB_MSG_INVALID_OPTIONS: { retryable: false, meaning: 'An option is out of its bounds.' },
   DB_MSG_INVALID_DATA: {

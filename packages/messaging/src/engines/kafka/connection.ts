@@ -22,6 +22,7 @@ import { type Probe, probe } from './capabilities.ts';
 import { KafkaConsumer } from './consumer.ts';
 import { DeadBook } from './dead-book.ts';
 import { type DeadLetterPlace, KafkaDeadLetters } from './dead-letters.ts';
+import { Farewell, FAREWELL_MS } from './farewell.ts';
 import { clientOptions, Link } from './link.ts';
 import { Logs } from './logs.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
@@ -41,6 +42,7 @@ export class KafkaConnection implements EngineConnection {
   readonly deadLetters: KafkaDeadLetters;
   readonly #settings: KafkaSettings;
   readonly #clock: Clock;
+  readonly #farewell: Farewell;
   readonly #names: Names;
   readonly #link: Link;
   readonly #admin: Admin;
@@ -75,6 +77,7 @@ export class KafkaConnection implements EngineConnection {
     this.#clock = clock;
     this.#link = link;
     this.#admin = admin;
+    this.#farewell = new Farewell(clock);
     this.capabilities = probed.capabilities;
     this.#names = namesOf(settings.prefix);
     this.#logs = new Logs(admin, link);
@@ -139,6 +142,7 @@ export class KafkaConnection implements EngineConnection {
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
     this.#refuseClosed();
     const reader = await this.#readerFor(spec);
+    this.#refuseClosed();
     const consumer = new KafkaConsumer(
       {
         clock: this.#clock,
@@ -151,7 +155,7 @@ export class KafkaConnection implements EngineConnection {
           reader.consumers.delete(closed);
           reader.giveBack(held);
           if (reader.isEmpty) await this.#closeReader(spec, reader);
-          else await reader.flush();
+          else await this.#farewell.endsWithin(FAREWELL_MS, reader.flush());
         },
       },
       receive,
@@ -189,14 +193,14 @@ export class KafkaConnection implements EngineConnection {
 
   async #close(): Promise<void> {
     this.#trimmer.stop();
-    const readers = await Promise.allSettled(this.#readers.values());
+    // One without consumers is still joining, and whoever waits for that is told of the stop.
     await Promise.all(
-      readers.flatMap((one) =>
-        one.status === 'fulfilled' ? [...one.value.consumers].map((consumer) => consumer.close()) : [],
+      [...this.#opened.values()].flatMap((reader) =>
+        reader.isEmpty ? [reader.close()] : [...reader.consumers].map((consumer) => consumer.close()),
       ),
     );
-    await this.#book.dropEphemeral().catch(() => {});
-    await Promise.all([this.#publisher.close(), this.#link.close(), this.#admin.close().catch(() => {})]);
+    await this.#farewell.endsWithin(FAREWELL_MS, this.#book.dropEphemeral());
+    await Promise.all([this.#publisher.close(), this.#link.close(), this.#farewell.close(this.#admin)]);
   }
 
   #refuseClosed(): void {

@@ -5,14 +5,18 @@ import { kafkaCases } from './kafka-cases.ts';
 import { memberCases } from './member-cases.ts';
 import { logCases } from './log-cases.ts';
 import { redriveCases } from './redrive-cases.ts';
+import { rewindCases } from './rewind-cases.ts';
 
 describe.skipIf(kafkaUrl === undefined)('facts of Kafka (needs KAFKA_URL)', { timeout: 60_000 }, () => {
-  it.each([...kafkaCases, ...memberCases, ...redriveCases, ...logCases])('$name', async ({ run }) => {
-    const fixture = await createKafkaFixture();
-    try {
-      await expect(run(fixture)).resolves.toBeUndefined();
-    } finally {
-      await fixture.destroy();
-    }
-  });
+  it.each([...kafkaCases, ...memberCases, ...redriveCases, ...logCases, ...rewindCases])(
+    '$name',
+    async ({ run }) => {
+      const fixture = await createKafkaFixture();
+      try {
+        await expect(run(fixture)).resolves.toBeUndefined();
+      } finally {
+        await fixture.destroy();
+      }
+    },
+  );
 });

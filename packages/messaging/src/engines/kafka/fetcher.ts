@@ -80,13 +80,14 @@ export class Fetcher<S extends Source> {
   #ensureLoop(node: number): void {
     if (this.#loops.has(node) || this.#closed) return;
     this.#loops.add(node);
-    void this.#loop(node).finally(() => this.#loops.delete(node));
+    void this.#loop(node);
   }
 
   async #loop(node: number): Promise<void> {
     while (!this.#closed) {
       const mine = [...this.#leaders].filter(([, leader]) => leader === node).map(([source]) => source);
-      if (mine.length === 0) return;
+      // In one step with the look: a place that comes to this node from now on needs a loop of its own, or nobody would ever read it on.
+      if (mine.length === 0) return void this.#loops.delete(node);
       const wanted = mine.filter(({ wantsMore }) => wantsMore);
       if (wanted.length === 0) await this.#wake.promise;
       else await this.#read(node, wanted, wanted.length < mine.length);

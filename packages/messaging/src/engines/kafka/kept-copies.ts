@@ -4,7 +4,8 @@
  * once more behind the end of `-L`, from where the group then reads on.
  *
  * Copied, not noted in the committed text as unsettled: that text has room for some hundreds of scattered offsets, and so many may wait. A crash before the commit leaves both
- * copies: such a message comes twice, and none is lost. Whether the log has a message is asked by its id, because a copy's rank is a place of the log only where
+ * copies, so each names the one it stands for: while that one is not passed over, the owner of the partition settles the new one unseen (`intake.ts`), and another rewind copies the old
+ * one again and not both. Whether the log has a message is asked by its id, because a copy's rank is a place of the log only where
  * it was never delayed and never lost its place.
  */
 import type { Ledger } from './ledger.ts';
@@ -56,12 +57,21 @@ export async function keptCopies(
     }
   });
   const staying = new Set<Waiting>();
-  for (const [level, ofLevel] of Map.groupBy(waiting, ({ received }) => received.note.priority ?? 0)) {
+  for (const [level, ofLevel] of Map.groupBy(
+    withoutRepeats(waiting),
+    ({ received }) => received.note.priority ?? 0,
+  )) {
     const goal = goals[level];
     const left = goal ? await notInLog(logs, { channel, partition, goal, sinceMs }, ofLevel) : ofLevel;
     for (const one of left) staying.add(one);
   }
   return waiting.filter((one) => staying.has(one)).map((one) => ({ partition, parcel: again(one, ledger) }));
+}
+
+/** Without what a rewind stored that was killed: what it stands for waits too. */
+function withoutRepeats(waiting: readonly Waiting[]): readonly Waiting[] {
+  const offsets = new Set(waiting.map(({ record }) => record.offset));
+  return waiting.filter(({ received: { note } }) => note.kept === undefined || !offsets.has(note.kept));
 }
 
 async function notInLog(
@@ -104,5 +114,6 @@ function identityOf(record: LogRecord, channel: string): string {
 
 function again({ record, received }: Waiting, ledger: Ledger): Item['parcel'] {
   const { note, parcel } = received;
-  return copyOf(parcel, { ...note, abandoned: (note.abandoned ?? 0) + ledger.countOf(record.offset) });
+  const abandoned = (note.abandoned ?? 0) + ledger.countOf(record.offset);
+  return copyOf(parcel, { ...note, abandoned, kept: record.offset });
 }

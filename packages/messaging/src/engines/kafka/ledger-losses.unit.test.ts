@@ -32,4 +32,16 @@ describe('a log that begins later than it was read', () => {
     expect(ledger.lose(10)).toBe(7);
     expect([ledger.position, ledger.watermark]).toEqual([10, 10]);
   });
+
+  it('what the owner could read lies between where it began, or what is left begins, and how far it came', () => {
+    const ledger = ledgerAt(5, [7]);
+    const read = (): readonly number[] => [4, 5, 7, 9, 12].filter((offset) => ledger.hasRead(offset));
+    expect(read()).toEqual([]);
+    for (const offset of [5, 6, 8, 9]) ledger.reach(offset);
+    expect(read()).toEqual([5, 7, 9]);
+    ledger.settle(5);
+    expect(read()).toEqual([5, 7, 9]);
+    ledger.lose(8);
+    expect(read()).toEqual([9]);
+  });
 });

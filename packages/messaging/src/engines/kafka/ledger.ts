@@ -37,6 +37,8 @@ export class Ledger {
   /** The next offset to be read; everything from here on is unsettled. */
   position: number;
   expired = 0;
+  /** From here on the log was read by whoever has this ledger. */
+  #begin: number;
   #watermark: number;
   /** Pending is what was read and is not settled. */
   readonly #flags = new OffsetFlags();
@@ -49,6 +51,7 @@ export class Ledger {
   #sent: Marks[] = [];
 
   constructor(watermark = 0) {
+    this.#begin = watermark;
     this.#watermark = watermark;
     this.position = watermark;
   }
@@ -76,6 +79,11 @@ export class Ledger {
 
   isSettled(offset: number): boolean {
     return offset < this.#watermark || (this.#flags.get(offset) & SETTLED) !== 0;
+  }
+
+  /** Whether it was there to be read, by this owner of the partition: settled since, or not yet. */
+  hasRead(offset: number): boolean {
+    return offset >= this.#begin && offset < this.position;
   }
 
   isOut(offset: number): boolean {
@@ -108,6 +116,7 @@ export class Ledger {
       this.settle(offset);
       offset = this.#nextPending(offset + 1, end);
     }
+    this.#begin = Math.max(this.#begin, before);
     if (before > this.position) this.position = before;
     if (this.#pending === 0) this.#raise(this.position);
     return lost;

@@ -17,6 +17,7 @@ import {
 import type { API, Callback, Connection } from '@platformatic/kafka';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
+import { Farewell } from './farewell.ts';
 import { faultOf, isCoordinatorAway, messageOf, says } from './faults.ts';
 import type { KafkaSettings } from './options.ts';
 
@@ -61,8 +62,8 @@ export class Link {
     this.#base = new Base(clientOptions(settings));
   }
 
-  async close(): Promise<void> {
-    await this.#base.close().catch(() => {});
+  close(): Promise<void> {
+    return new Farewell(this.#clock).close(this.#base);
   }
 
   /** What the cluster says of these topics. A topic that is not there is missing in the answer. */

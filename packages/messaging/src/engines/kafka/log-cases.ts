@@ -12,6 +12,7 @@ import {
   eventually,
   numbers,
   settleIn,
+  signal,
   withBus,
 } from '../../conformance/fixture.ts';
 import { rewindAfterTrim } from '../../testing/rewind-after-trim.ts';
@@ -35,6 +36,22 @@ const nothingKept = defineChannel({
   name: 'kafka.zz.beside',
   version: 1,
   schema: Type.Object({ n: Type.Integer() }),
+});
+const orderedLaterSchema = Type.Object({ n: Type.Integer() });
+/** One channel before and after somebody gave it an order. */
+const unordered = defineChannel({
+  name: 'kafka.ordered-later',
+  version: 1,
+  schema: orderedLaterSchema,
+  requires: { delay: { maxMs: 60_000 }, emulation: ['delay'] },
+});
+const orderedLater = defineChannel({
+  name: unordered.name,
+  version: 1,
+  schema: orderedLaterSchema,
+  order: 'key',
+  onFailure: 'blockKey',
+  requires: { emulation: ['order'] },
 });
 const ending = defineChannel({
   name: 'kafka.ending',
@@ -228,6 +245,54 @@ export const logCases: readonly ConformanceCase[] = [
     },
   },
   {
+    name: "messages that wait for their time when its channel gets an order take nobody's place in it: all are handled",
+    run: async (fixture) => {
+      const { engine, prefix } = own(fixture);
+      const options = { partitions: 1, trimEveryMs: 0 };
+      const got = new Collector<number>();
+      const held = signal();
+      const before = createBus({ engine: engine(options), source: '/before' });
+      before.declare([unordered]);
+      before.subscribe(unordered, {
+        name: 'one',
+        handler: async () => {
+          held.fire();
+          return new Promise<never>(() => {});
+        },
+      });
+      await before.start();
+      // The second lies at 1 in the channel's log, and so does the copy of the third in the subscription's own.
+      await before.publish(unordered, { n: 1 }, { key: 'a', delayMs: 60_000 });
+      await before.publish(unordered, { n: 2 }, { key: 'a' });
+      await before.publish(unordered, { n: 3 }, { key: 'a', delayMs: 60_000 });
+      await held.fired;
+      await endOf(`${prefix}${unordered.name}-S-one-L`, 2);
+      await before.stop({ drainMs: 0 });
+      // By its clock they are due.
+      const ahead = { ...systemClock, now: () => systemClock.now() + 120_000 };
+      const after = createBus({ engine: engine(options), source: '/after', clock: ahead });
+      after.declare([orderedLater]);
+      after.subscribe(orderedLater, {
+        name: 'one',
+        handler: ({ data }) => {
+          got.add(data.n);
+          return ack();
+        },
+      });
+      await after.start();
+      try {
+        await eventually(
+          async () => new Set(got.values).size,
+          (size) => size === 3,
+          'all three handled',
+        );
+        assert.equal(got.values[0], 2, 'what waits for a time is overtaken');
+      } finally {
+        await after.stop({ drainMs: 0 });
+      }
+    },
+  },
+  {
     name: 'on a compacted channel the end of a key is a record without a value, and the broker is to compact',
     run: async (fixture) => {
       const { engine, prefix } = own(fixture);
@@ -313,6 +378,22 @@ export const logCases: readonly ConformanceCase[] = [
 ];
 
 const numbered = (count: number) => numbers(1, count).map((n) => ({ data: { n } }));
+
+/** Waits until the first partition of a log ends there. */
+async function endOf(topic: string, offset: number): Promise<void> {
+  const admin = new Admin(clientOf(kafkaUrl ?? ''));
+  const link = new Link(settingsOf({ url: kafkaUrl ?? '' }), systemClock);
+  const logs = new Logs(admin, link);
+  try {
+    await eventually(
+      () => logs.ends(topic),
+      ([end]) => end === offset,
+      `the end of ${topic}`,
+    );
+  } finally {
+    await Promise.all([link.close(), admin.close()]);
+  }
+}
 
 async function collect(
   bus: Bus,

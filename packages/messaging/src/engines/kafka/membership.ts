@@ -14,12 +14,14 @@
  * the others never notice that it was killed and came again. The broker fences the former holder of the name by its member id. Such a one must not take the name
  * back, or the two would take it from each other for ever: it goes on without a name.
  *
- * Whoever leaves waits for what is under way, and a join that ends only then is taken back: the client would keep its session for ever, for nobody.
+ * Whoever leaves waits for what is under way, and a join that ends only then is taken back: the client would keep its session for ever, for nobody. How long it waits for a broker
+ * that does not answer is the reader's affair, which cuts the connections then.
  */
 import { Consumer } from '@platformatic/kafka';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { encodeOwned, PROTOCOL, stickyAssigner } from './assigner.ts';
+import { cut } from './farewell.ts';
 import { faultOf, isCoordinatorAway } from './faults.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
@@ -55,6 +57,8 @@ export class Membership {
   /** Undefined also once another process goes by it. */
   #name: string | undefined;
   readonly #closing = new AbortController();
+  /** Those that are connected: also one that joins, and one that leaves. */
+  readonly #consumers = new Set<Consumer>();
   /** What may still end as a member of the group. */
   readonly #underWay = new Set<Promise<void>>();
 
@@ -89,6 +93,11 @@ export class Membership {
     await Promise.allSettled(this.#underWay);
     await this.#end(this.#consumer);
     this.#identity = undefined;
+  }
+
+  /** Ends a leaving that the broker does not answer: without it the member stays one until its session has ended. */
+  cut(): void {
+    for (const consumer of this.#consumers) cut(consumer);
   }
 
   /** Leaving waits for it. */
@@ -142,6 +151,7 @@ export class Membership {
       },
       partitionAssigner: stickyAssigner,
     });
+    this.#consumers.add(consumer);
     this.#listen(consumer);
     consumer.topics.track(topic);
     try {
@@ -210,6 +220,7 @@ export class Membership {
     consumer.removeAllListeners('consumer:group:join');
     await (consumer.leaveGroup(true) as unknown as Promise<void>).catch(() => {});
     await consumer.close(true).catch(() => {});
+    this.#consumers.delete(consumer);
   }
 }
 

@@ -7,7 +7,7 @@ import { conformanceCases } from '../../conformance/suite.ts';
 import { ack } from '../../outcome.ts';
 import { createKafkaFixture, type KafkaFixture } from './conformance-fixture.ts';
 import { hasKafkaProgram, type OwnBroker, startOwnBroker } from './own-cluster.ts';
-import { Publisher } from './publisher.ts';
+import { confirmEarly } from './own-defects.ts';
 
 const FIRST_PORT = 24_300;
 const KEYS = numbers(1, 6).map((n) => `key-${n}`);
@@ -104,13 +104,7 @@ describe.skipIf(!hasKafkaProgram())(
 
     it('control: a publisher that confirms before the broker has answered loses what was on its way', async () => {
       const fixture = await createKafkaFixture(broker.url);
-      const { send } = Publisher.prototype;
-      Publisher.prototype.send = function (this: Publisher, topic, items) {
-        const sent = send.call(this, topic, items);
-        if (!topic.endsWith(sequenced.name)) return sent;
-        void sent.catch(() => {});
-        return new Promise((resolve) => setImmediate(() => resolve(items.map(() => 0))));
-      };
+      const undo = confirmEarly(sequenced.name);
       limitPatience(5_000);
       try {
         const { missing, stop } = await runThroughRestart(fixture, broker.restart);
@@ -124,7 +118,7 @@ describe.skipIf(!hasKafkaProgram())(
         await stop();
       } finally {
         limitPatience(30_000);
-        Publisher.prototype.send = send;
+        undo();
       }
       await fixture.destroy();
     });

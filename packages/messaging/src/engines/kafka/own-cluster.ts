@@ -19,6 +19,9 @@ export interface OwnBroker {
   readonly url: string;
   /** SIGKILL, and a new process on what it left; resolves when it serves again. */
   restart(): Promise<void>;
+  /** SIGSTOP: its connections stay, and it answers nothing, until `thaw`. */
+  freeze(): void;
+  thaw(): void;
   destroy(): Promise<void>;
 }
 
@@ -61,7 +64,19 @@ export async function startOwnCluster(firstPort: number): Promise<OwnCluster> {
 export async function startOwnBroker(firstPort: number): Promise<OwnBroker> {
   const { place, state, destroy } = await start(firstPort);
   let { processes } = state;
+  const signal = (name: NodeJS.Signals): void =>
+    void process.kill(processCalled('kafka', processes).pid, name);
+  let isFrozen = false;
+  const thaw = (): void => {
+    if (isFrozen) signal('SIGCONT');
+    isFrozen = false;
+  };
   return {
+    freeze() {
+      signal('SIGSTOP');
+      isFrozen = true;
+    },
+    thaw,
     url: state.urls.KAFKA_URL,
     async restart() {
       const { pid, ports } = processCalled('kafka', processes);
@@ -74,7 +89,11 @@ export async function startOwnBroker(firstPort: number): Promise<OwnBroker> {
       );
       ({ processes } = await ask<State>('up', ...place, 'kafka'));
     },
-    destroy,
+    async destroy() {
+      // One that stands still does not hear that it is to end.
+      thaw();
+      await destroy();
+    },
   };
 }
 

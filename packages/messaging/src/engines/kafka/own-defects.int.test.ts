@@ -9,10 +9,13 @@ import { logCases } from './log-cases.ts';
 import { memberCases } from './member-cases.ts';
 import { type OwnDefect, ownDefects, plantOwn } from './own-defects.ts';
 import { redriveCases } from './redrive-cases.ts';
+import { rewindCases } from './rewind-cases.ts';
 
 /** Part of the name of the case that sees the defect. */
 const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'a rewind leaves behind what waits beside the log': 'a correction that waits is handed out after a rewind',
+  'a copy of a rewind is handed out beside what it stands for': 'also when nobody repeats it',
+  'a rewind copies the copies of one that was killed': 'and is repeated',
   'the highest offset is committed': 'SIGKILL in the handler',
   'a hand-out is not written down': 'SIGKILL between receive and handle',
   'the key does not choose the partition': 'order per key: one message of a key',
@@ -20,6 +23,7 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'a member has another name each time': 'starts again by its name',
   'a displaced member takes its name back': 'of two processes by one name',
   'a copy that came before its confirm is waited for': 'read before its confirm',
+  'a copy without a place takes the one it has in its own log': 'when its channel gets an order',
   'redrive forgets the sequence': 'sequencedDlq parks the head',
   'what is not due holds up what lies behind it': 'is not held up by one that was put off',
   'a retry is rounded up to a minute': 'is not held up by one that was put off',
@@ -39,6 +43,7 @@ const cases: readonly ConformanceCase[] = [
   ...memberCases,
   ...redriveCases,
   ...logCases,
+  ...rewindCases,
 ];
 
 // A healthy engine needs a third of it for each of these cases, the session of a killed process included; the start of a process is not counted.

@@ -14,6 +14,7 @@ import { Replay } from './replay.ts';
 import { TakenBack } from './taken-back.ts';
 import { Takeover } from './takeover.ts';
 import { Needs } from './trim.ts';
+import type { CopyNote } from './wire.ts';
 
 type Undo = () => void;
 
@@ -57,6 +58,21 @@ export function endLettersLate(batches: number): { readonly begin: () => void; r
   };
 }
 
+/** A mistake that only a broker that is killed brings to light: what is published on this channel counts as stored when it is sent. */
+export function confirmEarly(channel: string): Undo {
+  return replace(
+    Publisher.prototype,
+    'send',
+    (original) =>
+      function (this: Publisher, topic: string, items: readonly Item[]) {
+        const sent = original.call(this, topic, items);
+        if (!topic.endsWith(channel)) return sent;
+        void sent.catch(() => {});
+        return new Promise((resolve) => setImmediate(() => resolve(items.map(() => 0))));
+      },
+  );
+}
+
 export const ownDefects = {
   /** The group begins behind its own log, whatever waits there. */
   'a rewind leaves behind what waits beside the log': () =>
@@ -71,6 +87,23 @@ export const ownDefects = {
           } finally {
             undo();
           }
+        },
+    ),
+  /** What waits comes twice when the rewind is killed between copying and committing. */
+  'a copy of a rewind is handed out beside what it stands for': () =>
+    replace(Ledger.prototype, 'hasRead', () => () => false),
+  /** And twice when it is repeated then. */
+  'a rewind copies the copies of one that was killed': () =>
+    replace(
+      Publisher.prototype,
+      'send',
+      (original) =>
+        function (this: Publisher, topic: string, items: readonly Item[]) {
+          const nameless = items.map(({ partition, parcel }) => ({
+            partition,
+            parcel: { ...parcel, headers: parcel.headers.filter(([name]) => name !== 'db-kept') },
+          }));
+          return original.call(this, topic, nameless);
         },
     ),
   /** What is still out below it is lost with its holder. */
@@ -128,6 +161,15 @@ export const ownDefects = {
   /** Its key stands still until the process ends. */
   'a copy that came before its confirm is waited for': () =>
     replace(KeyLanes.prototype, 'hasOther', () => () => false),
+  /** It settles the message whose place that is in the channel's log. */
+  'a copy without a place takes the one it has in its own log': () =>
+    replace(
+      LogSource.prototype,
+      'rankOf',
+      () =>
+        (offset: number, { rank }: CopyNote) =>
+          rank ?? offset,
+    ),
   'redrive forgets the sequence': () =>
     replace(
       DeadBook.prototype,

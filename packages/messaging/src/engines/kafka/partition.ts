@@ -16,7 +16,7 @@ import type { LogRecord } from './log-record.ts';
 import { ReadyQueue } from './ready-queue.ts';
 import { TakenBack } from './taken-back.ts';
 import { Unread } from './unread.ts';
-import { Received } from './wire.ts';
+import { type CopyNote, Received } from './wire.ts';
 
 export type SourceKind = 'main' | 'later' | 'dead';
 
@@ -29,6 +29,11 @@ export interface GivenLog {
   /** To be read up to here before anything of the partition is handed out. */
   readonly gate: number;
 }
+
+/** From here on ranks of messages that have lost their place in their key, good in this process only. */
+const BEHIND_ALL = 2 ** 50;
+/** And of copies that never had one: their place in the subscription's own log. */
+const NO_PLACE = 2 ** 51;
 
 /** One log of a partition, as the fetcher sees it. */
 export class LogSource implements Source {
@@ -71,6 +76,18 @@ export class LogSource implements Source {
     return kind !== 'main' || owner.wantsAhead;
   }
 
+  /**
+   * The place of a record among those of its key. A copy brings the one its message had in the channel's log. One that brings none was published with a delay,
+   * and what lost its place or had a priority brings none that means anything here: such copies are there only where a channel got its order later. They
+   * come behind the others, each at a place of its own; taken for a place in the channel's log, it would be another message's, which is then settled unhandled.
+   */
+  rankOf(offset: number, { rank, priority = 0 }: CopyNote): number {
+    if (this.kind !== 'later') return offset;
+    if (rank === undefined) return NO_PLACE + offset;
+    const isPlace = rank >= NO_PLACE || (rank < BEHIND_ALL && priority === 0);
+    return isPlace || !this.owner.keyed ? rank : NO_PLACE + offset;
+  }
+
   /** Whether something may be taken in. */
   get hasUnread(): boolean {
     return !this.unread.isEmpty && this.ledger.position - this.ledger.watermark < this.#window;
@@ -101,9 +118,6 @@ export interface PartitionParts {
   /** How much is read ahead of the handlers. */
   readonly readAhead: number;
 }
-
-/** Ranks of messages that have lost their place in their key. */
-const BEHIND_ALL = 2 ** 50;
 
 export class Partition {
   readonly index: number;
@@ -255,7 +269,7 @@ export function entryOf(source: LogSource, record: LogRecord, channel: string): 
     offset: record.offset,
     received,
     key: source.owner.keyed ? received.key : undefined,
-    rank: note.rank ?? record.offset,
+    rank: source.rankOf(record.offset, note),
     stage: 'waiting',
     level: source.kind === 'later' ? (note.priority ?? 0) : source.level,
     timestamp: record.timestamp,

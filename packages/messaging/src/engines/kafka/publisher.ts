@@ -7,6 +7,7 @@
  */
 import type { Clock } from '../../clock.ts';
 import type { MessagingError } from '../../errors.ts';
+import { Farewell } from './farewell.ts';
 import { faultOf } from './faults.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
@@ -69,8 +70,8 @@ export class Publisher {
     return sent;
   }
 
-  async close(): Promise<void> {
-    await this.#producer.close().catch(() => {});
+  close(): Promise<void> {
+    return new Farewell(this.#clock).close(this.#producer);
   }
 
   async #drain(topic: string): Promise<void> {

@@ -10,23 +10,23 @@
  */
 import { type Clock, pause } from '../../clock.ts';
 import type { ChannelSpec, Settlement } from '../../engine.ts';
-import { type Binding, isBound } from '../../routing.ts';
+import type { Binding } from '../../routing.ts';
 import { Commits } from './commits.ts';
 import type { KafkaConsumer } from './consumer.ts';
 import type { DeadBook } from './dead-book.ts';
-import type { Fetched } from './fetch.ts';
+import { Farewell, FAREWELL_MS } from './farewell.ts';
 import { Fetcher } from './fetcher.ts';
+import { Intake } from './intake.ts';
 import type { LetterText } from './letters.ts';
 import type { Link } from './link.ts';
-import type { LogRecord } from './log-record.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import type { KafkaSettings } from './options.ts';
-import { type Entry, entryOf, type LogSource, type Partition, oldest } from './partition.ts';
+import { AGAIN_MS, Parking } from './parking.ts';
+import { type Entry, type LogSource, type Partition, oldest } from './partition.ts';
 import type { Publisher } from './publisher.ts';
 import { type ReaderView, viewOf } from './reader-view.ts';
 import type { Takeover } from './takeover.ts';
-import type { Stretch } from './unread.ts';
 
 export interface ReaderParts {
   readonly settings: KafkaSettings;
@@ -48,13 +48,14 @@ export interface ReaderParts {
 const READ_AHEAD = 2_000;
 /** Hand-outs written down before they happen, of a partition. */
 const MOST_AHEAD = 256;
-const AGAIN_MS = 100;
 
 export class Reader {
   readonly #parts: ReaderParts;
   readonly #moves: Moves;
   readonly #membership: Membership;
   readonly #commits: Commits;
+  readonly #parking: Parking;
+  readonly #intake: Intake;
   readonly consumers = new Set<KafkaConsumer>();
   #partitions: readonly Partition[] = [];
   #fetcher: Fetcher<LogSource> | undefined;
@@ -65,6 +66,7 @@ export class Reader {
   #coming = 0;
   #quiet = Promise.withResolvers<void>();
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
@@ -89,6 +91,16 @@ export class Reader {
       ahead: () => this.#ahead(),
       onTrouble,
     });
+    const moving = { moves: this.#moves, commits: this.#commits, isClosed: () => this.#closed, onTrouble };
+    this.#parking = new Parking({ ...moving, clock });
+    this.#intake = new Intake({
+      ...parts,
+      ...moving,
+      parking: this.#parking,
+      onReady: () => this.#planPump(),
+      onLetters: () => this.recheck(),
+      onCut: (partition) => this.#takeAnew(partition),
+    });
   }
 
   async open(): Promise<void> {
@@ -106,7 +118,7 @@ export class Reader {
   /** Looks again at all keys: dead letters have gone. */
   recheck(): void {
     for (const partition of this.#partitions)
-      for (const key of partition.lanes.keys()) this.#park(partition, partition.consider(key));
+      for (const key of partition.lanes.keys()) this.#parking.park(partition, partition.consider(key));
     this.#planPump();
   }
 
@@ -130,7 +142,7 @@ export class Reader {
       if (!entry.source.owner.alive) continue;
       if (settlement.kind === 'release') back.push(entry);
       else if (settlement.kind === 'retry') this.#putOff(entry, settlement.dueAt, settlement.state);
-      else this.#done(entry);
+      else this.#parking.done(entry);
     }
     this.giveBack(back);
     await this.#commits.flush();
@@ -163,16 +175,27 @@ export class Reader {
     this.#planPump();
   }
 
-  /** Leaves the group with everything committed. */
-  async close(): Promise<void> {
+  /** Leaves the group with everything committed, as far as its broker answers. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { clock, settings } = this.#parts;
+    const farewell = new Farewell(clock);
+    // A join that is under way waits for the handlers of other members.
+    const until = clock.monotonic() + FAREWELL_MS + settings.revokeGraceMs;
     this.#closed = true;
     this.#commits.stop();
     // What was only about to be handed out never was.
     for (const { sources } of this.#partitions)
       for (const source of sources) if (source.ledger.hasNotes) this.#mark(source);
-    await this.#commits.flush().catch(() => {});
+    const answers = await farewell.endsWithin(FAREWELL_MS, this.#commits.flush());
     this.#drop(() => true);
-    await Promise.all([this.#fetcher?.close(), this.#membership.leave()]);
+    const left = Promise.all([this.#fetcher?.close(), this.#membership.leave()]);
+    const leftInTime = await farewell.endsWithin(answers ? until - clock.monotonic() : 0, left);
+    if (!leftInTime) this.#membership.cut();
   }
 
   flush(): Promise<void> {
@@ -263,6 +286,11 @@ export class Reader {
     this.#planPump();
   }
 
+  async #takeAnew(partition: Partition): Promise<void> {
+    this.#drop((one) => one === partition);
+    await this.#take([partition.index], this.#assignment);
+  }
+
   async #readOn(): Promise<void> {
     const former = this.#fetcher;
     const { settings, clock } = this.#parts;
@@ -270,158 +298,12 @@ export class Reader {
       settings,
       clock,
       sources: this.#partitions.flatMap(({ sources }) => sources),
-      onFetched: (fetched) => this.#fetched(fetched),
+      onFetched: (fetched) => this.#intake.fetched(fetched),
       onTrouble: (error) => this.#trouble(error),
     });
     this.#fetcher = fetcher;
     fetcher.start();
     await former?.close();
-  }
-
-  // --- what was read is taken in ---
-
-  #fetched(fetched: readonly Fetched<LogSource>[]): void {
-    for (const one of fetched) {
-      const { spot, next, fault } = one;
-      if (!spot.owner.alive) continue;
-      if (fault === 'outOfRange') void this.#goOn(spot);
-      if (fault !== 'none') continue;
-      const wasLoaded = spot.owner.isLoaded;
-      if (spot.kind === 'dead') this.#readLetters(spot, one.records, next);
-      else if (spot.kind === 'later' || spot.owner.keyed) this.#takeIn(spot, one);
-      else if (next > spot.offset) spot.unread.keep(one.batches, next);
-      if (!wasLoaded && spot.owner.isLoaded) this.recheck();
-    }
-    this.#planPump();
-  }
-
-  /** The broker has nothing where it is read on: some is gone and is skipped, or the log ends earlier and is begun anew. The next fetch asks again. */
-  async #goOn(source: LogSource): Promise<void> {
-    const { takeover } = this.#parts;
-    while (!source.unread.isEmpty) this.#takeIn(source, source.unread.take(Number.POSITIVE_INFINITY));
-    const isShort = await takeover
-      .outOfRange(source)
-      .catch((error: unknown) => this.#trouble(error as Error));
-    if (!source.owner.alive || this.#closed) return;
-    if (isShort !== true) return this.#mark(source);
-    this.#drop((one) => one === source.owner);
-    await this.#take([source.partition], this.#assignment);
-  }
-
-  #readLetters(source: LogSource, records: readonly LogRecord[], next: number): void {
-    this.#parts.book?.apply(source.partition, records, next);
-    source.ledger.skipTo(next);
-    if (records.length > 0) this.recheck();
-  }
-
-  /** As many as could be handed out now, of each log: what waits longer waits unread. */
-  #takeInFor(room: number): void {
-    for (const { sources } of this.#partitions)
-      for (const source of sources) {
-        const { owner, level, unread } = source;
-        for (let left = room - owner.freshAt(level); left > 0; left = room - owner.freshAt(level)) {
-          if (!source.hasUnread) break;
-          this.#takeIn(source, unread.take(left));
-        }
-      }
-  }
-
-  #takeIn(source: LogSource, { records, next }: Stretch): void {
-    const delayed: Entry[] = [];
-    const { ledger } = source;
-    for (const record of records) {
-      if (record.offset < ledger.position) continue;
-      if (ledger.isSettled(record.offset)) {
-        ledger.skipTo(record.offset + 1);
-        continue;
-      }
-      const entry = entryOf(source, record, this.#parts.spec.name);
-      ledger.reach(record.offset);
-      source.entries.add(entry);
-      if (source.kind === 'later') this.#admitLater(entry);
-      else if (this.#isOurs(entry)) this.#admitMain(entry, delayed);
-      else this.#done(entry);
-    }
-    ledger.skipTo(next);
-    if (delayed.length > 0) void this.#delay(source.owner, delayed);
-  }
-
-  /** Bindings are asked here, because Kafka gives every group everything. */
-  #isOurs({ received }: Entry): boolean {
-    const { spec, bindings, settings, subscription } = this.#parts;
-    if (received.tombstone && !settings.isCompacted(spec.name)) {
-      settings.onNotice({ kind: 'tombstone', channel: spec.name, subscription });
-      return false;
-    }
-    if (spec.routing === 'fanout') return true;
-    return received.message === undefined || isBound(spec.routing, bindings(), received.message);
-  }
-
-  #admitMain(entry: Entry, delayed: Entry[]): void {
-    const { owner } = entry.source;
-    const dueAt = entry.received.note.dueAt;
-    if (dueAt !== undefined && dueAt > this.#parts.clock.now()) return void delayed.push(entry);
-    // It was copied before a crash, and the copy is here.
-    if (owner.holds && entry.key !== undefined && owner.lanes.find(entry.key, entry.rank))
-      return this.#done(entry);
-    this.#park(owner, owner.admit(entry));
-  }
-
-  #admitLater(entry: Entry): void {
-    const { owner } = entry.source;
-    const { key, rank, received } = entry;
-    const { redriven } = received.note;
-    if (redriven !== undefined && !owner.takenBack.isFirst(redriven, received.message?.id))
-      return this.#done(entry);
-    if (owner.holds && key !== undefined) this.#replace(owner, key, rank);
-    if (redriven !== undefined && owner.holds) this.#parts.book?.release(redriven);
-    const dueAt = entry.received.note.dueAt ?? 0;
-    const waitMs = dueAt - this.#parts.clock.now();
-    if (waitMs <= 0) return this.#becomeDue(entry);
-    if (owner.holds && key !== undefined) owner.lanes.add(key, entry);
-    entry.cancelTimer = this.#parts.clock.setTimer(waitMs, () => {
-      entry.cancelTimer = undefined;
-      if (!owner.alive) return;
-      if (owner.holds && key !== undefined) owner.lanes.remove(key, entry);
-      this.#becomeDue(entry);
-      this.#planPump();
-    });
-  }
-
-  #becomeDue(entry: Entry): void {
-    const { owner } = entry.source;
-    // Where failing messages lose their place, a copy comes behind all that is there.
-    const placed = owner.keyed && !owner.holds ? Object.assign(entry, { rank: owner.lastRank() }) : entry;
-    this.#park(owner, owner.admit(placed));
-  }
-
-  /** The newest copy counts. */
-  #replace(owner: Partition, key: string, rank: number): void {
-    const former = owner.lanes.find(key, rank);
-    if (!former || former.stage === 'out') return;
-    owner.lanes.remove(key, former);
-    if (former.stage === 'moved') return;
-    this.#park(owner, owner.moved(former));
-    this.#mark(former.source);
-  }
-
-  /** Published to be handed out later: it waits in the subscription's own log, so that it does not hold up the channel's. */
-  async #delay(owner: Partition, entries: readonly Entry[]): Promise<void> {
-    const { clock, later } = this.#parts;
-    if (later === undefined) return entries.forEach((entry) => this.#becomeDue(entry));
-    while (owner.alive && !this.#closed) {
-      try {
-        await this.#moves.delayed(entries);
-        break;
-      } catch (error) {
-        this.#trouble(error as Error);
-        await pause(clock, AGAIN_MS);
-      }
-    }
-    if (!owner.alive) return;
-    for (const entry of entries) this.#done(entry);
-    this.#planPump();
-    await this.#commits.flush().catch((error: Error) => this.#trouble(error));
   }
 
   // --- what is ready is handed out ---
@@ -438,7 +320,10 @@ export class Reader {
   #pump(): void {
     if (this.#revoking || this.#closed) return;
     const rooms = [...this.consumers].map((consumer) => ({ consumer, room: Math.max(0, consumer.capacity) }));
-    this.#takeInFor(rooms.reduce((sum, { room }) => sum + room, 0));
+    this.#intake.takeInFor(
+      this.#partitions,
+      rooms.reduce((sum, { room }) => sum + room, 0),
+    );
     const loaded = this.#partitions.filter(({ readyCount, isLoaded }) => readyCount > 0 && isLoaded);
     const chosen = new Map<KafkaConsumer, Entry[]>();
     let count = 0;
@@ -498,7 +383,7 @@ export class Reader {
         if (entry.expiresAt === Number.POSITIVE_INFINITY || entry.expiresAt > clock.now())
           return this.#lend(entry);
         entry.source.ledger.expired += 1;
-        this.#done(entry);
+        this.#parking.done(entry);
         void this.#commits.flush();
       }
     }
@@ -529,23 +414,17 @@ export class Reader {
     const { owner } = entry.source;
     entry.stage = 'ready';
     if (entry.key === undefined) owner.queue(entry, true);
-    else this.#park(owner, owner.consider(entry.key));
+    else this.#parking.park(owner, owner.consider(entry.key));
   }
 
   // --- what was settled leaves ---
-
-  #done(entry: Entry): void {
-    const { owner } = entry.source;
-    this.#mark(entry.source);
-    this.#park(owner, owner.settle(entry));
-  }
 
   #putOff(entry: Entry, dueAt: number, state: string): void {
     const { source } = entry;
     const { owner } = source;
     if (this.#parts.later === undefined) return this.#waitHere(entry, dueAt, state);
-    if (!owner.holds || entry.key === undefined) return this.#done(entry);
-    this.#park(owner, owner.moved(entry));
+    if (!owner.holds || entry.key === undefined) return this.#parking.done(entry);
+    this.#parking.park(owner, owner.moved(entry));
     this.#mark(source);
   }
 
@@ -561,28 +440,6 @@ export class Reader {
       this.#again(entry);
       this.#planPump();
     });
-  }
-
-  /** Parks what follows a dead letter of its key, in the order of the key. */
-  #park(owner: Partition, entries: readonly Entry[]): void {
-    if (entries.length > 0) void this.#parkAll(owner, entries);
-  }
-
-  async #parkAll(owner: Partition, entries: readonly Entry[]): Promise<void> {
-    const { clock } = this.#parts;
-    const at = clock.now();
-    while (owner.alive && !this.#closed) {
-      try {
-        await this.#moves.parked(entries, at);
-        break;
-      } catch (error) {
-        this.#trouble(error as Error);
-        await pause(clock, AGAIN_MS);
-      }
-    }
-    if (!owner.alive || this.#closed) return;
-    for (const entry of entries) this.#done(entry);
-    await this.#commits.flush().catch((error: Error) => this.#trouble(error));
   }
 }
 

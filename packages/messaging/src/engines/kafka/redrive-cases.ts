@@ -49,7 +49,7 @@ const lettersLeft = (bus: Bus, count: number): Promise<unknown> =>
   );
 
 /** Nothing waits any more and nothing is out: who has come until then has come. */
-const allSettled = (bus: Bus): Promise<unknown> =>
+export const allSettled = (bus: Bus): Promise<unknown> =>
   eventually(
     async () => (await bus.view()).channels[0]?.subscriptions[0],
     (view) => view !== undefined && view.ready + view.inFlight + view.delayed + view.waitingForKey === 0,

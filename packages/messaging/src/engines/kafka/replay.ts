@@ -147,7 +147,8 @@ export class Replay {
         const { message, note, tombstone } = received;
         const isDue = (note.dueAt ?? 0) <= clock.now();
         const isOurs = isLater || message === undefined || isBound(spec.routing, bindings, message);
-        if (isDue && isOurs && !tombstone) found.push({ record, received, place });
+        const isRepeat = note.kept !== undefined && note.kept >= Math.max(start, ledger.watermark);
+        if (isDue && isOurs && !tombstone && !isRepeat) found.push({ record, received, place });
       }
       return found.length < limit;
     });

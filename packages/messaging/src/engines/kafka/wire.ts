@@ -29,6 +29,8 @@ export interface CopyNote {
   readonly priority?: number | undefined;
   /** The dead letter this copy takes the place of: from here on it holds nothing, though its end may not have been read yet. */
   readonly redriven?: string | undefined;
+  /** Of one that a rewind stored again: where in the same log the copy lies that it takes the place of. */
+  readonly kept?: number | undefined;
 }
 
 const PREFIX = 'ce_';
@@ -214,6 +216,7 @@ function readNote(record: RecordLike): CopyNote {
     rank: number('db-rank'),
     priority: number('db-priority'),
     redriven: own.get('db-redriven'),
+    kept: number('db-kept'),
   };
 }
 
@@ -229,6 +232,7 @@ export function copyOf(parcel: Parcel, note: CopyNote): Parcel {
   put('db-rank', note.rank);
   put('db-priority', note.priority === 0 ? undefined : note.priority);
   put('db-redriven', note.redriven);
+  put('db-kept', note.kept);
   return { ...parcel, headers };
 }
 

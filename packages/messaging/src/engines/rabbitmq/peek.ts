@@ -54,7 +54,7 @@ export async function peekQueues(
     return seen;
   } catch (error) {
     if ((error as { code?: unknown }).code === NOT_FOUND)
-      throw new MessagingError('DB_MSG_INVALID_OPTIONS', `there is no such subscription: ${queues[0]}`);
+      throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `there is no such subscription: ${queues[0]}`);
     throw unreachable(`looking into the queue failed: ${(error as Error).message}`, error);
   } finally {
     await channel.close().catch(() => {});
