@@ -22,7 +22,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-test('keeps the last line of the harness with the command, the commit and the machine', async () => {
+test('keeps the last line of the harness with the command, the commit and the machine', {
+  timeout: 240_000,
+}, async () => {
   expect(await main(['demo', '--entrants', '60', '--units', '5'], folder)).toBe(0);
   const kept = JSON.parse(readFileSync(join(folder, 'demo.json'), 'utf8')) as Recorded;
   expect(kept.command).toBe('npm run -s demo -- --entrants 60 --units 5 --json');

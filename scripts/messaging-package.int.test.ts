@@ -323,7 +323,7 @@ export type All = [${uses.join(', ')}];
     expect(compile(Object.keys(manifest.exports), '--skipLibCheck')).toEqual({ code: 0, output: '' });
   });
 
-  it('hold without skipLibCheck where no client is needed', () => {
+  it('hold without skipLibCheck where no client is needed', { timeout: 240_000 }, () => {
     const names = Object.keys(manifest.exports).filter(
       (name) => !/rabbitmq|redis|kafka|otel|telemetry/.test(name),
     );
