@@ -2,11 +2,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { plain } from '../../conformance/channels.ts';
-import { Collector, eventually, limitPatience, numbers, signal } from '../../conformance/fixture.ts';
+import { Collector, eventually, numbers, signal } from '../../conformance/fixture.ts';
 import { ack } from '../../outcome.ts';
 import { createKafkaFixture, type KafkaFixture } from './conformance-fixture.ts';
-import { Farewell } from './farewell.ts';
-import { replace } from './own-defects.ts';
 import { hasKafkaProgram, type OwnBroker, startOwnBroker } from './own-cluster.ts';
 
 const FIRST_PORT = 24_500;
@@ -84,43 +82,6 @@ describe.skipIf(!hasKafkaProgram())(
         'what no handler had is handled',
       );
       await next.stop({ drainMs: 0 });
-      await fixture.destroy();
-    });
-
-    it('control: without a bound the stop waits for the broker', async () => {
-      const fixture = await createKafkaFixture(broker.url);
-      const { bus, release } = await startWork(fixture);
-      const undo = replace(
-        Farewell.prototype,
-        'endsWithin',
-        () =>
-          async (_ms, work): Promise<boolean> =>
-            work.then(
-              () => true,
-              () => true,
-            ),
-      );
-      limitPatience(15_000);
-      let isStopped = false;
-      try {
-        broker.freeze();
-        release();
-        const stopping = bus.stop({ drainMs: 1_000 }).then(() => {
-          isStopped = true;
-        });
-        await expect(
-          eventually(
-            async () => isStopped,
-            (stopped) => stopped,
-            'the stop',
-          ),
-        ).rejects.toThrow(/did not come true/);
-        broker.thaw();
-        await stopping;
-      } finally {
-        undo();
-        limitPatience(30_000);
-      }
       await fixture.destroy();
     });
   },

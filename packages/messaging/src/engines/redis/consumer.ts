@@ -250,18 +250,22 @@ export class RedisConsumer implements Consumer {
   /** What waited for what is acknowledged now goes out; what waits behind the rest goes back. */
   #goOn(settlements: readonly Settlement[], keys: readonly string[], results: readonly SettleResult[]): void {
     const next: Delivery[] = [];
+    const expired: Delivery[] = [];
     const behind: Behind[] = [];
+    const now = this.#parts.clock.now();
     settlements.forEach(({ kind, token }, index) => {
       const key = keys[index] as string;
       if (key === '') return;
       if (kind !== 'ack' || results[index] !== 'settled' || this.#order.isFollowed(key, token))
         behind.push(...this.#order.end(key, token));
       else {
-        const one = this.#order.next(key, token);
+        let one = this.#order.next(key, token);
+        for (; one && hasExpired(one.message, now); one = this.#order.next(key, one.token)) expired.push(one);
         if (one) next.push(one);
       }
     });
     this.#giveBackWaiting(behind);
+    if (expired.length > 0) void this.#drop(expired);
     if (next.length > 0) this.#receive(next);
     if (this.#paused) void this.#giveUpShards();
   }

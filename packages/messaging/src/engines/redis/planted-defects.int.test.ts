@@ -236,8 +236,8 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'the leases of a silent owner never end',
-    from: 'ended[#ended + 1] = { name, int(level)',
-    to: 'if true then return end ended[#ended + 1] = { name, int(level)',
+    from: 'if not length then return false end',
+    to: 'do return false end',
     seenBy: 'shards of a consumer that is silent are taken',
     // Found by a look, of which there is one in 5 s.
     patienceMs: 8_000,

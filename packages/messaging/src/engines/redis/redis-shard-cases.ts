@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { pause, systemClock } from '../../clock.ts';
 import { sequenced } from '../../conformance/channels.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
-import type { Consumer, Delivery, EngineConnection } from '../../engine.ts';
+import type { Consumer, Delivery, EngineConnection, OutgoingMessage } from '../../engine.ts';
 import { createRedisEngine } from './engine.ts';
 import { bare, shardOf, specOf, streamOf, type RedisCase } from './redis-case-parts.ts';
 import type { RedisFixture } from './conformance-fixture.ts';
@@ -167,6 +167,31 @@ export const shardCases: readonly RedisCase[] = [
         await publish(connection as EngineConnection, ['k4', 'a1']);
         await handleAll(consuming, 1, 6);
         assert.deepEqual(idsOf(consuming), ['k1', 'a1', 'k1', 'k2', 'k3', 'k4']);
+      }),
+  },
+
+  {
+    name: 'what expires while it waits behind its key is counted and not handed out',
+    run: (fixture) =>
+      withConnections(fixture, 1, async (connection) => {
+        const consuming = await consume(connection as EngineConnection);
+        const expiresAt = systemClock.now() + 400;
+        const message = (id: string, more: object = {}): OutgoingMessage => ({
+          channel,
+          message: { ...bare(channel), id, key: 'k', ...more },
+        });
+        const shortly = { expiresAt: new Date(expiresAt).toISOString() };
+        await connection?.publish([message('k1'), message('k2', shortly), message('k3')]);
+        const [{ token }] = (await consuming.got.waitFor(1)) as [Delivery];
+        await pause(systemClock, expiresAt - systemClock.now() + 20);
+        await consuming.consumer.settle([{ kind: 'ack', token }]);
+        await handleAll(consuming, 1, 2);
+        assert.deepEqual(idsOf(consuming), ['k1', 'k3']);
+        await eventually(
+          async () => (await connection?.inspect())?.channels[0]?.subscriptions[0]?.expired,
+          (count) => count === 1,
+          'one that expired',
+        );
       }),
   },
 

@@ -130,7 +130,7 @@ local function readShards()
   while room > 0 and scanned < SCAN and #full > 0 do
     local part, still = math.max(1, math.ceil(room / #full)), {}
     for _, level in ipairs(full) do
-      local count = math.min(part, room)
+      local count = math.min(part, room, SCAN)
       if count <= 0 then still[#still + 1] = level
       elseif readShard(level, count, calm) == count then still[#still + 1] = level end
     end
