@@ -267,7 +267,7 @@ export class RedisConsumer implements Consumer {
     this.#giveBackWaiting(behind);
     if (expired.length > 0) void this.#drop(expired);
     if (next.length > 0) this.#receive(next);
-    if (this.#paused) void this.#giveUpShards();
+    if (this.#paused) this.#giveUpShards().catch(() => {});
   }
 
   /** Uncounted, and nobody is rung for: this consumer reads their shards. */
@@ -279,8 +279,12 @@ export class RedisConsumer implements Consumer {
       out === undefined ? '' : this.#onHand.nameOf(out),
     ]);
     for (const { token } of behind) this.#onHand.remove(token);
+    const keys = new Set(behind.map(({ key }) => key));
     this.#runSettle(false, args).then(
-      () => this.look(),
+      () => {
+        this.#giveBackWaiting(this.#order.returned(keys));
+        this.look();
+      },
       () => this.#loseAnswer(),
     );
   }
@@ -400,7 +404,10 @@ export class RedisConsumer implements Consumer {
     this.#nextLook.cancel();
     try {
       this.#giveBackWaiting(this.#order.takeOlder(this.#parts.clock.monotonic() - this.spec.leaseMs / 3));
-      if (this.#answerLost) await this.#giveBackUnseen();
+      if (this.#answerLost) {
+        await this.#giveBackUnseen();
+        this.#giveBackWaiting(this.#order.allReturned());
+      }
       const leaseEnd = this.#leaseEnd();
       this.#answerLost = true;
       const reply = (await this.#parts.scripts.run('claim', [
@@ -411,11 +418,11 @@ export class RedisConsumer implements Consumer {
         this.#endsLeases() ? 1 : 0,
       ])) as ClaimReply | null;
       this.#answerLost = false;
+      if (reply !== null) await this.#takeClaimed(reply, leaseEnd);
       if (reply === null || reply[4] === 1) {
         await this.#parts.declareAgain();
         this.#planLook(RETRY_MS);
       }
-      if (reply !== null) await this.#takeClaimed(reply, leaseEnd);
     } catch {
       // Out of reach, or being started: the next look is soon, and what was lent meanwhile is given back by it.
       this.#planLook(RETRY_MS);
@@ -436,11 +443,13 @@ export class RedisConsumer implements Consumer {
     if (this.#paused)
       return this.#giveBackAll([...deliveries.map(({ token }) => token as string), ...namesOf(read)]);
     this.#drained = drained === 1;
-    this.#planLook(untilNext);
     for (const { token } of deliveries) this.#onHand.addLent(token as string, leaseEnd);
     const fromShards = read.flatMap((one) => this.#deliveriesOfShard(one, leaseEnd));
-    if (fromShards.length > 0) this.#planLook(this.spec.leaseMs / 3);
     this.#handOut([...deliveries, ...fromShards]);
+    // What is due has no room, and there is room when something is settled, which looks anyway.
+    this.#planLook(untilNext >= 0 && this.#room() === 0 ? Math.max(untilNext, RETRY_MS) : untilNext);
+    if (fromShards.length > 0) this.#planLook(this.spec.leaseMs / 3);
+    if (this.#order.waiting > 0) this.#planLook(this.spec.leaseMs / 6);
     if (this.#order.waiting > this.spec.prefetch / 2) this.#giveBackWaiting(this.#order.takeAll());
     if (this.#plain) {
       // What is due has no room because a read that blocks has reserved it.
@@ -494,10 +503,9 @@ export class RedisConsumer implements Consumer {
     if (first.length > 0) this.#receive(first);
   }
 
-  /** What the server had kept is older than what was read. */
   #isFirst(one: Delivery, now: number): boolean {
     const key = this.#onHand.keyOf(one.token);
-    return key === '' || this.#order.admit(key, one, now, typeof one.token === 'string');
+    return key === '' || this.#order.admit(key, one, now, this.#onHand.nameOf(one.token));
   }
 
   async #drop(deliveries: readonly Delivery[]): Promise<void> {

@@ -9,13 +9,15 @@ import type { Delivery, DeliveryToken } from '../../engine.ts';
 
 interface Waiting {
   readonly delivery: Delivery;
+  readonly place: string;
   /** Monotonic, ms. */
   readonly since: number;
 }
 
 /** Of one key. */
 interface Queue {
-  out: DeliveryToken;
+  /** Undefined: what waited is on its way back, and what comes until the server has it goes after it. */
+  out: DeliveryToken | undefined;
   waiting: Waiting[];
   /** Some that waited behind it here wait on the server now, so what comes next is for the server to say. */
   followed: boolean;
@@ -23,6 +25,7 @@ interface Queue {
 
 /** What leaves, and what of its key stays out; undefined: nothing. */
 export interface Behind {
+  readonly key: string;
   readonly token: DeliveryToken;
   readonly out: DeliveryToken | undefined;
 }
@@ -40,16 +43,16 @@ export class KeyOrder {
     return this.#waiting;
   }
 
-  /** True when it may go out now; else it waits. `isOlder`: than all that waits of its key, as what the server had kept is. */
-  admit(key: string, delivery: Delivery, now: number, isOlder: boolean): boolean {
+  /** True when it may go out now; else it waits, in the order of the log. `name`: what the server calls the hand-out. */
+  admit(key: string, delivery: Delivery, now: number, name: string): boolean {
     const queue = this.#queues.get(key);
     if (queue === undefined) {
       this.#queues.set(key, { out: delivery.token, waiting: [], followed: false });
       return true;
     }
-    const one = { delivery, since: now };
-    if (isOlder) queue.waiting.unshift(one);
-    else queue.waiting.push(one);
+    const one = { delivery, place: placeOf(name), since: now };
+    const before = queue.waiting.findLastIndex(({ place }) => place <= one.place);
+    queue.waiting.splice(before + 1, 0, one);
     this.#waiting += 1;
     return false;
   }
@@ -77,7 +80,7 @@ export class KeyOrder {
   takeBehind(key: string): readonly Behind[] {
     const queue = this.#queues.get(key);
     if (queue === undefined || queue.waiting.length === 0) return [];
-    const behind = queue.waiting.map(({ delivery }) => ({ token: delivery.token, out: queue.out }));
+    const behind = queue.waiting.map(({ delivery }) => ({ key, token: delivery.token, out: queue.out }));
     this.#waiting -= behind.length;
     queue.waiting = [];
     queue.followed = true;
@@ -90,8 +93,27 @@ export class KeyOrder {
     if (queue === undefined) return [];
     const behind = this.takeBehind(key);
     if (queue.out !== token) return behind.filter((one) => one.token !== token);
-    this.#forget(key);
-    return behind.map((one) => ({ token: one.token, out: undefined }));
+    if (behind.length === 0) this.#forget(key);
+    else queue.out = undefined;
+    return behind.map((one) => ({ ...one, out: undefined }));
+  }
+
+  /** The server has what was given back of these keys: they are free, but for what came meanwhile, which goes the same way. */
+  returned(keys: ReadonlySet<string>): readonly Behind[] {
+    return [...keys].flatMap((key) => this.#returned(key));
+  }
+
+  /** The same of all keys: the server has given back itself what it had not heard of. */
+  allReturned(): readonly Behind[] {
+    return [...this.#queues.keys()].flatMap((key) => this.#returned(key));
+  }
+
+  #returned(key: string): readonly Behind[] {
+    const queue = this.#queues.get(key);
+    if (queue === undefined || queue.out !== undefined) return [];
+    const behind = this.takeBehind(key);
+    if (behind.length === 0) this.#forget(key);
+    return behind;
   }
 
   /** All that waits leaves. */
@@ -119,4 +141,14 @@ export class KeyOrder {
     this.#freed = 0;
     this.#queues = new Map(this.#queues);
   }
+}
+
+/** Where a message lies in its log, as a text that sorts: an entry read from a shard is `<shard>:<id>`, a token of a script has the entry's padded id behind its second sign. */
+function placeOf(name: string): string {
+  const bar = name.indexOf('|');
+  const id = bar < 0 ? name.slice(name.indexOf(':') + 1) : (name.slice(bar + 2).split('|', 1)[0] ?? '');
+  const [ms = '', number = ''] = id.split('-');
+  // Behind the point comes the level, and behind that what makes a correction another message than its original.
+  const [sequence = '', rest = ''] = number.split('.');
+  return `${ms.padStart(16, '0')}-${sequence.padStart(12, '0')}${rest.slice(rest.indexOf('+') + 1 || rest.length)}`;
 }

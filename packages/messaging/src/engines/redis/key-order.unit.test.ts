@@ -13,8 +13,9 @@ const delivery = (token: number | string): Delivery => ({
 /** Of one key: the first is out, the others wait since the times given. */
 function orderOf(...waiting: readonly (readonly [token: number | string, since: number])[]): KeyOrder {
   const order = new KeyOrder();
-  expect(order.admit('k', delivery(1), 0, false)).toBe(true);
-  for (const [token, since] of waiting) expect(order.admit('k', delivery(token), since, false)).toBe(false);
+  expect(order.admit('k', delivery(1), 0, '1:1-0')).toBe(true);
+  for (const [token, since] of waiting)
+    expect(order.admit('k', delivery(token), since, `1:${token}-0`)).toBe(false);
   return order;
 }
 
@@ -27,7 +28,7 @@ describe('one of a key at a time', () => {
       undefined,
     ]);
     expect(order.waiting).toBe(0);
-    expect(order.admit('k', delivery(4), 0, false)).toBe(true);
+    expect(order.admit('k', delivery(4), 0, '1:4-0')).toBe(true);
   });
 
   it('knows nothing of what is not out', () => {
@@ -39,14 +40,31 @@ describe('one of a key at a time', () => {
     ]);
   });
 
-  it('puts what the server had kept before what was read', () => {
-    const order = orderOf([2, 0]);
-    order.admit('k', delivery('kept'), 0, true);
-    expect(order.next('k', 1)?.token).toBe('kept');
+  it('hands out in the order of the log, whichever way a message came, and a correction behind its original', () => {
+    const order = orderOf([5, 0]);
+    const kept = (ms: number, rest = ''): string =>
+      `1|d${String(ms).padStart(16, '0')}-000000000000.1${rest}|c|1|k`;
+    for (const [token, name] of [
+      ['late', kept(7)],
+      ['early', kept(4)],
+      ['between', kept(5, '+0000000001')],
+    ] as const)
+      order.admit('k', delivery(token), 0, name);
+    order.admit('k', delivery(6), 0, '1:6-0');
+    order.admit('k', delivery(10), 0, '1:10-0');
+    const said = [
+      order.next('k', 1),
+      order.next('k', 'early'),
+      order.next('k', 5),
+      order.next('k', 'between'),
+      order.next('k', 6),
+      order.next('k', 'late'),
+    ];
+    expect(said.map((one) => one?.token)).toEqual(['early', 5, 'between', 6, 'late', 10]);
   });
 
   it('does not hold up other keys', () => {
-    expect(orderOf().admit('other', delivery(9), 0, false)).toBe(true);
+    expect(orderOf().admit('other', delivery(9), 0, '1:9-0')).toBe(true);
   });
 });
 
@@ -55,22 +73,39 @@ describe('what waits and leaves', () => {
     const order = orderOf([2, 0], [3, 0]);
     expect(order.isFollowed('k', 1)).toBe(false);
     expect(order.takeBehind('k')).toEqual([
-      { token: 2, out: 1 },
-      { token: 3, out: 1 },
+      { key: 'k', token: 2, out: 1 },
+      { key: 'k', token: 3, out: 1 },
     ]);
     expect([order.waiting, order.isFollowed('k', 1), order.isFollowed('k', 2)]).toEqual([0, true, false]);
   });
 
-  it('names nothing as out where that is what ended', () => {
+  it('names nothing as out where that is what ended, and what comes until the server has it goes the same way', () => {
     const order = orderOf([2, 0]);
-    expect(order.end('k', 1)).toEqual([{ token: 2, out: undefined }]);
-    expect(order.admit('k', delivery(3), 0, false)).toBe(true);
-    expect(order.isFollowed('k', 3)).toBe(false);
+    expect(order.end('k', 1)).toEqual([{ key: 'k', token: 2, out: undefined }]);
+    expect(order.admit('k', delivery(3), 0, '1:3-0')).toBe(false);
+    expect(order.returned(new Set(['k', 'other']))).toEqual([{ key: 'k', token: 3, out: undefined }]);
+    expect(order.admit('k', delivery(4), 0, '1:4-0')).toBe(false);
+    expect(order.allReturned().map(({ token }) => token)).toEqual([4]);
+    expect(order.returned(new Set(['k']))).toEqual([]);
+    expect(order.admit('k', delivery(5), 0, '1:5-0')).toBe(true);
+    expect(order.isFollowed('k', 5)).toBe(false);
+  });
+
+  it('leaves the key free at once where nothing waited', () => {
+    const order = orderOf();
+    expect(order.end('k', 1)).toEqual([]);
+    expect(order.admit('k', delivery(2), 0, '1:2-0')).toBe(true);
+  });
+
+  it('is not asked for a second time of a key of which something is out', () => {
+    const order = orderOf([2, 0]);
+    expect(order.returned(new Set(['k']))).toEqual([]);
+    expect(order.next('k', 1)?.token).toBe(2);
   });
 
   it('leaves with one that ended while it waited', () => {
     const order = orderOf([2, 0], [3, 0]);
-    expect(order.end('k', 2)).toEqual([{ token: 3, out: 1 }]);
+    expect(order.end('k', 2)).toEqual([{ key: 'k', token: 3, out: 1 }]);
     expect([order.waiting, order.isFollowed('k', 1)]).toEqual([0, true]);
   });
 
@@ -82,8 +117,8 @@ describe('what waits and leaves', () => {
 
   it('goes all at once', () => {
     const order = orderOf([2, 0]);
-    order.admit('other', delivery(5), 0, false);
-    order.admit('other', delivery(6), 0, false);
+    order.admit('other', delivery(5), 0, '1:5-0');
+    order.admit('other', delivery(6), 0, '1:6-0');
     expect(order.takeAll().map(({ token, out }) => [token, out])).toEqual([
       [2, 1],
       [6, 5],
@@ -94,7 +129,7 @@ describe('what waits and leaves', () => {
   it('is the same after many keys', () => {
     const order = orderOf([2, 0]);
     for (let n = 0; n < 5_000; n += 1) {
-      order.admit(`other${n}`, delivery(10 + n), 0, false);
+      order.admit(`other${n}`, delivery(10 + n), 0, `1:${10 + n}-0`);
       order.next(`other${n}`, 10 + n);
     }
     expect(order.next('k', 1)?.token).toBe(2);

@@ -103,7 +103,7 @@ local function claimDue(level)
       if r and r.x and r.x <= NOW then
         drop(s, origin, r.k, level)
         expire(r.k)
-      elseif r and s.ordered and r.k and (seen[r.k] or redis.call('HEXISTS', s.busy, r.k) == 1) then defer(s, r, nil, true)
+      elseif r and s.ordered and r.k and (seen[r.k] or isBusy(s, r.k)) then defer(s, r, nil, true)
       elseif r and s.sharded and r.lane and redis.call('ZRANGE', s.lane .. r.k, 0, 0)[1] ~= origin then
         -- An older one was given back after it: that goes first.
         defer(s, r, nil, true)

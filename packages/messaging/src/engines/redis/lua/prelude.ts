@@ -138,11 +138,23 @@ local function drop(s, origin, key, level)
   redis.call('ZREM', s.due .. int(level), origin)
   if key then redis.call('ZREM', s.lane .. key, origin) end
 end
+-- Whether something of a key is out. What a consumer read itself has no lease that would end it here: it is asked for where it should be pending, in case somebody
+-- who does not know of it (a stranger, an older version) has ended it.
+local function isBusy(s, key)
+  local token = redis.call('HGET', s.busy, key)
+  if not token then return false end
+  local level, id = string.match(token, '^(%d+):(.+)$')
+  if not level then return true end
+  local pending = redis.pcall('XPENDING', streamOf(s.channel, tonumber(level)), s.group, id, id, 1)
+  if pending[1] then return true end
+  redis.call('HDEL', s.busy, key)
+  return false
+end
 -- The key is free: the oldest one waiting for it falls due. One that waits for a time of its own is not brought forward.
 local function advance(s, key)
   if not key or not s.ordered then return end
   local head = redis.call('ZRANGE', s.lane .. key, 0, 0)[1]
-  if not head or redis.call('EXISTS', s.park .. key) == 1 or redis.call('HEXISTS', s.busy, key) == 1 then return end
+  if not head or redis.call('EXISTS', s.park .. key) == 1 or isBusy(s, key) then return end
   local r = readDef(s, head)
   if r and redis.call('ZADD', s.due .. int(r.l), 'NX', int(NOW), r.o) == 1 then s.woke = true end
 end
@@ -256,8 +268,12 @@ local function untilNext(s, levels)
     local score = first[2] and tonumber(first[2])
     if score and (not at or score < at) then at = score end
   end
-  if levels then for _, level in ipairs(levels) do look(s.due .. int(level)) end
-  else for level = 0, s.levels - 1 do look(s.due .. int(level)) end end
+  if levels then
+    look(s.due .. '0')
+    for _, level in ipairs(levels) do look(s.due .. int(level)) end
+  else
+    for level = 0, s.levels - 1 do look(s.due .. int(level)) end
+  end
   look(P .. ':sched:' .. s.channel)
   look(s.lease)
   return at and math.max(0, at - NOW) or -1

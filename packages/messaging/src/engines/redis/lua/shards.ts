@@ -12,10 +12,11 @@
  */
 export const shards = `
 local READER_MS = 15000
-local mine, isMine, read, leaving = {}, {}, {}, 0
+local owned, mine, isMine, read, leaving = {}, {}, {}, {}, 0
 
 -- What strangers write says its key inside of the event, and has to lie where all of its key lies.
 local function takeIn()
+  local moved = false
   local intake = streamOf(s.channel, 0)
   local entries = redis.call('XRANGE', intake, '-', '+', 'COUNT', 200)
   for n, entry in ipairs(entries) do
@@ -25,26 +26,43 @@ local function takeIn()
     redis.call('XDEL', intake, entry[1])
   end
   if #entries == 200 then drained = false end
+  -- What a stranger had read from there and left, or an older version has put off.
+  for _, origin in ipairs(redis.call('ZRANGEBYSCORE', s.due .. '0', '-inf', int(NOW), 'LIMIT', 0, 200)) do
+    redis.call('ZREM', s.due .. '0', origin)
+    local r = readDef(s, origin)
+    if r then
+      r.l = shardOf(r.k, s.shards, tonumber(time[2]))
+      redis.call('HSET', s.def, origin, cmsgpack.pack(r))
+      setDue(s, r, NOW)
+      moved = true
+    end
+  end
+  if moved then ring(s.channel) end
 end
 
 -- Ends what a consumer has had longer than its lease, and tells whether anything is pending with it.
 local function endHeld(level, name)
   local stream, length, before = streamOf(s.channel, level), leaseOf(name), #ended
   if not length then return false end
-  for _, p in ipairs(redis.call('XPENDING', stream, s.group, 'IDLE', int(length), '-', '+', 200, name)) do
+  local over = redis.pcall('XPENDING', stream, s.group, 'IDLE', int(length), '-', '+', 200, name)
+  if over.err then broken = 1 return false end
+  for _, p in ipairs(over) do
     giveBack(s, { c = name, l = level, id = p[1] }, 1)
     ended[#ended + 1] = { name, int(level) .. ':' .. p[1] }
   end
   if #ended > before then countEnding(s) end
 end
 local function hasPending(level, name)
-  return redis.call('XPENDING', streamOf(s.channel, level), s.group, '-', '+', 1, name)[1] ~= nil
+  local pending = redis.pcall('XPENDING', streamOf(s.channel, level), s.group, '-', '+', 1, name)
+  if pending.err then broken = 1 end
+  return pending[1] ~= nil
 end
-local function endOwn() for _, level in ipairs(mine) do endHeld(level, consumer) end end
+local function endOwn() for _, level in ipairs(owned) do endHeld(level, consumer) end end
 
 -- How many shards are this consumer's by right: all the same, the first ones by name one more.
 local function rightful()
   local isNew = redis.call('ZADD', s.readers, int(NOW + READER_MS), consumer) == 1
+  redis.call('ZREMRANGEBYSCORE', s.readers, '-inf', int(NOW - READER_MS))
   local names = redis.call('ZRANGEBYSCORE', s.readers, int(NOW), '+inf')
   table.sort(names)
   local isThere, place = {}, 0
@@ -67,18 +85,24 @@ local function allot()
       endHeld(level, owner)
       if not hasPending(level, owner) then owner = nil end
     end
-    if owner == consumer then mine[#mine + 1] = level
+    if owner == consumer then owned[#owned + 1] = level
     elseif not owner then free[#free + 1] = level end
   end
-  while #mine > count do
-    local level = table.remove(mine)
-    if hasPending(level, consumer) then leaving = leaving + 1
-    else
+  -- First those of which nothing is out; of others nothing more is handed out until they are free.
+  local excess = #owned - count
+  for _, level in ipairs(owned) do
+    if excess > 0 and not hasPending(level, consumer) then
       redis.call('HDEL', s.own, int(level))
       changed = true
-    end
+      excess = excess - 1
+    else mine[#mine + 1] = level end
   end
-  while #mine < count and #free > 0 do
+  while excess > 0 do
+    table.remove(mine)
+    leaving = leaving + 1
+    excess = excess - 1
+  end
+  while #mine + leaving < count and #free > 0 do
     local level = table.remove(free)
     redis.call('HSET', s.own, int(level), consumer)
     mine[#mine + 1] = level
@@ -87,8 +111,10 @@ local function allot()
   if changed then ring(s.channel) end
 end
 
+-- Keys whose first was made due, if nothing else is to make it so.
+local stirred = {}
 local function waits(key)
-  return seen[key] or redis.call('HEXISTS', s.busy, key) == 1 or redis.call('EXISTS', s.lane .. key, s.park .. key) > 0
+  return seen[key] or isBusy(s, key) or redis.call('EXISTS', s.lane .. key, s.park .. key) > 0
 end
 -- Returns how many it read.
 local function readShard(level, count, calm)
@@ -110,6 +136,8 @@ local function readShard(level, count, calm)
     elseif not calm and key ~= '' and waits(key) then
       gone[#gone + 1] = id
       holdBack(s, placed({ l = level, b = event, k = key, x = tonumber(exp), ab = 0 }, id))
+      if not stirred[key] then advance(s, key) end
+      stirred[key] = true
     else
       local n = #list
       list[n + 1], list[n + 2], list[n + 3] = id, event, key
@@ -126,7 +154,8 @@ local function readShards()
   local calm = #busy == 0 and redis.call('HLEN', s.busy) == 0 and redis.call('HLEN', s.def) == 0 and redis.call('HLEN', s.groups) == 0
   -- Each gives its part, another one first each time; what some have not is taken from the others.
   local full = {}
-  for n = 1, #mine do full[n] = mine[1 + (tokens + n) % #mine] end
+  local turn = redis.call('HINCRBY', s.meta, 'turn', 1)
+  for n = 1, #mine do full[n] = mine[1 + (turn + n) % #mine] end
   while room > 0 and scanned < SCAN and #full > 0 do
     local part, still = math.max(1, math.ceil(room / #full)), {}
     for _, level in ipairs(full) do
