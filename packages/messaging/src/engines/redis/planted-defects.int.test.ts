@@ -239,8 +239,8 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'the leases of a silent owner never end',
-    from: 'ended[#ended + 1] = { name, int(level)',
-    to: 'if true then return end ended[#ended + 1] = { name, int(level)',
+    from: 'giveBack(s, { c = name, l = level',
+    to: 'do return end giveBack(s, { c = name, l = level',
     seenBy: 'shards of a consumer that is silent are taken',
     // Found by a look, of which there is one in 5 s.
     patienceMs: 8_000,
