@@ -13,10 +13,10 @@ export interface EngineFixture {
   /** Stores a payload that is no CloudEvent on a channel, as a broken publisher might; the bus is stopped meanwhile. */
   readonly injectRaw?: (channel: string, payload: string) => Promise<void>;
   /**
-   * Ends every connection that engines of this fixture have now, without a word, as a network does. They may connect again at once; resolves when
-   * the old ones are gone.
+   * Ends every connection that engines of this fixture have now, without a word, as a network does. They may connect again at once; resolves to how many
+   * it ended when the old ones are gone. A case in which none was ended fails: it would have shown nothing.
    */
-  readonly breakConnections?: () => Promise<void>;
+  readonly breakConnections?: () => Promise<number>;
   /**
    * Ends the server without a word (SIGKILL) while engines of this fixture are connected, and starts it on what it had stored; resolves when it
    * takes connections again. For servers of the fixture's own only.
@@ -49,6 +49,9 @@ let patienceMs = 30_000;
 export function limitPatience(ms: number): void {
   patienceMs = ms;
 }
+
+/** What is waited for as long by other means than those below. */
+export const patience = (): number => patienceMs;
 
 export interface BusUse {
   readonly fixture: EngineFixture;

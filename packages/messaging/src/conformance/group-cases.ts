@@ -5,7 +5,15 @@ import { pause, systemClock } from '../clock.ts';
 import type { Capabilities } from '../engine.ts';
 import { ack, deadLetter } from '../outcome.ts';
 import { plain, sequenced } from './channels.ts';
-import { Collector, eventually, type FixtureTraits, numbers, settleIn, withBus } from './fixture.ts';
+import {
+  Collector,
+  eventually,
+  type FixtureTraits,
+  numbers,
+  patience,
+  settleIn,
+  withBus,
+} from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
 
 const noOrder = ({ orderPerKey }: Capabilities): string | undefined =>
@@ -22,21 +30,33 @@ function firstOfKey(values: readonly (readonly [string, number])[], key: string)
   return [...new Set(values.filter(([one]) => one === key).map(([, n]) => n))];
 }
 
-/** An engine may wait some seconds between two tries to connect, and a busy machine makes more of them; who is not back by then says why. */
-const BACK_WITHIN_MS = 45_000;
+/** An engine may wait some seconds between two tries to connect, and a busy machine makes more of them; who is not back by then, ms, says why. */
+const backWithin = (): number => 1.5 * patience();
 
 /** Publishes again with the same id as long as the engine says that it may; that is what an outbox does. */
 async function publishSurely(bus: Bus, n: number): Promise<void> {
   const id = `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
-  const end = systemClock.monotonic() + BACK_WITHIN_MS;
+  const end = systemClock.monotonic() + backWithin();
   for (;;) {
     try {
-      await bus.publish(plain, { n }, { id });
+      await answered(bus.publish(plain, { n }, { id }), end);
       return;
     } catch (error) {
       if ((error as { retryable?: boolean }).retryable !== true || systemClock.monotonic() > end) throw error;
       await pause(systemClock, 100);
     }
+  }
+}
+
+/** Who neither confirms nor refuses is not back either. */
+async function answered(published: Promise<unknown>, end: number): Promise<void> {
+  const enough = new AbortController();
+  const late = pause(systemClock, Math.max(0, end - systemClock.monotonic()), enough.signal);
+  try {
+    const isAnswered = await Promise.race([published.then(() => true), late.then(() => false)]);
+    assert.ok(isAnswered, 'a publish was neither confirmed nor refused');
+  } finally {
+    enough.abort();
   }
 }
 
@@ -57,7 +77,7 @@ async function collecting(bus: Bus): Promise<Collector<number>> {
 }
 
 /** Publishes 1 to `count` one after the other, with `breaking` called at each third of the way. */
-async function publishThrough(bus: Bus, count: number, breaking: () => Promise<void>): Promise<void> {
+async function publishThrough(bus: Bus, count: number, breaking: () => Promise<unknown>): Promise<void> {
   for (const n of numbers(1, count)) {
     await publishSurely(bus, n);
     if (n === Math.floor(count / 3) || n === Math.floor((2 * count) / 3)) await breaking();
@@ -155,8 +175,13 @@ export const groupCases: readonly ConformanceCase[] = [
         channels: [plain],
         async use(bus) {
           const got = await collecting(bus);
-          await publishThrough(bus, 150, async () => fixture.breakConnections?.());
+          const broken: unknown[] = [];
+          await publishThrough(bus, 150, async () => broken.push(await fixture.breakConnections?.()));
           await allOf(got, 150);
+          assert.ok(
+            broken.every((count) => Number(count) > 0),
+            `connections that were ended: ${broken.join(' and ')}; where none is, this case shows nothing`,
+          );
         },
       }),
   },

@@ -2,9 +2,11 @@
  * Defects planted between the toolkit and a real engine, each a mistake that engines have really made. The suite has to catch every one;
  * `planted-defects.int.test.ts` of the embedded engine shows that it does. They are wrappers and never part of an engine.
  */
+import type { FailureOrder } from '../channel.ts';
 import { pause, systemClock } from '../clock.ts';
 import type {
   Consumer,
+  DeadLetterStore,
   Delivery,
   DeliveryToken,
   Engine,
@@ -17,7 +19,7 @@ import type {
 type Wrap = (connection: EngineConnection) => Partial<EngineConnection>;
 type WrapConsumer = (consumer: Consumer) => Partial<Consumer>;
 
-/** A connection is a class instance, so its methods are bound before some are replaced. */
+/** A connection and its store of dead letters are class instances, so their methods are bound before some are replaced. */
 function defective(engine: Engine, wrap: Wrap): Engine {
   return {
     name: engine.name,
@@ -25,7 +27,7 @@ function defective(engine: Engine, wrap: Wrap): Engine {
       const real = await engine.connect(context);
       const bound: EngineConnection = {
         capabilities: real.capabilities,
-        deadLetters: real.deadLetters,
+        deadLetters: bindDeadLetters(real.deadLetters),
         declare: (topology) => real.declare(topology),
         publish: (batch) => real.publish(batch),
         subscribe: (spec, receive) => real.subscribe(spec, receive),
@@ -44,6 +46,13 @@ const bindConsumer = (real: Consumer): Consumer => ({
   extend: (tokens) => real.extend(tokens),
   pause: () => real.pause(),
   close: () => real.close(),
+});
+
+const bindDeadLetters = (real: DeadLetterStore): DeadLetterStore => ({
+  list: (filter, page) => real.list(filter, page),
+  redrive: (filter, limit) => real.redrive(filter, limit),
+  redriveEdited: (id, message, state) => real.redriveEdited(id, message, state),
+  discard: (filter, limit) => real.discard(filter, limit),
 });
 
 const withConsumer =
@@ -65,6 +74,19 @@ const withOutgoing =
   (change: (message: OutgoingMessage) => OutgoingMessage): Wrap =>
   (real) => ({ publish: (batch) => real.publish(batch.map(change)) });
 
+/** Channels with order that are to do the one after a failure do the other. */
+function declaringOnFailure(asked: FailureOrder, done: FailureOrder): Wrap {
+  return (real) => ({
+    declare: (topology) =>
+      real.declare({
+        ...topology,
+        channels: topology.channels.map((one) =>
+          one.order === 'key' && one.onFailure === asked ? { ...one, onFailure: done } : one,
+        ),
+      }),
+  });
+}
+
 const without = <T extends object>(value: T, name: keyof T): T => {
   const { [name]: _, ...rest } = value;
   return rest as T;
@@ -83,16 +105,20 @@ export const plantedDefects = {
   /** Acknowledges on receipt, as a consumer in "auto-ack" does. */
   'ack before handle': (real) => ({
     async subscribe(spec, receive) {
-      const early: DeliveryToken[][] = [];
-      const consumer: Consumer | undefined = await real.subscribe(spec, (deliveries) => {
-        const tokens = deliveries.map(({ token }) => token);
-        if (consumer)
-          void consumer
-            .settle(tokens.map((token) => ({ kind: 'ack', token })))
-            .then(() => receive(deliveries));
-        else early.push(tokens);
-      });
-      return { ...bindConsumer(consumer), settle: async (settlements) => settlements.map(() => 'settled') };
+      const { promise, resolve } = Promise.withResolvers<Consumer>();
+      const settleFirst = async (deliveries: readonly Delivery[]): Promise<void> => {
+        const consumer = await promise;
+        await consumer.settle(deliveries.map(({ token }) => ({ kind: 'ack', token })));
+        // A kill has to find what is settled and not begun: between the two there is hardly any time by itself.
+        await pause(systemClock, 20);
+        receive(deliveries);
+      };
+      const consumer = bindConsumer(
+        await real.subscribe(spec, (deliveries) => void settleFirst(deliveries).catch(() => {})),
+      );
+      resolve(consumer);
+      const settled: Consumer['extend'] = async (tokens) => tokens.map(() => 'settled');
+      return { ...consumer, extend: settled, settle: async (all) => all.map(() => 'settled') };
     },
   }),
   /** Confirms when the message is on its way, not when it is stored. */
@@ -189,6 +215,35 @@ export const plantedDefects = {
         settlements.map((one) => (one.kind === 'deadLetter' ? { kind: 'ack', token: one.token } : one)),
       ),
   })),
+  'what is malformed is dropped': withConsumer((consumer) => ({
+    settle: (settlements) =>
+      consumer.settle(
+        settlements.map((one) =>
+          one.kind === 'deadLetter' && one.letter.history.some(({ kind }) => kind === 'malformed')
+            ? { kind: 'ack', token: one.token }
+            : one,
+        ),
+      ),
+  })),
+  /** No two messages that failed alike are in one group then. */
+  'the group of a dead letter is its raw text': withConsumer((consumer) => ({
+    settle: (settlements) =>
+      consumer.settle(
+        settlements.map((one) =>
+          one.kind === 'deadLetter' ? { ...one, letter: { ...one.letter, group: one.letter.reason } } : one,
+        ),
+      ),
+  })),
+  /** What it says of it is right. */
+  'a discard does nothing': (real) => ({
+    deadLetters: {
+      ...real.deadLetters,
+      async discard(filter, limit) {
+        const found = (await real.deadLetters.list(filter, { limit: 1_000 })).length;
+        return { moved: Math.min(limit, found), remaining: Math.max(0, found - limit) };
+      },
+    },
+  }),
   'dead letters forget their history': withConsumer((consumer) => ({
     settle: (settlements) =>
       consumer.settle(
@@ -201,6 +256,13 @@ export const plantedDefects = {
     deadLetters: { ...real.deadLetters, redrive: (_, limit) => real.deadLetters.redrive({}, limit) },
   }),
   'a delay is ignored': withOutgoing((one) => without(one, 'dueAt')),
+  'a delay is claimed and ignored': (real) => ({
+    capabilities: {
+      ...real.capabilities,
+      delay: { support: 'native', maxMs: 86_400_000, resolutionMs: 1 },
+    },
+    publish: (batch) => real.publish(batch.map((one) => without(one, 'dueAt'))),
+  }),
   /** As a queue does that looks only at its head. */
   'a long delay holds up a shorter one': (real) => {
     let head = 0;
@@ -214,6 +276,13 @@ export const plantedDefects = {
   'a priority is ignored': withOutgoing((one) => without(one, 'priority')),
   'an expiry is ignored': withOutgoing((one) => ({ ...one, message: without(one.message, 'expiresAt') })),
   'the key is lost': withOutgoing((one) => ({ ...one, message: without(one.message, 'key') })),
+  /** As where one queue, or one worker, stands for all keys. */
+  'one key stops all': withOutgoing((one) =>
+    one.message.key === undefined ? one : { ...one, message: { ...one.message, key: 'same' } },
+  ),
+  'a dead letter frees its key': declaringOnFailure('blockKey', 'skip'),
+  'followers go on': declaringOnFailure('sequencedDlq', 'skip'),
+  'skip holds the key': declaringOnFailure('skip', 'blockKey'),
   'deliveries are reversed': (real) => ({
     subscribe: (spec, receive) => real.subscribe(spec, (deliveries) => receive([...deliveries].reverse())),
   }),
@@ -354,4 +423,19 @@ export type PlantedDefect = keyof typeof plantedDefects;
 
 export function plant(defect: PlantedDefect, engine: Engine): Engine {
   return defective(engine, plantedDefects[defect]);
+}
+
+/** No defect by itself: calls back when the consumers or the connection of the engine are being left. */
+export function whenLeaving(engine: Engine, leaving: () => void): Engine {
+  const first = <T>(then: () => T): T => {
+    leaving();
+    return then();
+  };
+  return defective(engine, (real) => ({
+    ...withConsumer((consumer) => ({
+      pause: () => first(() => consumer.pause()),
+      close: () => first(() => consumer.close()),
+    }))(real),
+    close: () => first(() => real.close()),
+  }));
 }

@@ -33,6 +33,9 @@ export interface RedisConnectionSettings {
 
 export type NodeRedis = ReturnType<typeof createClient>;
 
+/** How such a connection is made. */
+export type ConnectRedis = typeof connectRedis;
+
 const PREFIX = /^[A-Za-z0-9._-]{0,60}$/;
 const LONGEST_RECONNECT_MS = 1_000;
 

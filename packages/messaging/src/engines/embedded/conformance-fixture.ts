@@ -60,7 +60,9 @@ export async function createSharedFixture(): Promise<EngineFixture> {
     child: childOf(path, true),
     injectRaw: (channel, payload) => inject(open(), channel, payload),
     async breakConnections() {
-      await Promise.all([...sockets].map(broken));
+      const broken = [...sockets];
+      await Promise.all(broken.map(endOf));
+      return broken.length;
     },
     async restartServer() {
       await endKeeper();
@@ -107,7 +109,7 @@ function sharedEngine(path: string, sockets: Set<Socket>): Engine {
   );
 }
 
-function broken(socket: Socket): Promise<void> {
+function endOf(socket: Socket): Promise<void> {
   return new Promise((resolve) => {
     socket.once('close', () => resolve());
     socket.destroy();

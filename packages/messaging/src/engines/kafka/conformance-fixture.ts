@@ -65,10 +65,13 @@ subscribe('net.client.socket', (message) => {
   socket.once('close', () => sockets.delete(socket));
 });
 
-async function breakConnections(url: string): Promise<void> {
+async function breakConnections(url: string): Promise<number> {
   const ports = url.split(',').map((one) => Number(new URL(one.replace(/^(kafka:\/\/)?/, 'kafka://')).port));
-  for (const socket of sockets)
-    if (socket.remotePort !== undefined && ports.includes(socket.remotePort)) socket.resetAndDestroy();
+  const theirs = [...sockets].filter(
+    ({ remotePort }) => remotePort !== undefined && ports.includes(remotePort),
+  );
+  for (const socket of theirs) socket.resetAndDestroy();
+  return theirs.length;
 }
 
 async function produceRaw(url: string, topic: string, payload: string): Promise<void> {

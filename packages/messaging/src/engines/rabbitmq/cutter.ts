@@ -4,8 +4,8 @@ import { createServer, connect, type Socket } from 'node:net';
 export interface Cutter {
   /** The broker's address, through the door. */
   readonly url: string;
-  /** Ends all connections; new ones are let in. */
-  readonly slam: () => void;
+  /** Ends all connections and says how many there were; new ones are let in. */
+  readonly slam: () => number;
   readonly close: () => Promise<void>;
 }
 
@@ -33,8 +33,11 @@ export async function createCutter(brokerUrl: string): Promise<Cutter> {
   const url = new URL(brokerUrl);
   url.hostname = '127.0.0.1';
   url.port = String(address.port);
-  const slam = (): void => {
+  const slam = (): number => {
+    // Each has two, one to either side.
+    const count = Math.ceil(sockets.size / 2);
     for (const socket of sockets) socket.resetAndDestroy();
+    return count;
   };
   return {
     url: url.toString(),

@@ -2,8 +2,8 @@
 import { afterAll, describe, it } from 'vitest';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
-import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
+import { plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
 import {
   createRabbitFixture,
   PARTITIONS,
@@ -15,14 +15,23 @@ import { confirmingAtOnce, type Method, withDefect } from './wire-defects.ts';
 
 const LADDER = 'defects.';
 
-/** Part of the name of the case that sees the defect. */
-const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
+const seenBy: SeenBy = {
   'a retry is an ack': 'snooze comes back later',
   'a release is an ack': 'a graceful stop lets handlers finish',
   'dead letters are dropped': 'poison ends as a dead letter',
+  'what is malformed is dropped': 'a payload that is no CloudEvent and one that breaks',
+  'the group of a dead letter is its raw text': 'dead letters are grouped by cause',
+  'a discard does nothing': 'a discarded dead letter is gone',
   'a delay is ignored': 'a delayed message is not early',
   'a priority is ignored': 'higher priorities first',
+  'an expiry is ignored': 'an expired message is dropped',
   'the key is lost': 'order per key: one message of a key',
+  'one key stops all': 'a key that fails does not stop another',
+  'a dead letter frees its key': 'blockKey holds the key',
+  'followers go on': 'sequencedDlq parks the head',
+  'skip holds the key': 'skip lets the others pass',
+  'prefetch is not kept': 'never more unsettled deliveries',
+  'bindings are ignored': ['direct routing: a subscription gets what', 'headers routing'],
   'every message comes twice': 'messages arrive once, oldest first',
   'a confirmation claims too much': 'a confirmation states the durability',
 };
@@ -204,20 +213,8 @@ describe.skipIf(rabbitUrl === undefined)(
 
     const create = () => createRabbitFixture({ ladderPrefix: LADDER });
 
-    registerControls(
-      it,
-      'rabbitmq',
-      (Object.keys(seenBy) as PlantedDefect[]).map((defect) => {
-        const { name, run } = caseNamed(conformanceCases, seenBy[defect] ?? 'nothing');
-        return {
-          defect,
-          caughtBy: name,
-          healthy: () => onFixture(create, run),
-          defective: () =>
-            onFixture(create, (fixture) => run({ ...fixture, open: () => plant(defect, fixture.open()) })),
-        };
-      }),
-    );
+    // Most of them wait in vain, which some can do at once. Those on the wire would be in the way of each other.
+    registerControls(it.concurrent, 'rabbitmq', plantedControls(seenBy, create));
 
     registerControls(
       it,

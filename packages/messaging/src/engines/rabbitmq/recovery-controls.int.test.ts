@@ -16,6 +16,7 @@ import {
   removeLadder,
   orders,
 } from './conformance-fixture.ts';
+import { breakingControls, neverTryingAgain } from '../../testing/planted-controls.ts';
 import { stallingClock } from '../../testing/stalling-clock.ts';
 
 const LADDER = 'recovery.';
@@ -85,5 +86,7 @@ describe.skipIf(rabbitUrl === undefined)(
         defective: () => onFixture(create, (fixture) => comesBack(fixture, fault, true)),
       })),
     );
+
+    registerControls(it, 'rabbitmq', breakingControls(create, neverTryingAgain));
   },
 );

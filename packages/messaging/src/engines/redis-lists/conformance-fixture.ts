@@ -38,9 +38,12 @@ export function listsFixture(
         const taken = (await client.send(['KEYS', `${prefix}:lists:*:consumers`])) as readonly string[];
         const names = await Promise.all(taken.map((key) => client.send(['ZRANGE', key, '0', '-1'])));
         const instances = (names.flat() as readonly string[]).map((name) => name.split(':')[0] ?? '');
-        for (const line of lines)
-          if (instances.some((one) => line.includes(` name=doorbuster-${one} `)))
-            await client.send(['CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(line)?.[1] ?? '0']);
+        const ours = lines.filter((line) =>
+          instances.some((one) => line.includes(` name=doorbuster-${one} `)),
+        );
+        for (const line of ours)
+          await client.send(['CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(line)?.[1] ?? '0']);
+        return ours.length;
       },
       async destroy() {
         await deleteAll(client, prefix);

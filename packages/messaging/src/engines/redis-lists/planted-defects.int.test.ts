@@ -4,7 +4,10 @@ import { caseNamed, onFixture, registerControls } from '../../conformance/contro
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
 import { type OpenClient, openClient } from '../../redis/client.ts';
+import { neverBack } from '../../redis/testing/never-back.ts';
+import { breakingControls, plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
 import { listsFixture } from './conformance-fixture.ts';
+import { redisListsEngineOn } from './engine.ts';
 import { listsCases } from './lists-cases.ts';
 import { listsScriptTexts } from './scripts.ts';
 
@@ -75,6 +78,15 @@ const defects: readonly Defect[] = [
   },
 ];
 
+/** Between the toolkit and the engine. */
+const seenBy: SeenBy = {
+  'what is malformed is dropped': 'a payload that is no CloudEvent and one that breaks',
+  'the group of a dead letter is its raw text': 'dead letters are grouped by cause',
+  'a discard does nothing': 'a discarded dead letter is gone',
+  'an expiry is ignored': 'an expired message is dropped',
+  'prefetch is not kept': 'never more unsettled deliveries',
+};
+
 /** The server keeps scripts by the digest of their true text, so a patched one is sent as text each time. */
 const planting =
   ({ from, to }: Defect): OpenClient =>
@@ -113,6 +125,16 @@ describe.skipIf(!url)(
         };
       }),
     );
+
+    const create = listsFixture(url ?? '');
+    // Most of them wait in vain, which some can do at once.
+    registerControls(it.concurrent, 'redis-lists', [
+      ...plantedControls(seenBy, create),
+      ...breakingControls(create, (fixture) => ({
+        ...fixture,
+        open: () => redisListsEngineOn(neverBack, { url: url ?? '', prefix: fixture.prefix }),
+      })),
+    ]);
 
     it.each(defects)('and the scripts say what is replaced: $name', ({ from }) => {
       expect(listsScriptTexts().some((text) => text.includes(from))).toBe(true);

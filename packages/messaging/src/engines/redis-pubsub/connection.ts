@@ -14,7 +14,7 @@ import type {
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
-import { connectRedis, type NodeRedis, redisFaultOf } from '../../redis/server.ts';
+import { type ConnectRedis, type NodeRedis, redisFaultOf } from '../../redis/server.ts';
 import { capabilitiesOf, unsupported } from './capabilities.ts';
 import { Listener } from './consumer.ts';
 import { pubsubNameOf, type Settings } from './options.ts';
@@ -40,12 +40,12 @@ export class BroadcastConnection implements EngineConnection {
   readonly #listeners = new Set<Listener>();
   #closed = false;
 
-  static async open(settings: Settings, clock: Clock): Promise<BroadcastConnection> {
+  static async open(connect: ConnectRedis, settings: Settings, clock: Clock): Promise<BroadcastConnection> {
     const { url, prefix, connectTimeoutMs } = settings;
-    const speaker = await connectRedis({ url, name: `${prefix}-speaker`, connectTimeoutMs });
+    const speaker = await connect({ url, name: `${prefix}-speaker`, connectTimeoutMs });
     let ear: NodeRedis | undefined;
     try {
-      ear = await connectRedis({ url, name: `${prefix}-ear`, connectTimeoutMs });
+      ear = await connect({ url, name: `${prefix}-ear`, connectTimeoutMs });
       const info = String(await speaker.sendCommand(['INFO', 'server']));
       const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown';
       return new BroadcastConnection(settings, clock, version, { speaker, ear });

@@ -6,7 +6,9 @@
  * What it cannot promise it refuses, loudly: channels that require order, delay, priority, time to live or a durability are refused at the start; a publish with a due
  * time or a priority rejects; a dead letter is told (`onNotice`), because there is nowhere to keep it. A retry is kept in this process's memory alone.
  */
+import type { Engine } from '../../engine.ts';
 import type { EngineLacking } from '../../needs.ts';
+import { type ConnectRedis, connectRedis } from '../../redis/server.ts';
 import { BroadcastConnection } from './connection.ts';
 import { type RedisBroadcastOptions, settingsOf } from './options.ts';
 
@@ -24,6 +26,11 @@ type BroadcastLacks =
   | 'deadLetters';
 
 export function createRedisBroadcastEngine(options: RedisBroadcastOptions): EngineLacking<BroadcastLacks> {
+  return broadcastEngineOn(connectRedis, options);
+}
+
+/** The engine on connections of the caller's making: for tests that plant defects on the way. */
+export function broadcastEngineOn(connect: ConnectRedis, options: RedisBroadcastOptions): Engine {
   const settings = settingsOf(options);
-  return { name: 'redis-pubsub', connect: ({ clock }) => BroadcastConnection.open(settings, clock) };
+  return { name: 'redis-pubsub', connect: ({ clock }) => BroadcastConnection.open(connect, settings, clock) };
 }

@@ -1,15 +1,20 @@
 /** Negative controls of the broadcast engine: what a wrapper around it spoils has to be seen by the check that is there for it. */
+import { createClient } from 'redis';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
+import type { Channel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
-import { plain } from '../../conformance/channels.ts';
+import { delayed, plain } from '../../conformance/channels.ts';
 import { registerControls } from '../../conformance/controls.ts';
-import { Collector, limitPatience } from '../../conformance/fixture.ts';
+import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
 import type { Engine } from '../../engine.ts';
+import { UnsupportedCapabilityError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
-import { ack, retry } from '../../outcome.ts';
-import { createRedisBroadcastEngine } from './engine.ts';
+import { ack, deadLetter, retry } from '../../outcome.ts';
+import { connectRedis } from '../../redis/server.ts';
+import { connectOnce } from '../../redis/testing/never-back.ts';
+import { broadcastEngineOn, type RedisBroadcastNotice } from './engine.ts';
 
 const url = process.env['REDIS_URL'];
 const buses: Bus[] = [];
@@ -21,16 +26,24 @@ afterEach(async () => {
   for (const bus of buses.splice(0)) await bus.stop({ drainMs: 100 });
 });
 
-async function busOn(engine: Engine): Promise<Bus> {
+async function busOn(engine: Engine, channels: readonly Channel[] = [plain]): Promise<Bus> {
   const bus = createBus({ engine, source: '/broadcast' });
   buses.push(bus);
-  bus.declare([plain]);
+  bus.declare(channels);
   await bus.start();
   return bus;
 }
 
+/** Where a check opens its engines. */
+interface Place {
+  readonly open: () => Engine;
+  readonly prefix: string;
+  /** By all engines of the place. */
+  readonly told: Collector<RedisBroadcastNotice>;
+}
+
 /** Three messages in one batch reach a subscriber of another process once each and in order, and nothing is claimed of them. */
-async function hearsAllInOrder(open: () => Engine): Promise<void> {
+async function hearsAllInOrder({ open }: Place): Promise<void> {
   const heard = new Collector<number>();
   await (await busOn(open())).subscribe(plain, {
     name: 'one',
@@ -52,7 +65,7 @@ async function hearsAllInOrder(open: () => Engine): Promise<void> {
 }
 
 /** A message that fails twice comes a second and a third time, as the second and the third attempt. */
-async function countsAttempts(open: () => Engine): Promise<void> {
+async function countsAttempts({ open }: Place): Promise<void> {
   const attempts = new Collector<number>();
   const bus = await busOn(open());
   await bus.subscribe(plain, {
@@ -68,40 +81,128 @@ async function countsAttempts(open: () => Engine): Promise<void> {
   expect(attempts.values).toEqual([1, 2, 3]);
 }
 
-const seenBy: Partial<Record<PlantedDefect, (open: () => Engine) => Promise<void>>> = {
-  'a confirmation claims too much': hearsAllInOrder,
-  'every message comes twice': hearsAllInOrder,
-  'one of a batch is not stored': hearsAllInOrder,
-  'the retry state is forgotten': countsAttempts,
-  'a retry is an ack': countsAttempts,
+/** A message that is to wait is refused by name, or it waits. */
+async function delaysOrRefuses({ open }: Place): Promise<void> {
+  let bus: Bus;
+  try {
+    bus = await busOn(open(), [delayed]);
+  } catch (error) {
+    if (error instanceof UnsupportedCapabilityError) return;
+    throw error;
+  }
+  const heard = new Collector<number>();
+  await bus.subscribe(delayed, {
+    name: 'one',
+    handler: () => {
+      heard.add(systemClock.monotonic());
+      return ack();
+    },
+  }).started;
+  const start = systemClock.monotonic();
+  await bus.publish(delayed, { n: 1 }, { delayMs: 500 });
+  const [at = 0] = await heard.waitFor(1);
+  expect(at - start).toBeGreaterThanOrEqual(499);
+}
+
+/** Nobody keeps a dead letter, so it is told. */
+async function tellsOfDeadLetters({ open, told }: Place): Promise<void> {
+  const bus = await busOn(open());
+  await bus.subscribe(plain, { name: 'one', handler: () => deadLetter('of no use') }).started;
+  await bus.publish(plain, { n: 1 });
+  expect((await told.waitFor(1, 'notices')).map(({ reasons }) => reasons)).toEqual([['of no use']]);
+}
+
+/** What is said after its connections were closed by force is heard again. */
+async function hearsAgain({ open, prefix }: Place): Promise<void> {
+  const heard = new Collector<number>();
+  const bus = await busOn(open());
+  await bus.subscribe(plain, {
+    name: 'one',
+    handler: ({ data }) => {
+      heard.add(data.n);
+      return ack();
+    },
+  }).started;
+  expect(await killConnections(prefix)).toBe(2);
+  await eventually(
+    async () => {
+      await bus.publish(plain, { n: 1 }).catch(() => {});
+      return heard.values.length;
+    },
+    (count) => count > 0,
+    'being heard again',
+  );
+}
+
+/** Closes all connections of the engines on the prefix by force; returns how many there were. */
+async function killConnections(prefix: string): Promise<number> {
+  const client = createClient({ url: url ?? '', RESP: 2 });
+  await client.connect();
+  const lines = String(await client.sendCommand(['CLIENT', 'LIST'])).split('\n');
+  const ours = lines.filter((line) => line.includes(` name=${prefix}-`));
+  for (const line of ours)
+    await client.sendCommand(['CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(line)?.[1] ?? '0']);
+  client.destroy();
+  return ours.length;
+}
+
+interface Check {
+  readonly name: string;
+  readonly run: (place: Place) => Promise<void>;
+}
+
+const inOrder: Check = {
+  name: 'a batch is heard by another process once each and in order, and nothing is claimed of it',
+  run: hearsAllInOrder,
+};
+const attempted: Check = {
+  name: 'a message that fails comes again as the next attempt',
+  run: countsAttempts,
 };
 
-const NAMES = new Map([
-  [
-    hearsAllInOrder,
-    'a batch is heard by another process once each and in order, and nothing is claimed of it',
-  ],
-  [countsAttempts, 'a message that fails comes again as the next attempt'],
-]);
-
-const engine = (): Engine =>
-  createRedisBroadcastEngine({ url: url ?? '', prefix: `broadcast-${createIds(systemClock).next()}` });
+const seenBy: Partial<Record<PlantedDefect, Check>> = {
+  'a confirmation claims too much': inOrder,
+  'every message comes twice': inOrder,
+  'one of a batch is not stored': inOrder,
+  'the retry state is forgotten': attempted,
+  'a retry is an ack': attempted,
+  'a delay is claimed and ignored': {
+    name: 'a message that is to wait is refused by name, or it waits',
+    run: delaysOrRefuses,
+  },
+  'dead letters are dropped': {
+    name: 'a dead letter is told of, because nobody keeps it',
+    run: tellsOfDeadLetters,
+  },
+};
 
 /** All connections of one check share a prefix. */
-function opener(change: (one: Engine) => Engine = (one) => one): () => Engine {
-  const one = engine();
-  return () => change(one);
+function placeWith(change: (one: Engine) => Engine = (one) => one, connect = connectRedis): Place {
+  const prefix = `broadcast-${createIds(systemClock).next()}`;
+  const told = new Collector<RedisBroadcastNotice>();
+  const onNotice = (notice: RedisBroadcastNotice): void => told.add(notice);
+  const engine = broadcastEngineOn(connect, { url: url ?? '', prefix, onNotice });
+  return { prefix, told, open: () => change(engine) };
 }
 
 describe.skipIf(!url)('defects of a broadcast engine (set REDIS_URL to run it)', () => {
   registerControls(
     it,
     'redis-pubsub',
-    Object.entries(seenBy).map(([defect, check]) => ({
+    Object.entries(seenBy).map(([defect, { name, run }]) => ({
       defect,
-      caughtBy: NAMES.get(check) ?? check.name,
-      healthy: () => check(opener()),
-      defective: () => check(opener((one) => plant(defect as PlantedDefect, one))),
+      caughtBy: name,
+      healthy: () => run(placeWith()),
+      defective: () => run(placeWith((one) => plant(defect as PlantedDefect, one))),
     })),
   );
+
+  registerControls(it, 'redis-pubsub', [
+    {
+      defect: 'never comes back',
+      caughtBy: 'what is said after its connections were closed by force is heard again',
+      healthy: () => hearsAgain(placeWith()),
+      defective: () => hearsAgain(placeWith(undefined, connectOnce)),
+    },
+  ]);
 });

@@ -45,7 +45,7 @@ export function redisFixture(
         redisEngineOn(async (settings, onReady) => behind(await open(settings, onReady), wrap), options),
       open: () => redisEngineOn(open, options),
       child: { module: new URL(import.meta.url), argument: JSON.stringify({ url, prefix, shards }) },
-      breakConnections: () => killConnections(client, prefix).then(() => {}),
+      breakConnections: () => killConnections(client, prefix),
       injectRaw: async (channel, payload) =>
         void (await client.send(['XADD', `${prefix}:stream:${channel}`, '*', 'event', payload])),
       async destroy() {

@@ -7,7 +7,10 @@ import { caseNamed, onFixture, registerControls } from '../../conformance/contro
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
 import { type OpenClient, openClient } from '../../redis/client.ts';
+import { neverBack } from '../../redis/testing/never-back.ts';
+import { breakingControls, plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
 import { redisFixture } from './conformance-fixture.ts';
+import { redisEngineOn } from './engine.ts';
 import { redisCases } from './redis-cases.ts';
 import { shardCases } from './redis-shard-cases.ts';
 
@@ -264,6 +267,24 @@ const defects: readonly Defect[] = [
   },
 ];
 
+/** Between the toolkit and the engine. */
+const seenBy: SeenBy = {
+  'what is malformed is dropped': 'a payload that is no CloudEvent and one that breaks',
+  'the group of a dead letter is its raw text': 'dead letters are grouped by cause',
+  'a discard does nothing': 'a discarded dead letter is gone',
+  'a priority is ignored': 'higher priorities first',
+  'one key stops all': 'a key that fails does not stop another',
+  'a dead letter frees its key': 'blockKey holds the key',
+  'followers go on': 'sequencedDlq parks the head',
+  'skip holds the key': 'skip lets the others pass',
+  'prefetch is not kept': 'never more unsettled deliveries',
+  'bindings are ignored': ['direct routing: a subscription gets what', 'topic routing', 'headers routing'],
+  'a rewind ignores the point': [
+    'rewind to a time hands out what was published since',
+    'rewind to an offset',
+  ],
+};
+
 /** A healthy engine needs a tenth of it for each of these cases, but for keeping a message its time and trimming it in the next second. */
 const PATIENCE_MS = 4_000;
 limitPatience(PATIENCE_MS);
@@ -292,7 +313,7 @@ const planting =
       async send(args) {
         const [command, text = ''] = args;
         if (command === 'SCRIPT') return 'OK';
-        if (command === 'EVAL') return client.send([command, text.replace(from, to), ...args.slice(2)]);
+        if (command === 'EVAL') return client.send([command, text.replace(from, () => to), ...args.slice(2)]);
         if (command === 'EVALSHA') throw new Error('NOSCRIPT: sent as text, with the defect');
         return client.send(args);
       },
@@ -318,6 +339,16 @@ describe.skipIf(!url)(
         };
       }),
     );
+
+    const create = redisFixture(url ?? '');
+    // Most of them wait in vain, which some can do at once.
+    registerControls(it.concurrent, 'redis', [
+      ...plantedControls(seenBy, create),
+      ...breakingControls(create, (fixture) => ({
+        ...fixture,
+        open: () => redisEngineOn(neverBack, { url: fixture.url, prefix: fixture.prefix }),
+      })),
+    ]);
 
     it.each(defects)('the scripts say what is replaced: $name', async ({ from }) => {
       const { scriptTexts } = await import('./scripts.ts');
