@@ -15,6 +15,7 @@ const seenBy: Readonly<Partial<Record<PlantedDefect, string>>> = {
   'a long delay holds up a shorter one': 'does not hold up a later one',
   'the key is lost': 'order per key: one message of a key',
   'every message comes twice': 'messages arrive once, oldest first',
+  'the age is that of the youngest': 'the age of the oldest message',
   'a confirmation claims too much': 'a confirmation states the durability',
 };
 

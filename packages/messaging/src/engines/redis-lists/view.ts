@@ -30,6 +30,7 @@ async function viewOf({ scripts, reader, clock }: ViewParts, name: string): Prom
     'listsInspect',
     [name],
   )) as InspectReply;
+  // Nothing is ever scheduled: a list has no delay for what is published.
   if (subscription === '') return { name, subscriptions: [], scheduled: 0 };
   const time = Date.parse(reader.tryRead(name, oldest, 0)?.time ?? '');
   const view = {
