@@ -387,7 +387,9 @@ describe("a team's hour: the quickstart, and nothing but a URL", () => {
       const path = join(team, 'node_modules', name, 'package.json');
       const { version } = JSON.parse(readFileSync(path, 'utf8')) as { version: string };
       expect({ name, version }).toEqual({ name, version: pinned.devDependencies[name] });
-      expect(manifest.peerDependencies[name]).toBe(`^${version}`);
+      // The Kafka engine builds on parts of its client that no range promises.
+      const range = name === '@platformatic/kafka' ? version : `^${version}`;
+      expect(manifest.peerDependencies[name]).toBe(range);
     }
   });
 

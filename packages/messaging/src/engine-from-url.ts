@@ -21,6 +21,8 @@ interface Scheme {
   readonly module: string;
   /** What has to be installed; undefined when nothing has. */
   readonly peer: string | undefined;
+  /** What npm is told, where the engine takes one version alone; else the peer. */
+  readonly install?: string;
   /** Options that may stand behind the question mark. */
   readonly takes: readonly string[];
   readonly make: (module: never, url: string, prefix: string | undefined) => Engine;
@@ -59,6 +61,7 @@ const RABBITMQ: Scheme = {
 const KAFKA: Scheme = {
   module: '@doorbuster/messaging/engines/kafka',
   peer: '@platformatic/kafka',
+  install: '@platformatic/kafka@2.12.1',
   takes: ['prefix'],
   make: (module: { createKafkaEngine: Factory<Addressed> }, url, prefix) =>
     module.createKafkaEngine(addressed(url, prefix)),
@@ -127,7 +130,7 @@ export async function engineLoadedBy(
     throw isMissingPackage(cause, scheme.peer ?? scheme.module)
       ? new MessagingError(
           'DB_MSG_PEER_MISSING',
-          `${name}: needs the package "${scheme.peer ?? scheme.module}": npm install ${scheme.peer ?? '@doorbuster/messaging'}`,
+          `${name}: needs the package "${scheme.peer ?? scheme.module}": npm install ${scheme.install ?? scheme.peer ?? '@doorbuster/messaging'}`,
           { cause },
         )
       : cause;

@@ -291,8 +291,8 @@ export interface EngineView {
 export interface ChannelView {
   readonly name: string;
   readonly subscriptions: readonly SubscriptionView[];
-  /** Published with a delay and not due yet. */
-  readonly scheduled: number;
+  /** Published with a delay and not due yet; undefined where the engine cannot tell, or not from what else waits for a time in its subscriptions. */
+  readonly scheduled: number | undefined;
 }
 
 export interface SubscriptionView {
@@ -303,7 +303,7 @@ export interface SubscriptionView {
   /** Waiting behind another message of their key. */
   readonly waitingForKey: number;
   readonly inFlight: number;
-  /** Age in ms of the oldest message that is not settled; undefined when there is none. */
+  /** Age in ms of the oldest message that is not settled; undefined when there is none, and where the engine cannot tell (`partial` names it then). */
   readonly oldestAgeMs: number | undefined;
   readonly deadLetters: readonly { readonly group: string; readonly count: number }[];
   /** Dropped unhandled because their time had passed, since this store was made. */

@@ -30,12 +30,26 @@ export function payloadOf({ definition: { schema, encoding } }: Channel): Json {
 export function schemaOf(contract: ContractSchema): Json {
   if (!('~standard' in contract)) return jsonSchema(plain(contract));
   const standard = contract['~standard'] as StandardWithJson;
-  const given = standard.jsonSchema?.input({ target: 'draft-07' });
-  if (given !== undefined) return jsonSchema(plain(given));
+  const given = shownBy(standard);
+  if ('schema' in given) return jsonSchema(plain(given.schema));
   return {
-    description: `Checked at run time by ${standard.vendor}, which gives no JSON Schema: this document cannot show its shape.`,
+    description: `Checked at run time by ${standard.vendor}, which ${given.fault}: this document cannot show its shape.`,
     'x-standard-schema': standard.vendor,
   };
+}
+
+/** A vendor throws for a part that JSON Schema has no word for (a date, a class): then the rest of the document is shown all the same. */
+function shownBy({
+  jsonSchema,
+}: StandardWithJson): { readonly schema: unknown } | { readonly fault: string } {
+  try {
+    const schema = jsonSchema?.input({ target: 'draft-07' });
+    return schema === undefined ? { fault: 'gives no JSON Schema' } : { schema };
+  } catch (error) {
+    return {
+      fault: `cannot say it in JSON Schema (${error instanceof Error ? error.message : String(error)})`,
+    };
+  }
 }
 
 /** Some vendors also speak Standard JSON Schema; data is never transformed on the way, so what goes in is what is on the wire. */

@@ -3,7 +3,9 @@ import { createRequire } from 'node:module';
 import { Ajv } from 'ajv';
 import addFormatsModule from 'ajv-formats';
 import Type from 'typebox';
+import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { defineChannel } from '../channel.ts';
 import type { StandardSchema } from '../contract.ts';
 import { avroEncoding } from '../encodings/avro.ts';
@@ -186,5 +188,33 @@ describe('a message', () => {
     expect(
       at(asyncApiOf({ ...service, channels: [shown] }), 'components', 'messages', 'shown.v1', 'payload'),
     ).toEqual({ type: 'object', properties: { n: { type: 'number' } } });
+  });
+
+  it('shows what travels by a schema of zod, and of one that JSON Schema has no words for says why not', () => {
+    const ofZod = (name: string, at: z.ZodType) =>
+      defineChannel({ name, version: 1, schema: z.object({ orderId: z.string().min(1), at }) });
+    const made = z.iso.datetime().transform((text) => new Date(text));
+    const channels = [ofZod('made', made), ofZod('coerced', z.coerce.date())];
+    const document = asyncApiOf({ ...service, channels });
+    expect(faultsOf(document)).toEqual([]);
+    expect(at(document, 'components', 'messages', 'made.v1', 'payload')).toMatchObject({
+      type: 'object',
+      properties: { orderId: { type: 'string', minLength: 1 }, at: { type: 'string', format: 'date-time' } },
+      required: ['orderId', 'at'],
+    });
+    expect(at(document, 'components', 'messages', 'coerced.v1', 'payload')).toEqual({
+      description: expect.stringMatching(/by zod, which cannot say it in JSON Schema \(.*[Dd]ate.*\)/),
+      'x-standard-schema': 'zod',
+    });
+  });
+
+  it('says of a schema of valibot that it gives no JSON Schema', () => {
+    const schema = v.object({ at: v.pipe(v.string(), v.isoTimestamp()) });
+    const document = asyncApiOf({ ...service, channels: [defineChannel({ name: 'v', version: 1, schema })] });
+    expect(faultsOf(document)).toEqual([]);
+    expect(at(document, 'components', 'messages', 'v.v1', 'payload')).toEqual({
+      description: expect.stringContaining('valibot, which gives no JSON Schema'),
+      'x-standard-schema': 'valibot',
+    });
   });
 });

@@ -29,16 +29,34 @@ interface Server {
   readonly engine: string;
   /** Undefined where the engine needs no server. */
   readonly variable?: string;
+  /** Of its addresses, where the server's own is another engine's. */
+  readonly scheme?: string;
   /** Keeps a log, so that a subscription can go back. */
   readonly canReplay: boolean;
+  /** Knows how many messages were published with a delay. */
+  readonly knowsScheduled: boolean;
   readonly clean?: (url: string, prefix: string) => Promise<void>;
 }
 
 const servers: readonly Server[] = [
-  { engine: 'embedded', canReplay: true },
-  { engine: 'Redis', variable: 'REDIS_URL', canReplay: true, clean: cleanRedis },
-  { engine: 'RabbitMQ', variable: 'RABBITMQ_URL', canReplay: false, clean: cleanRabbit },
-  { engine: 'Kafka', variable: 'KAFKA_URL', canReplay: true, clean: cleanKafka },
+  { engine: 'embedded', canReplay: true, knowsScheduled: true },
+  { engine: 'Redis', variable: 'REDIS_URL', canReplay: true, knowsScheduled: true, clean: cleanRedis },
+  {
+    engine: 'Redis lists',
+    variable: 'REDIS_URL',
+    scheme: 'redis-lists',
+    canReplay: false,
+    knowsScheduled: true,
+    clean: cleanRedis,
+  },
+  {
+    engine: 'RabbitMQ',
+    variable: 'RABBITMQ_URL',
+    canReplay: false,
+    knowsScheduled: false,
+    clean: cleanRabbit,
+  },
+  { engine: 'Kafka', variable: 'KAFKA_URL', canReplay: true, knowsScheduled: false, clean: cleanKafka },
 ];
 
 /** The fixture's channel for the commands, which are given a module. */
@@ -51,6 +69,9 @@ export { orderPlaced };
 export const subscriptions = [{ channel: kept, name: 'report' }, { channel: orderPlaced, name: 'mailer' }];
 `;
 
+const ofScheme = (address: string, scheme: string | undefined): string =>
+  scheme === undefined ? address : address.replace(/^[a-z]+(?=:)/, scheme);
+
 const NO_ADDRESS = 'deadLetter: no such address';
 let made = 0;
 
@@ -59,7 +80,8 @@ const named = servers.map(
     [server.variable ? `${server.engine} (needs ${server.variable})` : server.engine, server] as const,
 );
 
-describe.each(named)('on %s', (_name, { variable, canReplay, clean }) => {
+describe.each(named)('on %s', (_name, server) => {
+  const { variable, scheme, canReplay, knowsScheduled, clean } = server;
   const address = variable === undefined ? '' : (process.env[variable] ?? '');
   const isAway = variable !== undefined && address === '';
   let folder: string;
@@ -77,7 +99,7 @@ describe.each(named)('on %s', (_name, { variable, canReplay, clean }) => {
     url =
       variable === undefined
         ? `sqlite:${join(folder, 'bus.db')}?share=true`
-        : `${address}${address.includes('?') ? '&' : '?'}prefix=${prefix}`;
+        : `${ofScheme(address, scheme)}${address.includes('?') ? '&' : '?'}prefix=${prefix}`;
   });
   afterEach(async () => {
     if (address !== '') await clean?.(address, prefix);
@@ -276,6 +298,8 @@ describe.each(named)('on %s', (_name, { variable, canReplay, clean }) => {
     });
     const view = await answer<{ capabilities: { replay: string } }>(['inspect']);
     expect(view.capabilities.replay).toBe(canReplay ? 'native' : 'none');
+    const { err } = await cli('inspect');
+    expect(err).toContain(knowsScheduled ? ', 0 scheduled' : ', scheduled: unknown');
   });
 
   // Not a test that is skipped where there is no log: in CI that would be one that should have run.

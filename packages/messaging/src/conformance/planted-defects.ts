@@ -5,15 +5,18 @@
 import type { FailureOrder } from '../channel.ts';
 import { pause, systemClock } from '../clock.ts';
 import type {
+  ChannelView,
   Consumer,
   DeadLetterStore,
   Delivery,
   DeliveryToken,
   Engine,
   EngineConnection,
+  EngineView,
   OutgoingMessage,
   PublishConfirmation,
   SubscriptionName,
+  SubscriptionView,
 } from '../engine.ts';
 
 type Wrap = (connection: EngineConnection) => Partial<EngineConnection>;
@@ -86,6 +89,17 @@ function declaringOnFailure(asked: FailureOrder, done: FailureOrder): Wrap {
       }),
   });
 }
+
+const withSubscriptions =
+  (real: EngineConnection, change: (one: SubscriptionView) => SubscriptionView) =>
+  async (): Promise<EngineView> => {
+    const view = await real.inspect();
+    const channels = view.channels.map((channel) => ({
+      ...channel,
+      subscriptions: channel.subscriptions.map(change),
+    }));
+    return { ...view, channels };
+  };
 
 const without = <T extends object>(value: T, name: keyof T): T => {
   const { [name]: _, ...rest } = value;
@@ -413,6 +427,47 @@ export const plantedDefects = {
       },
     };
   },
+  /** As by the time of the last publish, or of the last look. */
+  'the age is that of the youngest': (real) => {
+    let youngest = 0;
+    return {
+      async publish(batch) {
+        const confirmations = await real.publish(batch);
+        youngest = systemClock.now();
+        return confirmations;
+      },
+      inspect: withSubscriptions(real, (one) =>
+        one.oldestAgeMs === undefined ? one : { ...one, oldestAgeMs: systemClock.now() - youngest },
+      ),
+    };
+  },
+  'what is out is shown as waiting': (real) => ({
+    inspect: withSubscriptions(real, (one) => ({ ...one, ready: one.ready + one.inFlight, inFlight: 0 })),
+  }),
+  'what waits for its time is shown as ready': (real) => ({
+    inspect: withSubscriptions(real, (one) => ({ ...one, ready: one.ready + one.delayed, delayed: 0 })),
+  }),
+  'what is scheduled is not shown': (real) => ({
+    async inspect() {
+      const view = await real.inspect();
+      return { ...view, channels: view.channels.map((one) => ({ ...one, scheduled: 0 })) };
+    },
+  }),
+  'dead letters are shown without their groups': (real) => ({
+    inspect: withSubscriptions(real, (one) => ({
+      ...one,
+      deadLetters: [{ group: '', count: one.deadLetters.reduce((sum, { count }) => sum + count, 0) }],
+    })),
+  }),
+  /** Those of the first one for all. */
+  'subscriptions of a channel share their counts': (real) => ({
+    async inspect() {
+      const view = await real.inspect();
+      const shared = ({ subscriptions: [first, ...others] }: ChannelView): readonly SubscriptionView[] =>
+        first ? [first, ...others.map(({ name }) => ({ ...first, name }))] : [];
+      return { ...view, channels: view.channels.map((one) => ({ ...one, subscriptions: shared(one) })) };
+    },
+  }),
   'large messages are cut': withOutgoing((one) => {
     const { n, text } = one.message.data as { n?: number; text?: string };
     return (text?.length ?? 0) > 1_000 ? { ...one, message: { ...one.message, data: { n, text: '' } } } : one;

@@ -17,6 +17,7 @@ import { redriveCases } from './redrive-cases.ts';
 import { replayCases } from './replay-cases.ts';
 import { routingCases } from './routing-cases.ts';
 import { strangerCases } from './stranger-cases.ts';
+import { viewCases } from './view-cases.ts';
 
 export type { EngineFixture, FixtureTraits } from './fixture.ts';
 export { type CaseMeta, registerCases } from './register.ts';
@@ -51,6 +52,7 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...replayCases,
   ...redriveCases,
   ...groupCases,
+  ...viewCases,
   ...killCases,
 ];
 

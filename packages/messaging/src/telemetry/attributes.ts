@@ -13,6 +13,7 @@ export type OperationType = 'create' | 'send' | 'process' | 'settle';
 /** Values of `messaging.system`. The conventions know RabbitMQ and Kafka; the others are named for what stores the messages. */
 const SYSTEMS: Readonly<Record<string, string>> = {
   embedded: 'doorbuster',
+  'redis-lists': 'redis',
   'redis-pubsub': 'redis',
 };
 

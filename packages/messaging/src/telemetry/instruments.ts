@@ -74,13 +74,17 @@ function backlogOf(meter: Meter): readonly Backlog[] {
     gauge('ready', MESSAGES, 'Waiting for a handler.', (view) => view.ready),
     gauge('delayed', MESSAGES, 'Waiting for a time.', (view) => view.delayed),
     gauge('in_flight', MESSAGES, 'Handed out and not settled.', (view) => view.inFlight),
-    gauge('oldest_age', 's', 'Age of the oldest message that is not settled.', (view) =>
-      view.oldestAgeMs === undefined ? 0 : view.oldestAgeMs / 1_000,
-    ),
+    gauge('oldest_age', 's', 'Age of the oldest message that is not settled.', oldestAge),
     gauge('parked', MESSAGES, 'Dead letters.', (view) =>
       view.deadLetters.reduce((sum, { count }) => sum + count, 0),
     ),
   ];
+}
+
+/** 0 when there is none; no value where the engine cannot tell, because a 0 would keep an alert quiet. */
+function oldestAge({ oldestAgeMs, partial }: SubscriptionView): number | undefined {
+  if (oldestAgeMs !== undefined) return oldestAgeMs / 1_000;
+  return partial?.includes('oldestAgeMs') ? undefined : 0;
 }
 
 /** Until the returned function is called. An engine that cannot be asked just now is no fault of the collection: there is no value then. */

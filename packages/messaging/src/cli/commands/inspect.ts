@@ -57,10 +57,17 @@ function show({ terminal }: CommandContext, { connection }: Session, view: Engin
     subscriptions.length === 0 ? [{ channel: name }] : subscriptions.map((one) => rowOf(name, one)),
   );
   terminal.table(rows, COLUMNS, { ...view, capabilities: connection.capabilities });
-  const scheduled = view.channels.reduce((sum, one) => sum + one.scheduled, 0);
+  const scheduled = scheduledIn(view);
   const bytes =
     view.storedBytes === undefined ? '' : `, ${view.storedBytes.toLocaleString('en')} bytes stored`;
-  terminal.say(`${view.engine} ${connection.capabilities.version}, ${scheduled} scheduled${bytes}`);
+  terminal.say(`${view.engine} ${connection.capabilities.version}, ${scheduled}${bytes}`);
+}
+
+/** One channel of which it is not known makes the sum unknown. */
+function scheduledIn({ channels }: EngineView): string {
+  const counts = channels.flatMap(({ scheduled }) => scheduled ?? []);
+  if (counts.length < channels.length) return 'scheduled: unknown';
+  return `${counts.reduce((sum, one) => sum + one, 0)} scheduled`;
 }
 
 function rowOf(channel: string, view: SubscriptionView): Row {

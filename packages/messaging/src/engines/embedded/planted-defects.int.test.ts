@@ -57,6 +57,12 @@ const seenBy: Readonly<Record<PlantedDefect, string | readonly string[]>> = {
   'headers of strangers are dropped': 'a foreign CloudEvent with a long header name',
   'large headers are dropped': 'headers of more than 64 KiB',
   'an id that came before is swallowed': 'an id that is published twice',
+  'the age is that of the youngest': 'the age of the oldest message',
+  'what is out is shown as waiting': 'what waits and what is out',
+  'what waits for its time is shown as ready': 'waits for its next attempt as delayed',
+  'what is scheduled is not shown': 'published with a delay as scheduled',
+  'dead letters are shown without their groups': 'counts dead letters by group',
+  'subscriptions of a channel share their counts': 'each subscription by itself',
   'large messages are cut': 'a message larger than the engine takes',
 };
 

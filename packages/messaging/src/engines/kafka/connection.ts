@@ -19,6 +19,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import { refuseAbove } from '../../message-size.ts';
 import { type Probe, probe } from './capabilities.ts';
+import { tellOfUntriedClient } from './client-version.ts';
 import { KafkaConsumer } from './consumer.ts';
 import { DeadBook } from './dead-book.ts';
 import { type DeadLetterPlace, KafkaDeadLetters } from './dead-letters.ts';
@@ -61,6 +62,7 @@ export class KafkaConnection implements EngineConnection {
   #closing: Promise<void> | undefined;
 
   static async open(settings: KafkaSettings, { clock }: EngineContext): Promise<KafkaConnection> {
+    tellOfUntriedClient(settings.onNotice);
     const link = new Link(settings, clock);
     const admin = new Admin(clientOptions(settings));
     try {

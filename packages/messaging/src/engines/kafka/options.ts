@@ -89,6 +89,8 @@ export type KafkaNotice =
       readonly retentionMs: number | undefined;
       readonly retentionBytes: number | undefined;
     }
+  /** The client that is installed is not the one that this engine is tried with. Without an `onNotice` a warning of the process. */
+  | { readonly kind: 'untriedClient'; readonly version: string; readonly tried: string }
   | { readonly kind: 'trimmed'; readonly topic: string; readonly partition: number; readonly before: number }
   | { readonly kind: 'trouble'; readonly during: string; readonly error: Error };
 
@@ -148,12 +150,17 @@ export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
     trimEveryMs: within('trimEveryMs', options.trimEveryMs ?? 30_000, 0, 86_400_000),
     sasl: options.sasl,
     tls: options.tls,
-    onNotice: options.onNotice ?? warnOfLoss,
+    onNotice: options.onNotice ?? warn,
   };
 }
 
-/** What is lost is never lost in silence. */
-function warnOfLoss(notice: KafkaNotice): void {
+/** What nobody may overlook: a loss, and a client that may cause one. */
+function warn(notice: KafkaNotice): void {
+  if (notice.kind === 'untriedClient')
+    return process.emitWarning(
+      `@platformatic/kafka ${notice.version} is not the version that the Kafka engine is tried with, ${notice.tried}, and it builds on parts of it that may change in any release`,
+      { type: 'DoorbusterKafkaWarning' },
+    );
   if (notice.kind !== 'gap' && notice.kind !== 'truncated') return;
   const { kind, channel, subscription, topic, partition, from, to, lost } = notice;
   const what =

@@ -28,6 +28,7 @@ const seenBy: SeenBy = {
   'skip holds the key': 'skip lets the others pass',
   'every message comes twice': 'messages arrive once, oldest first',
   'prefetch is not kept': 'never more unsettled deliveries',
+  'the age is that of the youngest': 'the age of the oldest message',
   'a confirmation claims too much': 'a confirmation states the durability',
   'bindings are ignored': ['direct routing: a subscription gets what', 'topic routing', 'headers routing'],
   'a rewind ignores the point': [

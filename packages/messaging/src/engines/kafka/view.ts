@@ -32,7 +32,8 @@ export class View {
   async channel(known: KnownChannel): Promise<ChannelView> {
     const names = [...known.subscriptions];
     const subscriptions = await Promise.all(names.map((name) => this.#subscription(known, name)));
-    return { name: known.spec.name, subscriptions, scheduled: 0 };
+    // A delayed message waits in the log of each subscription, among those that were put off.
+    return { name: known.spec.name, subscriptions, scheduled: undefined };
   }
 
   async #subscription(known: KnownChannel, name: string): Promise<SubscriptionView> {

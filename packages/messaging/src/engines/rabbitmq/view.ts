@@ -15,7 +15,7 @@ import { unreachable } from './link.ts';
 import type { Names } from './names.ts';
 import type { KnownChannel, TopologyBook } from './topology.ts';
 
-const PARTIAL: readonly PartialCount[] = ['delayed', 'waitingForKey', 'inFlight'];
+const PARTIAL: readonly PartialCount[] = ['delayed', 'waitingForKey', 'inFlight', 'oldestAgeMs'];
 
 export interface InspectParts {
   readonly model: ChannelModel;
@@ -34,7 +34,7 @@ export async function inspectTopology(parts: InspectParts): Promise<EngineView> 
       const subscriptions: SubscriptionView[] = [];
       for (const name of known.subscriptions.keys())
         subscriptions.push(await viewOf(parts, look, known, name));
-      channels.push({ name: known.spec.name, subscriptions, scheduled: 0 });
+      channels.push({ name: known.spec.name, subscriptions, scheduled: undefined });
     }
     return { engine: 'rabbitmq', channels, storedBytes: undefined };
   } catch (error) {

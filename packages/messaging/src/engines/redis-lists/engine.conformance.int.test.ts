@@ -10,6 +10,7 @@ const oneQueue = 'a list is one queue: a second subscription of a channel is ref
 const notForLists: Readonly<Record<string, string>> = {
   'each named subscription gets every message, also one that joins later': oneQueue,
   'an edited redrive is a new message in the place of the letter, in its subscription only': oneQueue,
+  'the view shows each subscription by itself': oneQueue,
 };
 
 describe.skipIf(!url)('on a real Redis server (set REDIS_URL to run it)', { timeout: 60_000 }, async () => {

@@ -30,6 +30,7 @@ async function viewOf({ scripts, reader, clock }: ViewParts, name: string): Prom
     'listsInspect',
     [name],
   )) as InspectReply;
+  // Nothing is ever scheduled: a list has no delay for what is published.
   if (subscription === '') return { name, subscriptions: [], scheduled: 0 };
   const time = Date.parse(reader.tryRead(name, oldest, 0)?.time ?? '');
   const view = {
@@ -38,14 +39,14 @@ async function viewOf({ scripts, reader, clock }: ViewParts, name: string): Prom
     delayed,
     waitingForKey: 0,
     inFlight,
-    // Only what the first one in it says of itself: one that is out or waits for a time may be older.
     oldestAgeMs: Number.isNaN(time) ? undefined : Math.max(0, clock.now() - time),
     deadLetters: groups
       .map(([group, count]) => ({ group, count }))
       .sort((a, b) => b.count - a.count || (a.group < b.group ? -1 : 1)),
     expired,
     consumers,
-    partial: ['oldestAgeMs'] as const,
+    // Only what the first one in the list says of itself: one behind it, one that is out or one that was given back may say that it is older.
+    ...(ready + delayed + inFlight > 0 && { partial: ['oldestAgeMs'] as const }),
   };
   return { name, subscriptions: [view], scheduled: 0 };
 }

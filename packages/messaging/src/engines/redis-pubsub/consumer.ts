@@ -109,7 +109,7 @@ export class Listener implements Consumer {
       expired: this.#dropped,
       consumers: 1,
       // Others hear for themselves, and nobody knows what they hold.
-      partial: ['ready', 'delayed', 'inFlight'],
+      partial: ['ready', 'delayed', 'inFlight', 'oldestAgeMs'],
     };
   }
 

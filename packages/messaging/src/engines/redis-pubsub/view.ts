@@ -8,6 +8,7 @@ export const viewChannels = (
 ): readonly ChannelView[] =>
   names.map((name) => ({
     name,
+    // There is no delay that a message could be published with.
     scheduled: 0,
     subscriptions: listeners.filter(({ spec }) => spec.channel === name).map((one) => one.view()),
   }));

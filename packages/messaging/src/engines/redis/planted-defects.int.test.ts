@@ -120,6 +120,18 @@ const defects: readonly Defect[] = [
     seenBy: 'an answer lost with the connection',
   },
   {
+    name: 'the oldest age is that of the youngest',
+    from: 'if ms and (not oldest or ms < oldest) then oldest = ms end',
+    to: 'if ms and (not oldest or ms > oldest) then oldest = ms end',
+    seenBy: 'the age of the oldest message',
+  },
+  {
+    name: 'what consumers have read is not shown as out',
+    from: 'if s.plain or s.sharded then flying = flying + pending end',
+    to: '',
+    seenBy: 'what waits and what is out',
+  },
+  {
     name: 'an expired message is dropped and not counted',
     from: `elseif f and kind == 'x' then ack(f) redis.call('HINCRBY', s.meta, 'expired', 1)`,
     to: `elseif f and kind == 'x' then ack(f)`,
