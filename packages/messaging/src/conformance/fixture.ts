@@ -50,6 +50,9 @@ export function limitPatience(ms: number): void {
   patienceMs = ms;
 }
 
+/** For a wait that something else carries out, such as that for a lock. */
+export const patienceAtMost = (ms: number): number => Math.min(ms, patienceMs);
+
 export interface BusUse {
   readonly fixture: EngineFixture;
   readonly channels: readonly Channel[];
