@@ -16,7 +16,8 @@ import { parseArgs } from 'node:util';
 import { startVitest, type TestModule } from 'vitest/node';
 import { root } from './check.ts';
 import { countEngines, type EngineCount } from './engines/count.ts';
-import { type DefectList, filesOfDefects, isTooFew, leastPlanted, listDefects } from './engines/defects.ts';
+import { type DefectList, filesOfDefects, isTooFew, listDefects } from './engines/defects.ts';
+import { faultsOf, saysTooFew } from './engines/faults.ts';
 import { engineOf, engineSuites, engineTests, isConformance, nameOf } from './engines/suites.ts';
 import type { ServerName } from './services/server.ts';
 import { withServers } from './test.ts';
@@ -99,21 +100,6 @@ async function count(names: readonly string[], json: boolean): Promise<number> {
   );
   return isGreen && missing.length === 0 && faults.length === 0 ? 0 : 1;
 }
-
-/** What is wrong beside tests that failed or did not run: situations into which no test brings an engine, defects that nobody saw, engines with too few. */
-function faultsOf(engines: Readonly<Record<string, EngineCount>>): string[] {
-  return Object.entries(engines).flatMap(([name, { situations, defects }]) => {
-    const unseen = Object.entries(situations).filter(([, shown]) => shown === 0);
-    const missed = defects.list.filter(({ caught }) => !caught);
-    return [
-      ...unseen.map(([one]) => `no test of it passed: ${name}: ${one}`),
-      ...missed.map((one) => `planted and not caught: ${name}: "${one.defect}", by "${one.caughtBy}"`),
-      ...(isTooFew(defects) ? [saysTooFew(name)] : []),
-    ];
-  });
-}
-
-const saysTooFew = (name: string): string => `${name}: fewer than ${leastPlanted} planted defects`;
 
 function printCounts(engines: Readonly<Record<string, EngineCount>>): void {
   for (const [name, of] of Object.entries(engines)) {

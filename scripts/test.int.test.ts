@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { situations } from './engines/situations.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 let tree = '';
@@ -24,14 +25,13 @@ beforeAll(() => {
   for (const file of [
     'scripts/test.ts',
     'scripts/check.ts',
-    'scripts/engines/suites.ts',
     'scripts/test-order.ts',
     'vitest.config.ts',
     'package.json',
   ]) {
     cpSync(join(root, file), join(tree, file));
   }
-  for (const part of ['scripts/test-servers.ts', 'scripts/services'])
+  for (const part of ['scripts/test-servers.ts', 'scripts/services', 'scripts/engines'])
     cpSync(join(root, part), join(tree, part), {
       recursive: true,
       filter: (path) => !path.endsWith('.test.ts'),
@@ -135,6 +135,48 @@ describe('npm test', () => {
     expect(lines.at(-1)).toBe('0 passed, 1 failed, 2 skipped');
     expect(status).toBe(1);
     expect(runWith({ TESTS_LEFT_OUT: leftOut.TESTS_LEFT_OUT }, 'int').status, 'not in CI').toBe(0);
+  });
+
+  it('fails in CI for an engine whose tests all pass and show too little', () => {
+    const own = 'packages/messaging/src/engines/embedded/engine.conformance.int.test.ts';
+    const shown = situations.flatMap(({ shownBy: [part = ''], without }) =>
+      without?.['embedded'] === undefined ? [part] : [],
+    );
+    /** As many planted defects, all caught, and tests by whose names the engine comes into these situations. */
+    const putEngine = (names: readonly string[], planted: number): void =>
+      put(
+        own,
+        `${using}import { registerControls } from '@doorbuster/messaging/conformance';
+        it.each(${JSON.stringify(names)})('%s', () => {});
+        const pass = async () => {}, fail = async () => { throw new Error('seen'); };
+        registerControls(it, 'embedded', Array.from({ length: ${planted} }, (_, n) => ({
+          defect: 'd' + n, caughtBy: ${JSON.stringify(shown[0])}, healthy: pass, defective: fail,
+        })));`,
+      );
+    const inCi = { CI: 'true', TESTS_LEFT_OUT: '**/stray.int.test.ts' };
+    const failures = (environment: Readonly<Record<string, string>>) => {
+      const { status, lines } = runWith(environment, 'int');
+      return { status, failed: lines.filter((line) => line.startsWith('failed: ')) };
+    };
+    try {
+      putEngine(shown, 4);
+      expect(failures(inCi)).toEqual({ status: 0, failed: [] });
+      // That of the first is the name of the controls too, which bring nobody into it.
+      putEngine(shown.slice(1), 3);
+      expect(failures(inCi)).toEqual({
+        status: 1,
+        failed: [
+          `failed: it has to hold in CI: no test of it passed: embedded: ${situations[0]?.name}`,
+          'failed: it has to hold in CI: embedded: fewer than 4 planted defects',
+        ],
+      });
+      expect(failures({ TESTS_LEFT_OUT: inCi.TESTS_LEFT_OUT }), 'not in CI').toEqual({
+        status: 0,
+        failed: [],
+      });
+    } finally {
+      rmSync(join(tree, own));
+    }
   });
 
   it('does not call it success when no test matches', () => {

@@ -11,7 +11,8 @@
 //   npm run test:int -- --no-servers   without the suites of the engines that need a server, and planted defects: for a second Node, where the first has run them
 //
 // In CI a test that did not run although its server is there has failed, and so has an engine's suite that is missing from a whole run: what the servers
-// were started for must not be lost in a list of names. Elsewhere a program that only some of the tests need may be missing.
+// were started for must not be lost in a list of names. So has, in a whole run, an engine whose tests do not show what they have to although each of them passed: a
+// situation that none of them brings it into, too few planted defects (engines/faults.ts). Elsewhere a program that only some of the tests need may be missing.
 //
 // A run of everything, or of all int tests, starts the servers that are installed and do not run (test-servers.ts); a run of a few files takes those
 // that run. TEST_SERVERS=none starts none.
@@ -21,6 +22,8 @@ import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startVitest, type TestCase, type TestModule } from 'vitest/node';
 import { check, root } from './check.ts';
+import { suitesFailed } from './engines/count.ts';
+import { faultsInRun } from './engines/faults.ts';
 import { engineSuites, engineTests, isConformance, withoutExcuse } from './engines/suites.ts';
 import type { Wanted } from './test-servers.ts';
 
@@ -82,12 +85,6 @@ function countModules(modules: readonly TestModule[]): Seen {
   return { ...count, notRun, withoutExcuse: unexcused, flaky };
 }
 
-/** Whether a hook of one of its suites failed, which leaves the tests of that suite skipped. */
-export function suitesFailed(module: TestModule): boolean {
-  for (const suite of module.children.allSuites()) if (suite.errors().length > 0) return true;
-  return false;
-}
-
 function reasonOf(test: TestCase): string {
   const result = test.result();
   return result.state === 'skipped' && result.note ? ` (${result.note})` : '';
@@ -116,7 +113,9 @@ async function runTests(
   const modules = vitest.state.getTestModules();
   const { notRun, withoutExcuse: named, flaky, ...count } = countModules(modules);
   const unexcused = process.env['CI'] ? named : [];
-  const lost = process.env['CI'] && everything ? lostSuites(modules) : [];
+  const isWhole = Boolean(process.env['CI']) && everything;
+  const lost = isWhole ? lostSuites(modules) : [];
+  const faults = isWhole ? faultsInRun(modules, process.env) : [];
   const strays = vitest.state.getUnhandledErrors().length;
   await vitest.close();
   for (const line of notRun) process.stdout.write(`not run: ${line}\n`);
@@ -124,9 +123,10 @@ async function runTests(
   if (strays > 0) process.stdout.write(`${strays} error(s) outside of any test\n`);
   for (const line of unexcused) process.stdout.write(`failed: it has to run in CI: ${line}\n`);
   for (const file of lost) process.stdout.write(`failed: it has to run in CI: ${file}, which is left out\n`);
+  for (const line of faults) process.stdout.write(`failed: it has to hold in CI: ${line}\n`);
   return {
     passed: count.passed,
-    failed: count.failed + strays + unexcused.length + lost.length,
+    failed: count.failed + strays + unexcused.length + lost.length + faults.length,
     skipped: count.skipped - unexcused.length,
   };
 }

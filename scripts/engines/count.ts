@@ -4,7 +4,6 @@
 import type { Capabilities } from '@doorbuster/messaging';
 import type { CaseMeta, ControlMeta } from '@doorbuster/messaging/conformance';
 import type { TestCase, TestModule } from 'vitest/node';
-import { suitesFailed } from '../test.ts';
 import { defectsOfEngine, type EngineDefects } from './defects.ts';
 import { situationsOf } from './situations.ts';
 import { engineOf, engineSuites } from './suites.ts';
@@ -66,6 +65,12 @@ const newCount = (): EngineCount => ({
   situations: {},
   defects: { planted: 0, caught: 0, list: [] },
 });
+
+/** Whether a hook of one of its suites failed, which leaves the tests of that suite skipped. */
+export function suitesFailed(module: TestModule): boolean {
+  for (const suite of module.children.allSuites()) if (suite.errors().length > 0) return true;
+  return false;
+}
 
 /** A control of a planted defect brings nobody into a situation that its case does not. */
 function namesOfPassed(module: TestModule): string[] {

@@ -53,6 +53,9 @@ export function limitPatience(ms: number): void {
 /** What is waited for as long by other means than those below. */
 export const patience = (): number => patienceMs;
 
+/** For a wait that something else carries out, such as that for a lock. */
+export const patienceAtMost = (ms: number): number => Math.min(ms, patienceMs);
+
 export interface BusUse {
   readonly fixture: EngineFixture;
   readonly channels: readonly Channel[];

@@ -12,6 +12,7 @@ import { createIds } from '../ids.ts';
 import { createLocks, type HeldLock, type Lease, type LockEngine } from '../lock.ts';
 import { startChild, type ToldProcess } from './child-process.ts';
 import { openFencedResource } from './fenced-resource.ts';
+import { patienceAtMost } from './fixture.ts';
 import type { LockErrand } from './lock-child.ts';
 
 export interface LockFixture {
@@ -63,7 +64,12 @@ export async function withFolder(use: (path: string) => Promise<void>): Promise<
   }
 }
 
-async function take(engine: LockEngine, name: string, waitMs = LONG_MS, ttlMs = TTL_MS): Promise<HeldLock> {
+async function take(
+  engine: LockEngine,
+  name: string,
+  waitMs = patienceAtMost(LONG_MS),
+  ttlMs = TTL_MS,
+): Promise<HeldLock> {
   const lock = await createLocks({ engine, retryMs: 20 }).acquire(name, { ttlMs, waitMs });
   assert.ok(lock, 'the lock was not to be had in time');
   return lock;

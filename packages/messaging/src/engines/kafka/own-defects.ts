@@ -6,6 +6,7 @@ import { Base, kGetApi } from '@platformatic/kafka';
 import { DeadBook } from './dead-book.ts';
 import { KeyLanes } from './key-lanes.ts';
 import { Ledger } from './ledger.ts';
+import { Link } from './link.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import { LogSource } from './partition.ts';
@@ -69,6 +70,22 @@ export function confirmEarly(channel: string): Undo {
         if (!topic.endsWith(channel)) return sent;
         void sent.catch(() => {});
         return new Promise((resolve) => setImmediate(() => resolve(items.map(() => 0))));
+      },
+  );
+}
+
+/** Another of them: who leads the partitions of the topics with this prefix is asked once, and whoever it was is asked for ever. */
+export function askLeadersOnce(prefix: string): Undo {
+  const known = new Map<string, number>();
+  return replace(
+    Link.prototype,
+    'leaderOf',
+    (original) =>
+      async function (this: Link, topic: string, partition: number, fresh?: boolean) {
+        const place = `${topic}/${partition}`;
+        const leader = known.get(place) ?? (await original.call(this, topic, partition, fresh));
+        if (topic.startsWith(prefix)) known.set(place, leader);
+        return leader;
       },
   );
 }

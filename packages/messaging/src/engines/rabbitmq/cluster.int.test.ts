@@ -282,6 +282,10 @@ describe.skipIf(!hasRabbitProgram())(
 
     const load =
       'the node that leads is killed under load: lost 0, order per key kept, handled twice behind the inbox 0, and a newcomer starts';
+    // By itself too: a control brings nobody into a situation (scripts/engines/count.ts).
+    it.each([load])('%s', async () => {
+      await expect(killedOnce()).resolves.toBeDefined();
+    });
     registerControls(it, 'rabbitmq', [
       {
         defect: 'does not wait for the confirm',

@@ -1,9 +1,9 @@
 /** What depends on the settings or the life of the server, on servers of this file's own. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { createBus } from '../../bus.ts';
+import { type Bus, createBus } from '../../bus.ts';
 import { systemClock } from '../../clock.ts';
 import { plain } from '../../conformance/channels.ts';
-import { Collector, eventually } from '../../conformance/fixture.ts';
+import { Collector, eventually, numbers, signal } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
 import { ack } from '../../outcome.ts';
 import { redisFixture } from './conformance-fixture.ts';
@@ -21,6 +21,82 @@ async function serve(...settings: readonly string[]): Promise<OwnServer> {
 afterEach(async () => {
   for (const server of servers.splice(0).toReversed()) await server.destroy();
 });
+
+const PUBLISHERS = 10;
+const KILLS = 3;
+/** That many are confirmed at least between one kill and the next. */
+const A_LIFE = 200;
+
+interface Run {
+  /** Ids, in the order of their confirms. */
+  readonly confirmed: readonly string[];
+  /** How many of them the server had confirmed when it was killed for the last time. */
+  readonly beforeLastKill: number;
+  /** What was refused for good. */
+  readonly faults: readonly unknown[];
+  /** What was confirmed, and not handled by both subscriptions. */
+  missing(): readonly string[];
+  stop(): Promise<void>;
+}
+
+/**
+ * Kills the server three times while messages are published and handled. One of the two subscriptions lets go of what it has in hand only after the last
+ * kill: all that lies before it has to outlive them, or nobody would ever miss it.
+ */
+async function killedUnderLoad(...settings: readonly string[]): Promise<Run> {
+  const server = await serve(...settings);
+  const bus = createBus({ engine: createRedisEngine({ url: server.url }), source: '/test' });
+  bus.declare([plain]);
+  const isOver = signal();
+  const handled = [new Set<string>(), new Set<string>()] as const;
+  for (const [index, name] of ['one', 'held'].entries())
+    bus.subscribe(plain, {
+      name,
+      concurrency: 10,
+      leaseMs: 2_000,
+      async handler({ id }) {
+        if (name === 'held') await isOver.fired;
+        handled[index]?.add(id);
+        return ack();
+      },
+    });
+  await bus.start();
+  const confirmed = new Collector<string>();
+  const faults: unknown[] = [];
+  const publishing = new AbortController();
+  const publishers = numbers(1, PUBLISHERS).map(async (lane) => {
+    for (let n = 0; !publishing.signal.aborted; n += 1)
+      if (await isConfirmed(bus, `${lane}-${n}`, faults)) confirmed.add(`${lane}-${n}`);
+      else await new Promise((resolve) => setImmediate(resolve));
+  });
+  let beforeLastKill = 0;
+  for (let life = 1; life <= KILLS; life += 1) {
+    await confirmed.waitFor(confirmed.values.length + A_LIFE);
+    await server.restart();
+    beforeLastKill = confirmed.values.length;
+  }
+  await confirmed.waitFor(beforeLastKill + A_LIFE / 4);
+  publishing.abort();
+  isOver.fire();
+  await Promise.all(publishers);
+  return {
+    confirmed: confirmed.values,
+    beforeLastKill,
+    faults,
+    missing: () => confirmed.values.filter((id) => !handled.every((ids) => ids.has(id))),
+    stop: () => bus.stop(),
+  };
+}
+
+async function isConfirmed(bus: Bus, id: string, faults: unknown[]): Promise<boolean> {
+  try {
+    await bus.publish(plain, { n: 1 }, { id });
+    return true;
+  } catch (error) {
+    if ((error as { retryable?: boolean }).retryable !== true) faults.push(error);
+    return false;
+  }
+}
 
 describe.skipIf(!hasServerProgram())('Redis servers of our own (install redis-server to run it)', () => {
   it.each([
@@ -195,46 +271,27 @@ describe.skipIf(!hasServerProgram())('Redis servers of our own (install redis-se
   });
 
   it('a server killed under load, its file synced at every write: every confirmed message is handled', async () => {
-    const server = await serve('--appendonly', 'yes', '--appendfsync', 'always');
-    const bus = createBus({ engine: createRedisEngine({ url: server.url }), source: '/test' });
-    const handled = new Set<string>();
-    bus.declare([plain]);
-    bus.subscribe(plain, {
-      name: 'one',
-      concurrency: 10,
-      handler: ({ id }) => {
-        handled.add(id);
-        return ack();
-      },
-    });
-    await bus.start();
-    const confirmed = new Collector<string>();
-    const faults: unknown[] = [];
-    let publishing = true;
-    const publishers = Array.from({ length: 10 }, async (_, lane) => {
-      for (let n = 0; publishing; n += 1) {
-        const answer = await bus
-          .publish(plain, { n }, { id: `${lane}-${n}` })
-          .catch((error: { retryable?: boolean }) => {
-            if (error.retryable !== true) faults.push(error);
-          });
-        if (answer) confirmed.add(answer.id);
-        else await new Promise((resolve) => setImmediate(resolve));
-      }
-    });
-    for (let life = 1; life <= 3; life += 1) {
-      await confirmed.waitFor(confirmed.values.length + 200);
-      await server.restart();
-    }
-    await confirmed.waitFor(confirmed.values.length + 50);
-    publishing = false;
-    await Promise.all(publishers);
+    const run = await killedUnderLoad('--appendonly', 'yes', '--appendfsync', 'always');
     await eventually(
-      async () => confirmed.values.filter((id) => !handled.has(id)).length,
-      (missing) => missing === 0,
+      async () => run.missing().length,
+      (count) => count === 0,
       'every confirmed message handled',
     );
-    expect(faults).toEqual([]);
-    await bus.stop();
+    expect(run.faults).toEqual([]);
+    await run.stop();
+  });
+
+  it('control: without a file the same kills lose what was confirmed, and this test sees it', async () => {
+    const run = await killedUnderLoad('--appendonly', 'no');
+    const lastLife = run.confirmed.slice(run.beforeLastKill);
+    await eventually(
+      async () => run.missing(),
+      (missing) => lastLife.some((id) => !missing.includes(id)),
+      'handling what came after the last kill',
+    );
+    // All that was confirmed but for what the handlers had in hand at the kills.
+    expect(run.missing().length).toBeGreaterThan(run.beforeLastKill / 2);
+    expect(run.faults).toEqual([]);
+    await run.stop();
   });
 });

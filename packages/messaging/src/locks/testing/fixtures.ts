@@ -21,7 +21,12 @@ interface Opening {
   readonly defect?: LockDefect;
 }
 
-type Open = (url: string, space: string) => Promise<LockEngine>;
+type Open = (url: string, space: string, defect?: LockDefect) => Promise<LockEngine>;
+
+/** As long as the ttl of the contract. */
+const SESSION_MS = 2_000;
+/** The longest that the server allows: there a grant ends with its session, whatever ttl it was asked for. */
+const ENDLESS_SESSION_MS = 60_000;
 
 const openers: Readonly<Record<LockKind, Open>> = {
   async redis(url, space) {
@@ -40,14 +45,17 @@ const openers: Readonly<Record<LockKind, Open>> = {
     await engine.prepare();
     return { ...engine, close: () => pool.end() };
   },
-  // As long as the ttl of the contract.
-  zookeeper: async (url, space) =>
-    createZookeeperLockEngine({ servers: url, sessionTimeoutMs: 2_000, root: `/${space}` }),
+  zookeeper: async (url, space, defect) =>
+    createZookeeperLockEngine({
+      servers: url,
+      sessionTimeoutMs: defect === 'the lease never ends' ? ENDLESS_SESSION_MS : SESSION_MS,
+      root: `/${space}`,
+    }),
 };
 
 export async function openLockEngine(argument: string): Promise<LockEngine> {
   const { kind, url, space, defect } = JSON.parse(argument) as Opening;
-  const engine = await openers[kind](url, space);
+  const engine = await openers[kind](url, space, defect);
   return defect === undefined ? engine : plantInLock(defect, engine);
 }
 
