@@ -30,7 +30,7 @@ type Register = (
   run: (context: { readonly task: { readonly meta: object } }) => Promise<void>,
 ) => unknown;
 
-/** Healthy runs by place and case: several defects share one. A failure is kept too, and told by each. */
+/** Healthy runs by place and case: several defects share one. One that failed is not kept, so that a test that is tried again tries it again. */
 const healthyRuns = new Map<string, Promise<unknown>>();
 
 export function registerControls(it: Register, of: string, controls: readonly Control[]): void {
@@ -49,6 +49,7 @@ async function failureOf(of: string, { caughtBy, healthy, defective }: Control):
   const run = healthyRuns.get(place) ?? healthy();
   healthyRuns.set(place, run);
   await run.catch((cause: unknown) => {
+    healthyRuns.delete(place);
     throw new Error(`the case fails without the defect too: ${wordsOf(cause)}`, { cause });
   });
   let failure: string | undefined;

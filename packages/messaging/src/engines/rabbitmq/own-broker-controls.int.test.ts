@@ -72,11 +72,14 @@ function assertOnce(effects: readonly string[]): void {
   assert.equal(effects.length, ALL, 'some took effect twice');
 }
 
-/** The same run for all who ask. */
+/** The same run for all who ask; one that failed is made again for who asks next. */
 function once<T>(run: () => Promise<T>): () => Promise<T> {
   let running: Promise<T> | undefined;
   return () => {
-    running ??= run();
+    running ??= run().catch((error: unknown) => {
+      running = undefined;
+      throw error;
+    });
     return running;
   };
 }
@@ -140,7 +143,8 @@ const asTransient =
     } as Method;
 
 // The healthy runs take a second or two.
-limitPatience(8_000);
+const PATIENCE_MS = 8_000;
+limitPatience(PATIENCE_MS);
 
 describe.skipIf(!hasRabbitProgram())(
   'a RabbitMQ of its own, with a defence off (needs rabbitmq-server on this machine)',
@@ -158,6 +162,8 @@ describe.skipIf(!hasRabbitProgram())(
       const { clock, stall, letGo } = stallingClock();
       const effects = new Effects();
       const cut = signal();
+      // A healthy engine takes a second, and on a machine with other work more than one that waits in vain is given.
+      limitPatience(comesBack ? 4 * PATIENCE_MS : PATIENCE_MS);
       const begun = new Collector<string>();
       const handler = async ({ id }: { readonly id: string }) => {
         begun.add(id);
@@ -198,6 +204,7 @@ describe.skipIf(!hasRabbitProgram())(
         } finally {
           cut.fire();
           letGo();
+          limitPatience(PATIENCE_MS);
           await Promise.all(buses.map((bus) => bus.stop({ drainMs: 1_000 })));
         }
       });
