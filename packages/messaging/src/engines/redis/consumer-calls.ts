@@ -42,13 +42,13 @@ export const namesOf = (read: ClaimReply[11]): readonly string[] =>
 export function byStream(
   names: readonly string[],
   stream: string,
+  isSharded: boolean,
 ): {
   readonly streams: readonly string[];
   readonly counted: readonly string[];
   readonly places: readonly number[] | undefined;
 } {
-  if (!names.some((name) => name.includes(':')))
-    return { streams: [stream], counted: [String(names.length), ...names], places: undefined };
+  if (!isSharded) return { streams: [stream], counted: [String(names.length), ...names], places: undefined };
   const byShard = Map.groupBy(names.keys(), (place) => {
     const name = names[place] as string;
     return name.slice(0, Math.max(0, name.indexOf(':')));

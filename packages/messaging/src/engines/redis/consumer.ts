@@ -301,7 +301,7 @@ export class RedisConsumer implements Consumer {
 
   async #acknowledge(names: readonly string[], areSure: boolean): Promise<readonly SettleResult[]> {
     const endings = areSure ? this.#endings : '';
-    const { streams, places, counted } = byStream(names, this.#stream);
+    const { streams, places, counted } = byStream(names, this.#stream, this.#sharded);
     const keys = [String(1 + streams.length), this.#counters, ...streams];
     const args = [...keys, this.spec.subscription, this.#generation, endings, ...counted];
     const running = this.#sharded

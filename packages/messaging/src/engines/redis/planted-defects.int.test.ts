@@ -251,8 +251,8 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'the leases of a silent owner never end',
-    from: 'if not length then return false end',
-    to: 'do return false end',
+    from: 'if not length then return end',
+    to: 'do return end',
     seenBy: 'shards of a consumer that is silent are taken',
     // Found by a look, of which there is one in 5 s.
     patienceMs: 8_000,

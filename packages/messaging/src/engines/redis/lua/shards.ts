@@ -40,12 +40,12 @@ local function takeIn()
   if moved then ring(s.channel) end
 end
 
--- Ends what a consumer has had longer than its lease, and tells whether anything is pending with it.
+-- Ends what a consumer has had longer than its lease.
 local function endHeld(level, name)
   local stream, length, before = streamOf(s.channel, level), leaseOf(name), #ended
-  if not length then return false end
+  if not length then return end
   local over = redis.pcall('XPENDING', stream, s.group, 'IDLE', int(length), '-', '+', 200, name)
-  if over.err then broken = 1 return false end
+  if over.err then broken = 1 return end
   for _, p in ipairs(over) do
     giveBack(s, { c = name, l = level, id = p[1] }, 1)
     ended[#ended + 1] = { name, int(level) .. ':' .. p[1] }
