@@ -6,7 +6,7 @@
  * from round to round, so that a slow minute of the machine meets all of them. With `--keyed` messages with keys too, against what a team builds by hand for them. What counts are the ratios: medians over the rounds, each taken within its round.
  *
  * With --json one object as the last line on stdout, else a table; progress on stderr. Exit codes: 0; 1 when an engine that was named could not be run, or a side
- * failed; 2 usage. Without names an engine whose server is not there is told under `notRun`.
+ * failed; 2 usage; 3 when a ratio without keys is below what it has to be (`below`; not with --quick). Without names an engine whose server is not there is told under `notRun`.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -279,7 +279,9 @@ The toolkit against bare clients, and the embedded engine against two job queues
   --json         one JSON object as the last line
   --help         this text
 
-Exit codes: 0, 1 an engine that was named could not be run or a side failed, 2 usage.
+Exit codes: 0, 1 an engine that was named could not be run or a side failed, 2 usage,
+3 a ratio without keys is below what it has to be: 0.9 of the bare client, 2 times a job queue
+(not with --quick).
 `;
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -298,7 +300,8 @@ async function main(argv: readonly string[]): Promise<number> {
     const report = await bench.all();
     process.stdout.write(asked.json ? `${JSON.stringify(report)}\n` : tableOf(report));
     const missing = asked.named && Object.keys(bench.notRun).length > 0;
-    return bench.failures > 0 || missing ? 1 : 0;
+    if (bench.failures > 0 || missing) return 1;
+    return report.below.length > 0 && !asked.quick ? 3 : 0;
   } finally {
     await bench.close();
     rmSync(folder, { recursive: true, force: true });

@@ -102,6 +102,21 @@ describe('the report', () => {
     expect(tableOf(report)).toContain('not run: kafka: no server');
   });
 
+  it('names the ratios that are below what is wanted', () => {
+    const slow = reportOf(['redis'], ['plain'], [roundOf(89, 100)], parts);
+    expect(slow.below).toEqual(['redis publish 0.89, at least 0.9']);
+    expect(tableOf(slow)).toContain('below what is wanted: redis publish 0.89, at least 0.9');
+    expect(reportOf(['redis'], ['plain'], [roundOf(90, 100)], parts).below).toEqual([]);
+    const queue = (toolkit: number): RoundRuns =>
+      new Map([
+        ['toolkit-embedded', { consume: measured(toolkit) }],
+        ['graphile', { consume: measured(100) }],
+      ]);
+    const { below } = reportOf(['embedded'], ['plain'], [queue(199)], parts);
+    expect(below).toEqual(['embedded overGraphileConsume 1.99, at least 2']);
+    expect(reportOf(['embedded'], ['plain'], [queue(200)], parts).below).toEqual([]);
+  });
+
   it('has messages with keys beside those without, under names of their own', () => {
     const rounds: RoundRuns[] = [
       new Map([

@@ -9,6 +9,7 @@ import {
   type EngineName,
   inFlight,
   type Kind,
+  leastRatio,
   type Phase,
   phases,
   prefetch,
@@ -43,6 +44,8 @@ export interface Report {
   /** Lowest and highest of the rounds, by the same names. */
   readonly spread: Ratios<Range> & { readonly keyed?: Ratios<Range> };
   readonly medians: Readonly<Partial<Record<SystemName, SystemFigures>>>;
+  /** Ratios without keys that are below what they have to be, one text each: `rabbitmq consume 0.85, at least 0.9`. */
+  readonly below: readonly string[];
   readonly rounds: number;
   readonly notRun: Readonly<Record<string, string>>;
   readonly settings: Readonly<Record<string, string | number>>;
@@ -130,6 +133,19 @@ function comparedIn(
   return { ratios, spread };
 }
 
+function belowIn(ratios: Ratios<number>): readonly string[] {
+  return Object.entries(ratios).flatMap(([engine, found]) =>
+    Object.entries(comparisonOf(engine as EngineName, 'plain').others).flatMap(([other]) =>
+      phases.flatMap((phase) => {
+        const name = ratioName(other, phase);
+        const ratio = found[name] ?? null;
+        const least = leastRatio(other);
+        return ratio === null || ratio >= least ? [] : [`${engine} ${name} ${ratio}, at least ${least}`];
+      }),
+    ),
+  );
+}
+
 export function reportOf(
   engines: readonly EngineName[],
   kinds: readonly Kind[],
@@ -143,6 +159,7 @@ export function reportOf(
     ratios: { ...plain.ratios, ...(keyed && { keyed: keyed.ratios }) },
     spread: { ...plain.spread, ...(keyed && { keyed: keyed.spread }) },
     medians: Object.fromEntries(used.map((system) => [system, figuresOf(rounds, system)])),
+    below: belowIn(plain.ratios),
     rounds: rounds.length,
     notRun,
     settings: {
@@ -170,7 +187,7 @@ function ratioLines(before: string, ratios: Ratios<number>, spread: Ratios<Range
   );
 }
 
-export function tableOf({ ratios, spread, medians, notRun, rounds }: Report): string {
+export function tableOf({ ratios, spread, medians, notRun, rounds, below }: Report): string {
   const lines: string[] = [`medians of ${rounds} rounds`];
   const { keyed, ...plain } = ratios;
   lines.push(...ratioLines('', plain, spread), ...ratioLines('keyed ', keyed ?? {}, spread.keyed ?? {}));
@@ -179,6 +196,7 @@ export function tableOf({ ratios, spread, medians, notRun, rounds }: Report): st
     lines.push(
       `${system.padEnd(23)} ${cell(figures.publishPerSecond).padStart(9)} ${cell(figures.consumePerSecond).padStart(9)}   ${cell(figures.publishCpuMicros)}, ${cell(figures.consumeCpuMicros)}`,
     );
+  for (const what of below) lines.push(`below what is wanted: ${what}`);
   for (const [what, why] of Object.entries(notRun)) lines.push(`not run: ${what}: ${why}`);
   return `${lines.join('\n')}\n`;
 }

@@ -38,12 +38,12 @@ export const prefetch = 2 * concurrency;
 const unkeyed: Readonly<Record<Exclude<SystemName, KeyedSystemName>, System>> = {
   'toolkit-rabbitmq': {
     needs: 'RABBITMQ_URL',
-    stored: 60_000,
+    stored: 240_000,
     settings: 'createRabbitEngine with its defaults: quorum queue, persistent, mandatory, confirms, noDelay',
   },
   'bare-rabbitmq': {
     needs: 'RABBITMQ_URL',
-    stored: 60_000,
+    stored: 240_000,
     settings:
       'amqplib: fanout exchange, quorum queue, persistent, mandatory, confirm channel, noDelay, prefetch 256, one multiple ack a turn',
   },
@@ -172,3 +172,6 @@ export const systemsOf = (engine: EngineName, kinds: readonly Kind[]): readonly 
 export function ratioName(other: string, phase: Phase): string {
   return other === 'bare' ? phase : `${other}${phase === 'publish' ? 'Publish' : 'Consume'}`;
 }
+
+/** What a ratio has to be at least, without keys: nine tenths of the bare client, twice a job queue. */
+export const leastRatio = (other: string): number => (other === 'bare' ? 0.9 : 2);

@@ -6,6 +6,8 @@ import Type from 'typebox';
 import { inFolder, until } from './stage.ts';
 
 const did: string[] = [];
+const book = async (account: string, cents: number): Promise<void> =>
+  void did.push(`booked ${account}:${cents}`);
 const resize = async (path: string): Promise<void> => void did.push(`resized ${path}`);
 
 const imageUploaded = defineChannel({
@@ -54,7 +56,7 @@ bus.subscribe(accountMoved, {
   name: 'ledger',
   batch: { max: 100 },
   handler: async (messages) => {
-    did.push(`booked ${messages.map(({ key, data }) => `${key}:${data.cents}`).join(' ')}`);
+    for (const { key, data } of messages) await book(key ?? '', data.cents);
     return messages.map(() => ack());
   },
 });

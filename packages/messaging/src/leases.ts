@@ -24,8 +24,13 @@ export class Leases<E> {
     return this.#held.size;
   }
 
-  lend(token: DeliveryToken, entry: E): void {
-    this.#held.set(token, { entry, until: this.#clock.monotonic() + this.#leaseMs });
+  /** When a lease that begins now ends, monotonic ms: looked up once for all that are lent together. */
+  endOfNew(): number {
+    return this.#clock.monotonic() + this.#leaseMs;
+  }
+
+  lend(token: DeliveryToken, entry: E, until = this.endOfNew()): void {
+    this.#held.set(token, { entry, until });
     this.#watch();
   }
 

@@ -50,7 +50,9 @@ export class Acks {
   }
 
   #mark(tag: number): void {
-    this.#done.add(tag);
-    while (this.#done.delete(this.#watermark + 1)) this.#watermark += 1;
+    // The common way: what came first is settled first.
+    if (tag === this.#watermark + 1) this.#watermark = tag;
+    else this.#done.add(tag);
+    while (this.#done.size > 0 && this.#done.delete(this.#watermark + 1)) this.#watermark += 1;
   }
 }

@@ -357,17 +357,22 @@ export class RabbitConsumer implements Consumer {
   #pump(): void {
     const deliveries: Delivery[] = [];
     const noting: Entry[] = [];
+    const sources = [...this.#sources.values()];
+    const now = this.#parts.clock.now();
+    // One look at the clock for all that go out together.
+    const until = this.#leases.endOfNew();
     while (!this.#paused && this.#taken < this.#parts.spec.prefetch) {
-      const entry = this.#next();
+      const entry = this.#next(sources);
       if (!entry) break;
-      if (entry.expiresAt <= this.#parts.clock.now()) this.#drop(entry);
-      else if (!entry.spared) deliveries.push(this.#handOut(entry));
+      if (entry.expiresAt <= now) this.#drop(entry);
+      else if (!entry.spared) deliveries.push(this.#handOut(entry, until));
       else {
         this.#noting.add(entry);
         noting.push(entry);
       }
     }
     if (deliveries.length > 0) this.#receive(deliveries);
+    if (noting.length === 0) return;
     for (const [source, entries] of bySource(noting)) void this.#handOutNoted(source, entries);
   }
 
@@ -394,8 +399,7 @@ export class RabbitConsumer implements Consumer {
   }
 
   /** From the sources in turn, so that a full partition does not keep the others waiting. */
-  #next(): Entry | undefined {
-    const sources = [...this.#sources.values()];
+  #next(sources: readonly Source[]): Entry | undefined {
     for (let tried = 0; tried < sources.length; tried += 1) {
       const source = sources[this.#turn++ % sources.length] as Source;
       const entry = this.#leaving.has(source) ? undefined : source.lanes.next();
@@ -409,9 +413,9 @@ export class RabbitConsumer implements Consumer {
     entry.source.ack(entry);
   }
 
-  #handOut(entry: Entry): Delivery {
+  #handOut(entry: Entry, until = this.#leases.endOfNew()): Delivery {
     const token = this.#parts.nextToken();
-    this.#leases.lend(token, entry);
+    this.#leases.lend(token, entry, until);
     return new HandOut(token, entry);
   }
 

@@ -74,6 +74,12 @@ const FIELDS: ReadonlyMap<string, string> = new Map([
   ['routingkey', 'routingKey'],
 ]);
 const REQUIRED = ['id', 'type', 'source'] as const;
+const NOWHERE = '';
+/** By the whole name of a header: to cut the prefix off each of them would cost more than to read the message. */
+const UNDERSCORE_PLACES = placesBehind(UNDERSCORE);
+const COLON_PLACES = placesBehind(COLON);
+const UNDERSCORE_ID = `${UNDERSCORE}id`;
+const COLON_ID = `${COLON}id`;
 const SCHEMA_VERSION = /:v(\d{1,9})$/;
 /** What AMQP allows the name of a header: one octet says how long it is. */
 const HEADER_NAME_BYTES = 255;
@@ -166,7 +172,7 @@ class Decoded implements Received {
   constructor(incoming: Incoming) {
     this.#incoming = incoming;
     const { headers, contentType } = incoming.properties as Options.Publish;
-    this.note = headers !== undefined && hasOwn(headers) ? noteOn(headers) : NO_NOTE;
+    this.note = headers !== undefined && hasNote(headers) ? noteOn(headers) : NO_NOTE;
     let message: Message | undefined;
     let malformed: string | undefined;
     try {
@@ -255,17 +261,25 @@ function messageIn(
   contentType: string | undefined,
 ): Message {
   if (headers !== undefined) {
-    if (headers[`${UNDERSCORE}id`] !== undefined)
-      return binaryMessage(headers, UNDERSCORE, content, contentType);
-    if (headers[`${COLON}id`] !== undefined) return binaryMessage(headers, COLON, content, contentType);
+    if (headers[UNDERSCORE_ID] !== undefined)
+      return binaryMessage(headers, UNDERSCORE, UNDERSCORE_PLACES, content, contentType);
+    if (headers[COLON_ID] !== undefined)
+      return binaryMessage(headers, COLON, COLON_PLACES, content, contentType);
   }
   return decodeCloudEvent(content.toString());
+}
+
+/** Where the value of each attribute goes: into the field of this name, or nowhere. What is not among them is an extension. */
+function placesBehind(prefix: string): ReadonlyMap<string, string> {
+  const read = (name: string): string => (name === 'dataschema' || name === 'specversion' ? name : NOWHERE);
+  return new Map([...RESERVED].map((name) => [prefix + name, FIELDS.get(name) ?? read(name)]));
 }
 
 /** Built in one pass over the headers: this is the way of every message that is handled. */
 function binaryMessage(
   headers: MessagePropertyHeaders,
   prefix: string,
+  places: ReadonlyMap<string, string>,
   content: Buffer,
   contentType: string | undefined,
 ): Message {
@@ -281,14 +295,13 @@ function binaryMessage(
   };
   let specversion: unknown;
   for (const header in headers) {
-    if (!header.startsWith(prefix)) continue;
-    const name = header.slice(prefix.length);
+    const place = places.get(header);
     const value: unknown = headers[header];
-    const field = FIELDS.get(name);
-    if (field !== undefined) message[field] = typeof value === 'string' ? value : String(value);
-    else if (name === 'dataschema') message.version = versionOf(String(value));
-    else if (name === 'specversion') specversion = value;
-    else if (!RESERVED.has(name)) extensions[name] = String(value);
+    if (place === undefined) {
+      if (header.startsWith(prefix)) extensions[header.slice(prefix.length)] = String(value);
+    } else if (place === 'dataschema') message.version = versionOf(String(value));
+    else if (place === 'specversion') specversion = value;
+    else if (place !== NOWHERE) message[place] = typeof value === 'string' ? value : String(value);
   }
   if (specversion !== '1.0') throw notCloudEvent(`specversion is ${JSON.stringify(specversion)}, not "1.0"`);
   for (const name of REQUIRED) if (!message[name]) throw notCloudEvent(`${name} is missing or empty`);
@@ -341,6 +354,17 @@ function parcelOf({ content, properties }: Incoming): Parcel {
   if (messageId !== undefined) options.messageId = messageId;
   if (priority !== undefined) options.priority = priority;
   return { content, options };
+}
+
+/** Asked of every message: by the names, and not by a walk over the headers. */
+function hasNote(headers: MessagePropertyHeaders): boolean {
+  return (
+    headers['x-db-abandoned'] !== undefined ||
+    headers['x-db-turn'] !== undefined ||
+    headers['x-db-state'] !== undefined ||
+    headers['x-db-redriven'] !== undefined ||
+    headers['x-db-redrive'] !== undefined
+  );
 }
 
 /** The toolkit's and the broker's begin with `x-`. */
