@@ -40,7 +40,7 @@ export interface RecordedMessage {
   readonly state: RecordedState;
   /** Published by this time, ms since the epoch; undefined when that is not known. */
   readonly publishedAt: number | undefined;
-  /** Why it waits or is parked. */
+  /** Why it waits or is parked, or what holds back one that is not sent yet. */
   readonly reason: string | undefined;
   /** What a repair publishes again; undefined when the stored text cannot be read. */
   readonly outgoing: OutgoingMessage | undefined;

@@ -75,7 +75,7 @@ for (const { kind, missing, create } of storeChoices)
       });
     }
 
-    /** Records orders and lets the relay publish them; what is in `lost` is confirmed and goes nowhere. */
+    /** Records orders and lets the relay publish them all, which an open transaction may put off; what is in `lost` is confirmed and goes nowhere. */
     async function order(...numbers: readonly number[]): Promise<void> {
       const messages = numbers.map((n) => write(placed, { n }, { key: `k${n % 3}` }));
       await shop.store.inbox.transaction((tx) => shop.store.append(tx, messages));
@@ -88,8 +88,14 @@ for (const { kind, missing, create } of storeChoices)
         clock: systemClock,
         keepMs: 3_600_000,
         undeclaredMs: 0,
+        sweepMs: 20,
       });
       relay.start();
+      await eventually(
+        () => shop.store.outbox.view(systemClock.now()),
+        ({ unpublished, waiting }) => unpublished + waiting === 0,
+        'all that was recorded is published',
+      );
       await relay.stop();
     }
 

@@ -236,7 +236,9 @@ class Reconciliation {
     if (kind === 'unpublished')
       return person(
         `not published: ${reason ?? 'the relay has not come to it'}`,
-        'see that a relay runs and reaches the engine',
+        reason === undefined
+          ? 'see that a relay runs and reaches the engine'
+          : 'remove what the reason names; a running relay does the rest',
       );
     if (kind === 'parkedInOutbox')
       return person(

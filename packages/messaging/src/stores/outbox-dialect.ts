@@ -19,6 +19,8 @@ export interface OutboxDialect {
   messageIdIn(list: string): string;
   /** SQL: the mark `m` has passed the row `o`. */
   readonly isPassed: string;
+  /** SQL: an open transaction keeps the row `o`, which the mark has not passed, from being read; why, in a person's words. Undefined where none does. */
+  readonly heldBack?: { readonly sql: string; readonly why: string };
   /** SQL: the row `o` lies behind the end of the run `r`. */
   readonly isInRun: string;
   /** Takes the lock that one relay holds; false while another has it. The lock ends with the connection. */

@@ -42,7 +42,7 @@ export function sqlRecordedSource(
 
 async function recordedPage(
   database: SqlDatabase,
-  { messageId, recordedAt, isPassed, isInRun }: OutboxDialect,
+  { messageId, recordedAt, isPassed, isInRun, heldBack }: OutboxDialect,
   { from, to }: TimeWindow,
   { after, limit }: PageRequest,
 ): Promise<Page<RecordedMessage>> {
@@ -50,6 +50,7 @@ async function recordedPage(
   const { rows } = await database.run(
     `SELECT ${ROW_COLUMNS}, ${messageId} AS id, ${recordedAt} AS recorded_at, h.state, h.reason, h.at AS held_at,
             CASE WHEN ${isPassed} THEN 1 ELSE 0 END AS passed,
+            CASE WHEN h.state IS NULL AND NOT ${isPassed} AND ${heldBack?.sql ?? '0 = 1'} THEN 1 ELSE 0 END AS held_back,
             (SELECT r.at FROM outbox_runs r WHERE ${isInRun} ORDER BY r.up_to LIMIT 1) AS published_at
      FROM outbox o CROSS JOIN outbox_mark m LEFT JOIN outbox_held h ON h.number = o.number
      WHERE ${recordedAt} >= ? AND ${recordedAt} < ? AND (${recordedAt} > ? OR o.number > ?)
@@ -58,15 +59,16 @@ async function recordedPage(
   );
   const last = rows.at(-1);
   return {
-    items: rows.map(recordedOf),
+    items: rows.map((row) => recordedOf(row, heldBack?.why)),
     next: rows.length < limit || !last ? undefined : `${Number(last.recorded_at)}:${Number(last.number)}`,
   };
 }
 
-function recordedOf(row: SqlRow): RecordedMessage {
+function recordedOf(row: SqlRow, whyHeldBack: string | undefined): RecordedMessage {
   const held = row.state === null ? undefined : (String(row.state) as RecordedState);
   const state = held ?? (Number(row.passed) === 1 ? 'published' : 'unpublished');
   const outgoing = outgoingOf(row);
+  const unsentReason = Number(row.held_back) === 1 ? whyHeldBack : undefined;
   return {
     id: String(row.id),
     channel: String(row.channel),
@@ -74,7 +76,7 @@ function recordedOf(row: SqlRow): RecordedMessage {
     recordedAt: Number(row.recorded_at),
     state,
     publishedAt: state !== 'published' ? undefined : numberOf(held ? row.held_at : row.published_at),
-    reason: held && row.reason !== null ? String(row.reason) : undefined,
+    reason: held && row.reason !== null ? String(row.reason) : unsentReason,
     outgoing,
   };
 }

@@ -4,6 +4,13 @@ import type { OutgoingMessage } from '../../engine.ts';
 import type { SqlValue } from '../../sql.ts';
 import { type PostgresClient, refuseOutsidePostgresTransaction, runPostgres } from '../../sql/postgres.ts';
 
+/**
+ * What the relay reads a row by: its own transaction, or the last one that had ended when it was appended, if that is later. By the own one alone a key can be turned round: a
+ * transaction that had its number early and then waited for the lock of the key would be read before the one it waited for, when another one that began between the two is open. It
+ * is never below the own number, so what is below every open transaction is complete all the same; and never above all that have ended, so nothing waits for one yet to come.
+ */
+const READ_BY = `GREATEST(pg_current_xact_id(), (pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1)::text::xid8)`;
+
 /** PostgreSQL takes 65,535 parameters; six are a row. */
 const ROWS_PER_STATEMENT = 1_000;
 export const DOORBELL = 'doorbuster_outbox';
@@ -39,8 +46,8 @@ async function insertRows(
     Date.parse(message.time) || 0,
     encodeCloudEvent(message),
   ]);
-  const rows = messages.map(() => '(?, ?, ?, ?, ?, ?)').join(', ');
-  const insert = `INSERT INTO outbox (message_id, channel, due_at, priority, recorded_at, body) VALUES ${rows}`;
+  const rows = messages.map(() => `(${READ_BY}, ?, ?, ?, ?, ?, ?)`).join(', ');
+  const insert = `INSERT INTO outbox (xid, message_id, channel, due_at, priority, recorded_at, body) VALUES ${rows}`;
   const sql = rings ? `WITH appended AS (${insert}) SELECT pg_notify('${DOORBELL}', '')` : insert;
   await runPostgres(transaction, sql, values);
 }

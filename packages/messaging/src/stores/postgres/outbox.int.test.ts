@@ -8,7 +8,9 @@ import { eventually, signal } from '../../conformance/fixture.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
 import { createOutboxWriter } from '../../outbox.ts';
+import type { OwnedOutbox } from '../../outbox-store.ts';
 import { type StoreFixture, storeChoices } from '../fixture.ts';
+import { LOCAL_XMIN } from './horizon.ts';
 import {
   appendToPostgresOutbox,
   listenForPostgresOutbox,
@@ -47,8 +49,8 @@ describe.skipIf(choice?.missing)(
       await fixture.destroy();
     });
 
-    async function connect(): Promise<Client> {
-      const client = new Client({ connectionString: fixture.address });
+    async function connect(address = fixture.address): Promise<Client> {
+      const client = new Client({ connectionString: address });
       client.on('error', () => {});
       await client.connect();
       clients.push(client);
@@ -57,45 +59,122 @@ describe.skipIf(choice?.missing)(
     const numbersOf = (rows: readonly { readonly body: unknown }[]): number[] =>
       rows.map(({ body }) => (JSON.parse(String(body)) as { data: { n: number } }).data.n);
 
-    /** Whatever else writes on this server holds rows back until it has ended. */
+    /** Whatever else writes in this database (and for a moment on this server) holds rows back until it has ended. */
     const readable = () =>
       eventually(
         async () => {
-          const text = `SELECT coalesce(max(xid) < pg_snapshot_xmin(pg_current_snapshot()), true) AS is_readable
-            FROM outbox`;
+          const text = `SELECT coalesce(max(xid) < ${LOCAL_XMIN}, true) AS is_readable FROM outbox`;
           return (await pool.query<{ is_readable: boolean }>(text)).rows[0]?.is_readable;
         },
         (isReadable) => isReadable === true,
         'the rows can be read',
       );
 
-    /** The first transaction has its xid early and changes the key late; the second one is in between. Both lock the key before they append. */
-    async function crossed(): Promise<void> {
-      const first = await connect();
-      const second = await connect();
-      await first.query('BEGIN');
-      await first.query('SELECT pg_current_xact_id()');
-      await second.query('BEGIN');
-      await second.query(`UPDATE keys SET key = key WHERE key = 'a'`);
-      await appendToPostgresOutbox(second, [step(1)]);
-      await second.query('COMMIT');
-      await first.query(`UPDATE keys SET key = key WHERE key = 'a'`);
-      await appendToPostgresOutbox(first, [step(2)]);
-      await first.query('COMMIT');
-      await readable();
+    /** A connection whose transaction has its number and has written nothing yet. */
+    async function begun(address = fixture.address): Promise<Client> {
+      const client = await connect(address);
+      await client.query('BEGIN');
+      await client.query('SELECT pg_current_xact_id()');
+      return client;
     }
 
-    it('keeps the order in which a key was changed, whatever began first', async () => {
-      await crossed();
+    /**
+     * The first transaction has its xid early and changes the key late; the second one is in between. Both lock the key before they append. Another one, which has nothing to do with
+     * the key, begins between the two. Gives it still open.
+     */
+    async function crossed(append = appendToPostgresOutbox): Promise<Client> {
+      const first = await begun();
+      const between = await begun();
+      const second = await begun();
+      for (const [client, n] of [
+        [second, 1],
+        [first, 2],
+      ] as const) {
+        await client.query(`UPDATE keys SET key = key WHERE key = 'a'`);
+        await append(client, [step(n)]);
+        await client.query('COMMIT');
+      }
+      return between;
+    }
+    /** Reads on as a relay does, a window or a part of one at a time, until so many were read. */
+    async function readAll(owned: OwnedOutbox | undefined, count: number): Promise<readonly number[]> {
+      const read: number[] = [];
+      const readOn = async (): Promise<number> => {
+        const rows = (await owned?.readFresh(10)) ?? [];
+        const upTo = rows.at(-1)?.number;
+        const now = systemClock.now();
+        if (upTo !== undefined) await owned?.record({ upTo, waiting: [], parked: [], published: [], now });
+        return read.push(...numbersOf(rows));
+      };
+      await eventually(readOn, (length) => length >= count, 'the rows are read');
+      return read;
+    }
+    /** What a relay reads while that one is open, and then. */
+    async function readAround(between: Client): Promise<readonly number[]> {
       const owned = await postgresOutbox(pool).own();
-      expect(numbersOf((await owned?.readFresh(10)) ?? [])).toEqual([1, 2]);
+      const read = numbersOf((await owned?.readFresh(10)) ?? []);
+      if (read.length > 0) await readAll(owned, 1);
+      await between.query('COMMIT');
+      const rest = await readAll(owned, 2 - read.length);
+      await owned?.release();
+      return [...read, ...rest];
+    }
+
+    it('keeps the order in which a key was changed, whatever began first and whatever is still open', async () => {
+      expect(await readAround(await crossed())).toEqual([1, 2]);
+    });
+
+    it('control: by the transaction that wrote a row, an open one that began in between turns the key round', async () => {
+      const between = await crossed(async (client, messages) => {
+        await appendToPostgresOutbox(client, messages);
+        await client.query(
+          'UPDATE outbox SET xid = pg_current_xact_id() WHERE xmin = pg_current_xact_id()::xid',
+        );
+      });
+      expect(await readAround(between)).toEqual([2, 1]);
+    });
+
+    /** Why each recorded row is not published. */
+    async function reasons(): Promise<readonly (string | undefined)[]> {
+      const window = { from: 0, to: Number.MAX_SAFE_INTEGER };
+      const { items } = await fixture.store.recorded('shop').page(window, { after: undefined, limit: 10 });
+      return items.map(({ reason }) => reason);
+    }
+
+    it('reads on while a transaction of another database is open', async () => {
+      const elsewhere = await begun(process.env.DATABASE_URL);
+      const client = await begun();
+      await appendToPostgresOutbox(client, [step(1)]);
+      await client.query('COMMIT');
+      const owned = await postgresOutbox(pool).own();
+      // Whoever is just about to take the lock on its number cannot be told from one of this database.
+      await eventually(
+        async () => (await owned?.readFresh(10))?.length,
+        (count) => count === 1,
+        'the row is read',
+      );
+      expect(await reasons()).toEqual([undefined]);
+      const { rows } = await pool.query<{ is_behind: boolean }>(
+        'SELECT max(xid) >= pg_snapshot_xmin(pg_current_snapshot()) AS is_behind FROM outbox',
+      );
+      expect(rows, 'by the horizon of the whole server it would wait').toEqual([{ is_behind: true }]);
+      await elsewhere.query('COMMIT');
       await owned?.release();
     });
 
-    it('control: the order by transaction turns the key round', async () => {
-      await crossed();
-      const { rows } = await pool.query<{ body: string }>('SELECT body FROM outbox ORDER BY xid, number');
-      expect(numbersOf(rows)).toEqual([2, 1]);
+    it('does not read past an open one of this database, which might still append, and a reconciliation tells it', async () => {
+      const here = await begun();
+      const client = await begun();
+      await appendToPostgresOutbox(client, [step(1)]);
+      await client.query('COMMIT');
+      const owned = await postgresOutbox(pool).own();
+      expect(await owned?.readFresh(10)).toEqual([]);
+      expect(await reasons()).toEqual([expect.stringContaining('is still open')]);
+      await here.query('COMMIT');
+      await readable();
+      expect(numbersOf((await owned?.readFresh(10)) ?? [])).toEqual([1]);
+      expect(await reasons()).toEqual([undefined]);
+      await owned?.release();
     });
 
     it('rings the doorbell at the commit, and not for what is rolled back', async () => {
@@ -165,7 +244,7 @@ describe.skipIf(choice?.missing)(
       await client.query('COMMIT');
       await readable();
       const adopted = await postgresOutbox(pool).own();
-      expect(numbersOf((await adopted?.readFresh(10)) ?? [])).toEqual([2, 3, 4]);
+      expect(await readAll(adopted, 3)).toEqual([2, 3, 4]);
       await adopted?.release();
     });
   },

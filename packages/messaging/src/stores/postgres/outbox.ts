@@ -6,10 +6,12 @@
  * `pg_snapshot_xmin`, below which every transaction has ended. Nothing can still appear in such a window.
  *
  * Why by number inside a window, and not by `(xid, number)` as is often told: a transaction gets its xid at its first write, which may be
- * long before it locks the key whose change it tells of; its number is drawn under that lock. By xid two changes of one key can be turned round. And since a
- * window holds only transactions that had ended when it was opened, a change that waited for a lock is never in an earlier window than the one it waited for.
+ * long before it locks the key whose change it tells of; its number is drawn under that lock. By xid two changes of one key can be turned round. For the same reason a row is not
+ * kept under its transaction's xid but under the last one that had ended when it was appended, if that is later (`append.ts`): a change that waited for a lock is then never in an
+ * earlier window than the one it waited for.
  *
- * The price: a transaction that has written anything, anywhere on the server, holds back what was committed after it began until it ends.
+ * The price: a transaction that has written anything in this database holds back what was committed after it began until it ends. One of another database does so only
+ * until it is asked for (`horizon.ts`), which the reader does when rows are there and the whole server's horizon lets none through.
  */
 import { MessagingError } from '../../errors.ts';
 import type { OutboxStore } from '../../outbox-store.ts';
@@ -18,6 +20,7 @@ import type { SqlConnection } from '../../sql.ts';
 import { type PostgresPool, postgresSql } from '../../sql/postgres.ts';
 import { sqlOutbox } from '../sql-outbox.ts';
 import { DOORBELL } from './append.ts';
+import { LOCAL_XMIN } from './horizon.ts';
 
 export const postgresDialect: OutboxDialect = {
   messageId: 'o.message_id',
@@ -25,6 +28,10 @@ export const postgresDialect: OutboxDialect = {
   messageIdIn: (list) => `o.message_id IN (${list})`,
   isPassed: '(o.xid < m.window_from OR (o.xid < m.window_to AND o.number <= m.number))',
   isInRun: 'o.xid < r.up_to',
+  heldBack: {
+    sql: `o.xid >= ${LOCAL_XMIN}`,
+    why: 'a transaction of its database that is older than its commit is still open (pg_stat_activity.backend_xid, pg_prepared_xacts), and until it ends nothing is published past it',
+  },
   async lock(connection) {
     const { rows } = await connection.run(`SELECT pg_try_advisory_lock(${LOCK}) AS taken`);
     return rows[0]?.taken === true;
@@ -132,15 +139,31 @@ class WindowReader implements FreshReader {
 
   /** The next window begins where this one ends and reaches to the oldest transaction that has not ended. False when nothing is in it. */
   async #openNext(): Promise<boolean> {
+    const { next, heldBack } = await this.#lookFor('pg_snapshot_xmin(pg_current_snapshot())');
+    const found = next ?? (heldBack ? (await this.#lookFor(LOCAL_XMIN)).next : undefined);
+    if (!found) return false;
+    this.#window = found;
+    return true;
+  }
+
+  /** The window up to this transaction, undefined when nothing is in it; and whether anything lies behind it. */
+  async #lookFor(xmin: string): Promise<{ readonly next: Window | undefined; readonly heldBack: boolean }> {
     const { rows } = await this.#connection.run(
-      `SELECT b.xmin::text AS xmin, (SELECT min(o.number) FROM outbox o WHERE o.xid >= ?::xid8 AND o.xid < b.xmin) AS first
-       FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin) b`,
+      `SELECT b.xmin::text AS xmin, (SELECT min(o.number) FROM outbox o WHERE o.xid >= ?::xid8 AND o.xid < b.xmin) AS first,
+              EXISTS (SELECT 1 FROM outbox o WHERE o.xid >= b.xmin) AS held_back
+       FROM (SELECT ${xmin} AS xmin) b`,
       [this.#window.to],
     );
-    const [next] = rows;
-    if (!next || next.first === null) return false;
-    this.#window = { from: this.#window.to, to: String(next.xmin), number: Number(next.first) - 1 };
-    return true;
+    const [found] = rows;
+    if (!found) return { next: undefined, heldBack: false };
+    const { first } = found;
+    return {
+      next:
+        first === null
+          ? undefined
+          : { from: this.#window.to, to: String(found.xmin), number: Number(first) - 1 },
+      heldBack: found.held_back === true,
+    };
   }
 }
 

@@ -1,7 +1,7 @@
 /** Tables of outbox and inbox on PostgreSQL 15 or later. Run the text once, again whenever you like; a schema of one's own comes with `search_path`. */
 
 /**
- * `xid` is the transaction that wrote the row: what the relay reads by. `number` is drawn when the row is written, so within a key it follows the lock
+ * `xid` is what the relay reads by: the transaction that wrote the row, or a later one that had ended by then (`append.ts`). `number` is drawn when the row is written, so within a key it follows the lock
  * under which the key was changed. `recorded_at` is the time of the message, ms since the epoch.
  */
 export const postgresOutboxSchema = `
