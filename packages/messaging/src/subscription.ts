@@ -201,7 +201,7 @@ export class RunningSubscription {
     if (fault !== undefined) return void this.#buffer.push(attempt);
     if (!this.#quarantine.letIn(attempt))
       return this.#settling.add(attempt, retrySettlement(delivery, state, now + SUSPECT_PUT_OFF_MS));
-    void this.#settling.all().then(() => {
+    void this.#settling.soFar().then(() => {
       if (this.#stopping) return this.#release(attempt);
       this.#buffer.splice(this.#next, 0, attempt);
       this.#pump();

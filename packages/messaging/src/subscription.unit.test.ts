@@ -214,6 +214,72 @@ describe('a settlement that is refused for good', () => {
   });
 });
 
+describe('a message that may kill its process', () => {
+  /** Settlements are answered by the test, one call after the other. */
+  function answering() {
+    const calls: { readonly tokens: readonly unknown[]; readonly answer: () => void }[] = [];
+    const settle = (settlements: readonly Settlement[]): Promise<readonly 'settled'[]> =>
+      new Promise((resolve) => {
+        const tokens = settlements.map(({ token }) => token);
+        calls.push({ tokens, answer: () => resolve(settlements.map(() => 'settled')) });
+      });
+    return { settle, calls };
+  }
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const plain = (token: number) => deliveryOf(token, { type });
+  const suspect = (token: number) => deliveryOf(token, { type }, { abandoned: 2 });
+  const answerAll = (calls: readonly { readonly answer: () => void }[]): void => {
+    for (const { answer } of calls) answer();
+  };
+
+  it('has its turn on a busy subscription: it waits for what was under way when it came, not for silence', async () => {
+    const { settle, calls } = answering();
+    const { engine, handled, bus } = await subscribed({ script: { settle } });
+    engine.hand('one', plain(1));
+    await turn();
+    engine.hand('one', suspect(2));
+    await turn();
+    engine.hand('one', plain(3));
+    await turn();
+    expect(calls.map(({ tokens }) => tokens)).toEqual([[1], [3]]);
+    expect(handled.values).toEqual([{ n: 1 }, { n: 3 }]);
+    calls[0]?.answer();
+    await turn();
+    expect(handled.values).toEqual([{ n: 1 }, { n: 3 }, { n: 2 }]);
+    answerAll(calls);
+    await bus.stop();
+  });
+
+  it('is not handled before the others that came with it are put off for good', async () => {
+    const { settle, calls } = answering();
+    const { engine, handled, bus } = await subscribed({ script: { settle } });
+    engine.hand('one', suspect(1), suspect(2), suspect(3));
+    await turn();
+    expect(calls.map(({ tokens }) => tokens)).toEqual([[2, 3]]);
+    expect(handled.values).toEqual([]);
+    calls[0]?.answer();
+    await turn();
+    expect(handled.values).toEqual([{ n: 1 }]);
+    answerAll(calls);
+    await bus.stop();
+  });
+
+  it('nor where they came before the engine had answered the subscribe', async () => {
+    const { settle, calls } = answering();
+    const { handled, bus } = await subscribed({
+      script: { settle, subscribe: async (_, receive) => receive([suspect(1), suspect(2)]) },
+    });
+    await turn();
+    expect(calls.map(({ tokens }) => tokens)).toEqual([[2]]);
+    expect(handled.values).toEqual([]);
+    calls[0]?.answer();
+    await turn();
+    expect(handled.values).toEqual([{ n: 1 }]);
+    answerAll(calls);
+    await bus.stop();
+  });
+});
+
 describe('a reply', () => {
   it.each([
     ['replies.0190a1b2-0000-7000-8000-000000000001', true],
