@@ -9,7 +9,7 @@ import type { StandardSchema } from './contract.ts';
 import type { Settlement } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { createManualClock } from './conformance/manual-clock.ts';
-import { ack, type Outcome, reply, snooze } from './outcome.ts';
+import { ack, type Outcome, reply, retry, snooze } from './outcome.ts';
 import { createScriptedEngine, deliveryOf, type Script } from './testing/scripted-engine.ts';
 
 const type = 'orders';
@@ -166,6 +166,33 @@ describe('a settlement that is refused for good', () => {
     expect(await counts()).toMatchObject({ handling: 0, failed: 1, lost: 0 });
     clock.advance(1_000);
     expect(engine.extended).toEqual([]);
+    await bus.stop();
+  });
+
+  it('counts a failure once, whether or not an attempt had failed', async () => {
+    const { engine, counts, bus } = await subscribed({
+      script: { settle: refusing(['retry']) },
+      handle: (data) => ((data as { n: number }).n === 1 ? retry({ delayMs: 3 * 86_400_000 }) : snooze(1)),
+    });
+    engine.hand('one', deliveryOf(1, { type }), deliveryOf(2, { type }));
+    await expect.poll(() => engine.settled.filter(({ kind }) => kind === 'deadLetter')).toHaveLength(2);
+    expect(await counts()).toMatchObject({ handled: 0, failed: 2, lost: 0 });
+    await bus.stop();
+  });
+
+  it('of one that was put off keeps what is known of it', async () => {
+    const { engine, counts, bus } = await subscribed({ script: { settle: refusing(['retry']) } });
+    const abandoned = (token: number) => deliveryOf(token, { type }, { abandoned: 2 });
+    engine.hand('one', abandoned(1), abandoned(2));
+    await expect
+      .poll(() => engine.settled.filter(({ kind }) => kind === 'deadLetter'))
+      .toMatchObject([
+        {
+          token: 2,
+          letter: { history: [{ kind: 'abandoned' }, { kind: 'abandoned' }, { kind: 'deadLetter' }] },
+        },
+      ]);
+    await expect.poll(counts).toMatchObject({ handled: 1, failed: 1, lost: 0 });
     await bus.stop();
   });
 
