@@ -38,7 +38,7 @@ interface Sent {
   readonly attempts: readonly Attempt[];
 }
 
-export class Settling {
+export class Settler {
   readonly #place: ConsumingPlace;
   readonly #parts: SettlingParts;
   readonly #owner: SettlingOwner;

@@ -39,7 +39,7 @@ import { isPromise, type Outcome } from './outcome.ts';
 import { Quarantine } from './quarantine.ts';
 import { readMessage, type Reading } from './reading.ts';
 import type { Binding } from './routing.ts';
-import { Settling, type SettlingParts } from './settling.ts';
+import { Settler, type SettlingParts } from './settling.ts';
 import type { ConsumingPlace } from './telemetry.ts';
 
 export interface SubscriptionSettings {
@@ -96,7 +96,7 @@ export class RunningSubscription {
   /** Those that no handler has yet, from `#next` on; one whose lease was lost meanwhile is passed over. */
   #buffer: (Attempt | undefined)[] = [];
   #next = 0;
-  readonly #settling: Settling;
+  readonly #settling: Settler;
   readonly #quarantine: Quarantine;
   #left = false;
   #handling = 0;
@@ -113,7 +113,7 @@ export class RunningSubscription {
     this.#parts = parts;
     this.#place = { channel: settings.channel.name, subscription: settings.name };
     this.#fields = { ...this.#place };
-    this.#settling = new Settling(this.#place, parts, {
+    this.#settling = new Settler(this.#place, parts, {
       settled: (attempt, result) => this.#settled(attempt, result),
       refused: (...refusal) => this.#settlementRefused(...refusal),
     });
