@@ -5,6 +5,7 @@ import { createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { signal } from './conformance/fixture.ts';
 import { MessagingError } from './errors.ts';
+import { type Log, silentLog } from './log.ts';
 import { ack } from './outcome.ts';
 import { createCountingClock, createScriptedEngine, type Script } from './testing/scripted-engine.ts';
 
@@ -20,9 +21,11 @@ function busOn(script: Script = {}) {
   const engine = createScriptedEngine(script);
   const clock = createCountingClock();
   const fatal: Error[] = [];
-  const bus = createBus({ engine, source: '/t', clock, onFatal: (error) => fatal.push(error) });
+  const logged: [string, object][] = [];
+  const log: Log = { ...silentLog, error: (fields, what) => void logged.push([what, fields]) };
+  const bus = createBus({ engine, source: '/t', clock, log, onFatal: (error) => fatal.push(error) });
   bus.declare([orders, asked]);
-  return { bus, engine, clock, fatal };
+  return { bus, engine, clock, fatal, logged };
 }
 
 describe('a start that fails', () => {
@@ -122,6 +125,51 @@ describe('what comes while the bus starts', () => {
     await expect(starting).rejects.toBe(down);
     await expect(late.started).rejects.toBe(down);
     await late.stop();
+    expect(clock.waiting()).toBe(0);
+  });
+});
+
+describe('a subscription that cannot begin', () => {
+  const nobodyLooks = async (): Promise<void> => {
+    for (let turns = 0; turns < 3; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  it('because the bus has been stopped is told to who waits, and ends no process where nobody does', async () => {
+    const { bus, clock, logged } = busOn();
+    await bus.start();
+    await bus.stop();
+    const unhandled: unknown[] = [];
+    const note = (error: unknown): unknown => unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const late = bus.subscribe(orders, { name: 'late', handler });
+    await nobodyLooks();
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
+    await expect(late.started).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+    expect(logged).toEqual([
+      ['a subscription could not start', expect.objectContaining({ subscription: 'late' })],
+    ]);
+    expect((await bus.view()).subscriptions).toEqual([]);
+    await late.stop();
+    expect(clock.waiting()).toBe(0);
+  });
+
+  it.each<[string, (script: Script) => void]>([
+    ['declare', (script) => void (script.declare = refusing(denied))],
+    ['subscribe', (script) => void (script.subscribe = refusing(denied))],
+  ])('because the engine refuses to %s is not shown, however often it is tried again', async (_, refuse) => {
+    const script: Script = {};
+    const { bus, clock } = busOn(script);
+    await bus.start();
+    refuse(script);
+    for (let tries = 0; tries < 3; tries += 1)
+      await expect(bus.subscribe(orders, { name: 'one', handler }).started).rejects.toBe(denied);
+    expect((await bus.view()).subscriptions).toEqual([]);
+    delete script.declare;
+    delete script.subscribe;
+    await bus.subscribe(orders, { name: 'one', handler }).started;
+    expect((await bus.view()).subscriptions.map(({ name }) => name)).toEqual(['one']);
+    await bus.stop();
     expect(clock.waiting()).toBe(0);
   });
 });

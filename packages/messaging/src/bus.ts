@@ -499,10 +499,10 @@ class EngineBus implements Bus {
       begun.promise.catch(() => {});
       return begun.promise;
     }
-    if (this.#state !== 'starting' && this.#state !== 'running')
-      return Promise.reject(new MessagingError('DB_MSG_STOPPED', 'the bus has been stopped'));
     const started = this.#join(running);
-    started.catch((error: unknown) =>
+    started.catch((error: unknown) => {
+      // What never began is not shown, and whoever tries again has another one.
+      this.#remove(running);
       this.#log.error(
         {
           channel: running.settings.channel.name,
@@ -510,13 +510,14 @@ class EngineBus implements Bus {
           error: describeError(error),
         },
         'a subscription could not start',
-      ),
-    );
+      );
+    });
     return started;
   }
 
   async #join(running: RunningSubscription): Promise<void> {
     if (this.#state === 'starting') await this.#opened.promise;
+    if (this.#state !== 'running') throw new MessagingError('DB_MSG_STOPPED', 'the bus has been stopped');
     const connection = this.#connected();
     await connection.declare({ channels: [], subscriptions: [specOfSubscription(running.settings)] });
     await running.start(connection);
@@ -526,9 +527,13 @@ class EngineBus implements Bus {
     try {
       await running.stop(drainMs);
     } finally {
-      const index = this.#running.indexOf(running);
-      if (index >= 0) this.#running.splice(index, 1);
+      this.#remove(running);
     }
+  }
+
+  #remove(running: RunningSubscription): void {
+    const index = this.#running.indexOf(running);
+    if (index >= 0) this.#running.splice(index, 1);
   }
 
   #declared(name: string): void {

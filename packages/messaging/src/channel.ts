@@ -12,9 +12,8 @@ import {
   type StandardSchema,
 } from './contract.ts';
 import type { Encoding } from './encoding.ts';
-import { MessagingError } from './errors.ts';
-import { isReservedForReplies } from './reply-channel.ts';
 import type { HeadersBinding, RoutingKind } from './routing.ts';
+import { refuseUnsound } from './sound-channel.ts';
 
 /**
  * What happens to the messages behind one that fails, on channels with `order: 'key'`:
@@ -94,35 +93,6 @@ export interface Channel<D extends ChannelDefinition = ChannelDefinition> {
   readonly read: Contract['read'];
   /** What an asker gets of a reply that came. */
   readonly readReply: Contract['read'] | undefined;
-}
-
-/** What a definition may say, by name: an option that is mistyped would be one that was never asked for. */
-const DEFINED = namesOf<ChannelDefinition>({
-  name: 1,
-  schema: 1,
-  reply: 1,
-  version: 1,
-  order: 1,
-  onFailure: 1,
-  requires: 1,
-  encoding: 1,
-  upcasters: 1,
-});
-const REQUIRED = namesOf<ChannelRequirements>({
-  confirm: 1,
-  delay: 1,
-  priority: 1,
-  ttl: 1,
-  replay: 1,
-  routing: 1,
-  broadcast: 1,
-  deadLetters: 1,
-  size: 1,
-  emulation: 1,
-});
-
-function namesOf<T>(names: Readonly<Record<keyof T, 1>>): readonly string[] {
-  return Object.keys(names);
 }
 
 /** Data of a channel's messages, as handlers get it: `ChannelData<typeof entriesAdmitted>`. */
@@ -251,9 +221,7 @@ export interface NamedDefinition<T> extends Omit<ChannelDefinition, 'schema'> {
 export function defineChannel<const D extends ChannelDefinition>(definition: D & Known<D>): Channel<D>;
 export function defineChannel<T>(definition: ChannelDefinition): Channel<NamedDefinition<T>>;
 export function defineChannel(definition: ChannelDefinition): Channel {
-  refuseStrangeNames(definition);
-  refuseBadValues(definition);
-  refuseContradictions(definition);
+  refuseUnsound(definition);
   const { check, read } = compileContract(definition.schema);
   const reply = definition.reply && compileContract(definition.reply);
   return Object.freeze({
@@ -268,92 +236,4 @@ export function defineChannel(definition: ChannelDefinition): Channel {
     read,
     readReply: reply?.read,
   });
-}
-
-const CHANNEL_NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
-
-function refuseStrangeNames(definition: ChannelDefinition): void {
-  const strange = [
-    ...Object.keys(definition).filter((name) => !DEFINED.includes(name)),
-    ...Object.keys(definition.requires ?? {})
-      .filter((name) => !REQUIRED.includes(name))
-      .map((name) => `requires.${name}`),
-  ];
-  if (strange.length > 0)
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `channel "${definition.name}": there is no ${strange.join(', ')}; a definition has ${DEFINED.join(', ')}, and requires has ${REQUIRED.join(', ')}`,
-    );
-}
-
-function refuseBadValues({ name, version, requires, upcasters }: ChannelDefinition): void {
-  const bad = (detail: string): never => {
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${name}": ${detail}`);
-  };
-  if (!CHANNEL_NAME.test(name))
-    bad('the name has to be lower-case letters, digits, dots and dashes, at most 120');
-  if (isReservedForReplies(name)) bad('names that begin with "replies." are those of reply channels');
-  if (!Number.isInteger(version) || version < 1) bad('version is a whole number from 1');
-  const levels = requires?.priority?.levels;
-  if (levels !== undefined && (!Number.isInteger(levels) || levels < 2 || levels > 10))
-    bad('priority.levels is 2 to 10');
-  const maxMs = requires?.delay?.maxMs;
-  if (maxMs !== undefined && !(maxMs > 0)) bad('delay.maxMs is above 0');
-  const keepMs = requires?.replay?.keepMs;
-  if (keepMs !== undefined && !(keepMs > 0)) bad('replay.keepMs is above 0');
-  const maxBytes = requires?.size?.maxBytes;
-  if (maxBytes !== undefined && (!Number.isInteger(maxBytes) || maxBytes < 1))
-    bad('size.maxBytes is a whole number from 1');
-  const from = Object.keys(upcasters ?? {}).map(Number);
-  for (let at = Math.min(...from, version); at < version; at += 1)
-    if (!upcasters?.[at])
-      bad(`upcasters lead from version ${Math.min(...from)} to ${version}, but not from ${at}`);
-  const beyond = from.find((at) => at >= version);
-  if (beyond !== undefined) bad(`an upcaster from version ${beyond} leads beyond version ${version}`);
-}
-
-function refuseContradictions({ name, order, onFailure, requires }: ChannelDefinition): void {
-  const contradiction = (detail: string): never => {
-    throw new MessagingError('DB_MSG_CHANNEL_CONTRADICTION', `channel "${name}": ${detail}`);
-  };
-  if (order === 'key' && requires?.priority)
-    contradiction('order per key and priority exclude each other: a priority overtakes');
-  if (order === 'key' && requires?.delay)
-    contradiction('order per key and delay exclude each other: a delayed message is overtaken');
-  if (order === 'key' && requires?.routing)
-    contradiction(
-      'order per key and routing exclude each other: a key has one place, a routing key may have many',
-    );
-  if (requires?.broadcast) refuseBroadcastWith(order, requires, contradiction);
-  if (order !== 'key' && onFailure !== undefined && onFailure !== 'skip') {
-    contradiction(
-      `onFailure "${onFailure}" needs order: 'key'; without order there is nothing behind a message`,
-    );
-  }
-}
-
-/** What rests on a message being kept, or on one consumer having it to himself. */
-function refuseBroadcastWith(
-  order: ChannelDefinition['order'],
-  { confirm, delay, priority, replay, routing, deadLetters }: ChannelRequirements,
-  contradiction: (detail: string) => never,
-): void {
-  const others: readonly (readonly [asked: unknown, name: string, why: string])[] = [
-    [order === 'key', 'order per key', 'every consumer hears every message, so no key has a place'],
-    [deadLetters, 'dead letters', 'nothing is kept that could be redriven'],
-    [delay, 'delay', 'what is not due would have to be kept'],
-    [priority, 'priority', 'nothing waits that could be overtaken'],
-    [replay, 'replay', 'nothing is kept that could be read again'],
-    [routing, 'routing', 'nobody is left out'],
-    [
-      confirm !== undefined && confirm !== 'none',
-      `confirm: '${confirm}'`,
-      'nothing is kept that could be vouched for',
-    ],
-  ];
-  for (const [asked, name, why] of others)
-    if (asked)
-      contradiction(
-        `broadcast and ${name} exclude each other: ${why}. Drop one of them, or give each consumer a subscription name of its own on a channel without broadcast`,
-      );
 }

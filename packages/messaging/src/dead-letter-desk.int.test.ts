@@ -7,7 +7,8 @@ import { defineChannel } from './channel.ts';
 import { systemClock } from './clock.ts';
 import { Collector, eventually } from './conformance/fixture.ts';
 import { DeadLetterDesk } from './dead-letter-desk.ts';
-import type { DeadLetterRecord, DeadLetterStore } from './engine.ts';
+import { createManualClock } from './conformance/manual-clock.ts';
+import type { DeadLetterRecord, DeadLetterStore, Engine } from './engine.ts';
 import { createInProcessEngine } from './engines/embedded/engine.ts';
 import { createIds } from './ids.ts';
 import { ack, deadLetter } from './outcome.ts';
@@ -44,6 +45,28 @@ async function parked(
     'all parked',
   );
   return { bus, got };
+}
+
+/** Something that happens after each step of a discard, before the next. */
+function afterEachDiscard(real: Engine, then: () => Promise<void>): Engine {
+  return {
+    name: real.name,
+    async connect(context) {
+      const connection = await real.connect(context);
+      const store = connection.deadLetters;
+      const deadLetters: DeadLetterStore = {
+        list: (...page) => store.list(...page),
+        redrive: (...step) => store.redrive(...step),
+        redriveEdited: (...edit) => store.redriveEdited(...edit),
+        async discard(...step) {
+          const done = await store.discard(...step);
+          await then();
+          return done;
+        },
+      };
+      return Object.defineProperty(connection, 'deadLetters', { value: deadLetters });
+    },
+  };
 }
 
 describe('dead letters', () => {
@@ -84,6 +107,44 @@ describe('dead letters', () => {
     expect(await bus.deadLetters.redrive({})).toEqual({ moved: 250, remaining: 0 });
     await got.waitFor(900);
     expect(new Set(got.values.slice(450)).size).toBe(450);
+    await bus.stop();
+  });
+
+  it('that come between two steps of a discard stay, also those of the same cause', async () => {
+    const clock = createManualClock();
+    let between = async (): Promise<void> => {};
+    const engine = afterEachDiscard(createInProcessEngine(new DatabaseSync(':memory:')), () => between());
+    const bus = createBus({ engine, source: '/t', clock });
+    bus.declare([orders]);
+    bus.subscribe(orders, { name: 'one', handler: ({ data }) => deadLetter(`order ${data.n} is refused`) });
+    await bus.start();
+    const parkedAre = (count: number) =>
+      eventually(
+        async () => (await bus.deadLetters.groups())[0]?.count ?? 0,
+        (now) => now === count,
+        `${count} parked`,
+      );
+    await bus.publishBatch(
+      orders,
+      Array.from({ length: 250 }, (_, n) => ({ data: { n } })),
+    );
+    await parkedAre(250);
+    const publishedBetween: number[] = [];
+    between = async () => {
+      between = async () => {};
+      clock.advance(10);
+      publishedBetween.push(await parkedAre(50));
+      await bus.publish(orders, { n: 999 });
+      await parkedAre(51);
+    };
+    const steps: number[] = [];
+    const done = await bus.deadLetters.discard({}, { onProgress: ({ remaining }) => steps.push(remaining) });
+    expect(publishedBetween).toEqual([50]);
+    expect([done, steps]).toEqual([{ moved: 250, remaining: 0 }, [50, 0]]);
+    expect((await bus.deadLetters.list()).map(({ reason }) => reason)).toEqual(['order 999 is refused']);
+    // A bound of one's own counts instead.
+    clock.advance(10);
+    expect(await bus.deadLetters.discard({ before: clock.now() - 5 })).toEqual({ moved: 1, remaining: 0 });
     await bus.stop();
   });
 

@@ -50,6 +50,7 @@ export interface DeadLetters {
    * is the time of the call, so that what fails again meanwhile is not redriven for ever.
    */
   redrive(filter: DeadLetterFilter, options?: DeadLetterMoveOptions): Promise<DeadLetterMove>;
+  /** Forgets them in the same steps, and the same way without `before`: what comes meanwhile nobody has seen, and it stays. */
   discard(filter: DeadLetterFilter, options?: DeadLetterMoveOptions): Promise<DeadLetterMove>;
   /**
    * A new message with this data takes the place of the letter, in its subscription only. It keeps key, correlation and headers; its
@@ -106,15 +107,20 @@ export class DeadLetterDesk implements DeadLetters {
   async redrive(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
     refuseBadFilter(filter);
     const store = this.#parts.store();
-    // Those of this very millisecond are meant too.
-    const bounded = { ...filter, before: filter.before ?? this.#parts.now() + 1 };
+    const bounded = this.#parkedUntilNow(filter);
     return inSteps(options, (step) => store.redrive(bounded, step));
   }
 
   async discard(filter: DeadLetterFilter, options: DeadLetterMoveOptions = {}): Promise<DeadLetterMove> {
     refuseBadFilter(filter);
     const store = this.#parts.store();
-    return inSteps(options, (step) => store.discard(filter, step));
+    const bounded = this.#parkedUntilNow(filter);
+    return inSteps(options, (step) => store.discard(bounded, step));
+  }
+
+  /** Those of this very millisecond are meant too. */
+  #parkedUntilNow(filter: DeadLetterFilter): DeadLetterFilter {
+    return { ...filter, before: filter.before ?? this.#parts.now() + 1 };
   }
 
   async redriveEdited(letter: DeadLetterRecord, data: unknown): Promise<string | undefined> {

@@ -38,7 +38,7 @@ export interface KeyedRelayOptions {
   readonly bus: Pick<Bus, 'forward'>;
   readonly clock: Clock;
   readonly log?: Log;
-  /** Rows per read. Default 500. */
+  /** Rows per read, 1 to 10,000. Default 500. */
   readonly batchSize?: number;
   /** Looks by itself this often, ms; also how long a takeover may take. Default 1,000. */
   readonly sweepMs?: number;
@@ -279,7 +279,7 @@ class SingleOwnerRelay implements KeyedRelay {
   /** A row that cannot be read stands in the way of its key as one that is refused does. */
   #before(broken: readonly HeldRow[], rows: readonly OutboxRow[]): readonly OutboxRow[] {
     if (this.#options.onPoison === 'skip') return rows;
-    const end = Math.min(...broken.map(({ number }) => number));
+    const end = broken.reduce((least, { number }) => Math.min(least, number), Number.POSITIVE_INFINITY);
     return rows.filter(({ number }) => number < end);
   }
 
@@ -361,10 +361,8 @@ class SingleOwnerRelay implements KeyedRelay {
   }
 
   #endOf(rows: readonly OutboxRow[], broken: readonly HeldRow[], sent: Sent): number | undefined {
-    const all = [...rows.map(({ number }) => number), ...broken.map(({ number }) => number)];
-    if (sent.stoppedBy === undefined) return all.length === 0 ? undefined : Math.max(...all);
-    const decided = [...sent.verdicts.keys()];
-    return decided.length === 0 ? undefined : Math.max(...decided);
+    if (sent.stoppedBy !== undefined) return largest(sent.verdicts.keys());
+    return largest([...rows, ...broken].map(({ number }) => number));
   }
 
   #unsent({ stoppedBy }: Sent): RowVerdict {
@@ -420,6 +418,13 @@ class SingleOwnerRelay implements KeyedRelay {
     for (const { number, reason } of parked)
       this.#options.log.error({ row: number, reason }, 'an outbox row was refused for good and is parked');
   }
+}
+
+/** A loop: as arguments of one call they would have to fit the stack. */
+function largest(numbers: Iterable<number>): number | undefined {
+  let found: number | undefined;
+  for (const number of numbers) if (found === undefined || number > found) found = number;
+  return found;
 }
 
 function decodeRows(stored: readonly StoredRow[]): {

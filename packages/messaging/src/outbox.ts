@@ -117,7 +117,7 @@ export function sqliteOutbox(db: DatabaseSync): {
   const purge = db.prepare('DELETE FROM outbox WHERE number <= ?');
   const purged = db.prepare('UPDATE outbox_mark SET purged = ?');
   return {
-    readUnpublished: (limit) => namedAtOnce(() => read.all(limit) as unknown as StoredRow[]).map(rowOf),
+    readUnpublished: (limit) => namedAtOnce(() => read.all(limit) as unknown as SqliteRow[]).map(rowOf),
     markPublished: (upTo) =>
       atOnce(db, () => {
         const state = mark.get(upTo) as { published: number; purged: number };
@@ -146,7 +146,8 @@ export function sqliteOutboxSource(db: DatabaseSync): OutboxSource {
   };
 }
 
-interface StoredRow {
+/** As SQLite gives it; `StoredRow` of the port is the same for every database. */
+interface SqliteRow {
   readonly number: number;
   readonly channel: string;
   readonly due_at: number | null;
@@ -154,7 +155,7 @@ interface StoredRow {
   readonly body: string;
 }
 
-function rowOf(row: StoredRow): OutboxRow {
+function rowOf(row: SqliteRow): OutboxRow {
   return {
     number: row.number,
     channel: row.channel,

@@ -6,13 +6,7 @@ import { encodeData } from './encoding.ts';
 import { MessagingError } from './errors.ts';
 import type { Ids } from './ids.ts';
 import type { Message } from './message.ts';
-import { faultOfName, faultOfText } from './sound-text.ts';
-
-/** What AMQP allows. */
-const ROUTING_KEY_BYTES = 255;
-
-/** What AMQP's message-id and the tables of the inbox and the outbox have room for. */
-const ID_BYTES = 255;
+import { faultOfId, faultOfRoutingKey, faultOfText } from './sound-text.ts';
 
 /** Publish options as they come from JavaScript: the types of a channel have narrowed them for everybody else. */
 export interface LooseOptions {
@@ -37,7 +31,8 @@ function refuseBadOptions(channel: Channel, options: LooseOptions): void {
   const bad = (detail: string): never => {
     throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${channel.name}": ${detail}`);
   };
-  if (options.id !== undefined) refuseBadId(options.id, bad);
+  const ofId = options.id === undefined ? undefined : faultOfId(options.id);
+  if (ofId !== undefined) bad(`id ${ofId}, or left out`);
   for (const name of TEXTS) {
     const fault = options[name] === undefined ? undefined : faultOfText(options[name]);
     if (fault !== undefined) bad(`${name} ${fault}, or left out`);
@@ -60,20 +55,8 @@ function refuseBadOptions(channel: Channel, options: LooseOptions): void {
   const byKey = routing === 'direct' || routing === 'topic';
   if (byKey && routingKey === undefined) bad(`a routingKey is needed for ${routing} routing`);
   if (!byKey && routingKey !== undefined) bad('routingKey needs requires.routing of direct or topic');
-  if (routingKey !== undefined) refuseBadRoutingKey(routingKey, bad);
-}
-
-function refuseBadRoutingKey(routingKey: unknown, bad: (detail: string) => never): void {
-  const fault = faultOfName(routingKey);
-  if (fault !== undefined) bad(`routingKey ${fault}`);
-  if (Buffer.byteLength(routingKey as string) > ROUTING_KEY_BYTES)
-    bad(`routingKey has at most ${ROUTING_KEY_BYTES} bytes`);
-}
-
-function refuseBadId(id: unknown, bad: (detail: string) => never): void {
-  const fault = faultOfText(id);
-  if (fault !== undefined) bad(`id ${fault}, or left out`);
-  if (Buffer.byteLength(id as string) > ID_BYTES) bad(`id has at most ${ID_BYTES} bytes`);
+  const ofRoutingKey = routingKey === undefined ? undefined : faultOfRoutingKey(routingKey);
+  if (ofRoutingKey !== undefined) bad(`routingKey ${ofRoutingKey}`);
 }
 
 /** What a `Date` can hold. */

@@ -47,7 +47,7 @@ it.each([
 });
 
 it('takes an id of the greatest length, and makes one where none is given', () => {
-  expect(make({ id: 'x'.repeat(255) }).id).toHaveLength(255);
+  for (const id of ['x'.repeat(255), 'é'.repeat(127), '😀'.repeat(63)]) expect(make({ id }).id).toBe(id);
   expect(make({}).id).not.toBe('');
 });
 
@@ -82,6 +82,18 @@ it('refuses the same in what was made elsewhere, before it is stored or forwarde
   expect(faultOfOutgoing({ channel: 'plain', message: make({ key: 'k', headers: { a: 'b' } }) })).toBe(
     undefined,
   );
+});
+
+it.each([
+  [{ id: 'x'.repeat(256) }, 'the id of a message has at most 255 bytes'],
+  [{ id: 'é'.repeat(128) }, 'the id of a message has at most 255 bytes'],
+  [{ routingKey: 'x'.repeat(256) }, 'routingKey of message m has at most 255 bytes'],
+  [{ routingKey: '😀'.repeat(64) }, 'routingKey of message m has at most 255 bytes'],
+])('refuses in what was made elsewhere what is longer than an engine carries: %j', (part, words) => {
+  const message = { ...make({ id: 'm' }), ...part };
+  expect(faultOfOutgoing({ channel: 'plain', message })).toContain(words);
+  const longest = { ...message, id: 'x'.repeat(255), routingKey: 'é'.repeat(127) };
+  expect(faultOfOutgoing({ channel: 'plain', message: longest })).toBe(undefined);
 });
 
 it('lets a handler publish because of a message that no publisher here could have made', () => {

@@ -23,7 +23,7 @@ export interface RelayOptions {
   readonly bus: Pick<Bus, 'forward'>;
   readonly clock: Clock;
   readonly log?: Log;
-  /** Rows per publish. Default 500. */
+  /** Rows per publish, 1 to 10,000. Default 500. */
   readonly batchSize?: number;
   /** Looks by itself this often, ms, in case a doorbell was missed. Default 1,000. */
   readonly sweepMs?: number;
@@ -46,7 +46,13 @@ export interface Relay {
 }
 
 export const DEFAULT_DRAIN_MS = 5_000;
-export const RELAY_RULES = { batchSize: COUNT, sweepMs: SPAN_MS, backOffMs: SPAN_MS } as const;
+/** Of rows in one batch. A store marks what was published after the publish, in one statement: a batch that its database cannot take there would be published for ever. */
+const MOST_ROWS = 10_000;
+export const RELAY_RULES = {
+  batchSize: { ...COUNT, to: MOST_ROWS },
+  sweepMs: SPAN_MS,
+  backOffMs: SPAN_MS,
+} as const;
 
 /** Throws DB_MSG_INVALID_OPTIONS for a number that is none or out of its bounds. */
 export function createRelay(options: RelayOptions): Relay {

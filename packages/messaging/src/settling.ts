@@ -38,7 +38,7 @@ interface Sent {
   readonly attempts: readonly Attempt[];
 }
 
-export class Settling {
+export class Settler {
   readonly #place: ConsumingPlace;
   readonly #parts: SettlingParts;
   readonly #owner: SettlingOwner;
@@ -48,6 +48,7 @@ export class Settling {
   #isPlanned = false;
   #isGivenUp = false;
   readonly #under = new Set<Promise<void>>();
+  readonly #begun = Promise.withResolvers<void>();
 
   constructor(place: ConsumingPlace, parts: SettlingParts, owner: SettlingOwner) {
     this.#place = place;
@@ -59,12 +60,24 @@ export class Settling {
   begin(consumer: Consumer): void {
     this.#consumer = consumer;
     this.#plan();
+    this.#begun.resolve();
   }
 
   add(attempt: Attempt, settlement: Settlement): void {
     this.#settlements.push(settlement);
     this.#attempts.push(attempt);
     this.#plan();
+  }
+
+  /**
+   * Resolves when what was added until the end of this turn is settled, whatever is added later: on a busy subscription something is always under way. What
+   * was added before `begin` is not sent before it, so neither does this resolve.
+   */
+  async soFar(): Promise<void> {
+    await this.#begun.promise;
+    // What is added after this call in the same turn is sent in a microtask that was planned before this one.
+    await Promise.resolve();
+    await Promise.all(this.#under);
   }
 
   /** Resolves when nothing is under way. */

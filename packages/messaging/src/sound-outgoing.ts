@@ -4,7 +4,7 @@
  */
 import { faultOfHeaders } from './cloud-event.ts';
 import type { OutgoingMessage } from './engine.ts';
-import { faultOfName, faultOfText } from './sound-text.ts';
+import { faultOfId, faultOfName, faultOfRoutingKey, faultOfText } from './sound-text.ts';
 
 export function faultOfOutgoing(outgoing: OutgoingMessage): string | undefined {
   if (!isObject(outgoing)) return 'a message to publish is an object with its channel';
@@ -20,12 +20,12 @@ export function faultOfOutgoing(outgoing: OutgoingMessage): string | undefined {
   return undefined;
 }
 
-const OPTIONAL_TEXTS = ['key', 'correlationId', 'causationId', 'traceparent', 'routingKey'] as const;
+const OPTIONAL_TEXTS = ['key', 'correlationId', 'causationId', 'traceparent'] as const;
 
 /** Without these a receiver could not read it: it would be stored, and become a dead letter everywhere. */
 export function faultOfMessage(message: OutgoingMessage['message']): string | undefined {
   if (!isObject(message)) return 'a message is an object';
-  const ofId = faultOfText(message.id);
+  const ofId = faultOfId(message.id);
   if (ofId !== undefined) return `the id of a message ${ofId}`;
   for (const name of ['type', 'source'] as const) {
     const fault = faultOfText(message[name]);
@@ -35,7 +35,9 @@ export function faultOfMessage(message: OutgoingMessage['message']): string | un
     const fault = message[name] === undefined ? undefined : faultOfName(message[name]);
     if (fault !== undefined) return `${name} of message ${message.id} ${fault}, or left out`;
   }
-  const { expiresAt } = message;
+  const { expiresAt, routingKey } = message;
+  const ofRoutingKey = routingKey === undefined ? undefined : faultOfRoutingKey(routingKey);
+  if (ofRoutingKey !== undefined) return `routingKey of message ${message.id} ${ofRoutingKey}, or left out`;
   if (expiresAt !== undefined && !(typeof expiresAt === 'string' && Number.isFinite(Date.parse(expiresAt))))
     return `expiresAt of message ${message.id} is a time in ISO 8601`;
   return undefined;

@@ -22,6 +22,27 @@ export function faultOfForm(value: unknown): string | undefined {
   return value.isWellFormed() ? undefined : 'is a text without lone surrogates';
 }
 
+/** What AMQP's message-id and the tables of the inbox and the outbox have room for. */
+const ID_BYTES = 255;
+/** What AMQP allows. */
+const ROUTING_KEY_BYTES = 255;
+
+/** What is wrong with the id of a message. */
+export function faultOfId(value: unknown): string | undefined {
+  return faultOfText(value) ?? faultOfLength(value as string, ID_BYTES);
+}
+
+/** What is wrong with a routing key, which may be empty. */
+export function faultOfRoutingKey(value: unknown): string | undefined {
+  return faultOfName(value) ?? faultOfLength(value as string, ROUTING_KEY_BYTES);
+}
+
+function faultOfLength(text: string, most: number): string | undefined {
+  // No unit of a text takes more than three bytes, and most texts are far from the bound.
+  const isShort = text.length * 3 <= most;
+  return isShort || Buffer.byteLength(text) <= most ? undefined : `has at most ${most} bytes`;
+}
+
 /**
  * For what is looked up by names: throws DB_MSG_INVALID_OPTIONS. Nothing is stored under such a one, but one database refuses the question in words of its own and the next looks
  * for another name. `what` begins the sentence.

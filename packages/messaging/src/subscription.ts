@@ -39,7 +39,7 @@ import { isPromise, type Outcome } from './outcome.ts';
 import { Quarantine } from './quarantine.ts';
 import { readMessage, type Reading } from './reading.ts';
 import type { Binding } from './routing.ts';
-import { Settling, type SettlingParts } from './settling.ts';
+import { Settler, type SettlingParts } from './settling.ts';
 import type { ConsumingPlace } from './telemetry.ts';
 
 export interface SubscriptionSettings {
@@ -74,6 +74,7 @@ export interface HandlingCounts {
   /** Handlers at work now. */
   readonly handling: number;
   readonly handled: number;
+  /** Attempts that failed. A message that is given up without one (it cannot be read, has none left, asks for a wait that the engine refuses) counts once, too. */
   readonly failed: number;
   /** Settled too late or not at all: the message is handed out again. */
   readonly lost: number;
@@ -95,7 +96,7 @@ export class RunningSubscription {
   /** Those that no handler has yet, from `#next` on; one whose lease was lost meanwhile is passed over. */
   #buffer: (Attempt | undefined)[] = [];
   #next = 0;
-  readonly #settling: Settling;
+  readonly #settling: Settler;
   readonly #quarantine: Quarantine;
   #left = false;
   #handling = 0;
@@ -112,7 +113,7 @@ export class RunningSubscription {
     this.#parts = parts;
     this.#place = { channel: settings.channel.name, subscription: settings.name };
     this.#fields = { ...this.#place };
-    this.#settling = new Settling(this.#place, parts, {
+    this.#settling = new Settler(this.#place, parts, {
       settled: (attempt, result) => this.#settled(attempt, result),
       refused: (...refusal) => this.#settlementRefused(...refusal),
     });
@@ -199,9 +200,9 @@ export class RunningSubscription {
     const { state, fault } = readAttempts(delivery, now);
     // No handler will see it.
     if (fault !== undefined) return void this.#buffer.push(attempt);
-    if (!this.#quarantine.letIn(attempt))
-      return this.#settling.add(attempt, retrySettlement(delivery, state, now + SUSPECT_PUT_OFF_MS));
-    void this.#settling.all().then(() => {
+    attempt.state = state;
+    if (!this.#quarantine.letIn(attempt)) return this.#retryAt(attempt, now + SUSPECT_PUT_OFF_MS);
+    void this.#settling.soFar().then(() => {
       if (this.#stopping) return this.#release(attempt);
       this.#buffer.splice(this.#next, 0, attempt);
       this.#pump();
@@ -500,9 +501,10 @@ export class RunningSubscription {
    */
   #settlementRefused(attempt: Attempt, { kind }: Settlement, reason: string, ended: boolean): void {
     if (kind === 'retry' && !ended) {
-      this.#failed += 1;
+      const now = this.#parts.clock.now();
+      if (!hasFailed(attempt, now)) this.#failed += 1;
       const detail = `the engine refused to hand it out again later: ${reason}`;
-      attempt.state = recordFailure(attempt.state, 'deadLetter', detail, this.#parts.clock.now());
+      attempt.state = recordFailure(attempt.state, 'deadLetter', detail, now);
       return this.#park(attempt, detail);
     }
     this.#forget(attempt);
@@ -543,4 +545,9 @@ export class RunningSubscription {
     this.#forget(attempt);
     attempt.abort?.abort(new Error('the lease was lost'));
   }
+}
+
+/** Whether an attempt of this hand-out failed, and was counted. */
+function hasFailed({ delivery, state }: Attempt, now: number): boolean {
+  return state.attempts > readAttempts(delivery, now).state.attempts;
 }

@@ -9,7 +9,7 @@ import type { StandardSchema } from './contract.ts';
 import type { Settlement } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { createManualClock } from './conformance/manual-clock.ts';
-import { ack, type Outcome, reply, snooze } from './outcome.ts';
+import { ack, type Outcome, reply, retry, snooze } from './outcome.ts';
 import { createScriptedEngine, deliveryOf, type Script } from './testing/scripted-engine.ts';
 
 const type = 'orders';
@@ -169,6 +169,33 @@ describe('a settlement that is refused for good', () => {
     await bus.stop();
   });
 
+  it('counts a failure once, whether or not an attempt had failed', async () => {
+    const { engine, counts, bus } = await subscribed({
+      script: { settle: refusing(['retry']) },
+      handle: (data) => ((data as { n: number }).n === 1 ? retry({ delayMs: 3 * 86_400_000 }) : snooze(1)),
+    });
+    engine.hand('one', deliveryOf(1, { type }), deliveryOf(2, { type }));
+    await expect.poll(() => engine.settled.filter(({ kind }) => kind === 'deadLetter')).toHaveLength(2);
+    expect(await counts()).toMatchObject({ handled: 0, failed: 2, lost: 0 });
+    await bus.stop();
+  });
+
+  it('of one that was put off keeps what is known of it', async () => {
+    const { engine, counts, bus } = await subscribed({ script: { settle: refusing(['retry']) } });
+    const abandoned = (token: number) => deliveryOf(token, { type }, { abandoned: 2 });
+    engine.hand('one', abandoned(1), abandoned(2));
+    await expect
+      .poll(() => engine.settled.filter(({ kind }) => kind === 'deadLetter'))
+      .toMatchObject([
+        {
+          token: 2,
+          letter: { history: [{ kind: 'abandoned' }, { kind: 'abandoned' }, { kind: 'deadLetter' }] },
+        },
+      ]);
+    await expect.poll(counts).toMatchObject({ handled: 1, failed: 1, lost: 0 });
+    await bus.stop();
+  });
+
   it('of another kind is given up: its lease is not extended and it counts as lost', async () => {
     const { engine, clock, counts, bus } = await subscribed({ script: { settle: refusing(['ack']) } });
     engine.hand('one', deliveryOf(1, { type }));
@@ -210,6 +237,72 @@ describe('a settlement that is refused for good', () => {
       .toBe(3);
     expect(engine.extended).toContain(1);
     expect(await counts()).toMatchObject({ handled: 1, lost: 0 });
+    await bus.stop();
+  });
+});
+
+describe('a message that may kill its process', () => {
+  /** Settlements are answered by the test, one call after the other. */
+  function answering() {
+    const calls: { readonly tokens: readonly unknown[]; readonly answer: () => void }[] = [];
+    const settle = (settlements: readonly Settlement[]): Promise<readonly 'settled'[]> =>
+      new Promise((resolve) => {
+        const tokens = settlements.map(({ token }) => token);
+        calls.push({ tokens, answer: () => resolve(settlements.map(() => 'settled')) });
+      });
+    return { settle, calls };
+  }
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const plain = (token: number) => deliveryOf(token, { type });
+  const suspect = (token: number) => deliveryOf(token, { type }, { abandoned: 2 });
+  const answerAll = (calls: readonly { readonly answer: () => void }[]): void => {
+    for (const { answer } of calls) answer();
+  };
+
+  it('has its turn on a busy subscription: it waits for what was under way when it came, not for silence', async () => {
+    const { settle, calls } = answering();
+    const { engine, handled, bus } = await subscribed({ script: { settle } });
+    engine.hand('one', plain(1));
+    await turn();
+    engine.hand('one', suspect(2));
+    await turn();
+    engine.hand('one', plain(3));
+    await turn();
+    expect(calls.map(({ tokens }) => tokens)).toEqual([[1], [3]]);
+    expect(handled.values).toEqual([{ n: 1 }, { n: 3 }]);
+    calls[0]?.answer();
+    await turn();
+    expect(handled.values).toEqual([{ n: 1 }, { n: 3 }, { n: 2 }]);
+    answerAll(calls);
+    await bus.stop();
+  });
+
+  it('is not handled before the others that came with it are put off for good', async () => {
+    const { settle, calls } = answering();
+    const { engine, handled, bus } = await subscribed({ script: { settle } });
+    engine.hand('one', suspect(1), suspect(2), suspect(3));
+    await turn();
+    expect(calls.map(({ tokens }) => tokens)).toEqual([[2, 3]]);
+    expect(handled.values).toEqual([]);
+    calls[0]?.answer();
+    await turn();
+    expect(handled.values).toEqual([{ n: 1 }]);
+    answerAll(calls);
+    await bus.stop();
+  });
+
+  it('nor where they came before the engine had answered the subscribe', async () => {
+    const { settle, calls } = answering();
+    const { handled, bus } = await subscribed({
+      script: { settle, subscribe: async (_, receive) => receive([suspect(1), suspect(2)]) },
+    });
+    await turn();
+    expect(calls.map(({ tokens }) => tokens)).toEqual([[2]]);
+    expect(handled.values).toEqual([]);
+    calls[0]?.answer();
+    await turn();
+    expect(handled.values).toEqual([{ n: 1 }]);
+    answerAll(calls);
     await bus.stop();
   });
 });

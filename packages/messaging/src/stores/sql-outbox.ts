@@ -20,6 +20,8 @@ import { numberOf, placeholders, type SqlConnection, type SqlDatabase, type SqlS
 const RUN_MS = 1_000;
 /** Rows deleted by one purge, so that no transaction is long. */
 const PURGE_ROWS = 1_000;
+/** Rows in one statement that names each of them: databases take some ten thousands of parameters. */
+const ROWS_AT_ONCE = 500;
 /** Rows counted for a view. */
 const COUNT_LIMIT = 10_000;
 
@@ -117,8 +119,8 @@ class OwnedSqlOutbox implements OwnedOutbox {
     const statements: SqlStatement[] = [];
     if (upTo !== undefined) {
       statements.push(...this.#reader.advance(upTo));
-      for (const row of waiting) statements.push(hold(row, 'waiting', now));
-      for (const row of parked) statements.push(hold(row, 'parked', now));
+      for (const rows of inRuns(waiting)) statements.push(hold(rows, 'waiting', now));
+      for (const rows of inRuns(parked)) statements.push(hold(rows, 'parked', now));
     } else for (const row of parked) statements.push(park(row, now));
     if (published.length > 0)
       statements.push({
@@ -204,10 +206,15 @@ class OwnedSqlOutbox implements OwnedOutbox {
   }
 }
 
-function hold({ number, lane, reason }: HeldRow, state: 'waiting' | 'parked', now: number): SqlStatement {
+/** A round trip for each would keep the owner busy for seconds where a whole batch waits. */
+function* inRuns<T>(all: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < all.length; from += ROWS_AT_ONCE) yield all.slice(from, from + ROWS_AT_ONCE);
+}
+
+function hold(rows: readonly HeldRow[], state: 'waiting' | 'parked', now: number): SqlStatement {
   return {
-    text: 'INSERT INTO outbox_held (number, lane, state, reason, at) VALUES (?, ?, ?, ?, ?)',
-    params: [number, lane, state, storable(reason), now],
+    text: `INSERT INTO outbox_held (number, lane, state, reason, at) VALUES ${rows.map(() => '(?, ?, ?, ?, ?)').join(', ')}`,
+    params: rows.flatMap(({ number, lane, reason }) => [number, lane, state, storable(reason), now]),
   };
 }
 
@@ -271,9 +278,13 @@ async function decide(
   state: 'waiting' | 'discarded',
   now: number,
 ): Promise<number> {
-  const { changes } = await database.run(
-    `UPDATE outbox_held SET state = ?, at = ? WHERE state = 'parked' AND number IN (${placeholders(numbers.length)})`,
-    [state, now, ...numbers],
-  );
-  return changes;
+  let decided = 0;
+  for (const some of inRuns(numbers)) {
+    const { changes } = await database.run(
+      `UPDATE outbox_held SET state = ?, at = ? WHERE state = 'parked' AND number IN (${placeholders(some.length)})`,
+      [state, now, ...some],
+    );
+    decided += changes;
+  }
+  return decided;
 }

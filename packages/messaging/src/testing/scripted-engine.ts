@@ -36,7 +36,8 @@ const capabilities: EngineConnection['capabilities'] = {
 export interface Script {
   connect?: () => Promise<void>;
   declare?: (topology: Topology) => Promise<void>;
-  subscribe?: (spec: ConsumerSpec) => Promise<void>;
+  /** It may hand out before it resolves, as engines do. */
+  subscribe?: (spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void) => Promise<void>;
   settle?: (settlements: readonly Settlement[]) => Promise<readonly SettleResult[]>;
   pause?: () => Promise<void>;
   leave?: () => Promise<void>;
@@ -97,7 +98,7 @@ export function createScriptedEngine(script: Script = {}): ScriptedEngine {
       return batch.map(({ message: { id } }) => ({ id, durability: 'disk' as const, confirmedAt: 0 }));
     },
     async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void) {
-      await script.subscribe?.(spec);
+      await script.subscribe?.(spec, receive);
       seen.subscribed.push(spec.subscription);
       ways.set(spec.subscription, receive);
       return consumer;
