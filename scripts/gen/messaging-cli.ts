@@ -1,22 +1,10 @@
 // docs/messaging/cli.md: every command, option and exit code of doorbuster-bus, from its command table.
 
-import type { Command, OptionSpecs } from '../../packages/messaging/src/cli/command.ts';
-import { commands, globalOptions, PROGRAM } from '../../packages/messaging/src/cli/commands.ts';
-import { exitCodes } from '../../packages/messaging/src/cli/failure.ts';
+import type { Command, Family, OptionSpecs } from '../../packages/messaging/src/cli/command.ts';
+import { commands, families, globalOptions, PROGRAM } from '../../packages/messaging/src/cli/commands.ts';
+import { type Exits, exitMeanings } from '../../packages/messaging/src/cli/exits.ts';
 import { flagOf, usageOf } from '../../packages/messaging/src/cli/help.ts';
 import { type Generator, notice } from './generated.ts';
-
-/** When a command ends so; by the name of the exit code in the source. */
-const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
-  ok: 'It did what was asked. `--help` too.',
-  failed: 'It did not: the message says what, why and what to do next.',
-  usage:
-    'Wrong command line, or a file, channel, dead letter or parked row that is not there, or data that does not fit. Nothing was done.',
-  configuration:
-    'No engine or no database was named, its client is not installed, the server refuses the user or the password, another process holds the file, or a database of `reconcile` or `outbox` cannot be opened or lacks its tables.',
-  unreachable: 'The server does not answer or takes nothing for now.',
-  partlyFailed: 'Stopped by Ctrl-C with work left; the same command goes on from there.',
-};
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
@@ -42,13 +30,20 @@ function section(command: Command): string[] {
     '```',
     '',
     ...optionTable(command.options),
+    ...exitTable(command.exits),
+    '',
   ];
 }
 
+function exitTable(exits: Exits): string[] {
+  const rows = Object.entries(exits).map(([code, when]) => `| ${code} | ${cell(when)} |`);
+  return ['| exit code | when |', '|---|---|', ...rows];
+}
+
+const familyLine = ({ name, summary }: Family): string =>
+  `- \`${PROGRAM} ${name} --help\` tells of all that begins with \`${name}\`, which ${summary}.`;
+
 function commandPage(): string {
-  const exits = Object.entries(exitCodes).map(
-    ([name, code]) => `| ${code} | ${exitMeanings[name as keyof typeof exitCodes]} |`,
-  );
   return [
     notice,
     '# doorbuster-bus',
@@ -60,6 +55,8 @@ function commandPage(): string {
     '- `--json` prints one JSON document. A failure is then one JSON object on stdout too: `error`, `code`, `remedy`, `exitCode`.',
     '- Nothing is ever asked. What cannot be undone needs the name again, with `--confirm`.',
     '- It connects below the bus: it starts no subscription and changes no channel that it knows by name only.',
+    '- Each command tells what it does, its options, its exit codes and examples: `doorbuster-bus <command> --help`, or `doorbuster-bus help <command>`.',
+    ...families.map(familyLine),
     '- What is [in a view](view.md), field by field and engine by engine.',
     '',
     '## Which engine, which channels',
@@ -91,9 +88,9 @@ function commandPage(): string {
     '',
     '## Exit codes',
     '',
-    '| exit code | when |',
-    '|---|---|',
-    ...exits,
+    'Of every command; what they mean for one of them stands with it below.',
+    '',
+    ...exitTable(exitMeanings),
     '',
     '## Options of every command',
     '',

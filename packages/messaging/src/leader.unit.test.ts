@@ -1,7 +1,7 @@
 /** What is the leader's own, on a lock in memory: hand-over on stop and on loss, no new campaign while old work runs. On servers: conformance/leader-cases.ts. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { Collector, signal } from './conformance/fixture.ts';
-import { createLeader, type Leader } from './leader.ts';
+import { createLeader, type Leader, type LeaderOptions } from './leader.ts';
 import { MessagingError } from './errors.ts';
 import { createLocks, type LockEngine } from './lock.ts';
 import { silentLog } from './log.ts';
@@ -44,6 +44,18 @@ async function advance(clock: ManualClock, ms: number): Promise<void> {
   }
 }
 
+const untilOver = (over: AbortSignal): Promise<void> =>
+  new Promise((resolve) => over.addEventListener('abort', () => resolve(), { once: true }));
+
+/** On the clock of a test and a lock in memory, with what the test says otherwise. */
+function leaderOn(
+  clock: ManualClock,
+  engine: LockEngine,
+  more: Pick<LeaderOptions, 'onElected'> & Partial<LeaderOptions>,
+): Leader {
+  return createLeader({ locks: createLocks({ engine, clock }), name: 'work', ttlMs: 3_000, clock, ...more });
+}
+
 interface Term {
   readonly who: string;
   readonly fence: bigint;
@@ -57,7 +69,7 @@ function candidate(engine: LockEngine, who: string, terms: Collector<Term>): Lea
     restMs: 1,
     async onElected(over, fence) {
       terms.add({ who, fence });
-      await new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }));
+      await untilOver(over);
     },
   });
   leaders.push(leader);
@@ -95,7 +107,7 @@ describe('a leader', () => {
       async onElected(over, fence) {
         terms.add(fence);
         if (fence > 1n) return;
-        await new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }));
+        await untilOver(over);
         told.fire();
         await mayEnd.fired;
       },
@@ -163,7 +175,7 @@ describe('a leader', () => {
       async onElected(over, fence) {
         terms.push(fence);
         write(fence);
-        await new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }));
+        await untilOver(over);
       },
     });
     leaders.push(next);
@@ -241,12 +253,8 @@ describe('a leader', () => {
   it('keeps no timer with an endless grace for work whose lock was lost', async () => {
     const clock = createManualClock();
     const engine = memoryEngine();
-    const leader = createLeader({
-      locks: createLocks({ engine, clock }),
-      name: 'work',
-      ttlMs: 3_000,
+    const leader = leaderOn(clock, engine, {
       graceMs: Number.POSITIVE_INFINITY,
-      clock,
       onElected: () => new Promise(() => {}),
     });
     leader.start();
@@ -276,8 +284,7 @@ describe('a leader', () => {
       ttlMs: 3_000,
       clock,
       log: { ...silentLog, error: (_fields, what) => told.push(what) },
-      onElected: (over) =>
-        new Promise((resolve) => over.addEventListener('abort', () => resolve(), { once: true })),
+      onElected: untilOver,
     });
     leaders.push(leader);
     leader.start();
@@ -328,11 +335,8 @@ describe('a leader', () => {
     const tell = (fields: object, what: string) => told.push(what + JSON.stringify(fields));
     const log = { ...silentLog, warn: tell, error: tell };
     const mayEnd = signal();
-    const leader = createLeader({
+    const leader = leaderOn(clock, engine, {
       locks: createLocks({ engine, clock, log }),
-      name: 'work',
-      ttlMs: 3_000,
-      clock,
       log,
       onElected: () => mayEnd.fired,
     });
@@ -374,13 +378,8 @@ describe('a leader', () => {
   it('says why its lock was lost', async () => {
     const clock = createManualClock();
     const engine = memoryEngine();
-    const leader = createLeader({
-      locks: createLocks({ engine, clock }),
-      name: 'work',
-      ttlMs: 3_000,
-      clock,
-      onElected: (over) =>
-        new Promise((resolve) => over.addEventListener('abort', () => resolve(), { once: true })),
+    const leader = leaderOn(clock, engine, {
+      onElected: untilOver,
     });
     leaders.push(leader);
     leader.start();

@@ -4,6 +4,7 @@ import type { Channel } from '../channel.ts';
 import type { Clock } from '../clock.ts';
 import type { EngineConnection } from '../engine.ts';
 import type { MessageParts } from '../outgoing.ts';
+import type { Exits } from './exits.ts';
 import type { ExitCode } from './failure.ts';
 import type { ChannelsModule } from './channels-module.ts';
 import type { Terminal } from './terminal.ts';
@@ -28,9 +29,18 @@ export interface Command {
   readonly details?: string;
   readonly arguments: readonly { readonly name: string; readonly description: string }[];
   readonly options: OptionSpecs;
+  /** When it ends with which code. */
+  readonly exits: Exits;
   /** Without `doorbuster-bus`. */
   readonly examples: readonly string[];
   run(context: CommandContext): Promise<ExitCode>;
+}
+
+/** Commands with one first word: what is said of that word alone. */
+export interface Family {
+  readonly name: string;
+  readonly summary: string;
+  readonly details: string;
 }
 
 export interface Session {

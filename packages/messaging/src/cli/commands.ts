@@ -1,5 +1,5 @@
 /** The command table: the parser, the help and docs/messaging/cli.md are made of it. */
-import type { Command, OptionSpecs } from './command.ts';
+import type { Command, Family, OptionSpecs } from './command.ts';
 import { asyncapi } from './commands/asyncapi.ts';
 import { groups, list, show } from './commands/dead-letters.ts';
 import { inspect, peek } from './commands/inspect.ts';
@@ -26,6 +26,21 @@ export const commands: readonly Command[] = [
   reconciliation,
   publish,
   asyncapi,
+];
+
+export const families: readonly Family[] = [
+  {
+    name: 'dead-letters',
+    summary: 'shows what failed for good, and why',
+    details:
+      'Looks and moves nothing. What is to become of a dead letter is said by redrive, edit-and-redrive and discard, which take the same filters as "dead-letters list".',
+  },
+  {
+    name: 'outbox',
+    summary: 'shows what the relay of an outbox could never publish, and decides about it',
+    details:
+      'An outbox lies in a database of the application: these commands are given its address and connect to no engine. The relay may run meanwhile; it sees a decision at its next sweep.',
+  },
 ];
 
 export const globalOptions: OptionSpecs = {

@@ -1,6 +1,7 @@
 /** Help texts, from the command table. */
-import type { Command, OptionSpec, OptionSpecs } from './command.ts';
+import type { Command, Family, OptionSpec, OptionSpecs } from './command.ts';
 import { commands, globalOptions, PROGRAM } from './commands.ts';
+import { type Exits, exitMeanings } from './exits.ts';
 
 export function overview(): string {
   return [
@@ -14,7 +15,10 @@ export function overview(): string {
     'Options of every command',
     ...optionLines(globalOptions),
     '',
-    `${PROGRAM} <command> --help tells more. Exit codes: 0 ok, 1 failed, 2 usage, 3 configuration, 4 unreachable, 5 partly done.`,
+    'Exit codes',
+    ...exitLines(exitMeanings),
+    '',
+    `${PROGRAM} <command> --help tells more.`,
   ].join('\n');
 }
 
@@ -30,12 +34,42 @@ export function helpOf(command: Command): string {
     ),
     ...section('Options', optionLines(command.options)),
     ...section('Options of every command', optionLines(globalOptions)),
+    ...section('Exit codes', exitLines(command.exits)),
     ...section(
       'Examples',
       command.examples.map((example) => `  ${PROGRAM} ${example}`),
     ),
   ].join('\n');
 }
+
+/** Of a first word that several commands have: what each of them does, and where the rest is told. */
+export function helpOfFamily({ name, summary, details }: Family): string {
+  const members = membersOf(name);
+  const exits = Object.assign({}, ...members.map((one) => one.exits)) as Exits;
+  const codes = Object.keys(exits).map((code) => [
+    code,
+    exitMeanings[Number(code) as keyof typeof exitMeanings],
+  ]);
+  return [
+    `${PROGRAM} ${name}: ${summary}`,
+    '',
+    details,
+    '',
+    `Usage: ${PROGRAM} ${name} <${members.map((one) => one.name.slice(name.length + 1)).join(' | ')}> [options]`,
+    ...section('Commands', aligned(members.map((one) => [one.name, one.summary]))),
+    ...section('Options of every command', optionLines(globalOptions)),
+    ...section('Exit codes', exitLines(Object.fromEntries(codes))),
+    ...section(
+      'Examples',
+      members.flatMap(({ examples }) => examples.slice(0, 1)).map((example) => `  ${PROGRAM} ${example}`),
+    ),
+    '',
+    `${PROGRAM} ${members[0]?.name} --help tells its options.`,
+  ].join('\n');
+}
+
+const membersOf = (family: string): readonly Command[] =>
+  commands.filter(({ name }) => name.startsWith(`${family} `));
 
 export function usageOf({ name, arguments: taken, options }: Command): string {
   const needed = Object.entries(options)
@@ -62,6 +96,8 @@ function optionLines(options: OptionSpecs): readonly string[] {
     ]),
   );
 }
+
+const exitLines = (exits: Exits): readonly string[] => aligned(Object.entries(exits));
 
 function section(title: string, lines: readonly string[]): readonly string[] {
   return lines.length === 0 ? [] : ['', title, ...lines];

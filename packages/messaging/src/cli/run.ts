@@ -6,9 +6,9 @@ import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
 import { type ChannelsModule, loadChannels, noModule } from './channels-module.ts';
 import { type Command, type CommandContext, Values } from './command.ts';
-import { commands, globalOptions, PROGRAM } from './commands.ts';
+import { commands, families, globalOptions, PROGRAM } from './commands.ts';
 import { type ExitCode, exitCodes, failureOf, usage } from './failure.ts';
-import { helpOf, overview } from './help.ts';
+import { helpOf, helpOfFamily, overview } from './help.ts';
 import { absenceOf } from './known.ts';
 import { nearest, parseOptions } from './options.ts';
 import { type OpenEngine, type OpenSession, openSession } from './session.ts';
@@ -57,7 +57,7 @@ async function dispatch(
     const strange = argv.find((one) => one.startsWith('--') && !isOption(one));
     const words = wordsOf(argv);
     const [word] = words;
-    if (argv.includes('--help') || argv.length === 0 || word === 'help') return said(around, overview());
+    if (argv.includes('--help') || argv.length === 0 || word === 'help') return said(around, helpOn(argv));
     if (strange !== undefined)
       throw usage(
         `there is no option ${strange.split('=', 1)[0]}`,
@@ -73,6 +73,15 @@ async function dispatch(
   if (rest.includes('--version')) return said(around, around.version);
   const { values, positionals } = parseOptions(command, rest);
   return work(command, new Values(values), positionals, around, terminal);
+}
+
+/** Of the command that is named behind `help`, of the commands that begin with a word, or of all. */
+function helpOn(argv: readonly string[]): string {
+  const named = argv.filter((one) => one !== 'help');
+  const found = commandOf(named);
+  if (found) return helpOf(found.command);
+  const family = families.find(({ name }) => name === wordsOf(named)[0]);
+  return family ? helpOfFamily(family) : overview();
 }
 
 const isOption = (written: string): boolean =>

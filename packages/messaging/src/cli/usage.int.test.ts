@@ -2,7 +2,8 @@
 import { readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { cli, here, jsonOf, main, useFolder } from './testing/fixture.ts';
-import { commands } from './commands.ts';
+import { commands, families, globalOptions } from './commands.ts';
+import { exitCodes } from './failure.ts';
 
 describe('wrong input says what, why and what to do', () => {
   it.each<[string, string[], number, RegExp]>([
@@ -118,5 +119,46 @@ describe('help', () => {
     expect(await here('inspect', '--version', ...url)).toMatchObject({ code: 0, out: '0.0.0\n' });
     expect((await here('help')).out).toContain('Commands');
     expect(readdirSync(folder.path('.'))).toEqual([]);
+  });
+
+  it.each(commands)(
+    '$name: what it does, how it is written, its options, its exit codes and an example',
+    async ({ name, summary, options, exits, examples }) => {
+      const { code, out, err } = await here(...name.split(' '), '--help');
+      expect({ code, err }).toEqual({ code: 0, err: '' });
+      expect(out).toMatch(new RegExp(`^doorbuster-bus ${name}: `));
+      for (const part of [summary, `\nUsage: doorbuster-bus ${name} `, ...examples])
+        expect(out).toContain(part);
+      for (const option of Object.keys({ ...options, ...globalOptions }))
+        expect(out).toContain(`\n  --${option}`);
+      expect(examples.length).toBeGreaterThan(0);
+      const told = /\nExit codes\n((?: {2}.+\n)+)/.exec(out)?.[1]?.trimEnd().split('\n');
+      expect(told).toEqual(Object.entries(exits).map(([exit, when]) => `  ${exit}  ${when}`));
+      expect(Object.keys(exits)).toEqual(expect.arrayContaining(['0', '1', '2']));
+      expect(Object.values<number>(exitCodes)).toEqual(
+        expect.arrayContaining(Object.keys(exits).map(Number)),
+      );
+      expect((await here('help', ...name.split(' '))).out).toBe(out);
+    },
+  );
+
+  it('has a text for a first word that several commands share, with each of them', async () => {
+    const firstWords = commands.flatMap(({ name }) => (name.includes(' ') ? [name.split(' ', 1)[0]] : []));
+    expect(families.map(({ name }) => name)).toEqual([...new Set(firstWords)]);
+    for (const { name, summary } of families) {
+      const { code, out } = await here(name, '--help');
+      expect(code).toBe(0);
+      expect(out).toMatch(new RegExp(`^doorbuster-bus ${name}: ${summary}\n`));
+      expect(out).toMatch(/\nExit codes\n {2}0 {2}[\s\S]*\nExamples\n/);
+      const shown = commands.filter((one) => out.includes(`\n  ${one.name} `)).map((one) => one.name);
+      expect(shown).toEqual(commands.map((one) => one.name).filter((whole) => whole.startsWith(`${name} `)));
+      expect((await here('help', name)).out).toBe(out);
+    }
+  });
+
+  it('falls back to the overview for what is no command', async () => {
+    const { out } = await here('--help');
+    for (const strange of [['help', 'inspekt'], ['inspekt', '--help'], []])
+      expect((await here(...strange)).out).toBe(out);
   });
 });

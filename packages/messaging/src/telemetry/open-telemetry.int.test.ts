@@ -1,55 +1,22 @@
 /** Spans and metrics of the real SDK, on the in-process engine: what a trace of this toolkit looks like, hop by hop. */
 import { DatabaseSync } from 'node:sqlite';
-import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import {
-  AggregationTemporality,
-  InMemoryMetricExporter,
-  MeterProvider,
-  PeriodicExportingMetricReader,
-} from '@opentelemetry/sdk-metrics';
-import {
-  BasicTracerProvider,
-  InMemorySpanExporter,
-  type ReadableSpan,
-  SimpleSpanProcessor,
-} from '@opentelemetry/sdk-trace-base';
+import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import Type from 'typebox';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Bus, type BusOptions, createBus } from '../bus.ts';
 import { defineChannel } from '../channel.ts';
 import { Collector, eventually } from '../conformance/fixture.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
 import type { Message } from '../message.ts';
 import { ack, deadLetter, type Outcome, reply, retry } from '../outcome.ts';
+import { idOf, linkedTo, recordedMetrics, useSpans } from './testing/recorded.ts';
 import { openTelemetry, type OpenTelemetryOptions } from './open-telemetry.ts';
 
 const schema = Type.Object({ n: Type.Integer() });
 const placed = defineChannel({ name: 'order.placed', version: 1, schema, reply: schema });
 const wanted = defineChannel({ name: 'mail.wanted', version: 1, schema });
 
-const exporter = new InMemorySpanExporter();
-const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
-const tracer = provider.getTracer('test');
-const contexts = new AsyncLocalStorageContextManager().enable();
-beforeAll(() => context.setGlobalContextManager(contexts));
-afterAll(() => {
-  context.disable();
-  propagation.disable();
-});
-beforeEach(() => exporter.reset());
-
-const spans = (name: string): ReadableSpan[] =>
-  exporter.getFinishedSpans().filter((span) => span.name === name);
-const spansOnceThere = (name: string, count = 1): Promise<ReadableSpan[]> =>
-  eventually(
-    async () => spans(name),
-    (found) => found.length >= count,
-    `${count} spans "${name}"`,
-  );
-const idOf = (span: ReadableSpan | undefined): string | undefined => span?.spanContext().spanId;
-const linkedTo = (span: ReadableSpan | undefined): (string | undefined)[] =>
-  (span?.links ?? []).map((link) => link.context.spanId);
+const { tracer, all, spans, spansOnceThere } = useSpans();
 
 const keeping =
   (collector: Collector<Message>) =>
@@ -243,13 +210,8 @@ describe('spans', () => {
 });
 
 it('metrics have the names, units and attributes of the conventions, and the backlog beside them', async () => {
-  const metricExporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
-  const reader = new PeriodicExportingMetricReader({
-    exporter: metricExporter,
-    exportIntervalMillis: 3_600_000,
-  });
-  const meterProvider = new MeterProvider({ readers: [reader] });
-  const bus = busWith({ meter: meterProvider.getMeter('test') });
+  const recorded = recordedMetrics();
+  const bus = busWith({ meter: recorded.meter });
   const handled = new Collector<number>();
   bus.subscribe(placed, {
     name: 'one',
@@ -269,15 +231,10 @@ it('metrics have the names, units and attributes of the conventions, and the bac
     (letters) => letters.length === 1,
     'the dead letter',
   );
-  await meterProvider.forceFlush();
-  const found = new Map(
-    metricExporter
-      .getMetrics()
-      .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap(({ metrics }) => metrics))
-      .map((metric) => [metric.descriptor.name, metric]),
-  );
+  const metrics = await recorded.take();
+  const found = new Map(metrics.map((metric) => [metric.descriptor.name, metric]));
   await bus.stop({ drainMs: 0 });
-  await meterProvider.shutdown();
+  await recorded.end();
   const readingOf = (name: string, attributes: Record<string, unknown>): unknown =>
     found
       .get(name)
@@ -320,7 +277,7 @@ it('control: without telemetry there is no span, and only what `context.publish`
   const { id } = await bus.publish(placed, { n: 1 });
   await mails.waitFor(3);
   await bus.stop();
-  expect(exporter.getFinishedSpans()).toEqual([]);
+  expect(all()).toEqual([]);
   expect(mails.values.map(({ correlationId, causationId }) => [correlationId, causationId])).toEqual([
     [id, id],
     [undefined, undefined],

@@ -2,21 +2,8 @@
  * One trace through every server: what was published, each attempt at it and how that was settled find each other by what travelled with the message, the copy of a retry
  * included, and spans and metrics name the system and the destination as the conventions have them. What else spans say is in open-telemetry.int.test.ts.
  */
-import { context, SpanKind, trace } from '@opentelemetry/api';
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import {
-  AggregationTemporality,
-  InMemoryMetricExporter,
-  MeterProvider,
-  PeriodicExportingMetricReader,
-} from '@opentelemetry/sdk-metrics';
-import {
-  BasicTracerProvider,
-  InMemorySpanExporter,
-  type ReadableSpan,
-  SimpleSpanProcessor,
-} from '@opentelemetry/sdk-trace-base';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { SpanKind, trace } from '@opentelemetry/api';
+import { afterAll, describe, expect, it } from 'vitest';
 import { orderPlaced } from '../../examples/channels.ts';
 import { createBus } from '../bus.ts';
 import { Collector, eventually } from '../conformance/fixture.ts';
@@ -24,6 +11,7 @@ import { engineFromUrl } from '../engine-from-url.ts';
 import type { Message } from '../message.ts';
 import { ack, retry } from '../outcome.ts';
 import { cleanKafka, cleanRabbit, cleanRedis } from '../testing/example-leftovers.ts';
+import { idOf, linkedTo, recordedMetrics, useSpans } from './testing/recorded.ts';
 import { openTelemetry } from './open-telemetry.ts';
 
 interface Server {
@@ -53,18 +41,7 @@ const servers: readonly Server[] = [
   { engine: 'Kafka', variable: 'KAFKA_URL', system: 'kafka', knowsAge: true, clean: cleanKafka },
 ];
 
-const exporter = new InMemorySpanExporter();
-const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
-const tracer = provider.getTracer('test');
-beforeAll(() => context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable()));
-afterAll(() => context.disable());
-beforeEach(() => exporter.reset());
-
-const spans = (name: string): ReadableSpan[] =>
-  exporter.getFinishedSpans().filter((span) => span.name === name);
-const idOf = (span: ReadableSpan | undefined): string | undefined => span?.spanContext().spanId;
-const linkedTo = (span: ReadableSpan | undefined): (string | undefined)[] =>
-  (span?.links ?? []).map((link) => link.context.spanId);
+const { tracer, spans } = useSpans();
 
 const named = servers.map((server) => [`${server.engine} (needs ${server.variable})`, server] as const);
 
@@ -76,17 +53,12 @@ describe.each(named)('on %s', { timeout: 60_000 }, (_name, server) => {
   });
 
   it.skipIf(address === '')('publish, both attempts and both settlements are one trace', async () => {
-    const metricExporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
-    const reader = new PeriodicExportingMetricReader({
-      exporter: metricExporter,
-      exportIntervalMillis: 3_600_000,
-    });
-    const meter = new MeterProvider({ readers: [reader] }).getMeter('test');
+    const recorded = recordedMetrics();
     const url = server.scheme === undefined ? address : address.replace(/^[a-z]+(?=:)/, server.scheme);
     const bus = createBus({
       engine: await engineFromUrl(`${url}${url.includes('?') ? '&' : '?'}prefix=${prefix}`),
       source: '/trace',
-      telemetry: openTelemetry({ tracer, meter }),
+      telemetry: openTelemetry({ tracer, meter: recorded.meter }),
     });
     bus.declare([orderPlaced]);
     const got = new Collector<Message>();
@@ -109,7 +81,7 @@ describe.each(named)('on %s', { timeout: 60_000 }, (_name, server) => {
       (count) => count === 1,
       'the acknowledgement',
     );
-    await reader.forceFlush();
+    const metrics = await recorded.take();
     await bus.stop();
 
     const destination = {
@@ -137,10 +109,8 @@ describe.each(named)('on %s', { timeout: 60_000 }, (_name, server) => {
     expect(settled.map(([span]) => span?.parentSpanContext?.spanId)).toEqual(attempts.map(idOf));
     expect(trace.getActiveSpan()).toBeUndefined();
 
-    const metrics = metricExporter.getMetrics().flatMap(({ scopeMetrics }) => scopeMetrics);
     const points = (name: string): readonly { readonly attributes: object; readonly value: unknown }[] =>
       metrics
-        .flatMap((scope) => scope.metrics)
         .filter(({ descriptor }) => descriptor.name === name)
         .flatMap(
           ({ dataPoints }): readonly { readonly attributes: object; readonly value: unknown }[] => dataPoints,

@@ -1,6 +1,7 @@
 /** `asyncapi`: the document of the service that a module of channels describes. No engine is asked. */
 import { asyncApiOf, type AsyncApiServer } from '../../asyncapi/document.ts';
 import type { Command } from '../command.ts';
+import { exitMeanings } from '../exits.ts';
 import { exitCodes, usage } from '../failure.ts';
 
 export const asyncapi: Command = {
@@ -18,6 +19,11 @@ export const asyncapi: Command = {
       isMultiple: true,
     },
     prefix: { value: '<text>', description: 'of topics and exchanges', standard: 'doorbuster.' },
+  },
+  exits: {
+    0: 'It wrote the document.',
+    1: exitMeanings[1],
+    2: 'Wrong command line, a file that is not there, or no title or version. Nothing was written.',
   },
   examples: [
     'asyncapi --channels ./channels.ts --title Shop --service-version 1.4.0 --server main=amqp://broker',

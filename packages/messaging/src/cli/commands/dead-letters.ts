@@ -1,6 +1,7 @@
 /** `dead-letters list | groups | show`: what failed and why, before anything is moved. */
 import type { DeadLetterRecord } from '../../engine.ts';
 import type { Command } from '../command.ts';
+import { onEngine } from '../exits.ts';
 import { exitCodes } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, wholeNumber } from '../filters.ts';
 import { refuseNothingThere, refuseUnknown, tellUnnamed } from '../known.ts';
@@ -18,6 +19,11 @@ export const list: Command = {
     ...filterOptions,
     limit: { value: '<n>', description: 'at most so many, 1 to 1,000', standard: '100' },
     after: { value: '<id>', description: 'those behind this dead letter: the next page' },
+  },
+  exits: {
+    0: 'It listed what matches, also when nothing does.',
+    2: 'Wrong command line, or a file, channel, subscription, group, key or message that is not there.',
+    ...onEngine,
   },
   examples: [
     'dead-letters list --channel order.placed',
@@ -66,6 +72,11 @@ export const groups: Command = {
   details: BLIND_ENGINES,
   arguments: [],
   options: {},
+  exits: {
+    0: 'It counted what is there, also when nothing is.',
+    2: 'Wrong command line, or a file that is not there; on RabbitMQ and Kafka also when nothing of what --channels names is.',
+    ...onEngine,
+  },
   examples: ['dead-letters groups', 'dead-letters groups --url amqp://localhost --channels ./channels.ts'],
   async run({ session, terminal }) {
     const opened = await session();
@@ -86,6 +97,11 @@ export const show: Command = {
   details: BLIND_ENGINES,
   arguments: [{ name: 'id', description: 'of the dead letter or of its message' }],
   options: {},
+  exits: {
+    0: 'It showed the dead letter.',
+    2: 'Wrong command line, or a file or dead letter that is not there.',
+    ...onEngine,
+  },
   examples: [
     'dead-letters show 01920c1e-...',
     'dead-letters show 01920c1e-... --url amqp://localhost --channels ./channels.ts',

@@ -2,6 +2,7 @@
 import { pause } from '../../clock.ts';
 import type { EngineView, PeekedMessage, SubscriptionView } from '../../engine.ts';
 import type { Command, CommandContext, Session } from '../command.ts';
+import { onEngine } from '../exits.ts';
 import { exitCodes } from '../failure.ts';
 import { placeOf, placeOptions, wholeNumber } from '../filters.ts';
 import { refuseNoneOfThem, tellMissing, tellUnnamed } from '../known.ts';
@@ -30,6 +31,11 @@ export const inspect: Command = {
   options: {
     watch: { description: 'look again and again until Ctrl-C; with --json one document a line' },
     every: { value: '<seconds>', description: 'pause between two looks', standard: String(DEFAULT_WATCH_S) },
+  },
+  exits: {
+    0: 'It showed what is there; with --watch, until Ctrl-C.',
+    2: 'Wrong command line, a file that is not there, or nothing of what --channels names is there.',
+    ...onEngine,
   },
   examples: [
     'inspect --url sqlite:./bus.db',
@@ -106,6 +112,11 @@ export const peek: Command = {
   options: {
     ...placeOptions,
     limit: { value: '<n>', description: 'at most so many, 1 to 1,000', standard: '20' },
+  },
+  exits: {
+    0: 'It showed what waits, also when nothing does.',
+    2: 'Wrong command line, or a file, channel or subscription that is not there.',
+    ...onEngine,
   },
   examples: [
     'peek --channel order.placed --subscription mailer --limit 5',

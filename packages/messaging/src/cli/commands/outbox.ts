@@ -7,6 +7,7 @@ import type { OutboxStore, ParkedRow } from '../../outbox-store.ts';
 import { openSqlStore } from '../../stores/open.ts';
 import type { Command, CommandContext, OptionSpecs, Values } from '../command.ts';
 import { inWords } from '../databases.ts';
+import { afterDecision, onStore, stoppedEarly } from '../exits.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { wholeNumber } from '../filters.ts';
 import type { Row } from '../terminal.ts';
@@ -93,6 +94,7 @@ export const parked: Command = {
     limit: { value: '<n>', description: 'at most so many, 1 to 1,000', standard: '100' },
     after: { value: '<n>', description: 'those behind this row: the next page', standard: '0' },
   },
+  exits: { 0: 'It listed what is parked, also when nothing is.', 2: 'Wrong command line.', ...onStore },
   examples: [
     'outbox parked --store postgres://localhost/shop',
     'outbox parked --store sqlite:./shop.db --json',
@@ -128,6 +130,12 @@ export const retryParked: Command = {
     'The relay takes them at its next sweep, each key in its order, and parks again what is refused again. What is parked while this runs is left. Ctrl-C ends it after the step under way; the same command goes on from there.',
   arguments: [],
   options: filterOptions,
+  exits: {
+    0: afterDecision,
+    2: 'Wrong command line, no filter, or a row that is not parked. Nothing was done.',
+    ...onStore,
+    ...stoppedEarly,
+  },
   examples: [
     'outbox retry --store postgres://localhost/shop --all --dry-run',
     'outbox retry --store postgres://localhost/shop --number 4711',
@@ -144,6 +152,12 @@ export const discardParked: Command = {
   options: {
     ...filterOptions,
     confirm: { value: '<channel>', description: 'the name of the channel, or "all" with --all' },
+  },
+  exits: {
+    0: afterDecision,
+    2: 'Wrong command line, no filter, not confirmed, or a row that is not parked. Nothing was done.',
+    ...onStore,
+    ...stoppedEarly,
   },
   examples: [
     'outbox discard --store sqlite:./shop.db --channel order.placed --dry-run',

@@ -4,6 +4,7 @@ import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { type LooseOptions, makeMessage } from '../../outgoing.ts';
 import type { Command, Session, Values } from '../command.ts';
+import { onEngine } from '../exits.ts';
 import { CliFailure, exitCodes, usage } from '../failure.ts';
 import { channelAlone } from '../present.ts';
 import { namesOf, placeOf, placeOptions, replayPointOf, wholeNumber } from '../filters.ts';
@@ -28,6 +29,11 @@ export const publish: Command = {
       standard: '1',
     },
     'dry-run': { description: 'check and print the message, publish nothing' },
+  },
+  exits: {
+    0: 'The engine has confirmed the message; with --dry-run, it was checked and printed.',
+    2: 'Wrong command line, a file or channel that is not there, or data that does not fit. Nothing was published.',
+    ...onEngine,
   },
   examples: [
     `publish --channel order.placed --channels ./channels.ts <<< '{"orderId":"A-1","total":12.5}'`,
@@ -130,6 +136,12 @@ export const replay: Command = {
     },
     confirm: { value: '<subscription>', description: 'the name of the subscription' },
     'dry-run': { description: 'check all that the replay itself would, and move nothing' },
+  },
+  exits: {
+    ...onEngine,
+    0: 'The subscription goes on from there; with --dry-run, it would.',
+    1: 'A consumer of it is running, or its channel or engine keeps nothing to replay. Nothing was moved.',
+    2: 'Wrong command line, not confirmed, or a file, channel, subscription or place that is not there. Nothing was moved.',
   },
   examples: [
     'replay --channel order.placed --subscription report --from 2026-11-28T00:00:00Z --confirm report',

@@ -4,6 +4,7 @@
  */
 import type { Command, CommandContext, Session } from '../command.ts';
 import { inWords } from '../databases.ts';
+import { onEngine } from '../exits.ts';
 import { type ExitCode, exitCodes, usage } from '../failure.ts';
 import { timeOf, wholeNumber } from '../filters.ts';
 import { topologyOf } from '../present.ts';
@@ -48,6 +49,14 @@ export const reconciliation: Command = {
     'without-inbox': {
       description: 'with --repair: also where a subscription keeps no inbox and will handle it again',
     },
+  },
+  exits: {
+    ...onEngine,
+    0: 'Nothing is lost, parked or unrecorded, and all could be judged; with --repair, what was lost is published again.',
+    1: 'Something is lost, parked, unrecorded or could not be judged; the report says what.',
+    2: 'Wrong command line, a file that is not there, or one that is no report. Nothing was done.',
+    3: 'No engine was named, its client is not installed, the server refuses the user or the password, or a database cannot be opened or lacks its tables.',
+    5: 'Stopped by Ctrl-C or by --max-messages; --earlier goes on from its report.',
   },
   examples: [
     'reconcile --channels ./channels.ts --from 2026-11-28T00:00:00Z',

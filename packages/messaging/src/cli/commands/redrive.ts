@@ -5,6 +5,7 @@
 import type { DeadLetterMove, DeadLetterMoveOptions } from '../../dead-letter-desk.ts';
 import type { DeadLetterFilter } from '../../engine.ts';
 import type { Command, CommandContext, Session } from '../command.ts';
+import { afterDecision, onEngine, stoppedEarly } from '../exits.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, lettersOf, wholeNumber } from '../filters.ts';
 import { refuseUnknown, tellUnnamed } from '../known.ts';
@@ -24,6 +25,12 @@ export const redrive: Command = {
     'They go back before what was never tried, on RabbitMQ behind what waits. They keep their id and their history. What fails again while this runs is not redriven again. A parked sequence of a key goes back as a whole, so a limit may be exceeded. Ctrl-C ends it after the step under way; the same command goes on from there.',
   arguments: [],
   options: moveOptions,
+  exits: {
+    0: afterDecision,
+    2: 'Wrong command line, no filter, or a file or what a filter names that is not there. Nothing was done.',
+    ...onEngine,
+    ...stoppedEarly,
+  },
   examples: [
     'redrive --group "threw: Error: the mail server is busy" --dry-run',
     'redrive --channel order.placed',
@@ -42,6 +49,12 @@ export const discard: Command = {
   options: {
     ...moveOptions,
     confirm: { value: '<channel>', description: 'the name of the channel, or "all" with --all' },
+  },
+  exits: {
+    0: afterDecision,
+    2: 'Wrong command line, no filter, not confirmed, or a file or what a filter names that is not there. Nothing was done.',
+    ...onEngine,
+    ...stoppedEarly,
   },
   examples: [
     'discard --channel order.placed --dry-run',
@@ -122,6 +135,11 @@ export const editAndRedrive: Command = {
     'The data is checked by the contract of the channel, so --channels is needed. The new message has an id of its own; its cause is the one it replaces, if that had an id. Without --data the current data is printed, to be edited; of a message that cannot be read, its text as it came.',
   arguments: [{ name: 'id', description: 'of the dead letter or of its message' }],
   options: { data: { value: '<file>', description: 'JSON of the new data; "-" reads stdin' } },
+  exits: {
+    0: 'The new message waits in its subscription; without --data, the current data was printed.',
+    2: 'Wrong command line, a file or dead letter that is not there, a channel without its contract, or data that does not fit it. Nothing was done.',
+    ...onEngine,
+  },
   examples: [
     'edit-and-redrive 01920c1e-... --channels ./channels.ts > data.json',
     'edit-and-redrive 01920c1e-... --channels ./channels.ts --data data.json',

@@ -214,6 +214,19 @@ describe('the store, when a check was passed by', () => {
     dueAt: null,
     body: body as string,
   });
+  const subscribe: Operation = {
+    op: 'subscribe',
+    consumer: 1,
+    channel: 'c',
+    subscription: 's',
+    prefetch: 10,
+    leaseMs: 1_000,
+  };
+  /** Leaves no room for another page. */
+  function fill(database: DatabaseSync): void {
+    const { page_count: pages } = database.prepare('PRAGMA page_count').get() as { page_count: number };
+    database.exec(`PRAGMA max_page_count = ${pages}`);
+  }
   const publish = (...bodies: readonly unknown[]): Operation => ({ op: 'publish', rows: bodies.map(row) });
 
   function stored(): {
@@ -236,14 +249,6 @@ describe('the store, when a check was passed by', () => {
 
   it('undoes what the operation wrote and does the turn without it', () => {
     const { database, run } = stored();
-    const subscribe: Operation = {
-      op: 'subscribe',
-      consumer: 1,
-      channel: 'c',
-      subscription: 's',
-      prefetch: 10,
-      leaseMs: 1_000,
-    };
     const reply = run(publish('a'), subscribe, publish('half of a bad one', {}), publish('b'));
     expect(reply.results).toMatchObject([
       { value: undefined },
@@ -259,14 +264,7 @@ describe('the store, when a check was passed by', () => {
 
   it('keeps leases and positions as they were', () => {
     const { run } = stored();
-    const joined = run(publish('a', 'b'), {
-      op: 'subscribe',
-      consumer: 1,
-      channel: 'c',
-      subscription: 's',
-      prefetch: 10,
-      leaseMs: 1_000,
-    });
+    const joined = run(publish('a', 'b'), subscribe);
     const [one, two] = joined.handOuts[0]?.items.map(({ token }) => token) ?? [];
     const settle = (token: number | undefined, state: unknown): Operation => ({
       op: 'settle',
@@ -282,31 +280,14 @@ describe('the store, when a check was passed by', () => {
     const { database, run } = stored();
     database.exec('DROP TABLE cursors');
     database.exec('CREATE TABLE cursors (subscription INTEGER)');
-    expect(() =>
-      run(publish('a'), {
-        op: 'subscribe',
-        consumer: 1,
-        channel: 'c',
-        subscription: 's',
-        prefetch: 10,
-        leaseMs: 1_000,
-      }),
-    ).toThrow(/column/);
+    expect(() => run(publish('a'), subscribe)).toThrow(/column/);
   });
 
   it('gives back a consumer that left in a turn for which there was no room, with what it held', () => {
     const { database, run } = stored();
-    const joined = run(publish('a'), {
-      op: 'subscribe',
-      consumer: 1,
-      channel: 'c',
-      subscription: 's',
-      prefetch: 10,
-      leaseMs: 1_000,
-    });
+    const joined = run(publish('a'), subscribe);
     const token = joined.handOuts[0]?.items[0]?.token ?? 0;
-    const { page_count: pages } = database.prepare('PRAGMA page_count').get() as { page_count: number };
-    database.exec(`PRAGMA max_page_count = ${pages}`);
+    fill(database);
     const full = run({ op: 'leave', consumer: 1 }, publish('x'.repeat(50_000)));
     expect(full.results).toMatchObject([{ error: { code: 'DB_MSG_DISK_FULL' } }, {}]);
     database.exec('PRAGMA max_page_count = 100000');
@@ -316,16 +297,8 @@ describe('the store, when a check was passed by', () => {
 
   it('is not done again at once for a lease that ended while there is no room to give back what it held', () => {
     const { database, store, run } = stored();
-    run(publish('x'.repeat(50_000)), {
-      op: 'subscribe',
-      consumer: 1,
-      channel: 'c',
-      subscription: 's',
-      prefetch: 10,
-      leaseMs: 1_000,
-    });
-    const { page_count: pages } = database.prepare('PRAGMA page_count').get() as { page_count: number };
-    database.exec(`PRAGMA max_page_count = ${pages}`);
+    run(publish('x'.repeat(50_000)), subscribe);
+    fill(database);
     const full = store.run({ now: 9_000, monotonic: 9_000, operations: [{ op: 'inspect' }] });
     expect(full.results).toMatchObject([{ error: { code: 'DB_MSG_DISK_FULL' } }]);
     expect(full.nextLeaseEnd).toBe(9_500);

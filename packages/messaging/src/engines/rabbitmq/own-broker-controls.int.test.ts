@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
 import { connect } from 'amqplib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { systemClock } from '../../clock.ts';
 import { registerControls } from '../../conformance/controls.ts';
@@ -23,14 +23,8 @@ import {
   withFixture,
 } from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
-import {
-  closeAllConnections,
-  hasRabbitProgram,
-  type OwnBroker,
-  restart,
-  setAlarm,
-  startOwnBroker,
-} from './own-broker.ts';
+import { closeAllConnections, restart, setAlarm } from './own-broker.ts';
+import { describeOnOwnBroker } from './testing/on-own-broker.ts';
 import { type Method, withDefect } from './wire-defects.ts';
 import { stallingClock } from '../../testing/stalling-clock.ts';
 
@@ -146,228 +140,219 @@ const asTransient =
 const PATIENCE_MS = 8_000;
 limitPatience(PATIENCE_MS);
 
-describe.skipIf(!hasRabbitProgram())(
-  'a RabbitMQ of its own, with a defence off (needs rabbitmq-server on this machine)',
-  { timeout: 240_000 },
-  () => {
-    let broker: OwnBroker;
-    let url = '';
-    beforeAll(async () => {
-      broker = await startOwnBroker({ cluster: false });
-      url = broker.urls[0] ?? '';
-    }, 120_000);
-    afterAll(() => broker?.destroy(), 60_000);
+describeOnOwnBroker('a RabbitMQ of its own, with a defence off', (own) => {
+  async function closedByOperator({ comesBack = true } = {}): Promise<Effects> {
+    const { clock, stall, letGo } = stallingClock();
+    const effects = new Effects();
+    const cut = signal();
+    // A healthy engine takes a second, and on a machine with other work more than one that waits in vain is given.
+    limitPatience(comesBack ? 4 * PATIENCE_MS : PATIENCE_MS);
+    const begun = new Collector<string>();
+    const handler = async ({ id }: { readonly id: string }) => {
+      begun.add(id);
+      if (begun.values.length <= HELD) await cut.fired;
+      effects.handle(id);
+      return ack();
+    };
+    const onNotice = (notice: RabbitNotice): void => {
+      if (notice.kind === 'disconnected' && notice.connection === 'consume') cut.fire();
+    };
+    const open = async (fixture: RabbitFixture): Promise<Bus> => {
+      const bus = createBus({
+        engine: fixture.engine({ url: own.url, onNotice }),
+        source: '/operator',
+        clock,
+      });
+      bus.declare([orders, inOrder]);
+      await bus.start();
+      await bus.subscribe(orders, { name: 'one', concurrency: 8, handler }).started;
+      await bus.subscribe(inOrder, { name: 'one', concurrency: 8, handler }).started;
+      return bus;
+    };
+    await withFixture({ url: own.url }, async (fixture) => {
+      const buses = [await open(fixture), await open(fixture)] as const;
+      try {
+        const publishing = publishAll(buses[0]);
+        publishing.catch(() => {});
+        await begun.waitFor(HELD);
+        if (!comesBack) stall();
+        await closeAllConnections(own.broker);
+        await publishing;
+        await effects.complete();
+        // Some came again: those that were held.
+        expect(effects.handled.length).toBeGreaterThan(ALL);
+        // Two processes on the keyed subscription: they found each other again, by queues that went with their connections.
+        await eventually(
+          async () =>
+            (await buses[1].view()).channels.map(({ subscriptions }) => subscriptions[0]?.consumers),
+          (consumers) => consumers.every((count) => count === 2),
+          'both consumers of each subscription',
+        );
+      } finally {
+        cut.fire();
+        letGo();
+        limitPatience(PATIENCE_MS);
+        await Promise.all(buses.map((bus) => bus.stop({ drainMs: 1_000 })));
+      }
+    });
+    return effects;
+  }
+  const closedOnce = once(() => closedByOperator());
 
-    async function closedByOperator({ comesBack = true } = {}): Promise<Effects> {
-      const { clock, stall, letGo } = stallingClock();
-      const effects = new Effects();
-      const cut = signal();
-      // A healthy engine takes a second, and on a machine with other work more than one that waits in vain is given.
-      limitPatience(comesBack ? 4 * PATIENCE_MS : PATIENCE_MS);
-      const begun = new Collector<string>();
-      const handler = async ({ id }: { readonly id: string }) => {
-        begun.add(id);
-        if (begun.values.length <= HELD) await cut.fired;
+  async function alarmed(): Promise<void> {
+    const effects = new Effects();
+    const notices = new Collector<string>();
+    const refused = new Collector<unknown>();
+    await withFixture({ url: own.url }, async (fixture) => {
+      const engine = fixture.engine({ url: own.url, onNotice: ({ kind }) => notices.add(kind) });
+      const bus = createBus({ engine, source: '/alarm' });
+      bus.declare([orders, inOrder]);
+      await bus.start();
+      const handler = ({ id }: { readonly id: string }) => {
         effects.handle(id);
         return ack();
       };
-      const onNotice = (notice: RabbitNotice): void => {
-        if (notice.kind === 'disconnected' && notice.connection === 'consume') cut.fire();
-      };
-      const open = async (fixture: RabbitFixture): Promise<Bus> => {
-        const bus = createBus({ engine: fixture.engine({ url, onNotice }), source: '/operator', clock });
-        bus.declare([orders, inOrder]);
-        await bus.start();
-        await bus.subscribe(orders, { name: 'one', concurrency: 8, handler }).started;
-        await bus.subscribe(inOrder, { name: 'one', concurrency: 8, handler }).started;
-        return bus;
-      };
-      await withFixture({ url }, async (fixture) => {
-        const buses = [await open(fixture), await open(fixture)] as const;
-        try {
-          const publishing = publishAll(buses[0]);
-          publishing.catch(() => {});
-          await begun.waitFor(HELD);
-          if (!comesBack) stall();
-          await closeAllConnections(broker);
-          await publishing;
-          await effects.complete();
-          // Some came again: those that were held.
-          expect(effects.handled.length).toBeGreaterThan(ALL);
-          // Two processes on the keyed subscription: they found each other again, by queues that went with their connections.
-          await eventually(
-            async () =>
-              (await buses[1].view()).channels.map(({ subscriptions }) => subscriptions[0]?.consumers),
-            (consumers) => consumers.every((count) => count === 2),
-            'both consumers of each subscription',
-          );
-        } finally {
-          cut.fire();
-          letGo();
-          limitPatience(PATIENCE_MS);
-          await Promise.all(buses.map((bus) => bus.stop({ drainMs: 1_000 })));
-        }
-      });
-      return effects;
-    }
-    const closedOnce = once(() => closedByOperator());
-
-    async function alarmed(): Promise<void> {
-      const effects = new Effects();
-      const notices = new Collector<string>();
-      const refused = new Collector<unknown>();
-      await withFixture({ url }, async (fixture) => {
-        const engine = fixture.engine({ url, onNotice: ({ kind }) => notices.add(kind) });
-        const bus = createBus({ engine, source: '/alarm' });
-        bus.declare([orders, inOrder]);
-        await bus.start();
-        const handler = ({ id }: { readonly id: string }) => {
-          effects.handle(id);
-          return ack();
-        };
-        await bus.subscribe(orders, { name: 'one', concurrency: 8, handler }).started;
-        await bus.subscribe(inOrder, { name: 'one', concurrency: 8, handler }).started;
-        try {
-          await setAlarm(broker, true);
-          const publishing = publishAll(bus, (error) => refused.add(error));
-          publishing.catch(() => {});
-          await refused.waitFor(3, 'refusals');
-          for (const error of refused.values)
-            expect(error).toMatchObject({ code: 'DB_MSG_ENGINE_BLOCKED', retryable: true });
-          expect(notices.values).toContain('blocked');
-          await setAlarm(broker, false);
-          await publishing;
-          await effects.complete();
-          assertOnce(effects.done);
-          expect(notices.values).toContain('unblocked');
-        } finally {
-          await setAlarm(broker, false);
-          await bus.stop({ drainMs: 1_000 });
-        }
-      });
-    }
-
-    /** With priorities and without: whoever sets a priority writes the properties anew. */
-    async function publishOnClassic(fixture: RabbitFixture): Promise<ReadonlySet<string>> {
-      const confirmed = new Set<string>();
-      const isTaken = { name: 'one', handler: () => ack() };
-      await withBus(fixture.engine({ url, queueType: 'classic' }), [orders, ranked], async (bus) => {
-        await settleIn(bus.subscribe(orders, isTaken));
-        await settleIn(bus.subscribe(ranked, isTaken));
-        for (let n = 0; n < ROUNDS; n += 1)
-          for (const { id, durability } of [
-            await bus.publish(orders, { n }),
-            await bus.publish(ranked, { n }, { priority: n % 3 }),
-          ]) {
-            assert.equal(durability, 'disk');
-            confirmed.add(id);
-          }
-      });
-      return confirmed;
-    }
-
-    /** All that is there: what is published last, without a priority, is handled last. */
-    async function foundOnClassic(fixture: RabbitFixture): Promise<ReadonlySet<string>> {
-      const found = new Set<string>();
-      const handler = ({ id }: { readonly id: string }) => {
-        found.add(id);
-        return ack();
-      };
-      await withBus(fixture.engine({ url, queueType: 'classic' }), [orders, ranked], async (bus) => {
-        const lasts = [await bus.publish(orders, { n: ROUNDS }), await bus.publish(ranked, { n: ROUNDS })];
-        await bus.subscribe(orders, { name: 'one', handler }).started;
-        await bus.subscribe(ranked, { name: 'one', handler }).started;
-        await eventually(
-          async () => lasts.every(({ id }) => found.has(id)),
-          (isThere) => isThere,
-          'the last of each channel',
-        );
-      });
-      return found;
-    }
-
-    /** How many confirmed messages of each kind of publisher are gone when the broker was killed and has started again. */
-    const lostOnClassic = once(async () => {
-      const lost: number[] = [];
-      await withFixture({ url }, (asItIs) =>
-        withFixture({ url }, (withoutPriority) =>
-          withFixture({ url }, async (withPriority) => {
-            const fixtures = [asItIs, withoutPriority, withPriority];
-            const published: ReadonlySet<string>[] = [];
-            for (const [index, fixture] of fixtures.entries())
-              await withDefect(
-                'sendMessage',
-                asTransient(({ priority }) => index > 0 && (priority === undefined) === (index === 1)),
-                async () => void published.push(await publishOnClassic(fixture)),
-                url,
-              );
-            await restart(broker);
-            for (const [index, fixture] of fixtures.entries())
-              lost.push(published[index]?.difference(await foundOnClassic(fixture)).size ?? ROUNDS);
-          }),
-        ),
-      );
-      return { asItIs: lost[0], withoutPriority: lost[1], withPriority: lost[2] };
+      await bus.subscribe(orders, { name: 'one', concurrency: 8, handler }).started;
+      await bus.subscribe(inOrder, { name: 'one', concurrency: 8, handler }).started;
+      try {
+        await setAlarm(own.broker, true);
+        const publishing = publishAll(bus, (error) => refused.add(error));
+        publishing.catch(() => {});
+        await refused.waitFor(3, 'refusals');
+        for (const error of refused.values)
+          expect(error).toMatchObject({ code: 'DB_MSG_ENGINE_BLOCKED', retryable: true });
+        expect(notices.values).toContain('blocked');
+        await setAlarm(own.broker, false);
+        await publishing;
+        await effects.complete();
+        assertOnce(effects.done);
+        expect(notices.values).toContain('unblocked');
+      } finally {
+        await setAlarm(own.broker, false);
+        await bus.stop({ drainMs: 1_000 });
+      }
     });
-    const assertKept = async (publisher: keyof Awaited<ReturnType<typeof lostOnClassic>>): Promise<void> =>
-      assert.equal((await lostOnClassic())[publisher], 0, 'confirmed messages on classic queues are gone');
+  }
 
-    const classic =
-      'a server with classic queues is killed and started again: all that it confirmed is there';
-    const operator =
-      'the operator closes all connections under load: nothing lost, nothing done twice, and all is back';
-    const alarm = 'an alarm under load: refused at once and told, and the same ids are taken when it is over';
-    registerControls(it, 'rabbitmq', [
-      {
-        defect: 'no inbox',
-        caughtBy: operator,
-        healthy: async () => assertOnce((await closedOnce()).done),
-        defective: async () => assertOnce((await closedOnce()).handled),
-      },
-      {
-        defect: 'never tries again',
-        caughtBy: operator,
-        healthy: async () => assertOnce((await closedOnce()).done),
-        defective: () => closedByOperator({ comesBack: false }),
-      },
-      {
-        defect: 'does not hear of an alarm',
-        caughtBy: alarm,
-        healthy: alarmed,
-        defective: () => deaf(url, alarmed),
-      },
-      {
-        defect: 'messages are not persistent',
-        caughtBy: classic,
-        healthy: () => assertKept('asItIs'),
-        defective: () => assertKept('withoutPriority'),
-      },
-      {
-        defect: 'messages with a priority are not persistent',
-        caughtBy: classic,
-        healthy: () => assertKept('asItIs'),
-        defective: () => assertKept('withPriority'),
-      },
-    ]);
-
-    it('in an alarm a connection that has published stands still, and one that only consumes goes on (control on the bare broker)', () =>
-      onBroker(async (publisher) => {
-        await publisher.assertQueue('alarm', { durable: true });
-        await setAlarm(broker, true);
-        let isAnswered = false;
-        publisher.publish('', 'alarm', Buffer.from('1'));
-        const answer = publisher.checkQueue('alarm').then(() => {
-          isAnswered = true;
-        });
-        try {
-          await onBroker(async (consumer) => {
-            for (let question = 0; question < 200; question += 1) await consumer.checkQueue('alarm');
-          }, url);
-          expect(isAnswered).toBe(false);
-        } finally {
-          await setAlarm(broker, false);
+  /** With priorities and without: whoever sets a priority writes the properties anew. */
+  async function publishOnClassic(fixture: RabbitFixture): Promise<ReadonlySet<string>> {
+    const confirmed = new Set<string>();
+    const isTaken = { name: 'one', handler: () => ack() };
+    await withBus(fixture.engine({ url: own.url, queueType: 'classic' }), [orders, ranked], async (bus) => {
+      await settleIn(bus.subscribe(orders, isTaken));
+      await settleIn(bus.subscribe(ranked, isTaken));
+      for (let n = 0; n < ROUNDS; n += 1)
+        for (const { id, durability } of [
+          await bus.publish(orders, { n }),
+          await bus.publish(ranked, { n }, { priority: n % 3 }),
+        ]) {
+          assert.equal(durability, 'disk');
+          confirmed.add(id);
         }
-        await answer;
-      }, url));
-  },
-);
+    });
+    return confirmed;
+  }
+
+  /** All that is there: what is published last, without a priority, is handled last. */
+  async function foundOnClassic(fixture: RabbitFixture): Promise<ReadonlySet<string>> {
+    const found = new Set<string>();
+    const handler = ({ id }: { readonly id: string }) => {
+      found.add(id);
+      return ack();
+    };
+    await withBus(fixture.engine({ url: own.url, queueType: 'classic' }), [orders, ranked], async (bus) => {
+      const lasts = [await bus.publish(orders, { n: ROUNDS }), await bus.publish(ranked, { n: ROUNDS })];
+      await bus.subscribe(orders, { name: 'one', handler }).started;
+      await bus.subscribe(ranked, { name: 'one', handler }).started;
+      await eventually(
+        async () => lasts.every(({ id }) => found.has(id)),
+        (isThere) => isThere,
+        'the last of each channel',
+      );
+    });
+    return found;
+  }
+
+  /** How many confirmed messages of each kind of publisher are gone when the broker was killed and has started again. */
+  const lostOnClassic = once(async () => {
+    const lost: number[] = [];
+    await withFixture({ url: own.url }, (asItIs) =>
+      withFixture({ url: own.url }, (withoutPriority) =>
+        withFixture({ url: own.url }, async (withPriority) => {
+          const fixtures = [asItIs, withoutPriority, withPriority];
+          const published: ReadonlySet<string>[] = [];
+          for (const [index, fixture] of fixtures.entries())
+            await withDefect(
+              'sendMessage',
+              asTransient(({ priority }) => index > 0 && (priority === undefined) === (index === 1)),
+              async () => void published.push(await publishOnClassic(fixture)),
+              own.url,
+            );
+          await restart(own.broker);
+          for (const [index, fixture] of fixtures.entries())
+            lost.push(published[index]?.difference(await foundOnClassic(fixture)).size ?? ROUNDS);
+        }),
+      ),
+    );
+    return { asItIs: lost[0], withoutPriority: lost[1], withPriority: lost[2] };
+  });
+  const assertKept = async (publisher: keyof Awaited<ReturnType<typeof lostOnClassic>>): Promise<void> =>
+    assert.equal((await lostOnClassic())[publisher], 0, 'confirmed messages on classic queues are gone');
+
+  const classic = 'a server with classic queues is killed and started again: all that it confirmed is there';
+  const operator =
+    'the operator closes all connections under load: nothing lost, nothing done twice, and all is back';
+  const alarm = 'an alarm under load: refused at once and told, and the same ids are taken when it is over';
+  registerControls(it, 'rabbitmq', [
+    {
+      defect: 'no inbox',
+      caughtBy: operator,
+      healthy: async () => assertOnce((await closedOnce()).done),
+      defective: async () => assertOnce((await closedOnce()).handled),
+    },
+    {
+      defect: 'never tries again',
+      caughtBy: operator,
+      healthy: async () => assertOnce((await closedOnce()).done),
+      defective: () => closedByOperator({ comesBack: false }),
+    },
+    {
+      defect: 'does not hear of an alarm',
+      caughtBy: alarm,
+      healthy: alarmed,
+      defective: () => deaf(own.url, alarmed),
+    },
+    {
+      defect: 'messages are not persistent',
+      caughtBy: classic,
+      healthy: () => assertKept('asItIs'),
+      defective: () => assertKept('withoutPriority'),
+    },
+    {
+      defect: 'messages with a priority are not persistent',
+      caughtBy: classic,
+      healthy: () => assertKept('asItIs'),
+      defective: () => assertKept('withPriority'),
+    },
+  ]);
+
+  it('in an alarm a connection that has published stands still, and one that only consumes goes on (control on the bare broker)', () =>
+    onBroker(async (publisher) => {
+      await publisher.assertQueue('alarm', { durable: true });
+      await setAlarm(own.broker, true);
+      let isAnswered = false;
+      publisher.publish('', 'alarm', Buffer.from('1'));
+      const answer = publisher.checkQueue('alarm').then(() => {
+        isAnswered = true;
+      });
+      try {
+        await onBroker(async (consumer) => {
+          for (let question = 0; question < 200; question += 1) await consumer.checkQueue('alarm');
+        }, own.url);
+        expect(isAnswered).toBe(false);
+      } finally {
+        await setAlarm(own.broker, false);
+      }
+      await answer;
+    }, own.url));
+});

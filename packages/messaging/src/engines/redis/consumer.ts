@@ -121,8 +121,8 @@ export class RedisConsumer implements Consumer {
   /** What was read before may have been ended by then. */
   #endingsLearnt = Number.NEGATIVE_INFINITY;
   #wanted: Wanted = { routing: 'fanout', bindings: [] };
-  /** The server may have lent what never came here. */
-  #answerLost = false;
+  /** Answers that were lost and not made good: the server may have lent what never came here. One may be lost while a claim is under way. */
+  #answersLost = 0;
   readonly #shardBell: ShardBell;
   #paused = false;
   #closing: Promise<void> | undefined;
@@ -192,7 +192,7 @@ export class RedisConsumer implements Consumer {
         this.#claiming = undefined;
         this.#pump();
       });
-    } else if (this.#plain && this.#drained && !this.#answerLost) this.#reader.read(this.#room());
+    } else if (this.#plain && this.#drained && this.#answersLost === 0) this.#reader.read(this.#room());
   }
 
   async settle(settlements: readonly Settlement[]): Promise<readonly SettleResult[]> {
@@ -295,7 +295,7 @@ export class RedisConsumer implements Consumer {
 
   /** What the server did is not known: everything that is not on hand is given back before the next claim. */
   #loseAnswer(): void {
-    this.#answerLost = true;
+    this.#answersLost += 1;
     this.#planLook(RETRY_MS);
   }
 
@@ -404,12 +404,9 @@ export class RedisConsumer implements Consumer {
     this.#nextLook.cancel();
     try {
       this.#giveBackWaiting(this.#order.takeOlder(this.#parts.clock.monotonic() - this.spec.leaseMs / 3));
-      if (this.#answerLost) {
-        await this.#giveBackUnseen();
-        this.#giveBackWaiting(this.#order.allReturned());
-      }
+      if (this.#answersLost > 0) await this.#giveBackUnseen();
       const leaseEnd = this.#leaseEnd();
-      this.#answerLost = true;
+      this.#answersLost += 1;
       const reply = (await this.#parts.scripts.run('claim', [
         ...this.#subject,
         this.name,
@@ -417,7 +414,7 @@ export class RedisConsumer implements Consumer {
         this.spec.leaseMs,
         this.#endsLeases() ? 1 : 0,
       ])) as ClaimReply | null;
-      this.#answerLost = false;
+      this.#answersLost -= 1;
       if (reply !== null) await this.#takeClaimed(reply, leaseEnd);
       if (reply === null || reply[4] === 1) {
         await this.#parts.declareAgain();
@@ -534,6 +531,7 @@ export class RedisConsumer implements Consumer {
 
   /** A read under way may have been lent what is only not here yet, so it is ended first. */
   async #giveBackUnseen(): Promise<void> {
+    const made = this.#answersLost;
     await this.#reader.release();
     await this.#parts.scripts.run('forsake', [
       ...this.#subject,
@@ -544,6 +542,8 @@ export class RedisConsumer implements Consumer {
       '',
       ...this.#onHand.names(),
     ]);
+    this.#answersLost -= made;
+    this.#giveBackWaiting(this.#order.allReturned());
   }
 
   #planLook(ms: number): void {

@@ -6,12 +6,13 @@ import { createRedisEngine } from './engine.ts';
 import { openClient } from '../../redis/client.ts';
 import { redisCases } from './redis-cases.ts';
 import { shardCases } from './redis-shard-cases.ts';
+import { shardTroubleCases } from './shard-trouble-cases.ts';
 
 const url = process.env['REDIS_URL'];
 const context = { clock: systemClock, onFatal: () => {} };
 
 describe.skipIf(!url)('Redis, the server itself (set REDIS_URL to run it)', () => {
-  it.each([...redisCases, ...shardCases])('$name', async ({ run }) => {
+  it.each([...redisCases, ...shardCases, ...shardTroubleCases])('$name', async ({ run }) => {
     const fixture = await redisFixture(url ?? '')();
     try {
       await expect(run(fixture)).resolves.toBeUndefined();

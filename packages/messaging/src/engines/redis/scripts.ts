@@ -55,6 +55,9 @@ const streamScripts: Scripts = new Map([
 /** The texts as the server gets them. */
 export const scriptTexts = (): readonly string[] => [...streamScripts.values()].map(({ text }) => text);
 
+/** How a script is known on the wire. */
+export const digestOf = (name: ScriptName | PlainScriptName): string => streamScripts.get(name)?.digest ?? '';
+
 export type StreamScripts = ScriptRunner<ScriptName, PlainScriptName>;
 
 export const streamScriptsOn = (client: RedisClient, prefix: string): StreamScripts =>

@@ -14,19 +14,27 @@ export const shards = `
 local READER_MS = 15000
 local owned, mine, isMine, read, leaving = {}, {}, {}, {}, 0
 
--- What strangers write says its key inside of the event, and has to lie where all of its key lies.
+-- What strangers write says its key inside of the event, and has to lie where all of its key lies. One who reads there in a group of ours has read what all get from the
+-- shards: to leave it pending with him would make it a message that somebody trimmed.
+local function leaveIntake(intake, ids)
+  redis.call('XDEL', intake, unpack(ids))
+  for _, g in ipairs(redis.call('XINFO', 'GROUPS', intake)) do
+    if g[6] > 0 and redis.call('SISMEMBER', P .. ':subs:' .. s.channel, g[2]) == 1 then redis.call('XACK', intake, g[2], unpack(ids)) end
+  end
+end
 local function takeIn()
-  local moved = false
+  local moved, ids = false, {}
   local intake = streamOf(s.channel, 0)
   local entries = redis.call('XRANGE', intake, '-', '+', 'COUNT', 200)
   for n, entry in ipairs(entries) do
     local r = readEntry(entry[1], 0, entry[2])
     local stream = streamOf(s.channel, shardOf(r.k, s.shards, n + tonumber(time[2])))
     redis.call('XADD', stream, '*', 'event', r.b, 'key', r.k or '', 'exp', r.x and int(r.x) or '')
-    redis.call('XDEL', intake, entry[1])
+    ids[n] = entry[1]
   end
+  if #ids > 0 then leaveIntake(intake, ids) end
   if #entries == 200 then drained = false end
-  -- What a stranger had read from there and left, or an older version has put off.
+  -- What a stranger had read from there, and was taken from him while no consumer was there, or an older version has put off.
   for _, origin in ipairs(redis.call('ZRANGEBYSCORE', s.due .. '0', '-inf', int(NOW), 'LIMIT', 0, 200)) do
     redis.call('ZREM', s.due .. '0', origin)
     local r = readDef(s, origin)
