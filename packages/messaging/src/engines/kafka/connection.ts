@@ -272,7 +272,10 @@ export class KafkaConnection implements EngineConnection {
   #deadBook(channel: string, subscription: string): DeadBook {
     const topic = this.#names.dead(channel, subscription);
     let book = this.#books.get(topic);
-    if (!book) this.#books.set(topic, (book = new DeadBook(topic, this.#logs, this.#clock)));
+    if (!book) {
+      book = new DeadBook(topic, this.#logs, this.#clock, { channel, subscription });
+      this.#books.set(topic, book);
+    }
     return book;
   }
 
