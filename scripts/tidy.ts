@@ -125,6 +125,72 @@ const ambient = patternRule(
   'take a Clock, an ids or a randomness port as an argument, so that the simulator can drive it',
 );
 
+/**
+ * Spreads of what has a bound that nobody can raise, by file and by what is spread. A list that grows with the messages, the letters or the rows of a team is not
+ * among them: a call takes some 120,000 arguments, and beyond that it throws.
+ */
+const boundedSpreads: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'packages/core/src/model-ledger.ts': { added: 'one batch of the model' },
+  'packages/messaging/src/channel.ts': { from: 'versions that a channel names' },
+  'packages/messaging/src/cli/help.ts': { 'pairs.map': 'the lines of a help' },
+  'packages/messaging/src/cli/terminal.ts': { 'lines.map': 'the rows of a page, at most 1,000' },
+  'packages/messaging/src/engines/redis/consumer.ts': {
+    'this.#order.end': 'what one key has out, below the prefetch',
+  },
+  'packages/messaging/src/keyed-relay.ts': {
+    'broken.map': 'one batch',
+    all: 'one batch',
+    decided: 'one batch',
+  },
+  'packages/messaging/src/reconciliation.ts': { 'await Promise.all': 'one for each recorder' },
+  'packages/messaging/src/sagas/saga-runner.ts': { 'ends.map': 'two' },
+  'packages/messaging/src/stores/inbox-purge.ts': { 'rows.map': 'one run, of a few thousand' },
+  'packages/messaging/src/stores/sql-outbox.ts': { 'this.#reader.advance': 'a few statements' },
+  'packages/server/src/cli/doctor.ts': { checkDataDir: 'a few findings' },
+  'packages/server/src/cli/terminal.ts': { 'cells.map': 'the rows of a page' },
+  'packages/server/src/fulfilment/longest-run.ts': {
+    bySource: 'one for each source',
+    byMessenger: 'one for each messenger',
+  },
+  'packages/server/src/http/member/fast-entries.ts': { originHeaders: 'a few headers' },
+  'packages/server/src/ledgers/sqlite/ledger-facade.ts': { 'await backend.writeLater': 'one slice' },
+};
+
+/** What lays data out as the arguments of a call; a call may be written over several lines. */
+const spreadCall =
+  /(?:\.(?:push|unshift|concat)|\bMath\.(?:min|max)|\bString\.from(?:CharCode|CodePoint))\((?:[^()[\]{}]|\([^()]*\)|\[[^[\]]*\]|\{[^{}]*\})*?\.\.\.\(?((?:await )?[\w.#?]+)/g;
+
+/** Of suites and fixtures the author knows how much they spread. */
+const isSuite = (path: string): boolean =>
+  /\/(testing|conformance)\/|-(cases|case-parts|contract-rows|fixture|defects|child)\.ts$/.test(path);
+
+/** @returns what each file spreads into calls and may not, and each exemption whose spread is gone */
+export function spreadFaults(
+  { path, text }: TidyFile,
+  exemptions: Readonly<Record<string, Readonly<Record<string, string>>>> = boundedSpreads,
+): string[] {
+  if (!isProduct(path) || isSuite(path)) return [];
+  const exempt = new Set(Object.keys(exemptions[path] ?? {}));
+  const found = [...text.matchAll(spreadCall)].map(({ index, 1: spread = '' }) => ({
+    line: text.slice(0, index).split('\n').length,
+    spread,
+  }));
+  const spreads = new Set(found.map(({ spread }) => spread));
+  return [
+    ...found
+      .filter(({ spread }) => !exempt.has(spread))
+      .map(
+        ({ line, spread }) =>
+          `line ${line}: "...${spread}" as arguments, which throws when there are many: loop, concat or reduce, or exempt it by name with its bound`,
+      ),
+    ...[...exempt]
+      .filter((spread) => !spreads.has(spread))
+      .map((spread) => `"...${spread}" is not spread any more: take its exemption out of scripts/tidy.ts`),
+  ];
+}
+
+const spreads: TidyRule = { name: 'no-spread-of-data', faultsIn: (file) => spreadFaults(file) };
+
 /** Words that crept into other systems of this kind, and the one of the glossary that stands for each. */
 const glossary: Readonly<Record<string, string>> = {
   'user(Id|Key)': 'memberKey (or memberId for the shop’s own id)',
@@ -249,6 +315,7 @@ export const rules: readonly TidyRule[] = [
   sleeps,
   unfinished,
   ambient,
+  spreads,
   words,
   names,
   machinePaths,

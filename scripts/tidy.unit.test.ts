@@ -3,7 +3,15 @@
 
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { engineFiles, engineFolderFaults, faultsOf, readTree, rules, type TidyFile } from './tidy.ts';
+import {
+  engineFiles,
+  engineFolderFaults,
+  faultsOf,
+  readTree,
+  rules,
+  spreadFaults,
+  type TidyFile,
+} from './tidy.ts';
 
 // This file is full of planted faults and left out.
 const files = readTree(fileURLToPath(new URL('..', import.meta.url))).filter(
@@ -36,6 +44,14 @@ const controls: Readonly<Record<string, readonly (readonly [TidyFile, RegExp])[]
     [{ path: product, text: 'const r = Math.random();\n' }, /randomness/],
     [{ path: product, text: 'const id = randomUUID();\n' }, /ids/],
     [{ path: product, text: 'setTimeout(() => flush(), 5);\n' }, /Clock/],
+  ],
+  'no-spread-of-data': [
+    [{ path: product, text: 'found.push(...letters.filter(isMeant));\n' }, /line 1: "...letters.filter" as/],
+    [
+      { path: product, text: 'const first = 1;\nMath.min(\n  own(first),\n  ...times,\n);\n' },
+      /line 2: .*reduce/,
+    ],
+    [{ path: product, text: 'all.unshift(...(await read()));\n' }, /await read/],
   ],
   glossary: [
     [{ path: product, text: 'const userId = 1;\n' }, /memberKey/],
@@ -85,6 +101,21 @@ it('reads the whole tree, not a part of it', () => {
   expect(paths).toEqual(
     expect.arrayContaining(['package.json', 'scripts/tidy.ts', 'packages/core/package.json']),
   );
+});
+
+describe('a spread into a call', () => {
+  const text = 'all.push(...rows);\n';
+
+  it('is let through where its bound is named, and nowhere else', () => {
+    expect(spreadFaults({ path: product, text }, { [product]: { rows: 'one page' } })).toEqual([]);
+    expect(spreadFaults({ path: product, text }, { 'packages/a.ts': { rows: 'one page' } })).toHaveLength(1);
+    expect(spreadFaults({ path: product, text }, { [product]: { lines: 'one page' } })).toHaveLength(2);
+  });
+
+  it('is no fault of a test, nor is a list that is made from others', () => {
+    expect(spreadFaults({ path: test, text })).toEqual([]);
+    expect(spreadFaults({ path: product, text: 'all.push([...rows]); f(max({ ...x }));\n' })).toEqual([]);
+  });
 });
 
 describe('an engine folder', () => {

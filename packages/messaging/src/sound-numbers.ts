@@ -51,6 +51,12 @@ export function refuseBadNumbers<K extends string>(
   }
 }
 
+/** The value, which is a whole number from `from` to `to`; both are allowed. Throws DB_MSG_INVALID_OPTIONS. `what` as in `refuseBadNumbers`. */
+export function within(what: string, name: string, value: number, from: number, to: number): number {
+  refuseBadNumbers(what, { [name]: value }, { [name]: { from, to, whole: true } });
+  return value;
+}
+
 function fits(value: unknown, { from, to = Number.POSITIVE_INFINITY, above, whole, endless }: NumberRule) {
   if (value === Number.POSITIVE_INFINITY) return endless === true;
   if (typeof value !== 'number' || !Number.isFinite(value)) return false;

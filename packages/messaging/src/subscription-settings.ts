@@ -7,12 +7,13 @@ import type { HandlerContext } from './handler-context.ts';
 import type { Message } from './message.ts';
 import { type Middleware, withMiddleware } from './middleware.ts';
 import { isPromise, type Outcome } from './outcome.ts';
-import { refuseBadNumbers } from './sound-numbers.ts';
+import { within } from './sound-numbers.ts';
 import { faultOfText } from './sound-text.ts';
 import { bindingsOf } from './specs.ts';
 import type { SubscriptionSettings } from './subscription.ts';
 
 const DEFAULT_LEASE_MS = 30_000;
+const WHAT = 'a subscription';
 
 /** What the bus lends its subscriptions. */
 type OfTheBus = Pick<SubscriptionSettings, 'randomness' | 'sendReply' | 'publish'>;
@@ -24,9 +25,9 @@ export function settingsOf<C extends Channel>(
   ofTheBus: OfTheBus,
 ): SubscriptionSettings {
   refuseBadName(options.name);
-  const concurrency = within('concurrency', options.concurrency ?? 1, 1, 1_000);
+  const concurrency = within(WHAT, 'concurrency', options.concurrency ?? 1, 1, 1_000);
   const batched = 'batch' in options && options.batch !== undefined;
-  const batchMax = !batched ? 1 : within('batch.max', options.batch.max, 1, 2_000);
+  const batchMax = !batched ? 1 : within(WHAT, 'batch.max', options.batch.max, 1, 2_000);
   const handler = options.handler as unknown as (
     messages: unknown,
     contexts: unknown,
@@ -47,18 +48,13 @@ export function settingsOf<C extends Channel>(
     batched,
     // Twice what the handlers hold, so that the next is here when one ends.
     prefetch: concurrency * batchMax * 2,
-    leaseMs: within('leaseMs', options.leaseMs ?? DEFAULT_LEASE_MS, 30, 86_400_000),
+    leaseMs: within(WHAT, 'leaseMs', options.leaseMs ?? DEFAULT_LEASE_MS, 30, 86_400_000),
     retries: retriesOf(options.retries),
     bindings: bindingsOf(channel, options.bindings),
     handleOne: batched ? undefined : (one as unknown as SubscriptionSettings['handleOne']),
     handle: !batched ? single : (handler as unknown as SubscriptionSettings['handle']),
     ...ofTheBus,
   };
-}
-
-function within(name: string, value: number, from: number, to: number): number {
-  refuseBadNumbers('a subscription', { [name]: value }, { [name]: { from, to, whole: true } });
-  return value;
 }
 
 export function refuseBadName(name: string): void {

@@ -53,7 +53,7 @@ export interface Consumer {
   renewAt: number;
   paused: boolean;
   /** Set when its leave could not be stored: what it holds comes back as its leases end, counted so often, and then it is gone. */
-  parted: 0 | 1 | undefined;
+  gone: 0 | 1 | undefined;
 }
 
 /** What the store lends to its subscriptions. */
@@ -70,7 +70,7 @@ export interface Turnstile {
   readonly begun: Lease[];
 }
 
-export interface StoredRow {
+export interface MessageRow {
   readonly origin: number;
   readonly stored_at: number;
   readonly expires_at: number | null;

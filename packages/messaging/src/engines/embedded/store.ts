@@ -189,8 +189,8 @@ export class Store {
       for (const subscription of channel.subscriptions) {
         if (subscription.consumers.length === 0) continue;
         subscription.endLeases();
-        this.#dismissParted(subscription);
-        handOuts.push(...subscription.fill());
+        this.#dismissGone(subscription);
+        for (const handOut of subscription.fill()) handOuts.push(handOut);
       }
     }
     return handOuts;
@@ -240,13 +240,13 @@ export class Store {
       const consumer = this.#consumers.get(operation.consumer)?.consumer;
       if (!consumer) continue;
       consumer.paused = true;
-      consumer.parted = operation.op === 'leave' ? 0 : 1;
+      consumer.gone = operation.op === 'leave' ? 0 : 1;
     }
   }
 
-  #dismissParted({ consumers }: Subscription): void {
-    for (const { id, parted, leases } of consumers.slice())
-      if (parted !== undefined && leases.size === 0) this.#leave(id, parted);
+  #dismissGone({ consumers }: Subscription): void {
+    for (const { id, gone, leases } of consumers.slice())
+      if (gone !== undefined && leases.size === 0) this.#leave(id, gone);
   }
 
   #wakeAfterPause(): Pick<TurnReply, 'nextDueAt' | 'nextLeaseEnd'> {
@@ -344,7 +344,7 @@ export class Store {
       leases: new Map(),
       renewAt: 0,
       paused: false,
-      parted: undefined,
+      gone: undefined,
     };
     subscription.consumers.push(consumer);
     this.#consumers.set(consumer.id, { consumer, subscription });

@@ -14,7 +14,7 @@ import type { FailureOrder } from '../../channel.ts';
 import type { Letter, Settlement, SettleResult, SubscriptionView } from '../../engine.ts';
 import type { RoutingKind } from '../../routing.ts';
 import { takes } from './bindings.ts';
-import type { Consumer, Cursor, Lease, StoredRow, Turnstile } from './state.ts';
+import type { Consumer, Cursor, Lease, MessageRow, Turnstile } from './state.ts';
 import type { HandOut } from './turn.ts';
 
 /** Rows looked at in one turn while searching for messages whose key is free: bounds the length of a turn. */
@@ -124,7 +124,7 @@ export class Subscription {
 
   #claimDue(consumer: Consumer, limit: number, items: HandOut[]): void {
     const { sql, now } = this.#turn;
-    const rows = sql.dueDeferred.all(this.id, now, limit) as unknown as (StoredRow & {
+    const rows = sql.dueDeferred.all(this.id, now, limit) as unknown as (MessageRow & {
       number: number;
       in_lane: number;
     })[];
@@ -194,7 +194,7 @@ export class Subscription {
 
   /** A message whose key is taken leaves the log, so that other keys behind it are not stopped. */
   #holdBack(position: number, key: string): void {
-    const row = this.#turn.sql.readMessage.get(position) as unknown as StoredRow;
+    const row = this.#turn.sql.readMessage.get(position) as unknown as MessageRow;
     if (this.onFailure === 'sequencedDlq' && this.#parked.has(key)) this.#parkFollower(row);
     else this.#defer(row, null, true, 0, null);
   }
@@ -252,7 +252,7 @@ export class Subscription {
       for (const lease of consumer.leases.values()) {
         if (lease.until > this.#turn.monotonic) break;
         this.#takeBack(lease);
-        this.#giveBack(lease, consumer.parted ?? 1);
+        this.#giveBack(lease, consumer.gone ?? 1);
       }
     }
   }
@@ -315,15 +315,15 @@ export class Subscription {
     if (this.onFailure === 'sequencedDlq') this.#parkLane(lease.key);
   }
 
-  #read(lease: Lease): StoredRow {
+  #read(lease: Lease): MessageRow {
     const { sql } = this.#turn;
     const row = lease.cursor ? sql.readMessage.get(lease.position) : sql.readDeferred.get(lease.number);
     if (!row) throw new Error(`message ${lease.position} is leased but not stored`);
-    return row as unknown as StoredRow;
+    return row as unknown as MessageRow;
   }
 
   #defer(
-    row: StoredRow,
+    row: MessageRow,
     dueAt: number | null,
     inLane: boolean,
     abandoned: number,
@@ -387,7 +387,7 @@ export class Subscription {
     this.nextDue = dueAt ?? undefined;
   }
 
-  #insertDead(row: StoredRow, inLane: boolean, letter: Letter): void {
+  #insertDead(row: MessageRow, inLane: boolean, letter: Letter): void {
     this.#turn.sql.insertDead.run(
       this.#freeId(letter.id),
       this.id,
@@ -415,7 +415,7 @@ export class Subscription {
     return id;
   }
 
-  #parkFollower(row: StoredRow): void {
+  #parkFollower(row: MessageRow): void {
     // After a rewind the log brings again what is parked already.
     if (this.#turn.sql.isParked.get(this.id, row.key, row.origin)) return;
     this.#turn.sql.insertDead.run(
@@ -439,7 +439,7 @@ export class Subscription {
   }
 
   #parkLane(key: string): void {
-    const rows = this.#turn.sql.lane.all(this.id, key) as unknown as (StoredRow & { number: number })[];
+    const rows = this.#turn.sql.lane.all(this.id, key) as unknown as (MessageRow & { number: number })[];
     for (const row of rows) {
       this.#parkFollower(row);
       this.#dropDeferred(row.number, key, true);

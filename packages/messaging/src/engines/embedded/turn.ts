@@ -147,7 +147,7 @@ export interface TurnReply {
  * only after its commit. It rejects only when the store is lost for good.
  */
 export interface Writer {
-  /** What a commit of this writer means. */
+  /** What a commit of this writer means; of a shared file it is what the present host says. */
   readonly durability: Durability;
   /** Set when other processes use the writer too: what its host allows. */
   readonly shared?: { readonly maxMessageBytes: number };

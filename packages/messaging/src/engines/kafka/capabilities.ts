@@ -59,7 +59,10 @@ export async function probe(link: Link, admin: Admin, settings: KafkaSettings): 
     },
     async standingOf(topic, partitions) {
       const own = await configsOf(admin, ConfigResourceTypes.TOPIC, topic);
-      const fewest = Math.min(...partitions.map(({ replicas }) => replicas.length));
+      const fewest = partitions.reduce(
+        (least, { replicas }) => Math.min(least, replicas.length),
+        Number.POSITIVE_INFINITY,
+      );
       const deletes = own.get('cleanup.policy')?.includes('delete') ?? false;
       const limit = (name: string): number | undefined => {
         const value = Number(own.get(name) ?? -1);

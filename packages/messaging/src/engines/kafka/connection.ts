@@ -27,6 +27,7 @@ import { Farewell, FAREWELL_MS } from './farewell.ts';
 import { clientOptions, Link } from './link.ts';
 import { Logs } from './logs.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
+import { PartitionTurns } from './partition-turns.ts';
 import type { KafkaSettings } from './options.ts';
 import { type Item, Publisher } from './publisher.ts';
 import { Reader } from './reader.ts';
@@ -57,7 +58,7 @@ export class KafkaConnection implements EngineConnection {
   readonly #books = new Map<string, DeadBook>();
   readonly #readers = new Map<string, Promise<Reader>>();
   readonly #opened = new Map<string, Reader>();
-  readonly #turns = new Map<string, number>();
+  readonly #turns = new PartitionTurns();
   #nextToken = 1;
   #closing: Promise<void> | undefined;
 
@@ -209,14 +210,13 @@ export class KafkaConnection implements EngineConnection {
     if (this.#closing) throw new MessagingError('DB_MSG_STOPPED', 'the engine has been closed');
   }
 
-  #item({ spec, topics, partitions }: KnownChannel, { message, dueAt }: OutgoingMessage): Item {
+  #item(known: KnownChannel, { message, dueAt }: OutgoingMessage): Item {
+    const { spec, partitions } = known;
     const plain = encodeMessage(message, this.#settings.isCompacted(spec.name));
     const parcel = dueAt === undefined || dueAt <= this.#clock.now() ? plain : copyOf(plain, { dueAt });
     refuseAbove(this.capabilities.maxMessageBytes, sizeOf(parcel), message.id);
     if (message.key !== undefined) return { partition: partitionOf(message.key, partitions), parcel };
-    const turn = this.#turns.get(topics[0] ?? '') ?? 0;
-    this.#turns.set(topics[0] ?? '', turn + 1);
-    return { partition: turn % partitions, parcel };
+    return { partition: this.#turns.of(known), parcel };
   }
 
   /** Consumers of one subscription share a reader; the first one opens it. */
@@ -272,7 +272,10 @@ export class KafkaConnection implements EngineConnection {
   #deadBook(channel: string, subscription: string): DeadBook {
     const topic = this.#names.dead(channel, subscription);
     let book = this.#books.get(topic);
-    if (!book) this.#books.set(topic, (book = new DeadBook(topic, this.#logs, this.#clock)));
+    if (!book) {
+      book = new DeadBook(topic, this.#logs, this.#clock, { channel, subscription });
+      this.#books.set(topic, book);
+    }
     return book;
   }
 

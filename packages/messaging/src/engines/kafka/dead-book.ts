@@ -10,20 +10,33 @@ import type { Logs } from './logs.ts';
 /** Ends of letters are kept by Kafka for a day only; a book that was not read for half a day is read anew. */
 const STALE_AFTER_MS = 12 * 3_600_000;
 
+/** Whose letters they are. */
+export type LetterLog = Pick<StoredLetter, 'channel' | 'subscription'>;
+
+/** The letters that hold one key. */
+interface Holders {
+  /** By the letter's id. */
+  readonly ranks: Map<string, number>;
+  /** Asked for at every hand-out; undefined when the letter that had it went and nobody has asked since. */
+  lowest: number | undefined;
+}
+
 export class DeadBook {
   readonly topic: string;
   readonly #logs: Logs;
   readonly #clock: Clock;
+  readonly #of: LetterLog;
   #letters = new Map<string, StoredLetter>();
-  /** Per partition and key: ids and ranks of those that hold it. */
-  #held = new Map<string, Map<string, number>>();
+  /** Per partition and key. */
+  #held = new Map<string, Holders>();
   /** Ended, and the end has not been read. */
   readonly #released = new Set<string>();
   #positions: number[] = [];
   #readAt = Number.NEGATIVE_INFINITY;
   #reading: Promise<void> | undefined;
 
-  constructor(topic: string, logs: Logs, clock: Clock) {
+  constructor(topic: string, logs: Logs, clock: Clock, of: LetterLog) {
+    this.#of = of;
     this.topic = topic;
     this.#logs = logs;
     this.#clock = clock;
@@ -42,8 +55,9 @@ export class DeadBook {
 
   /** The lowest rank that holds the key. */
   heldFrom(partition: number, key: string): number | undefined {
-    const ranks = this.#held.get(`${partition}/${key}`);
-    return ranks === undefined ? undefined : Math.min(...ranks.values());
+    const holders = this.#held.get(`${partition}/${key}`);
+    if (holders) holders.lowest ??= lowestOf(holders.ranks.values());
+    return holders?.lowest;
   }
 
   groups(): readonly { readonly group: string; readonly count: number }[] {
@@ -59,7 +73,7 @@ export class DeadBook {
   /** In the order of the log; what is behind was applied before. */
   apply(partition: number, records: readonly LogRecord[], next: number): void {
     const from = this.positionOf(partition);
-    for (const record of records) if (record.offset >= from) this.#applyOne(record);
+    for (const record of records) if (record.offset >= from) this.#applyOne(partition, record);
     this.#positions[partition] = Math.max(from, next);
   }
 
@@ -106,7 +120,7 @@ export class DeadBook {
     const now = this.#clock.monotonic();
     if (now - this.#readAt <= STALE_AFTER_MS || this.#positions.length === 0) await this.#readOn([]);
     else {
-      const anew = new DeadBook(this.topic, this.#logs, this.#clock);
+      const anew = new DeadBook(this.topic, this.#logs, this.#clock, this.#of);
       await anew.#readOn(this.#positions);
       this.#letters = anew.#letters;
       this.#held = anew.#held;
@@ -127,23 +141,25 @@ export class DeadBook {
     }
   }
 
-  #applyOne(record: LogRecord): void {
+  #applyOne(partition: number, record: LogRecord): void {
     const id = record.key?.toString() ?? '';
     if (record.value === null) {
       this.#released.delete(id);
       return this.#remove(id);
     }
-    const letter = decodeLetter(record);
-    if (letter) this.#put(letter);
+    this.#put(decodeLetter(record, { ...this.#of, partition }));
   }
 
   #put(letter: StoredLetter): void {
     this.#letters.set(letter.id, letter);
     const { inLane, key, partition, rank, id } = letter;
     if (!inLane || key === undefined || this.#released.has(id)) return;
+    this.#unhold(letter);
     const place = `${partition}/${key}`;
-    const ranks = this.#held.get(place) ?? new Map<string, number>();
-    this.#held.set(place, ranks.set(id, rank));
+    const holders = this.#held.get(place) ?? { ranks: new Map<string, number>(), lowest: rank };
+    this.#held.set(place, holders);
+    holders.ranks.set(id, rank);
+    if (holders.lowest !== undefined) holders.lowest = Math.min(holders.lowest, rank);
   }
 
   #remove(id: string): void {
@@ -154,8 +170,17 @@ export class DeadBook {
 
   #unhold({ id, partition, key }: StoredLetter): void {
     const place = `${partition}/${key}`;
-    const ranks = this.#held.get(place);
-    ranks?.delete(id);
-    if (ranks?.size === 0) this.#held.delete(place);
+    const holders = this.#held.get(place);
+    if (!holders) return;
+    if (holders.ranks.get(id) === holders.lowest) holders.lowest = undefined;
+    holders.ranks.delete(id);
+    if (holders.ranks.size === 0) this.#held.delete(place);
   }
+}
+
+/** A loop, because a call cannot have as many arguments as a key may have followers. */
+function lowestOf(ranks: Iterable<number>): number {
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const rank of ranks) if (rank < lowest) lowest = rank;
+  return lowest;
 }

@@ -45,15 +45,15 @@ export class KafkaDeadLetters implements DeadLetterStore {
     filter: DeadLetterFilter,
     page: { readonly limit: number; readonly after?: string },
   ): Promise<readonly DeadLetterRecord[]> {
-    const found: StoredLetter[] = [];
+    let found: readonly StoredLetter[] = [];
     for (const { book } of this.#placesFor(filter)) {
       await book.refresh();
-      found.push(...book.letters().filter((letter) => isMeant(letter, filter)));
+      found = found.concat(book.letters().filter((letter) => isMeant(letter, filter)));
     }
     // Stable: those of one moment stay in the order of their logs.
-    found.sort((a, b) => a.parkedAt - b.parkedAt);
-    const start = page.after === undefined ? 0 : found.findIndex(({ id }) => id === page.after) + 1;
-    return found.slice(start, start + page.limit).map(recordOf);
+    const sorted = found.toSorted((a, b) => a.parkedAt - b.parkedAt);
+    const start = page.after === undefined ? 0 : sorted.findIndex(({ id }) => id === page.after) + 1;
+    return sorted.slice(start, start + page.limit).map(recordOf);
   }
 
   redrive(filter: DeadLetterFilter, limit: number): Promise<Moved> {

@@ -60,11 +60,19 @@ export function encodeLetter(
   };
 }
 
-/** Undefined for a record that is no letter. */
-export function decodeLetter(record: LogRecord): StoredLetter | undefined {
-  const text = headerOf(record, LABEL);
-  if (text === undefined) return undefined;
-  const label = JSON.parse(text) as Label;
+/** The group of what others put among the dead letters. */
+const UNREADABLE = 'unreadable';
+
+/**
+ * What is no letter of ours is shown as one that holds no key: a person may discard it, or redrive it to the subscription, where it is read as what any stranger
+ * publishes. Its record is in the log of the letters of `channel` and `subscription`, in this partition.
+ */
+export function decodeLetter(
+  record: LogRecord,
+  place: Pick<LetterPlace, 'channel' | 'subscription' | 'partition'>,
+): StoredLetter {
+  const label = labelOn(record);
+  if (!label) return strangerIn(record, place);
   const received = new Received(
     looseRecord({
       key: label.recordKey === undefined ? null : Buffer.from(label.recordKey, 'base64'),
@@ -78,6 +86,66 @@ export function decodeLetter(record: LogRecord): StoredLetter | undefined {
     parkedAt: label.at,
     raw: rawOf(received),
     offset: record.offset,
+    parcel: received.parcel,
+  };
+}
+
+function labelOn(record: LogRecord): Label | undefined {
+  try {
+    const found: unknown = JSON.parse(headerOf(record, LABEL) ?? '');
+    return isLabel(found) ? found : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isLabel(found: unknown): found is Label {
+  const {
+    key,
+    stateOnRedrive,
+    recordKey,
+    history,
+    at,
+    partition,
+    rank,
+    priority,
+    inLane,
+    hasValue,
+    ...texts
+  } = (typeof found === 'object' ? (found ?? {}) : {}) as Readonly<Record<string, unknown>>;
+  const { id, channel, subscription, messageId, reason, group } = texts;
+  return (
+    [id, channel, subscription, messageId, reason, group].every((one) => typeof one === 'string') &&
+    [key, stateOnRedrive, recordKey].every((one) => one === undefined || typeof one === 'string') &&
+    [at, partition, rank, priority].every(Number.isFinite) &&
+    [inLane, hasValue].every((one) => typeof one === 'boolean') &&
+    Array.isArray(history)
+  );
+}
+
+function strangerIn(
+  record: LogRecord,
+  { channel, subscription, partition }: Pick<LetterPlace, 'channel' | 'subscription' | 'partition'>,
+): StoredLetter {
+  const id = record.keyText() ?? '';
+  const received = new Received(record, { channel, text: id });
+  return {
+    id,
+    channel,
+    subscription,
+    partition,
+    messageId: received.message?.id ?? '',
+    key: received.message?.key,
+    reason: 'it is no dead letter of this toolkit: something else put it among them',
+    group: UNREADABLE,
+    parkedAt: record.timestamp,
+    history: [],
+    raw: rawOf(received),
+    rank: record.offset,
+    priority: 0,
+    inLane: false,
+    offset: record.offset,
+    stateOnRedrive: received.note.state,
     parcel: received.parcel,
   };
 }

@@ -1,5 +1,6 @@
 /** What a team may set about Kafka. Everything has a default but the address. */
 import { MessagingError } from '../../errors.ts';
+import { within } from '../../sound-numbers.ts';
 
 export interface KafkaEngineOptions {
   /** `kafka://host:port`, several joined by commas. Either this or `brokers`. */
@@ -113,6 +114,7 @@ export interface KafkaSettings {
   readonly onNotice: (notice: KafkaNotice) => void;
 }
 
+const WHAT = 'the Kafka engine';
 const DEFAULT_PARTITIONS = 6;
 const HEARTBEAT_MS = 1_000;
 const PREFIX = /^[a-zA-Z0-9._-]{0,60}$/;
@@ -126,13 +128,19 @@ export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
     throw invalid('prefix has at most 60 letters, digits, dots, dashes and underscores');
   if (options.memberName !== undefined && !MEMBER_NAME.test(options.memberName))
     throw invalid('memberName has 1 to 200 letters, digits, dots, dashes and underscores');
-  const sessionTimeoutMs = within('sessionTimeoutMs', options.sessionTimeoutMs ?? 10_000, 100, 1_800_000);
+  const sessionTimeoutMs = within(
+    WHAT,
+    'sessionTimeoutMs',
+    options.sessionTimeoutMs ?? 10_000,
+    100,
+    1_800_000,
+  );
   const third = Math.floor(sessionTimeoutMs / 3);
   return {
     brokers: brokersOf(options),
     prefix,
     partitionsOf: (channel) =>
-      within('partitions', typeof partitions === 'number' ? partitions : partitions(channel), 1, 1_000),
+      within(WHAT, 'partitions', typeof partitions === 'number' ? partitions : partitions(channel), 1, 1_000),
     replicationFactor: optional('replicationFactor', options.replicationFactor, 1, 100),
     minInsyncReplicas: optional('minInsyncReplicas', options.minInsyncReplicas, 1, 100),
     flushEachMessage: options.flushEachMessage ?? false,
@@ -140,14 +148,15 @@ export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
     memberName: options.memberName,
     sessionTimeoutMs,
     heartbeatMs: within(
+      WHAT,
       'heartbeatMs',
       options.heartbeatMs ?? Math.min(third, HEARTBEAT_MS),
       10,
       sessionTimeoutMs,
     ),
-    revokeGraceMs: within('revokeGraceMs', options.revokeGraceMs ?? third, 0, sessionTimeoutMs),
-    requestTimeoutMs: within('requestTimeoutMs', options.requestTimeoutMs ?? 10_000, 500, 600_000),
-    trimEveryMs: within('trimEveryMs', options.trimEveryMs ?? 30_000, 0, 86_400_000),
+    revokeGraceMs: within(WHAT, 'revokeGraceMs', options.revokeGraceMs ?? third, 0, sessionTimeoutMs),
+    requestTimeoutMs: within(WHAT, 'requestTimeoutMs', options.requestTimeoutMs ?? 10_000, 500, 600_000),
+    trimEveryMs: within(WHAT, 'trimEveryMs', options.trimEveryMs ?? 30_000, 0, 86_400_000),
     sasl: options.sasl,
     tls: options.tls,
     onNotice: options.onNotice ?? warn,
@@ -190,12 +199,7 @@ function brokersOf({ url, brokers }: KafkaEngineOptions): readonly string[] {
 }
 
 function optional(name: string, value: number | undefined, low: number, high: number): number | undefined {
-  return value === undefined ? undefined : within(name, value, low, high);
-}
-
-function within(name: string, value: number, low: number, high: number): number {
-  if (Number.isInteger(value) && value >= low && value <= high) return value;
-  throw invalid(`${name} is ${low} to ${high}, not ${value}`);
+  return value === undefined ? undefined : within(WHAT, name, value, low, high);
 }
 
 function invalid(detail: string): MessagingError {

@@ -228,7 +228,7 @@ export const ownDefects = {
       'freeBefore',
       () =>
         function (this: Needs, place: string) {
-          return Math.max(0, ...this.of(place));
+          return this.of(place).reduce((a, b) => Math.max(a, b), 0);
         },
     ),
   'records that were deleted are passed over in silence': () =>

@@ -34,7 +34,7 @@ export class Registry {
       for (const { key, value } of records) {
         const name = key?.toString() ?? '';
         if (value === null) this.#bindings.delete(name);
-        else this.#bindings.set(name, JSON.parse(value.toString()) as Binding[]);
+        else this.#bindings.set(name, bindingsIn(value.toString()));
       }
       this.#position = next;
     });
@@ -55,6 +55,16 @@ export class Registry {
   async #write(name: SubscriptionName, value: Buffer | undefined): Promise<void> {
     const parcel = { key: Buffer.from(keyOf(name)), value, headers: [] };
     await this.#publisher.send(this.topic, [{ partition: PARTITION, parcel }]);
+  }
+}
+
+/** What is no list of bindings takes nothing, rather than stop every process that reads on. */
+export function bindingsIn(text: string): readonly Binding[] {
+  try {
+    const found: unknown = JSON.parse(text);
+    return Array.isArray(found) ? (found as readonly Binding[]) : [];
+  } catch {
+    return [];
   }
 }
 

@@ -59,11 +59,11 @@ export class Replay {
   async peek(known: KnownChannel, subscription: string, limit: number): Promise<readonly PeekedMessage[]> {
     await this.#refuseUnknown(known, subscription);
     await this.#parts.registry.refresh();
-    const found: Found[] = [];
+    let found: readonly Found[] = [];
     for (const place of await placesOf(this.#parts, known, subscription))
-      found.push(...(await this.#unsettled(known, subscription, place, limit)));
+      found = found.concat(await this.#unsettled(known, subscription, place, limit));
     return found
-      .sort(
+      .toSorted(
         (a, b) =>
           Number(b.place.isLater) - Number(a.place.isLater) || a.record.timestamp - b.record.timestamp,
       )

@@ -38,7 +38,7 @@ export class Needs {
   /** Nobody needs what is before; nothing may go where nobody said. */
   freeBefore(place: string): number {
     const all = this.of(place);
-    return all.length === 0 ? 0 : Math.min(...all);
+    return all.length === 0 ? 0 : all.reduce((a, b) => Math.min(a, b));
   }
 }
 

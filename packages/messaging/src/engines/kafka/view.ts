@@ -68,7 +68,7 @@ export class View {
     }
     const waitingForKey = own?.waitingForKey ?? 0;
     const times = await Promise.all(foreign.map((place) => this.#waitingSince(spec.name, name, place)));
-    const oldestAt = Math.min(own?.oldestAt ?? Number.POSITIVE_INFINITY, ...times);
+    const oldestAt = times.reduce((a, b) => Math.min(a, b), own?.oldestAt ?? Number.POSITIVE_INFINITY);
     return {
       name,
       ready: Math.max(0, unsettled - inFlight - delayed - waitingForKey),

@@ -12,6 +12,7 @@ import type { Binding } from '../../routing.ts';
 import type { Browsed } from './browse.ts';
 import type { Ladder } from './delay-ladder.ts';
 import type { Names } from './names.ts';
+import { areTexts, fieldsOf, readJson } from './read-json.ts';
 import type { Parcel } from './wire.ts';
 import { HEADER_PREFIX } from './wire.ts';
 
@@ -40,7 +41,11 @@ export function applyBindings(
   const record = names.bindings(spec.name, subscription);
   const links = linksOf(parts, spec, subscription);
   return parts.browse(record, async (browsed) => {
-    const records = browsed.messages.map((message) => [message, bindingsOn(message)] as const);
+    // What is no record says nothing of what is bound, and stays: it is not ours to delete.
+    const records = browsed.messages.flatMap((message) => {
+      const bound = bindingsOn(message);
+      return bound ? [[message, bound] as const] : [];
+    });
     const latest = records.at(-1)?.[1] ?? [];
     const target = wanted ?? latest;
     const isOnRecord = records.length > 0 && sameBindings(latest, target);
@@ -103,6 +108,15 @@ function recordOf(bindings: readonly Binding[]): Parcel {
   };
 }
 
-function bindingsOn({ content }: ConsumeMessage): readonly Binding[] {
-  return JSON.parse(content.toString()) as Binding[];
+/** Undefined for what is no record of ours. */
+export function bindingsOn({ content }: ConsumeMessage): readonly Binding[] | undefined {
+  const found = readJson(content);
+  return Array.isArray(found) && found.every(isBinding) ? found : undefined;
+}
+
+function isBinding(found: unknown): found is Binding {
+  if (typeof found === 'string') return true;
+  const { match, headers } = fieldsOf(found);
+  if (typeof headers !== 'object' || headers === null) return false;
+  return (match === 'all' || match === 'any') && areTexts(fieldsOf(headers), ...Object.keys(headers));
 }

@@ -177,15 +177,26 @@ async function waitForTurn(
 
 /** One at a time within a process, so that two views of one process never wait for each other by polling. */
 export class Turns {
-  readonly #last = new Map<string, Promise<unknown>>();
+  /** The end of the last turn, without what it brought: that may be every letter of a queue. */
+  readonly #last = new Map<string, Promise<void>>();
+
+  /** Queues that somebody looks through. */
+  get size(): number {
+    return this.#last.size;
+  }
 
   async run<T>(queue: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last.get(queue) ?? Promise.resolve();
-    const mine = before.then(work, work);
-    this.#last.set(
-      queue,
-      mine.catch(() => {}),
+    const mine = before.then(work);
+    const ended = mine.then(
+      () => {},
+      () => {},
     );
-    return mine;
+    this.#last.set(queue, ended);
+    try {
+      return await mine;
+    } finally {
+      if (this.#last.get(queue) === ended) this.#last.delete(queue);
+    }
   }
 }

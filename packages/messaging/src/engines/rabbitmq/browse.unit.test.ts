@@ -4,7 +4,8 @@ import type { ChannelModel, ConsumeMessage } from 'amqplib';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../clock.ts';
 import { createManualClock } from '../../conformance/manual-clock.ts';
-import { browse } from './browse.ts';
+import { signal } from '../../conformance/fixture.ts';
+import { browse, Turns } from './browse.ts';
 import { settledInTime } from '../../testing/settled-in-time.ts';
 
 it('ends when the other took some of what was counted, and does not keep its turn for what will never come', async () => {
@@ -113,4 +114,35 @@ it('refuses more than may be looked through, and takes none of it', async () => 
     code: 'DB_MSG_ENGINE_REFUSED',
     retryable: false,
   });
+});
+
+it('is done in turns within a process, and nothing is kept of those that are over', async () => {
+  const turns = new Turns();
+  const order: string[] = [];
+  const first = signal();
+  const turn = (name: string, until: Promise<unknown>) => async () => {
+    order.push(`${name} begins`);
+    await until;
+    order.push(`${name} ends`);
+    return name;
+  };
+  const one = turns.run('queue', turn('one', first.fired));
+  const broken = turns.run('queue', () => Promise.reject(new Error('gone')));
+  const three = turns.run('queue', turn('three', Promise.resolve()));
+  const other = turns.run('other', turn('other', Promise.resolve()));
+  expect(await other).toBe('other');
+  expect(turns.size).toBe(1);
+  first.fire();
+  expect(await Promise.allSettled([one, broken, three])).toMatchObject([
+    { value: 'one' },
+    { reason: { message: 'gone' } },
+    { value: 'three' },
+  ]);
+  expect(order.filter((step) => !step.startsWith('other'))).toEqual([
+    'one begins',
+    'one ends',
+    'three begins',
+    'three ends',
+  ]);
+  expect(turns.size).toBe(0);
 });

@@ -9,7 +9,7 @@ import type { ChannelSpec, DeadLetterFilter, DeadLetterRecord, DeadLetterStore }
 import type { Message } from '../../message.ts';
 import type { Browsed, Turns } from './browse.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
-import { decodeLetter, recordOf, type StoredLetter } from './letters.ts';
+import { letterReader, recordOf, type StoredLetter } from './letters.ts';
 import { lookThrough } from './looking.ts';
 import { type Names, partitionOf } from './names.ts';
 import {
@@ -203,7 +203,8 @@ export class RabbitDeadLetters implements DeadLetterStore {
     const queue = names.dead(place.spec.name, place.subscription);
     return turns.run(queue, () =>
       lookThrough(model(), clock, queue, async ({ messages, take }) => {
-        const left = new Map(messages.map((amqp) => [amqp, decodeLetter(amqp)]));
+        const read = letterReader({ channel: place.spec.name, subscription: place.subscription });
+        const left = new Map(messages.map((amqp) => [amqp, read(amqp)]));
         const held = [...left].map(([amqp, letter]) => ({ amqp, letter }));
         const result = await look({
           letters: held.filter(({ letter }) => letter.returning === undefined),

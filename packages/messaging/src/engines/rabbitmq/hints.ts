@@ -1,9 +1,10 @@
 /** What connections of one prefix tell each other, over a fanout exchange. Nothing is lost with a hint: it only makes others look sooner. */
-import type { Channel, ChannelModel } from 'amqplib';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { MessagingError } from '../../errors.ts';
 import { leaveWill } from './last-will.ts';
 import type { MemberHint } from './members.ts';
 import type { Names } from './names.ts';
+import { areTexts, fieldsOf, readJson } from './read-json.ts';
 import type { Parcel } from './wire.ts';
 
 interface Place {
@@ -54,7 +55,8 @@ export class Hints {
     await channel.consume(
       queue,
       (message) => {
-        if (message) onHint(JSON.parse(message.content.toString()) as Hint);
+        const hint = message && decodeHint(message);
+        if (hint) onHint(hint);
       },
       { noAck: true },
     );
@@ -94,6 +96,22 @@ export class Hints {
     const will = await this.#will?.catch(() => undefined);
     await will?.deleteQueue(this.#parts.names.will(this.#queue)).catch(() => {});
   }
+}
+
+const FIELDS: Readonly<Record<Hint['kind'], readonly string[]>> = {
+  discarded: ['channel', 'subscription'],
+  here: ['channel', 'subscription', 'member'],
+  gone: ['channel', 'subscription', 'member'],
+  ended: ['queue'],
+};
+
+/** Undefined for what is no hint of ours: it is passed over, as one that got lost. Thrown here, it would end the process. */
+export function decodeHint({ content }: ConsumeMessage): Hint | undefined {
+  const found = readJson(content);
+  const fields = fieldsOf(found);
+  const { kind } = fields;
+  const isKnown = typeof kind === 'string' && Object.hasOwn(FIELDS, kind);
+  return isKnown && areTexts(fields, ...FIELDS[kind as Hint['kind']]) ? (found as Hint) : undefined;
 }
 
 function hintParcel(hint: Hint): Parcel {

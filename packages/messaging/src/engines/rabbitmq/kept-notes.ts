@@ -67,7 +67,7 @@ export class KeptNotes implements QueueNotes {
   async write(notes: readonly Note[]): Promise<void> {
     // What is said of a message that stays here comes back, and is removed when it has served; a farewell is for the next reader.
     if (notes.some(({ out, waits }) => out || waits)) await this.#open();
-    this.#unwritten.push(...notes);
+    for (const note of notes) this.#unwritten.push(note);
     this.#writing ??= Promise.resolve().then(() => {
       this.#writing = undefined;
       return this.#parts.write(this.#unwritten.splice(0));

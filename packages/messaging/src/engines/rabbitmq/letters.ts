@@ -1,7 +1,9 @@
 /** A dead letter on the wire: a JSON envelope with everything `DeadLetterRecord` shows and the message as it came, to be redriven unchanged. */
+import { createHash } from 'node:crypto';
 import type { ConsumeMessage } from 'amqplib';
 import type { DeadLetterRecord, Letter } from '../../engine.ts';
-import { type PackedParcel, packParcel, type Parcel, type Received, rawOf } from './wire.ts';
+import { areTexts, fieldsOf, readJson } from './read-json.ts';
+import { decodeMessage, type PackedParcel, packParcel, type Parcel, type Received, rawOf } from './wire.ts';
 
 /** A header table has to fit into one frame; the whole reason stands in the letter. */
 const REASON_CHARACTERS = 500;
@@ -97,8 +99,67 @@ export function obituaryOf(
   };
 }
 
-export function decodeLetter({ content }: ConsumeMessage): StoredLetter {
-  return JSON.parse(content.toString()) as StoredLetter;
+/** Undefined for what is no letter of ours. */
+export function decodeLetter({ content }: ConsumeMessage): StoredLetter | undefined {
+  const found = readJson(content);
+  return isLetter(found) ? found : undefined;
+}
+
+function isLetter(found: unknown): found is StoredLetter {
+  const fields = fieldsOf(found);
+  const { key, history, parkedAt, inLane, stateOnRedrive, turn, parcel, returning } = fields;
+  const { body, options } = fieldsOf(parcel);
+  return (
+    areTexts(fields, 'id', 'channel', 'subscription', 'messageId', 'reason', 'group', 'raw') &&
+    [key, stateOnRedrive, returning].every((one) => one === undefined || typeof one === 'string') &&
+    [parkedAt, turn].every(Number.isFinite) &&
+    Array.isArray(history) &&
+    typeof inLane === 'boolean' &&
+    typeof body === 'string' &&
+    typeof options === 'object' &&
+    options !== null
+  );
+}
+
+/** The group of what others put among the dead letters. */
+const UNREADABLE = 'unreadable';
+
+/**
+ * Reads the letters of one place, each with an id of its own. What is none of ours is shown as one that holds no key: a person may discard it, or redrive it to the
+ * subscription, where it is read as what any stranger publishes.
+ */
+export function letterReader({
+  channel,
+  subscription,
+}: Pick<LetterPlace, 'channel' | 'subscription'>): (amqp: ConsumeMessage) => StoredLetter {
+  const seen = new Map<string, number>();
+  return (amqp) => {
+    const letter = decodeLetter(amqp);
+    if (letter) return letter;
+    const digest = createHash('sha256').update(amqp.content).digest('hex').slice(0, 16);
+    const before = seen.get(digest) ?? 0;
+    seen.set(digest, before + 1);
+    const received = decodeMessage(amqp);
+    const { message, note, parcel } = received;
+    const seconds: unknown = amqp.properties.timestamp;
+    return {
+      // The same at the next look, by which a list goes on.
+      id: `${UNREADABLE}-${digest}${before === 0 ? '' : `-${before}`}`,
+      channel,
+      subscription,
+      messageId: message?.id ?? '',
+      key: message?.key,
+      reason: 'it is no dead letter of this toolkit: something else put it among them',
+      group: UNREADABLE,
+      parkedAt: typeof seconds === 'number' ? seconds * 1000 : 0,
+      history: [],
+      raw: rawOf(received),
+      inLane: false,
+      stateOnRedrive: note.state,
+      turn: note.turn ?? 0,
+      parcel: packParcel(parcel),
+    };
+  };
 }
 
 export function recordOf(stored: StoredLetter): DeadLetterRecord {

@@ -10,6 +10,7 @@
  * The last of them about a hand-out counts.
  */
 import type { ConsumeMessage, GetMessage } from 'amqplib';
+import { areTexts, fieldsOf, readJson } from './read-json.ts';
 import type { Parcel, Received } from './wire.ts';
 
 /** One of a copy in what is written together. */
@@ -62,8 +63,18 @@ export function encodeNotes(notes: readonly Note[]): Parcel {
   };
 }
 
+/** Those that can be read: one that is missing costs a guess, and nobody must be able to stop a partition by what he writes there. */
 export function decodeNotes({ content }: ConsumeMessage): readonly Note[] {
-  return JSON.parse(content.toString()) as readonly Note[];
+  const found = readJson(content);
+  return Array.isArray(found) ? found.filter(isNote) : [];
+}
+
+function isNote(found: unknown): found is Note {
+  const fields = fieldsOf(found);
+  const { count, waits } = fields;
+  const wait = fieldsOf(waits);
+  const isWait = areTexts(wait, 'state') && Number.isFinite(wait.dueAt);
+  return areTexts(fields, 'copy') && Number.isFinite(count) && (waits === undefined || isWait);
 }
 
 export interface SharedNotesParts {

@@ -1,5 +1,6 @@
 /** What a team may set about RabbitMQ. Everything has a default but the address. */
 import { MessagingError } from '../../errors.ts';
+import { within } from '../../sound-numbers.ts';
 import type { ExistingPlace, QueueType } from './names.ts';
 import type { Route } from './route.ts';
 
@@ -66,6 +67,7 @@ export type RabbitSettings = Required<
   readonly deadLetterExchangeOf: (channel: string) => string | undefined;
 };
 
+const WHAT = 'the RabbitMQ engine';
 const WEEK_MS = 7 * 86_400_000;
 const MIB = 2 ** 20;
 const BROKER_LIMIT = 128 * MIB;
@@ -83,10 +85,16 @@ export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
     queueTypeOf: (channel) => (typeof queueType === 'string' ? queueType : (queueType[channel] ?? 'quorum')),
     deadLetterExchangeOf: (channel) =>
       typeof deadLetterExchange === 'string' ? deadLetterExchange : deadLetterExchange[channel],
-    partitions: within('partitions', options.partitions ?? 8, 1, 64),
-    keepUnsubscribedMs: within('keepUnsubscribedMs', options.keepUnsubscribedMs ?? WEEK_MS, 0, WEEK_MS * 52),
-    confirmTimeoutMs: within('confirmTimeoutMs', options.confirmTimeoutMs ?? 30_000, 100, 600_000),
-    maxMessageBytes: within('maxMessageBytes', options.maxMessageBytes ?? MIB, 1, BROKER_LIMIT),
+    partitions: within(WHAT, 'partitions', options.partitions ?? 8, 1, 64),
+    keepUnsubscribedMs: within(
+      WHAT,
+      'keepUnsubscribedMs',
+      options.keepUnsubscribedMs ?? WEEK_MS,
+      0,
+      WEEK_MS * 52,
+    ),
+    confirmTimeoutMs: within(WHAT, 'confirmTimeoutMs', options.confirmTimeoutMs ?? 30_000, 100, 600_000),
+    maxMessageBytes: within(WHAT, 'maxMessageBytes', options.maxMessageBytes ?? MIB, 1, BROKER_LIMIT),
     routes: options.routes ?? [],
     existing: options.existing ?? {},
     onNotice: options.onNotice ?? (() => {}),
@@ -106,10 +114,4 @@ function refuseUnreadable(url: string): void {
     'DB_MSG_INVALID_OPTIONS',
     'url is of the form amqp://user:password@host:port/vhost; in user, password and vhost each of / # ? @ : and % is written as %2F, %23, %3F, %40, %3A and %25',
   );
-}
-
-function within(name: string, value: number, low: number, high: number): number {
-  if (!Number.isInteger(value) || value < low || value > high)
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `${name} is ${low} to ${high}, not ${value}`);
-  return value;
 }

@@ -28,6 +28,19 @@ describe('the URL of a RabbitMQ', () => {
   });
 });
 
+describe('a number', () => {
+  it.each(['partitions', 'keepUnsubscribedMs', 'confirmTimeoutMs', 'maxMessageBytes'])(
+    '%s is refused where it is none',
+    (name) => {
+      for (const value of [Number.NaN, -1, '500'])
+        expect(errorOf(() => settingsOf({ url: 'amqp://localhost', [name]: value }))).toMatchObject({
+          code: 'DB_MSG_INVALID_OPTIONS',
+          message: expect.stringContaining(name),
+        });
+    },
+  );
+});
+
 function errorOf(run: () => unknown): unknown {
   try {
     return run();

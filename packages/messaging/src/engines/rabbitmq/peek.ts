@@ -37,7 +37,7 @@ export async function peekQueues(
   channel.on('error', () => {});
   try {
     const until = clock.monotonic() + LONGEST_TURN_MS;
-    const seen: Received[] = [];
+    let seen: readonly Received[] = [];
     for (const [index, queue] of queues.entries()) {
       const taken: readonly (GetMessage | ConsumeMessage)[] = isSingleConsumer
         ? await consume(channel, { clock, until }, queue, limit)
@@ -49,7 +49,7 @@ export async function peekQueues(
       }));
       const notesQueue = notesQueues?.[index];
       if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
-      seen.push(...received);
+      seen = seen.concat(received);
     }
     return seen;
   } catch (error) {

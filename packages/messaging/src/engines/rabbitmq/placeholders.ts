@@ -56,7 +56,7 @@ export function heldKeysOf(
     const placeholders = some.filter(({ letter }) => letter.returning !== undefined);
     const end = placeholders.findLastIndex(({ letter }) => arrived.has(letter.returning ?? ''));
     const gone = placeholders.slice(0, end + 1);
-    served.push(...gone.map(({ amqp }) => amqp));
+    for (const { amqp } of gone) served.push(amqp);
     const turns = some.flatMap(({ letter }) => (letter.returning === undefined ? [letter.turn] : []));
     keys.set(key, {
       turn: turns.length === 0 ? undefined : turns.reduce((a, b) => Math.max(a, b)),

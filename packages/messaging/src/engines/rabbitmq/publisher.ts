@@ -50,6 +50,7 @@ export class Publisher {
   readonly #returned = new Map<string, string>();
   readonly #renewals: GrowingWait;
   #cancelWatch: CancelTimer | undefined;
+  readonly #stopping = new AbortController();
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
@@ -145,8 +146,9 @@ export class Publisher {
     this.#openChannel(model).catch(async (error: unknown) => {
       if (this.#model !== model) return;
       this.#parts.onTrouble(error);
-      await pause(this.#parts.clock, this.#renewals.next());
-      this.#openAgain(model);
+      const { signal } = this.#stopping;
+      await pause(this.#parts.clock, this.#renewals.next(), signal);
+      if (!signal.aborted) this.#openAgain(model);
     });
   }
 
@@ -202,7 +204,9 @@ export class Publisher {
     });
   }
 
+  /** Nothing is waited for any more: the process may end. */
   stop(): void {
+    this.#stopping.abort();
     this.#cancelWatch?.();
     this.#cancelWatch = undefined;
   }

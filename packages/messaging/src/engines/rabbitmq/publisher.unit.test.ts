@@ -157,6 +157,26 @@ describe('publisher', () => {
     void publisher.publish('e', 'k', parcel);
   });
 
+  it('waits for no channel after its stop, so that the process can end', async () => {
+    const { publisher, model, channel, troubles, clock } = await open();
+    const asked: unknown[] = [];
+    const refuse = (): Promise<never> => {
+      asked.push('a channel');
+      return Promise.reject(new Error('no more channels'));
+    };
+    Object.assign(model, { createConfirmChannel: refuse });
+    channel.emit('close');
+    await settled();
+    expect(troubles).toHaveLength(1);
+    expect(clock.nextTimerAt()).toBeDefined();
+    publisher.stop();
+    await settled();
+    expect(clock.nextTimerAt()).toBeUndefined();
+    clock.advance(60_000);
+    await settled();
+    expect(asked).toHaveLength(1);
+  });
+
   it('a return of what was given up before says nothing about the next publish of that id', async () => {
     const { publisher, channel, clock } = await open();
     const comesBack = (): boolean =>

@@ -117,7 +117,10 @@ async function viewOf(
     deadLetters: await deadLetters.groups(spec, name, dead),
     expired,
     // The partitions of a keyed subscription are shared out, so each queue sees one of its consumers.
-    consumers: Math.max(consuming, ...own.map(({ memberCount }) => (consuming > 0 ? memberCount : 0))),
+    consumers: own.reduce(
+      (most, { memberCount }) => (consuming > 0 ? Math.max(most, memberCount) : most),
+      consuming,
+    ),
     partial: PARTIAL,
   };
 }

@@ -1,5 +1,7 @@
 /** What a caller may say of the engine on lists, with defaults and checks. */
+import { MessagingError } from '../../errors.ts';
 import { redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis/server.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS } from '../../sound-numbers.ts';
 import { withDefaults } from '../../with-defaults.ts';
 
 export interface RedisListsEngineOptions extends RedisServerOptions {
@@ -18,8 +20,18 @@ const DEFAULTS = { ...redisDefaults, lists: {}, foreign: 'refuse' } as const;
 
 export type Settings = Required<RedisListsEngineOptions>;
 
-/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key. */
+const NUMBERS = { connectTimeoutMs: SPAN_MS, maxMessageBytes: COUNT } as const;
+const FOREIGN: readonly unknown[] = ['refuse', 'wrap'] satisfies Settings['foreign'][];
+
+/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key, a number is out of its bounds or `foreign` is neither word. */
 export function settingsOf(options: RedisListsEngineOptions): Settings {
   refuseBadPrefix(options.prefix ?? DEFAULTS.prefix);
-  return withDefaults(options, DEFAULTS);
+  const settings = withDefaults(options, DEFAULTS);
+  refuseBadNumbers('the engine on Redis lists', settings, NUMBERS);
+  if (!FOREIGN.includes(settings.foreign))
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `the engine on Redis lists: foreign is one of ${FOREIGN.join(', ')}, not ${JSON.stringify(settings.foreign)}`,
+    );
+  return settings;
 }

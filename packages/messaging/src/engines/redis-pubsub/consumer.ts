@@ -5,6 +5,9 @@
  *     |                |--retry--> waits for its time, in memory --> heard
  *     |                '--dead letter--> told as an error, and gone
  *     '--too many wait--> dropped and counted
+ *
+ * What waits for its time counts among those that wait: handlers that put everything off would else fill the memory, a timer each. A message that has been handed out is not
+ * dropped for room, so there may be as many more as were out.
  */
 import type { CancelTimer, Clock } from '../../clock.ts';
 import { decodeCloudEvent } from '../../cloud-event.ts';
@@ -51,7 +54,7 @@ export class Listener implements Consumer {
 
   hear(text: string): void {
     if (this.#paused) return;
-    if (this.#waiting.length >= this.#parts.maxWaiting) {
+    if (this.#waiting.length + this.#delayed.size >= this.#parts.maxWaiting) {
       this.#dropped += 1;
       return;
     }
@@ -97,20 +100,26 @@ export class Listener implements Consumer {
   }
 
   view(): SubscriptionView {
-    const times = [...this.#waiting, ...this.#out.values(), ...this.#delayed.keys()].map(({ at }) => at);
     return {
       name: this.spec.subscription,
       ready: this.#waiting.length,
       delayed: this.#delayed.size,
       waitingForKey: 0,
       inFlight: this.#out.size,
-      oldestAgeMs: times.length === 0 ? undefined : this.#parts.clock.now() - Math.min(...times),
+      oldestAgeMs: this.#oldestAgeMs(),
       deadLetters: [],
       expired: this.#dropped,
       consumers: 1,
       // Others hear for themselves, and nobody knows what they hold.
       partial: ['ready', 'delayed', 'inFlight', 'oldestAgeMs'],
     };
+  }
+
+  #oldestAgeMs(): number | undefined {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const some of [this.#waiting, this.#out.values(), this.#delayed.keys()])
+      for (const { at } of some) oldest = Math.min(oldest, at);
+    return oldest === Number.POSITIVE_INFINITY ? undefined : this.#parts.clock.now() - oldest;
   }
 
   #again(heard: Heard, dueAt: number, state: string): void {

@@ -1,11 +1,15 @@
-/** What a caller may say of the broadcast engine, with defaults. */
+/** What a caller may say of the broadcast engine, with defaults and checks. */
 import { redisDefaults, type RedisServerOptions } from '../../redis/server.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS } from '../../sound-numbers.ts';
 import { withDefaults } from '../../with-defaults.ts';
 
 export interface RedisBroadcastOptions extends RedisServerOptions {
   /** Of all Pub/Sub channels: `<prefix>:broadcast:<channel>`. Default `doorbuster`. */
   readonly prefix?: string;
-  /** Messages a slow subscriber may have waiting in its memory; beyond it the newest are dropped and counted as expired. Default 10,000. */
+  /**
+   * Messages a slow subscriber may have waiting in its memory, for a handler or for their next attempt; beyond it the newest are dropped and counted as expired. What its
+   * handlers have comes on top. Default 10,000.
+   */
   readonly maxWaiting?: number;
   /** Default: a warning of the process. */
   readonly onNotice?: (notice: RedisBroadcastNotice) => void;
@@ -23,7 +27,14 @@ export type Settings = Required<RedisBroadcastOptions>;
 
 const DEFAULTS = { ...redisDefaults, maxWaiting: 10_000, onNotice: warnOfLoss } as const;
 
-export const settingsOf = (options: RedisBroadcastOptions): Settings => withDefaults(options, DEFAULTS);
+const NUMBERS = { connectTimeoutMs: SPAN_MS, maxMessageBytes: COUNT, maxWaiting: COUNT } as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS when a number is out of its bounds. */
+export function settingsOf(options: RedisBroadcastOptions): Settings {
+  const settings = withDefaults(options, DEFAULTS);
+  refuseBadNumbers('the broadcast engine', settings, NUMBERS);
+  return settings;
+}
 
 /** What a channel is called on the server. */
 export const pubsubNameOf = ({ prefix }: Settings, channel: string): string =>

@@ -1,6 +1,6 @@
 /** What a caller may say of the engine on streams, with defaults and checks. */
-import { MessagingError } from '../../errors.ts';
 import { redisDefaults, type RedisServerOptions, refuseBadPrefix } from '../../redis/server.ts';
+import { COUNT, refuseBadNumbers, SPAN_MS, WAIT_MS } from '../../sound-numbers.ts';
 import { withDefaults } from '../../with-defaults.ts';
 import { PRESENCE_TIMES, type PresenceTimes } from './presence.ts';
 
@@ -30,11 +30,18 @@ export type Settings = Required<RedisEngineOptions> & { readonly times: Presence
 /** A claim asks each shard of its consumer. */
 const MOST_SHARDS = 256;
 
-/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key, or shards is out of its bounds. */
+const NUMBERS = {
+  connectTimeoutMs: SPAN_MS,
+  maxMessageBytes: COUNT,
+  keepUnsubscribedMs: WAIT_MS,
+  strangerIdleMs: WAIT_MS,
+  shards: { from: 0, to: MOST_SHARDS, whole: true },
+} as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key, or a number is out of its bounds. */
 export function settingsOf(options: RedisEngineOptions, times: Partial<PresenceTimes>): Settings {
   refuseBadPrefix(options.prefix ?? DEFAULTS.prefix);
   const settings = withDefaults(options, DEFAULTS);
-  if (!Number.isInteger(settings.shards) || settings.shards < 0 || settings.shards > MOST_SHARDS)
-    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `shards is a whole number from 0 to ${MOST_SHARDS}`);
+  refuseBadNumbers('the engine on Redis streams', settings, NUMBERS);
   return { ...settings, times: { ...PRESENCE_TIMES, ...times } };
 }

@@ -57,7 +57,7 @@ export async function peek(
     for await (const waiting of unread(parts.client, stream, name)) {
       if (left <= 0) break;
       const shown = shownOf(waiting, wanted, parts.clock);
-      found.push(...shown);
+      for (const one of shown) found.push(one);
       left -= shown.length;
     }
   }

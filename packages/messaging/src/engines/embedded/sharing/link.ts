@@ -99,7 +99,7 @@ class SocketLink implements Link {
     for (const operation of operations) {
       const answer = await this.run([operation]);
       if (!answer) return undefined;
-      results.push(...answer);
+      for (const result of answer) results.push(result);
     }
     return results;
   }

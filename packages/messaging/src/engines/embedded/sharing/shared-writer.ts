@@ -20,6 +20,7 @@ import { openWriterThread } from '../writer.ts';
 import { listenOn } from './host.ts';
 import { type HandOuts, Hub } from './hub.ts';
 import { dial, type Link } from './link.ts';
+import { tryOver } from './restoring.ts';
 import { socketPathOf } from './socket-path.ts';
 
 export interface SharedWriterOptions {
@@ -34,6 +35,8 @@ export interface SharedWriterOptions {
 const SEEK_MS = 25;
 /** So long an operation waits for a host before it is told that there is none; also how long `connect` seeks. */
 const PATIENCE_MS = 10_000;
+/** Before what a new host refused for now is asked of it again. */
+const RESTORE_AGAIN_MS = 500;
 /** Generations are told apart modulo this; a hand-out would have to outlive a thousand links to be mistaken. */
 const GENERATIONS = 1_024;
 
@@ -59,7 +62,7 @@ class SharedWriter implements Writer {
   #link: Link | undefined;
   #linked = Promise.withResolvers<void>();
   #generation = 0;
-  #closed = false;
+  readonly #closing = new AbortController();
   /** What has to be made again over a new link: consumers by their number, and channels that go with a connection. */
   readonly #consumers = new Map<number, Subscribe>();
   readonly #paused = new Set<number>();
@@ -81,9 +84,11 @@ class SharedWriter implements Writer {
         'DB_MSG_ENGINE_LOCKED',
         'the file is held by a process that does not answer on its socket: every engine on it has to say share: true',
       );
-    this.durability = link.durability;
-    this.shared = { maxMessageBytes: link.maxMessageBytes };
     await this.#use(link);
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   listen(receive: (handOuts: HandOuts) => void): void {
@@ -112,7 +117,7 @@ class SharedWriter implements Writer {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     this.#linked.resolve();
     await this.#link?.close();
   }
@@ -130,11 +135,34 @@ class SharedWriter implements Writer {
 
   async #use(link: Link): Promise<void> {
     const before = this.#generation;
-    await this.#restore(link);
+    const refused = await tryOver(link, this.#lostWithLink());
     if (before !== this.#generation) return;
+    this.durability = link.durability;
+    this.shared = { maxMessageBytes: link.maxMessageBytes };
     this.#link = link;
     this.#linked.resolve();
     void link.ended.then(() => this.#unlinked(link));
+    void this.#tryAgain(link, refused);
+  }
+
+  /** Meanwhile the link is used: what is acknowledged over it may make room. */
+  async #tryAgain(link: Link, refused: readonly Operation[]): Promise<void> {
+    for (let left = refused; left.length > 0; ) {
+      await pause(this.#clock, RESTORE_AGAIN_MS, this.#closing.signal);
+      if (this.#link !== link || this.#closed) return;
+      const wanted = left.filter((operation) => this.#isWanted(operation));
+      try {
+        left = await tryOver(link, wanted);
+      } catch (error) {
+        return this.#onFatal(error as Error);
+      }
+    }
+  }
+
+  /** Nobody has left it since. */
+  #isWanted(operation: Operation): boolean {
+    if (operation.op === 'subscribe') return this.#consumers.get(operation.consumer) === operation;
+    return operation.op !== 'pause' || this.#consumers.has(operation.consumer);
   }
 
   #unlinked(link: Link): void {
@@ -209,8 +237,8 @@ class SharedWriter implements Writer {
     }
   }
 
-  /** Makes again over a new link what the last one took with it. */
-  async #restore(link: Link): Promise<void> {
+  /** What has to be made again over a new link. */
+  #lostWithLink(): readonly Operation[] {
     const operations: Operation[] = [];
     if (this.#ephemeral.size > 0) {
       const channels = [...this.#ephemeral.values()];
@@ -219,9 +247,9 @@ class SharedWriter implements Writer {
         topology: { channels, subscriptions: this.#ephemeralSubscriptions },
       });
     }
-    operations.push(...this.#consumers.values());
+    for (const subscribe of this.#consumers.values()) operations.push(subscribe);
     for (const consumer of this.#paused) operations.push({ op: 'pause', consumer });
-    if (operations.length > 0) await link.run(operations);
+    return operations;
   }
 
   #handOut(generation: number, handOuts: HandOuts): void {

@@ -1,0 +1,24 @@
+/**
+ * Contents that only this toolkit is meant to write, read with a net: anybody who may publish to the broker can put something else there (a shovel, a policy with a dead-letter
+ * exchange, a person), and what cannot be read must not stop who reads on.
+ */
+
+/** Undefined for what is no JSON. */
+export function readJson(content: Buffer): unknown {
+  try {
+    return JSON.parse(content.toString());
+  } catch {
+    return undefined;
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** The fields of what may be an object; none of anything else. */
+export function fieldsOf(found: unknown): Fields {
+  return typeof found === 'object' && found !== null ? (found as Fields) : {};
+}
+
+export function areTexts(fields: Fields, ...names: readonly string[]): boolean {
+  return names.every((name) => typeof fields[name] === 'string');
+}
