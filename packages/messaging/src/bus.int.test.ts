@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
 import { type ChannelRequirements, defineChannel } from './channel.ts';
 import { Collector, eventually } from './conformance/fixture.ts';
-import type { Capabilities, Engine } from './engine.ts';
+import type { Capabilities, Engine, ChannelStanding } from './engine.ts';
 import { createInProcessEngine, embeddedEngineOn, openInProcessWriter } from './engines/embedded/engine.ts';
 import { errorCatalogue, UnsupportedCapabilityError } from './errors.ts';
 import { ack, type Outcome, snooze } from './outcome.ts';
@@ -16,7 +16,7 @@ const plain = defineChannel({ name: 'plain', version: 1, schema });
 const engine = (): Engine => createInProcessEngine(new DatabaseSync(':memory:'));
 
 /** The real engine, stating less than it can. */
-function poorEngine(change: Partial<Capabilities>): Engine {
+function poorEngine(change: Partial<Capabilities>, standing: ChannelStanding = {}): Engine {
   return {
     name: 'poor',
     async connect(context) {
@@ -24,6 +24,7 @@ function poorEngine(change: Partial<Capabilities>): Engine {
       return {
         capabilities: { ...real.capabilities, ...change },
         deadLetters: real.deadLetters,
+        standing: async (channels) => new Map(channels.map(({ name }) => [name, standing])),
         declare: (topology) => real.declare(topology),
         publish: (batch) => real.publish(batch),
         subscribe: (spec, receive) => real.subscribe(spec, receive),
@@ -70,6 +71,41 @@ describe('start', () => {
       expect((error as UnsupportedCapabilityError).unmet[0]?.remedies.length).toBeGreaterThan(0);
     },
   );
+
+  const place = { place: 'topic "old"', remedies: ['raise it there'] };
+  it.each<[string, ChannelRequirements, ChannelStanding, string]>([
+    [
+      'confirm',
+      { confirm: 'disk' },
+      { confirm: { durability: 'memory', ...place } },
+      'memory at topic "old". Remedies: ask for confirm: \'memory\' if that is enough; or raise it there.',
+    ],
+    [
+      'size',
+      { size: { maxBytes: 2_001 } },
+      { size: { maxMessageBytes: 2_000, ...place } },
+      'up to 2000 bytes at topic "old". Remedies: ask for size.maxBytes of at most 2000; or raise it there',
+    ],
+  ])('refuses a %s that a place of the channel cannot give, whatever the engine can', async (...given) => {
+    const [feature, requires, standing, words] = given;
+    const wants = defineChannel({ name: 'wants', version: 1, schema, requires });
+    const bus = createBus({ engine: poorEngine({}, standing), source: '/t' });
+    bus.declare([plain, wants]);
+    await expect(bus.start()).rejects.toMatchObject({
+      unmet: [{ channel: 'wants', feature }],
+      message: expect.stringContaining(words),
+    });
+  });
+
+  it('accepts what a place of the channel gives, though the engine would make a weaker one', async () => {
+    const bus = createBus({
+      engine: poorEngine({ confirm: 'memory' }, { confirm: { durability: 'disk', ...place } }),
+      source: '/t',
+    });
+    bus.declare([defineChannel({ name: 'wants', version: 1, schema, requires: { confirm: 'disk' } })]);
+    await expect(bus.start()).resolves.toBeUndefined();
+    await bus.stop();
+  });
 
   it('accepts an emulation that was opted into by name', async () => {
     const bus = createBus({

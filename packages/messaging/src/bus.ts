@@ -36,7 +36,7 @@ import type { Message } from './message.ts';
 import type { EngineLacking, Feature, Fitting } from './needs.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
 import { Requester } from './requester.ts';
-import { refuseUnmet } from './requirements.ts';
+import { asksOfItsPlace, refuseUnmet } from './requirements.ts';
 import { faultOfOutgoing } from './sound-outgoing.ts';
 import { DRAIN_MS, refuseBadNumbers } from './sound-numbers.ts';
 import { faultOfText } from './sound-text.ts';
@@ -250,7 +250,8 @@ class EngineBus implements Bus {
         onFatal: (error) => this.#failed(error),
       });
       const channels = [...this.#channels.values()];
-      refuseUnmet(this.#engine.name, connection.capabilities, channels);
+      const standing = await connection.standing?.(channels.filter(asksOfItsPlace).map(specOf));
+      refuseUnmet(this.#engine.name, connection.capabilities, channels, standing);
       // What is subscribed from here on declares itself once the bus runs; what was stopped before is not declared.
       const subscriptions = this.#prepared
         .filter(({ running }) => this.#running.includes(running))

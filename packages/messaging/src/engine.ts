@@ -28,6 +28,13 @@ export interface EngineConnection {
   readonly capabilities: Capabilities;
 
   /**
+   * What the places of these channels can do that are on the server already, where that may be other than what `capabilities` states: they have settings of their own, or are
+   * somebody else's. The bus asks before it declares and refuses the start by it, so nothing is made. A channel or a property that is not in the answer
+   * gets what `capabilities` states. An engine whose places are all alike leaves it out.
+   */
+  standing?(channels: readonly ChannelSpec[]): Promise<ReadonlyMap<string, ChannelStanding>>;
+
+  /**
    * Creates what is missing and takes the settings of what exists; may be called again. A subscription that did not exist begins
    * with the oldest message still kept. What `removed` names is forgotten with its backlog; its dead letters stay.
    */
@@ -99,6 +106,19 @@ export interface Capabilities {
   /** Whether several processes may use one store at once, or are refused. */
   readonly processes: 'many' | 'one';
   readonly maxMessageBytes: number;
+}
+
+/** Of one channel: the least that any of its places gives. */
+export interface ChannelStanding {
+  readonly confirm?: StandingPlace & { readonly durability: Durability };
+  readonly size?: StandingPlace & { readonly maxMessageBytes: number };
+}
+
+export interface StandingPlace {
+  /** What it is true of, as an operator knows it, for instance `topic "orders"`. */
+  readonly place: string;
+  /** What would raise it, each a clause that may follow `Remedies: `. */
+  readonly remedies: readonly string[];
 }
 
 export interface Topology {

@@ -93,6 +93,8 @@ export type {
   ReplayPoint,
   Settlement,
   SettleResult,
+  ChannelStanding,
+  StandingPlace,
   SubscriptionName,
   SubscriptionSpec,
   PartialCount,

@@ -1,16 +1,27 @@
-/** Compares what channels require with what the connected engine can do: all unmet ones at once, each with remedies. */
-import type { Channel, Durability, EmulatableFeature } from './channel.ts';
-import type { Capabilities, Support } from './engine.ts';
+/**
+ * Compares what channels require with what the connected engine can do, and with what the places can do that some of them have on the server already: all unmet ones at once, each
+ * with remedies.
+ */
+import type { Channel, EmulatableFeature } from './channel.ts';
+import { isWeaker } from './durability.ts';
+import type { Capabilities, ChannelStanding, Support } from './engine.ts';
 import { UnsupportedCapabilityError, type UnmetRequirement } from './errors.ts';
 
-const STRENGTH: Readonly<Record<Durability, number>> = { none: 0, memory: 1, disk: 2, replicated: 3 };
+/** Of these channels the engine is asked what their places can do: the others require nothing that a place decides. */
+export const asksOfItsPlace = ({ requires }: Channel): boolean =>
+  requires.confirm !== undefined || requires.size !== undefined;
 
-export function refuseUnmet(engine: string, capabilities: Capabilities, channels: readonly Channel[]): void {
-  const unmet = channels.flatMap((channel) => unmetOf(channel, capabilities));
+export function refuseUnmet(
+  engine: string,
+  capabilities: Capabilities,
+  channels: readonly Channel[],
+  standing: ReadonlyMap<string, ChannelStanding> = new Map(),
+): void {
+  const unmet = channels.flatMap((channel) => unmetOf(channel, capabilities, standing.get(channel.name)));
   if (unmet.length > 0) throw new UnsupportedCapabilityError(engine, unmet);
 }
 
-function unmetOf(channel: Channel, can: Capabilities): UnmetRequirement[] {
+function unmetOf(channel: Channel, can: Capabilities, standing: ChannelStanding = {}): UnmetRequirement[] {
   const { requires } = channel;
   const found: UnmetRequirement[] = [];
   const miss = (feature: string, asked: string, available: string, ...remedies: string[]): void => {
@@ -35,13 +46,14 @@ function unmetOf(channel: Channel, can: Capabilities): UnmetRequirement[] {
       );
   };
 
-  if (requires.confirm && STRENGTH[can.confirm] < STRENGTH[requires.confirm]) {
+  const confirm = standing.confirm?.durability ?? can.confirm;
+  if (requires.confirm && isWeaker(confirm, requires.confirm)) {
     miss(
       'confirm',
       requires.confirm,
-      can.confirm,
-      `ask for confirm: '${can.confirm}' if that is enough`,
-      'configure the engine for it',
+      at(standing.confirm, confirm),
+      `ask for confirm: '${confirm}' if that is enough`,
+      ...(standing.confirm?.remedies ?? ['configure the engine for it']),
     );
   }
   if (channel.order === 'key') feature('order', can.orderPerKey, 'per key');
@@ -90,15 +102,20 @@ function unmetOf(channel: Channel, can: Capabilities): UnmetRequirement[] {
       'choose a durable engine: every one of them keeps dead letters',
     );
   }
-  if (requires.size && requires.size.maxBytes > can.maxMessageBytes) {
+  const maxBytes = standing.size?.maxMessageBytes ?? can.maxMessageBytes;
+  if (requires.size && requires.size.maxBytes > maxBytes) {
     miss(
       'size',
       `up to ${requires.size.maxBytes} bytes`,
-      `up to ${can.maxMessageBytes} bytes`,
-      `ask for size.maxBytes of at most ${can.maxMessageBytes}`,
-      'raise the limit of the engine, and of its server where that has one',
+      at(standing.size, `up to ${maxBytes} bytes`),
+      `ask for size.maxBytes of at most ${maxBytes}`,
+      ...(standing.size?.remedies ?? ['raise the limit of the engine, and of its server where that has one']),
       'keep the data elsewhere and publish where it is',
     );
   }
   return found;
+}
+
+function at(where: { readonly place: string } | undefined, what: string): string {
+  return where === undefined ? what : `${what} at ${where.place}`;
 }

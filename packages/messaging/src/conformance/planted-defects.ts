@@ -30,6 +30,7 @@ function defective(engine: Engine, wrap: Wrap): Engine {
       const real = await engine.connect(context);
       const bound: EngineConnection = {
         capabilities: real.capabilities,
+        standing: async (channels) => (await real.standing?.(channels)) ?? new Map(),
         deadLetters: bindDeadLetters(real.deadLetters),
         declare: (topology) => real.declare(topology),
         publish: (batch) => real.publish(batch),

@@ -1,6 +1,8 @@
 /** What is peculiar to RabbitMQ, each promise beside the broker's own behaviour without it. */
 import { afterAll, describe, expect, it } from 'vitest';
+import type { Channel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
+import { expiring, ranked } from '../../conformance/channels.ts';
 import { Collector, eventually, signal } from '../../conformance/fixture.ts';
 import type { Delivery, Engine, EngineConnection } from '../../engine.ts';
 import type { Message } from '../../message.ts';
@@ -16,7 +18,7 @@ import {
   withBus,
 } from './conformance-fixture.ts';
 import { createCutter } from './cutter.ts';
-import { createRabbitEngine } from './engine.ts';
+import { createRabbitEngine, type RabbitEngineOptions } from './engine.ts';
 import type { RabbitNotice } from './options.ts';
 
 const LADDER = 'facts.';
@@ -46,6 +48,16 @@ const messageOf = (id: string, extra: Partial<Message> = {}): Message => ({
   headers: {},
   ...extra,
 });
+
+/** As the broker tells in refusing another type; a queue that is not there is not made. */
+async function typeOf(queue: string): Promise<string | undefined> {
+  await onBroker((amqp) => amqp.checkQueue(queue));
+  const other = { durable: true, arguments: { 'x-queue-type': 'stream' } };
+  const refusal: unknown = await onBroker((amqp) => amqp.assertQueue(queue, other)).catch(
+    (one: unknown) => one,
+  );
+  return /'x-queue-type' .*current is the value '(\w+)'/.exec(String(refusal))?.[1];
+}
 
 const plainSpec = {
   name: orders.name,
@@ -451,7 +463,22 @@ describe.skipIf(rabbitUrl === undefined)(
         });
       }));
 
-    it('quorum queues of this version refuse priorities, so such channels get classic ones', () =>
+    it('queues are quorum queues, classic where that is asked for and on channels with priorities', () =>
+      onRabbit(async (fixture) => {
+        const madeFor = async (channel: Channel, options: Partial<RabbitEngineOptions> = {}, ending = '') => {
+          await withBus(fixture.engine(options), [channel], async (bus) => {
+            await bus.subscribe(channel, { name: 'one', handler: () => ack() }).started;
+          });
+          return typeOf(`${fixture.prefix}${channel.name}/s/one${ending}`);
+        };
+        expect(await madeFor(orders)).toBe('quorum');
+        expect(await madeFor(inOrder, {}, '/0')).toBe('quorum');
+        expect(await madeFor(ranked)).toBe('classic');
+        expect(await madeFor(ranked, { queueType: 'quorum' })).toBe('classic');
+        expect(await madeFor(expiring, { queueType: { [expiring.name]: 'classic' } })).toBe('classic');
+      }));
+
+    it('quorum queues of this version refuse priorities', () =>
       onRabbit(async (fixture) => {
         await expect(
           onBroker((amqp) =>
