@@ -131,16 +131,10 @@ const ambient = patternRule(
  */
 const boundedSpreads: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'packages/core/src/model-ledger.ts': { added: 'one batch of the model' },
-  'packages/messaging/src/channel.ts': { from: 'versions that a channel names' },
   'packages/messaging/src/cli/help.ts': { 'pairs.map': 'the lines of a help' },
   'packages/messaging/src/cli/terminal.ts': { 'lines.map': 'the rows of a page, at most 1,000' },
   'packages/messaging/src/engines/redis/consumer.ts': {
     'this.#order.end': 'what one key has out, below the prefetch',
-  },
-  'packages/messaging/src/keyed-relay.ts': {
-    'broken.map': 'one batch',
-    all: 'one batch',
-    decided: 'one batch',
   },
   'packages/messaging/src/reconciliation.ts': { 'await Promise.all': 'one for each recorder' },
   'packages/messaging/src/sagas/saga-runner.ts': { 'ends.map': 'two' },

@@ -33,7 +33,10 @@ export async function standingOfTopics(
 }
 
 function standingOf(topic: string, { partitions }: ClusterTopicMetadata, own: Configs): TopicStanding {
-  const copies = Math.min(...partitions.map(({ replicas }) => replicas.length));
+  const copies = partitions.reduce(
+    (least, { replicas }) => Math.min(least, replicas.length),
+    Number.POSITIVE_INFINITY,
+  );
   const deletes = own.get('cleanup.policy')?.includes('delete') ?? false;
   const limit = (name: string): number | undefined => {
     const value = Number(own.get(name) ?? -1);
