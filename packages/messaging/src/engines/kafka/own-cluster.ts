@@ -1,6 +1,6 @@
 /** Brokers of a test's own, for what must not be done to those that others use: a kill under load. Started by `services:up` in a folder of its own. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,8 +19,8 @@ export interface OwnBroker {
   readonly url: string;
   /** SIGKILL, and a new process on what it left; resolves when it serves again. */
   restart(): Promise<void>;
-  /** SIGSTOP: its connections stay, and it answers nothing, until `thaw`. */
-  freeze(): void;
+  /** SIGSTOP: its connections stay, and it answers nothing, until `thaw`. Resolves when that is so. */
+  freeze(): Promise<void>;
   thaw(): void;
   destroy(): Promise<void>;
 }
@@ -72,9 +72,16 @@ export async function startOwnBroker(firstPort: number): Promise<OwnBroker> {
     isFrozen = false;
   };
   return {
-    freeze() {
-      signal('SIGSTOP');
+    async freeze() {
       isFrozen = true;
+      signal('SIGSTOP');
+      // It goes from thread to thread: on a busy machine some go on answering for as long as a commit and a farewell take.
+      const { pid } = processCalled('kafka', processes);
+      await eventually(
+        async () => runningThreads(pid),
+        (count) => count === 0,
+        'a broker of which every thread stands still',
+      );
     },
     thaw,
     url: state.urls.KAFKA_URL,
@@ -122,6 +129,22 @@ function processCalled(name: string, processes: State['processes']): State['proc
   const found = processes.find((one) => one.name === name);
   if (!found) throw new Error(`${name} was not started`);
   return found;
+}
+
+/** Those that do not stand still yet. Only Linux tells; elsewhere none. */
+function runningThreads(pid: number): number {
+  const threads = `/proc/${pid}/task`;
+  if (!existsSync(threads)) return 0;
+  return readdirSync(threads).filter((thread) => {
+    try {
+      // The name in brackets may hold anything; the state is behind it.
+      const stat = readFileSync(join(threads, thread, 'stat'), 'utf8');
+      return stat.charAt(stat.lastIndexOf(')') + 2) !== 'T';
+    } catch {
+      // It has ended meanwhile.
+      return false;
+    }
+  }).length;
 }
 
 function isTaken(port: number): Promise<boolean> {

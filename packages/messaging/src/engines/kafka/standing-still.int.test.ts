@@ -2,12 +2,23 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { plain } from '../../conformance/channels.ts';
-import { Collector, eventually, numbers, signal } from '../../conformance/fixture.ts';
+import {
+  Collector,
+  eventually,
+  limitPatience,
+  numbers,
+  patience,
+  signal,
+} from '../../conformance/fixture.ts';
 import { ack } from '../../outcome.ts';
 import { createKafkaFixture, type KafkaFixture } from './conformance-fixture.ts';
+import { Farewell, FAREWELL_MS } from './farewell.ts';
 import { hasKafkaProgram, type OwnBroker, startOwnBroker } from './own-cluster.ts';
+import { replace } from './own-defects.ts';
 
 const FIRST_PORT = 24_500;
+/** The drain time, the last commit, leaving the group and what lies in full sockets: what a stop takes at most, docs/messaging/engines/kafka.md. */
+const LONGEST_STOP_MS = 1_000 + FAREWELL_MS + 3_300 + FAREWELL_MS;
 
 interface AtWork {
   readonly bus: Bus;
@@ -53,7 +64,7 @@ describe.skipIf(!hasKafkaProgram())(
     it('a stop ends while it does, what was being published is told, and what was not settled is handed out again', async () => {
       const fixture = await createKafkaFixture(broker.url);
       const { bus, release } = await startWork(fixture);
-      broker.freeze();
+      await broker.freeze();
       const publishing = bus.publish(plain, { n: 4 }).then(
         () => 'stored',
         (error: { retryable?: boolean }) => error.retryable,
@@ -82,6 +93,40 @@ describe.skipIf(!hasKafkaProgram())(
         'what no handler had is handled',
       );
       await next.stop({ drainMs: 0 });
+      await fixture.destroy();
+    });
+
+    it('control: without a bound the stop waits until the broker goes on', async () => {
+      const fixture = await createKafkaFixture(broker.url);
+      const { bus, release } = await startWork(fixture);
+      const undo = replace(Farewell.prototype, 'endsWithin', () => async (_ms, work): Promise<boolean> => {
+        await work.catch(() => {});
+        return true;
+      });
+      const usual = patience();
+      let isStopped = false;
+      try {
+        await broker.freeze();
+        release();
+        const stopping = bus.stop({ drainMs: 1_000 }).then(() => {
+          isStopped = true;
+        });
+        // With the bound it is over by then.
+        limitPatience(LONGEST_STOP_MS);
+        await expect(
+          eventually(
+            async () => isStopped,
+            (stopped) => stopped,
+            'the stop',
+          ),
+        ).rejects.toThrow(/the stop did not come true/u);
+        // It was the broker that it waited for.
+        broker.thaw();
+        await stopping;
+      } finally {
+        limitPatience(usual);
+        undo();
+      }
       await fixture.destroy();
     });
   },
