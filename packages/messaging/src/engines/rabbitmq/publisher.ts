@@ -13,6 +13,7 @@
 import type { ChannelModel, ConfirmChannel, Message as AmqpMessage } from 'amqplib';
 import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
+import { answered, LONGEST_ANSWER_MS } from './answered.ts';
 import { GrowingWait } from './growing-wait.ts';
 import { unreachable } from './link.ts';
 import { send } from './sending.ts';
@@ -48,7 +49,7 @@ export class Publisher {
   #blocked: string | undefined;
   readonly #flying = new Set<Flight>();
   readonly #returned = new Map<string, string>();
-  readonly #renewals: GrowingWait;
+  #renewals: GrowingWait;
   #cancelWatch: CancelTimer | undefined;
   readonly #stopping = new AbortController();
 
@@ -60,6 +61,8 @@ export class Publisher {
   async open(model: ChannelModel): Promise<void> {
     this.#model = model;
     this.#blocked = undefined;
+    // What was refused before may have been the old broker on its way out. Its long waits would keep a channel that was opened while the queues had no leader yet.
+    this.#renewals = new GrowingWait(this.#parts.clock, RENEWALS);
     model.on('blocked', (reason: string) => this.#block(reason || 'an alarm of the broker'));
     model.on('unblocked', () => {
       this.#blocked = undefined;
@@ -133,11 +136,9 @@ export class Publisher {
     this.#renewals.next();
     this.#channel = undefined;
     this.#rejectAll(unreachable('the channel is opened anew, because the broker refused a message'));
-    // The broker has taken all that was sent on it when it answers.
-    void channel.close().then(
-      () => this.#openAgain(model),
-      () => this.#openAgain(model),
-    );
+    // The broker has taken all that was sent on it when it answers. One that stands before a queue without a leader may not, and nobody could publish meanwhile.
+    const again = (): void => this.#openAgain(model);
+    void answered(this.#parts.clock, LONGEST_ANSWER_MS, channel.close()).then(again, again);
   }
 
   /** The connection may be closing as well; then the link brings both back. */

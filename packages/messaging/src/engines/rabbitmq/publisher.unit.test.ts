@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import type { ChannelModel } from 'amqplib';
 import { describe, expect, it } from 'vitest';
 import { createManualClock } from '../../conformance/manual-clock.ts';
+import { LONGEST_ANSWER_MS } from './answered.ts';
 import { Publisher } from './publisher.ts';
 import type { Parcel } from './wire.ts';
 
@@ -140,6 +141,41 @@ describe('publisher', () => {
     clock.advance(1_000);
     await settled();
     expect(channels).toHaveLength(8);
+  });
+
+  it('opens a new channel also when the broker does not answer that it has closed the old one', async () => {
+    const { publisher, channel, channels, clock } = await open();
+    channel.close = () => new Promise(() => {});
+    const refused = publisher.publish('e', 'k', parcel);
+    channel.sent[0]?.confirm(new Error('nacked'));
+    await expect(refused).rejects.toMatchObject({ retryable: true });
+    await settled();
+    expect(channels).toHaveLength(1);
+    clock.advance(LONGEST_ANSWER_MS);
+    await settled();
+    expect(channels).toHaveLength(2);
+    const after = publisher.publish('e', 'k', parcel);
+    channels[1]?.sent[0]?.confirm(null);
+    await expect(after).resolves.toBeUndefined();
+  });
+
+  it('opens its channel anew at once when the first refusal on a new connection comes, however many came on the old one', async () => {
+    const { publisher, model, channels, clock } = await open();
+    const refusedOnce = async (): Promise<number> => {
+      const before = channels.length;
+      const refused = publisher.publish('e', 'full', parcel);
+      channels.at(-1)?.sent.at(-1)?.confirm(new Error('nacked'));
+      await expect(refused).rejects.toMatchObject({ retryable: true });
+      await settled();
+      return channels.length - before;
+    };
+    for (const opened of [1, 1, 0, 1, 0]) {
+      expect(await refusedOnce()).toBe(opened);
+      clock.advance(1_000);
+    }
+    publisher.down();
+    await publisher.open(model as unknown as ChannelModel);
+    expect(await refusedOnce()).toBe(1);
   });
 
   it('tells when its channel cannot be opened, and tries again', async () => {
