@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { systemClock } from './clock.ts';
-import { eventually } from './conformance/fixture.ts';
+import { eventually, signal } from './conformance/fixture.ts';
 import type { DecisionLog } from './dead-letter-decisions.ts';
 import { createInProcessEngine } from './engines/embedded/engine.ts';
 import { handleOnce } from './handle-once.ts';
@@ -18,6 +18,7 @@ import { createOutboxWriter } from './outbox.ts';
 import { deadLetter } from './outcome.ts';
 import { reconcile, type ReconcileOptions } from './reconciliation.ts';
 import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
+import type { EngineSight } from './reconciliation-sources.ts';
 import { type StoreFixture, storeChoices } from './stores/fixture.ts';
 import { createSqlDecisions } from './stores/sql-decisions.ts';
 
@@ -206,6 +207,33 @@ for (const { kind, missing, create } of storeChoices)
         expect(report.repair.needsPerson[0]?.why).toContain('rewound to a later point');
         // Control: nobody noted it.
         expect(found(await check({ assumeUndecided: true }))).toEqual({ lost: 2 });
+      });
+
+      it('a redrive between the looks makes nothing lost', async () => {
+        await open(log);
+        refused.add(2).add(3);
+        await order(1, 2, 3);
+        await letters(2);
+        const opened = signal();
+        gate = opened.fired;
+        refused.clear();
+        let lists = 0;
+        const racing: EngineSight = {
+          view: () => bus.view(),
+          deadLetters: {
+            list: async (...asked) => {
+              lists += 1;
+              if (lists === 1) await bus.deadLetters.redrive({});
+              return bus.deadLetters.list(...asked);
+            },
+          },
+        };
+        const report = await check({ decisions: [log], engine: racing, repair: { bus } });
+        expect(found(report)).toEqual({ settled: 1, waitingInEngine: 2 });
+        expect(report.repair.republished).toBe(0);
+        opened.fire();
+        await eventually(settledIds, (count) => count === 3, 'the redriven ones');
+        expect(handled.toSorted()).toEqual([1, 2, 2, 3, 3]);
       });
     },
   );

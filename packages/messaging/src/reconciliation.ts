@@ -184,10 +184,8 @@ class Reconciliation {
   }
 
   async #checkRecorded(source: RecordedSource, items: readonly RecordedMessage[]): Promise<void> {
-    const evidence = await this.#evidenceFor(items);
     const missing: RecordedMessage[] = [];
-    for (const message of items) {
-      const judged = judge(message, evidence);
+    for (const [message, judged] of await this.#judge(items)) {
       this.#report.add('recorded', {
         kind: judged.kind,
         id: message.id,
@@ -202,6 +200,22 @@ class Reconciliation {
       if (this.#canRepublish(message, judged)) missing.push(message);
     }
     await this.#repair(missing);
+  }
+
+  /**
+   * A message moves from the backlog into an inbox or to the dead letters, which is the order of the looks. A redrive moves the other way: a letter that became a backlog between
+   * the looks is seen at neither. So what would be missing is looked for once more.
+   */
+  async #judge(items: readonly RecordedMessage[]): Promise<ReadonlyMap<RecordedMessage, Judged>> {
+    const evidence = await this.#evidenceFor(items);
+    const found = new Map(items.map((message) => [message, judge(message, evidence)]));
+    const gone = items.filter((message) =>
+      Object.values(found.get(message)?.standings ?? {}).includes('missing'),
+    );
+    if (gone.length === 0) return found;
+    const again = await this.#evidenceFor(gone);
+    for (const message of gone) found.set(message, judge(message, again));
+    return found;
   }
 
   async #evidenceFor(items: readonly RecordedMessage[]): Promise<Evidence> {
