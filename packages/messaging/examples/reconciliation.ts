@@ -78,6 +78,8 @@ const sources = {
   settled: [mailer.settled({ subscription: 'mailer', channels: [orderPlaced.name] })],
   clock: systemClock,
   graceMs: 0,
+  // There is nobody here who discards or edits dead letters.
+  assumeUndecided: true,
 };
 
 // Three orders arrive.

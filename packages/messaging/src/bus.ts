@@ -29,6 +29,7 @@ import type {
 } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { refuseBadLimit } from './dead-letter-filter.ts';
+import { type DecisionLog, rewindNoted } from './dead-letter-decisions.ts';
 import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';
 import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
@@ -58,6 +59,8 @@ export interface BusOptions {
   /** For the jitter of retries. Default: the system's. */
   readonly randomness?: Randomness;
   readonly log?: Log;
+  /** Notes what people decide here (discard, edit, rewind), so that a reconciliation does not take it for lost. Default: nobody notes it. */
+  readonly decisions?: DecisionLog;
   /** W3C trace context for what is published without one; of no use beside `telemetry`, which gives its own. */
   readonly traceparent?: () => string | undefined;
   /** Spans and metrics, for instance `openTelemetry()` of `@doorbuster/messaging/telemetry`. Default: none, and nothing spent on it. */
@@ -183,6 +186,7 @@ class EngineBus implements Bus {
   /** The bus runs, or why it never will. */
   readonly #opened = Promise.withResolvers<void>();
   readonly #publish: Publish = (channel, data, ...options) => this.publish(channel, data, ...options);
+  readonly #decisions: DecisionLog | undefined;
   #requester: Requester | undefined;
   #connection: EngineConnection | undefined;
   #starting: Promise<void> | undefined;
@@ -218,7 +222,9 @@ class EngineBus implements Bus {
       channel: (name) => this.#channels.get(name),
       message: this.#messageParts,
       now: () => this.#steady.now(),
+      decisions: async () => options.decisions,
     });
+    this.#decisions = options.decisions;
   }
 
   declare(channels: readonly Channel[]): void {
@@ -415,7 +421,8 @@ class EngineBus implements Bus {
       throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'timeMs is milliseconds since the epoch');
     this.#declared(channel.name);
     refuseBadName(subscription);
-    return this.#connected().rewind({ channel: channel.name, name: subscription }, from);
+    const place = { channel: channel.name, name: subscription };
+    return rewindNoted(this.#connected(), this.#decisions, place, from, this.#clock.now());
   }
 
   async view(): Promise<BusView> {

@@ -160,6 +160,7 @@ describe('dead letters', () => {
         channel: () => orders,
         message: { clock: systemClock, ids: createIds(systemClock), source: '/other' },
         now: () => 0,
+        decisions: async () => undefined,
       });
       return desk.redriveEdited(letter as DeadLetterRecord, { n });
     };

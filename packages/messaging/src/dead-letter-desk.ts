@@ -7,6 +7,7 @@ import type { AttemptState } from './attempts.ts';
 import type { Channel } from './channel.ts';
 import type { ChannelView, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from './engine.ts';
 import { decodeCloudEvent, encodeReceived } from './cloud-event.ts';
+import { type DecisionLog, discardNoted } from './dead-letter-decisions.ts';
 import { refuseBadFilter, refuseBadLimit } from './dead-letter-filter.ts';
 import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
@@ -67,6 +68,8 @@ export interface DeadLetterDeskParts {
   readonly message: MessageParts;
   /** ms since the epoch, of the clock by which letters are parked. */
   readonly now: () => number;
+  /** Where discards and edits are noted before they are done. */
+  readonly decisions: () => Promise<DecisionLog | undefined>;
 }
 
 const STEP = 200;
@@ -115,7 +118,10 @@ export class DeadLetterDesk implements DeadLetters {
     refuseBadFilter(filter);
     const store = this.#parts.store();
     const bounded = this.#parkedUntilNow(filter);
-    return inSteps(options, (step) => store.discard(bounded, step));
+    const log = await this.#parts.decisions();
+    return inSteps(options, (step) =>
+      log ? discardNoted(store, log, bounded, step, this.#parts.now()) : store.discard(bounded, step),
+    );
   }
 
   /** Those of this very millisecond are meant too. */
@@ -141,8 +147,22 @@ export class DeadLetterDesk implements DeadLetters {
       redriveOf: letter.id,
       history: letter.history,
     };
+    await this.#noteEdit(letter, message.id);
     const isThere = await this.#parts.store().redriveEdited(letter.id, message, JSON.stringify(state));
     return isThere ? message.id : undefined;
+  }
+
+  /** Of a letter that is still there: what was redriven meanwhile may be lost later, and nobody has decided about it. */
+  async #noteEdit({ id, channel, subscription, messageId }: DeadLetterRecord, by: string): Promise<void> {
+    const log = messageId === '' ? undefined : await this.#parts.decisions();
+    if (!log) return;
+    const there = await this.#parts
+      .store()
+      .list({ channel, subscription, messageIds: [messageId] }, { limit: 1_000 });
+    if (!there.some((one) => one.id === id)) return;
+    await log.note([
+      { kind: 'replaced', channel, subscription, messageId, replacedBy: by, at: this.#parts.now() },
+    ]);
   }
 
   async #replacement(channel: Channel, letter: DeadLetterRecord, data: unknown): Promise<Message> {

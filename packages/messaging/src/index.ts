@@ -189,6 +189,8 @@ export type {
 } from './streams/stream-store.ts';
 export { handleOnce } from './handle-once.ts';
 export type { HandleOnceOptions, InboxEntry, InboxStore } from './handle-once.ts';
+export type { Decision, DecisionLog } from './dead-letter-decisions.ts';
+export { createSqlDecisions, type SqlDecisions } from './stores/sql-decisions.ts';
 export { reconcile } from './reconciliation.ts';
 export type { ReconcileOptions, RepairOptions } from './reconciliation.ts';
 export type {

@@ -86,6 +86,7 @@ describe('reconciliation with a broker', () => {
   const check = (bus: Bus, repair = false, assumeIdle = false): Promise<ReconciliationReport> =>
     reconcile({
       assumeIdle,
+      assumeUndecided: true,
       recorded: [sqliteStore(db).recorded('shop')],
       settled: [sqliteStore(db).settled({ subscription: 'mail', channels: ['placed'] })],
       clock: systemClock,

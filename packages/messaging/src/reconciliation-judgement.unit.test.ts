@@ -1,5 +1,6 @@
 /** The rules by which a recorded message is judged, one row each, in the order in which they win. */
 import { describe, expect, it } from 'vitest';
+import { Decisions } from './reconciliation-decisions.ts';
 import { placeOf } from './reconciliation-engine.ts';
 import { type Evidence, judge } from './reconciliation-judgement.ts';
 import type { FindingKind } from './reconciliation-report.ts';
@@ -37,12 +38,23 @@ const evidence = (a: Inbox = {}, b: Inbox = {}, extra: Partial<Evidence> = {}): 
   })),
   deadLetters: new Map(),
   backlog: { mayHold: () => false, doubt: () => undefined },
+  decisions: new Decisions(0),
   ...extra,
 });
 const yes = { settled: true };
 const letterAtB = { deadLetters: new Map([['m', new Set([placeOf('c', 'b')])]]) };
 const unseen: Partial<Evidence> = { backlog: { mayHold: () => false, doubt: () => 'partial' } };
 const waitingUnseen: Partial<Evidence> = { backlog: { mayHold: () => true, doubt: () => 'blind' } };
+const decidedAtB = {
+  decisions: new Decisions(0, [
+    { kind: 'discarded', channel: 'c', subscription: 'b', messageId: 'm', replacedBy: undefined, at: NOW },
+  ]),
+};
+const skippedAtB = {
+  decisions: new Decisions(0, [
+    { kind: 'skipped', channel: 'c', subscription: 'b', messageId: '', replacedBy: undefined, at: NOW },
+  ]),
+};
 const young = { publishedAt: NOW - 1_000 };
 
 const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evidence])[] = [
@@ -58,6 +70,21 @@ const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evid
   ],
   ['a dead letter for one', 'deadLetter', message(), evidence(yes, {}, letterAtB)],
   ['a dead letter for one, lost for the other', 'partlyLost', message(), evidence({}, {}, letterAtB)],
+  ['discarded by a person for one', 'decided', message(), evidence(yes, {}, decidedAtB)],
+  ['discarded for one, lost for the other', 'partlyLost', message(), evidence({}, {}, decidedAtB)],
+  [
+    'discarded, published again, and a dead letter again',
+    'deadLetter',
+    message(),
+    evidence(yes, {}, { ...decidedAtB, ...letterAtB }),
+  ],
+  ['perhaps skipped by one', 'unverifiable', message(), evidence(yes, {}, skippedAtB)],
+  [
+    'published after what was skipped',
+    'lost',
+    message({ publishedAt: NOW }),
+    evidence({}, {}, { ...skippedAtB, graceMs: 0 }),
+  ],
   [
     'perhaps in a backlog',
     'waitingInEngine',

@@ -133,7 +133,9 @@ describe.skipIf(kafkaUrl === undefined)('reconciliation with Kafka (needs KAFKA_
     // Recorded, and the relay stands.
     record(11, 15);
 
-    const found = await reconcile();
+    // What may have been decided is a person's to say.
+    expect((await reconcile()).repair).toMatchObject({ republishable: 0, needsPersonCount: 12 });
+    const found = await reconcile('--assume-undecided');
     expect(found).toMatchObject({
       clean: false,
       repair: { mode: 'dryRun', republishable: 5, republished: 0 },
@@ -142,12 +144,15 @@ describe.skipIf(kafkaUrl === undefined)('reconciliation with Kafka (needs KAFKA_
     expect(found.blindSpots).toEqual([]);
     expect(await effects()).toHaveLength(12);
 
-    expect((await reconcile('--repair')).repair).toMatchObject({ republished: 5, failures: [] });
+    expect((await reconcile('--repair', '--assume-undecided')).repair).toMatchObject({
+      republished: 5,
+      failures: [],
+    });
     await relayTo(producer);
     await open(true);
     await handled(22);
     expect(await effects()).toEqual(numbers(1, 22));
-    const after = await reconcile('--repair');
+    const after = await reconcile('--repair', '--assume-undecided');
     expect(after.counts).toMatchObject({ settled: 20, lost: 0, unpublished: 0, unrecorded: 2 });
     expect(after.repair.republished).toBe(0);
   });
@@ -159,7 +164,7 @@ describe.skipIf(kafkaUrl === undefined)('reconciliation with Kafka (needs KAFKA_
     await handled(3);
     // The inbox has forgotten them: now they count as lost although they took effect.
     mailer.exec('DELETE FROM inbox');
-    const blind = await reconcile('--repair');
+    const blind = await reconcile('--repair', '--assume-undecided');
     expect(blind.repair.republished).toBe(3);
     await handled(6);
     expect(await effects()).toEqual([1, 1, 2, 2, 3, 3]);

@@ -10,6 +10,7 @@ import type { TimeWindow } from './reconciliation-sources.ts';
  * - `unpublished`: older than the grace and still in the outbox; the relay is behind, stopped, or its key waits
  * - `parkedInOutbox`: refused by the engine for good
  * - `discarded`: a person decided that it is never sent
+ * - `decided`: a person discarded it as a dead letter, or put a corrected message in its place, for at least one subscription; settled for the others
  * - `lost`: the engine confirmed it, and no subscription knows it
  * - `partlyLost`: some subscriptions have settled it, at least one knows nothing of it
  * - `expired`: its time to live was over, so the engine may have dropped it
@@ -28,6 +29,7 @@ export const findingKinds = [
   'unpublished',
   'parkedInOutbox',
   'discarded',
+  'decided',
   'lost',
   'partlyLost',
   'expired',
@@ -39,7 +41,14 @@ export const findingKinds = [
 export type FindingKind = (typeof findingKinds)[number];
 
 /** How one subscription stands to a message. */
-export type Standing = 'settled' | 'deadLetter' | 'waiting' | 'inFlight' | 'unverifiable' | 'missing';
+export type Standing =
+  | 'settled'
+  | 'deadLetter'
+  | 'decided'
+  | 'waiting'
+  | 'inFlight'
+  | 'unverifiable'
+  | 'missing';
 
 export interface Finding {
   readonly kind: FindingKind;
@@ -105,7 +114,7 @@ export interface ReconciliationReport {
   readonly complete: boolean;
   readonly resume: ResumePoint | undefined;
   /**
-   * - `clean`: everything is settled, in flight, waiting, expired or discarded
+   * - `clean`: everything is settled, in flight, waiting, expired, discarded or decided
    * - `uncertain`: nothing was found that should not be, but some could not be judged (`unverifiable`, `unwatched`)
    * - `faulty`: something was found that should not be
    */
@@ -128,6 +137,15 @@ export interface ReconciliationReport {
   readonly repair: RepairReport;
 }
 
+const NO_STANDINGS: Readonly<Record<Standing, number>> = {
+  settled: 0,
+  deadLetter: 0,
+  decided: 0,
+  waiting: 0,
+  inFlight: 0,
+  unverifiable: 0,
+  missing: 0,
+};
 const FAULTS: ReadonlySet<FindingKind> = new Set([
   'deadLetter',
   'unpublished',
@@ -181,7 +199,8 @@ export class ReportBuilder {
       this.#standings.set(keyOf(subscription, channel), {
         subscription,
         channel,
-        standings: { ...standings },
+        // An older report has not all of them.
+        standings: { ...NO_STANDINGS, ...standings },
       });
     for (const one of earlier?.blindSpots ?? []) this.addBlindSpot(one.channel, one.subscription);
     this.#checked = { ...(earlier?.checked ?? { recorded: 0, settled: 0 }) };
@@ -273,8 +292,7 @@ export class ReportBuilder {
     const name = keyOf(subscription, channel);
     let counts = this.#standings.get(name);
     if (!counts) {
-      const standings = { settled: 0, deadLetter: 0, waiting: 0, inFlight: 0, unverifiable: 0, missing: 0 };
-      counts = { subscription, channel, standings };
+      counts = { subscription, channel, standings: { ...NO_STANDINGS } };
       this.#standings.set(name, counts);
     }
     counts.standings[standing] += 1;

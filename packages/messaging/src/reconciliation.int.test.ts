@@ -108,6 +108,7 @@ for (const { kind, missing, create } of storeChoices)
         ],
         clock: systemClock,
         graceMs: 0,
+        assumeUndecided: true,
         engine: bus,
         ...options,
       });

@@ -13,8 +13,10 @@
 import { describeError } from './attempts.ts';
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
-import { deadLettersOf, type Doubt, EngineBacklog } from './reconciliation-engine.ts';
-import { judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
+import type { DecisionLog } from './dead-letter-decisions.ts';
+import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
+import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
+import { type Doubt, judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
 import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
 import type {
   EngineSight,
@@ -46,6 +48,13 @@ export interface ReconcileOptions {
    * what is settled nowhere is `unverifiable` there, with it `lost`, and a repair publishes it again. Default false.
    */
   readonly assumeIdle?: boolean;
+  /**
+   * What people decided about dead letters, as the buses and tools note it that are given the same logs (`BusOptions.decisions`). A message that was discarded, edited or skipped
+   * looks as if it were lost. Without a log, and for what was published before a log began, a repair leaves what is missing to a person.
+   */
+  readonly decisions?: readonly DecisionLog[];
+  /** You vouch that nobody discarded or edited a dead letter, or rewound past messages, but what `decisions` has noted. Default false. */
+  readonly assumeUndecided?: boolean;
   /** Publishes again what is missing. Default: a dry run that counts it. */
   readonly repair?: RepairOptions;
   /** Messages per page. Default 500. */
@@ -88,7 +97,11 @@ const RULES = {
 const CERTAINTY: Readonly<Record<Doubt, string>> = {
   blind: 'ask through a bus on which this subscription is declared',
   partial: 'let the consumers finish, stop them, and ask again with assumeIdle',
+  skipped: 'rewind the subscription to before it when it was not meant to be skipped',
 };
+
+const UNDECIDED =
+  'when nobody discarded or edited it as a dead letter, or rewound past it, ask again with assumeUndecided; give decisions, and the next time it is known';
 
 /** Rejects with what a source or the engine rejects with; what a repair cannot publish is told in the report. */
 export async function reconcile(options: ReconcileOptions): Promise<ReconciliationReport> {
@@ -171,10 +184,8 @@ class Reconciliation {
   }
 
   async #checkRecorded(source: RecordedSource, items: readonly RecordedMessage[]): Promise<void> {
-    const evidence = await this.#evidenceFor(items);
     const missing: RecordedMessage[] = [];
-    for (const message of items) {
-      const judged = judge(message, evidence);
+    for (const [message, judged] of await this.#judge(items)) {
       this.#report.add('recorded', {
         kind: judged.kind,
         id: message.id,
@@ -191,6 +202,22 @@ class Reconciliation {
     await this.#repair(missing);
   }
 
+  /**
+   * A message moves from the backlog into an inbox or to the dead letters, which is the order of the looks. A redrive moves the other way: a letter that became a backlog between
+   * the looks is seen at neither. So what would be missing is looked for once more.
+   */
+  async #judge(items: readonly RecordedMessage[]): Promise<ReadonlyMap<RecordedMessage, Judged>> {
+    const evidence = await this.#evidenceFor(items);
+    const found = new Map(items.map((message) => [message, judge(message, evidence)]));
+    const gone = items.filter((message) =>
+      Object.values(found.get(message)?.standings ?? {}).includes('missing'),
+    );
+    if (gone.length === 0) return found;
+    const again = await this.#evidenceFor(gone);
+    for (const message of gone) found.set(message, judge(message, again));
+    return found;
+  }
+
   async #evidenceFor(items: readonly RecordedMessage[]): Promise<Evidence> {
     const published = items.filter(({ state }) => state === 'published');
     // In the direction in which a message moves, engine first: one that is settled meanwhile is then seen at both ends, not at none.
@@ -205,16 +232,21 @@ class Reconciliation {
     const open = published.filter(({ id, channel }) =>
       inboxes.some(({ source, settled }) => source.channels.includes(channel) && !settled.has(id)),
     );
+    const openIds = open.map(({ id }) => id);
     return {
       now: this.#options.clock.now(),
       graceMs: this.#graceMs,
       inboxes,
-      deadLetters: await deadLettersOf(
-        this.#options.engine,
-        open.map(({ id }) => id),
-      ),
+      deadLetters: await deadLettersOf(this.#options.engine, openIds),
       backlog: this.#backlog,
+      // Behind the dead letters: what a person decides about meanwhile is found as one or the other.
+      decisions: await this.#decisionsAbout(openIds),
     };
+  }
+
+  #decisionsAbout(messageIds: readonly string[]): Promise<Decisions> {
+    const { decisions = [], assumeUndecided = false } = this.#options;
+    return decisionsAbout(decisions, messageIds, assumeUndecided);
   }
 
   #noteBlindSpots({ channel }: RecordedMessage, { standings }: Judged): void {
@@ -227,7 +259,7 @@ class Reconciliation {
   }
 
   /** Tells what only a person may do, and answers whether a repair may publish the message. */
-  #canRepublish(message: RecordedMessage, { kind, reason, doubt }: Judged): boolean {
+  #canRepublish(message: RecordedMessage, { kind, reason, doubt, mayBeDecided }: Judged): boolean {
     const { id, channel } = message;
     const person = (why: string, remedy: string): false => {
       this.#report.addNeedsPerson({ id, channel, why, remedy });
@@ -258,6 +290,8 @@ class Reconciliation {
         'order matters on this channel, and later messages of its key may be settled',
         'publish it by hand when its effect may come late',
       );
+    if (mayBeDecided)
+      return person('perhaps a person decided about it: that looks the same, and nobody noted it', UNDECIDED);
     const bare = withoutInbox
       ? undefined
       : this.#backlog.subscriptionsOf(channel).find((name) => !this.#keepsInbox(channel, name));
@@ -291,7 +325,10 @@ class Reconciliation {
     const { recorded } = this.#options;
     const ids = items.map(({ id }) => id);
     const known = await Promise.all(recorded.map((one) => one.recorded(ids)));
-    const unknown = items.filter(({ id }) => !known.some((set) => set.has(id)));
+    const unrecorded = items.filter(({ id }) => !known.some((set) => set.has(id)));
+    const decisions = await this.#decisionsAbout(unrecorded.map(({ id }) => id));
+    // A corrected message was made by a person, beside every outbox.
+    const unknown = unrecorded.filter(({ id }) => !decisions.isReplacement(id));
     this.#report.addSettledKnown(items.length - unknown.length);
     if (unknown.length === 0) return;
     const keptSince = Math.max(0, ...(await Promise.all(recorded.map((one) => one.keptSince()))));
@@ -312,13 +349,14 @@ class Reconciliation {
           id,
           channel: undefined,
           why: `settled by "${source.subscription}", and no producer given here recorded it`,
-          remedy:
-            'find who published it: another producer, a publish beside the outbox, or a database set back',
+          remedy: `find who published it: another producer, a publish beside the outbox, ${EDITED.test(id) ? 'the corrected message of a dead letter, ' : ''}or a database set back`,
         });
     }
   }
 }
 
+/** Ids of corrected messages are UUIDv8, which hardly anything else is. */
+const EDITED = /^[0-9a-f]{8}-[0-9a-f]{4}-8/;
 const UUID_V7 = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-/;
 
 /** When a UUIDv7 was made, ms since the epoch; undefined for another id. Only to tell whether records reach back to it. */

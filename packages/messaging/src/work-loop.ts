@@ -5,11 +5,12 @@
  *   idle --wake or sweep--> stepping --more--> stepping        stepping --none--> idle        stepping --failed--> backing off --> stepping
  *
  * It knows no rows, buses or databases; whoever uses it says what a step is. Steps run outside of whatever rang: a doorbell rung inside a transaction, or
- * a span, must not lend it to work that outlives it.
+ * a span, must not lend it to work that outlives it. Between steps the event loop gets its turn (`turns.ts`).
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { describeError } from './attempts.ts';
 import { type CancelTimer, type Clock, pause } from './clock.ts';
+import { Turns } from './turns.ts';
 
 export interface WorkLoopOptions {
   readonly clock: Clock;
@@ -31,8 +32,21 @@ export function backOffAfter(failuresBefore: number, backOffMs: number): number 
   return backOffMs * Math.min(2 ** failuresBefore, LONGEST_BACK_OFF);
 }
 
+/** Whether it ends within so many ms; it goes on by itself when it does not. Rejects with what it rejects with meanwhile. */
+export async function endsWithin(clock: Clock, work: Promise<unknown>, ms: number): Promise<boolean> {
+  const over = new AbortController();
+  try {
+    const ended = work.then(() => true);
+    return await Promise.race([ended, pause(clock, ms, over.signal).then(() => false)]);
+  } finally {
+    over.abort();
+  }
+}
+
 export class WorkLoop {
   readonly #options: WorkLoopOptions;
+  /** Of the loop and not of one run of it: a step may ring for the next one at once. */
+  readonly #turns: Turns;
   readonly #outside = AsyncLocalStorage.snapshot();
   readonly #stop = new AbortController();
   readonly #hurry = new AbortController();
@@ -47,6 +61,7 @@ export class WorkLoop {
 
   constructor(options: WorkLoopOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.clock);
   }
 
   /** Aborted when a stop was asked for: what is there is still worked off, but nothing rests. */
@@ -126,10 +141,7 @@ export class WorkLoop {
   }
 
   async #idleWithin(ms: number): Promise<void> {
-    if (!this.#running) return;
-    const over = new AbortController();
-    await Promise.race([this.#running, pause(this.#options.clock, ms, over.signal)]);
-    over.abort();
+    if (this.#running) await endsWithin(this.#options.clock, this.#running, ms);
   }
 
   #sweep(): void {
@@ -152,6 +164,9 @@ export class WorkLoop {
       try {
         let more = true;
         while (more && !this.#stop.signal.aborted) {
+          const turn = this.#turns.due();
+          if (turn) await turn;
+          if (this.#stop.signal.aborted) return;
           more = await this.#options.step();
           this.#failedInARow = 0;
         }

@@ -1,7 +1,9 @@
 /** The loop of everything that works in the background, by a clock that is moved by hand. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { describe, expect, it } from 'vitest';
+import { type Clock, systemClock } from './clock.ts';
 import { createManualClock } from './conformance/manual-clock.ts';
+import { Turns } from './turns.ts';
 import { WorkLoop } from './work-loop.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -23,6 +25,53 @@ function stage(step: (n: number) => boolean) {
   };
   return { loop, pass, failures, steps: () => steps };
 }
+
+/** Each look at it is later by as much as a batch may take; timers are those of the machine. */
+function hurryingClock(): Clock {
+  let elapsed = 0;
+  return { ...systemClock, monotonic: () => (elapsed += 20) };
+}
+
+describe('a loop of work whose steps wait for nothing', () => {
+  it.each([
+    ['says that there is more', true],
+    ['rings for the next one, as a saga does', false],
+  ])('leaves the event loop its turns where a step %s', async (_what, more) => {
+    let turned = false;
+    let steps = 0;
+    const loop: WorkLoop = new WorkLoop({
+      clock: hurryingClock(),
+      sweepMs: 1_000,
+      backOffMs: 10,
+      async step() {
+        steps += 1;
+        if (turned || steps >= 5_000) return false;
+        if (!more) queueMicrotask(() => loop.wake());
+        return more;
+      },
+      onFailure: (error) => expect(error).toBeUndefined(),
+    });
+    setImmediate(() => {
+      turned = true;
+    });
+    loop.start();
+    await loop.idle();
+    for (let looks = 0; looks < 10_000 && !turned; looks += 1) await loop.idle();
+    expect(turned).toBe(true);
+    expect(steps).toBeLessThan(5_000);
+    await loop.end();
+  });
+
+  it('does not wait where the event loop turns by itself, or the clock stands still', async () => {
+    const clock = createManualClock();
+    const turns = new Turns(clock);
+    expect(turns.due()).toBeUndefined();
+    expect(turns.due()).toBeUndefined();
+    clock.advance(50);
+    await turn();
+    expect(turns.due()).toBeUndefined();
+  });
+});
 
 describe('a loop of work', () => {
   it('goes on while there is more, and looks again at a doorbell or a sweep', async () => {

@@ -4,6 +4,7 @@
  *   publishes      [channel, ...]        for `asyncapi`
  *   existing       { channel: { queue } or { exchange } }   what channels of RabbitMQ stand for, as the application gives it to its engine
  *   reconciliation { recorded, settled, close? }, or a function that makes it   for `reconcile`
+ *   decisions      a log of what people decide about dead letters, or a function that makes it   for `discard`, `edit-and-redrive`, `replay` and `reconcile`
  *   service        { title, version, description?, servers? }   for `asyncapi`
  * Channels are known by their shape, because the module may have another copy of this package.
  */
@@ -24,6 +25,7 @@ export interface ChannelsModule {
   readonly existing: Existing;
   /** Looked at by `reconcile` alone. */
   readonly reconciliation: unknown;
+  readonly decisions: unknown;
   readonly service: {
     readonly title?: string;
     readonly version?: string;
@@ -35,6 +37,7 @@ export interface ChannelsModule {
 export const noModule: ChannelsModule = {
   existing: {},
   reconciliation: undefined,
+  decisions: undefined,
   channels: [],
   subscriptions: [],
   publishes: [],
@@ -73,6 +76,7 @@ export function channelsOf(path: string, exported: Readonly<Record<string, unkno
     publishes,
     existing: existingIn(path, exported['existing']),
     reconciliation: exported['reconciliation'],
+    decisions: exported['decisions'],
     service: serviceOf(exported['service']),
   };
 }

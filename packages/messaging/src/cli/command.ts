@@ -1,4 +1,5 @@
 /** What a command is: the table of them is the parser's input, the help, and the page of the documentation. */
+import type { DecisionLog } from '../dead-letter-decisions.ts';
 import type { DeadLetters } from '../dead-letter-desk.ts';
 import type { Channel } from '../channel.ts';
 import type { Clock } from '../clock.ts';
@@ -54,6 +55,8 @@ export interface Session {
   /** The server, which cannot list, has no channel of the module: what is not found may well be there under another name. */
   readonly nothingThere: boolean;
   readonly channel: (name: string) => Channel | undefined;
+  /** Of the module; undefined where it exports none. */
+  readonly decisions: () => Promise<DecisionLog | undefined>;
 }
 
 export interface CommandContext {

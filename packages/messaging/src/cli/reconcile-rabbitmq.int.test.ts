@@ -119,7 +119,7 @@ describe.skipIf(!rabbitUrl)('reconcile with RabbitMQ (needs RABBITMQ_URL)', () =
       (await bus.view()).channels[0]?.subscriptions[0]?.inFlight;
     await eventually(left, (count) => count === 1, 'the second being on the ladder');
 
-    const found = await reconcile('--repair');
+    const found = await reconcile('--repair', '--assume-undecided');
     expect(found.counts).toMatchObject({ settled: 1, unverifiable: 2, lost: 0 });
     expect(found.blindSpots).toEqual([]);
     expect(found.repair).toMatchObject({ republishable: 0, republished: 0, needsPersonCount: 2 });
@@ -127,7 +127,7 @@ describe.skipIf(!rabbitUrl)('reconcile with RabbitMQ (needs RABBITMQ_URL)', () =
     expect(seen.values).toHaveLength(3);
 
     // The same without the defence: neither is lost, both come again, and only the inbox keeps the effects at one each.
-    const vouched = await reconcile('--repair', '--assume-idle');
+    const vouched = await reconcile('--repair', '--assume-undecided', '--assume-idle');
     expect(vouched.counts).toMatchObject({ settled: 1, unverifiable: 0, lost: 2 });
     expect(vouched.repair).toMatchObject({ republished: 2, needsPersonCount: 0 });
     await seen.waitFor(5);
@@ -149,7 +149,7 @@ describe.skipIf(!rabbitUrl)('reconcile with RabbitMQ (needs RABBITMQ_URL)', () =
     buses.push(producer);
     await order(producer, 4);
     // It waits, and the broker says so.
-    const waiting = await reconcile('--repair', '--assume-idle');
+    const waiting = await reconcile('--repair', '--assume-undecided', '--assume-idle');
     expect(waiting.counts).toMatchObject({ settled: 1, waitingInEngine: 1, lost: 0 });
     const queue = `${namesOf(fixture.prefix, 4).exchange('placed')}/s/mail`;
     expect(await onBroker(async (amqp) => (await amqp.deleteQueue(queue)).messageCount)).toBe(1);
@@ -157,8 +157,8 @@ describe.skipIf(!rabbitUrl)('reconcile with RabbitMQ (needs RABBITMQ_URL)', () =
     const gone = await reconcile('--assume-idle');
     expect(gone.counts).toMatchObject({ settled: 1, unverifiable: 1, lost: 0 });
     expect(gone.blindSpots).toEqual([{ channel: 'placed', subscription: 'mail' }]);
-    expect((await reconcile('--repair')).repair.republished).toBe(0);
-    expect((await reconcile('--repair', '--assume-idle')).repair.republished).toBe(1);
+    expect((await reconcile('--repair', '--assume-undecided')).repair.republished).toBe(0);
+    expect((await reconcile('--repair', '--assume-undecided', '--assume-idle')).repair.republished).toBe(1);
     await openMailer(seen, Promise.resolve());
     await eventually(effects, (found) => found.length === 2, 'the lost one handled');
     expect(await effects()).toEqual([3, 4]);

@@ -75,16 +75,41 @@ describe('reconcile', () => {
     expect(found).toMatchObject({ code: 1, published: [] });
     expect(found.out).toMatch(/1 {2}lost/);
     expect(found.out).toContain('lost: order.placed m-2');
-    expect(found.out).toContain('1 could be published again; nothing was');
+    expect(found.out).toContain('0 could be published again; nothing was');
+    expect(found.out).toContain('ask again with assumeUndecided');
+    const vouched = await say(['--channels', module, '--assume-undecided']);
+    expect(vouched).toMatchObject({ code: 1, published: [] });
+    expect(vouched.out).toContain('1 could be published again; nothing was');
   });
 
   it('publishes it again, with its id, when asked to', async () => {
-    const repaired = await say(['--channels', module, '--repair', '--json']);
+    const repaired = await say(['--channels', module, '--repair', '--assume-undecided', '--json']);
     expect(repaired.published).toEqual(['m-2']);
     expect((JSON.parse(repaired.out) as ReconciliationReport).repair).toMatchObject({
       mode: 'republish',
       republished: 1,
     });
+  });
+
+  it('leaves to a person what a person may have decided about, unless somebody vouches or it was noted', async () => {
+    const repaired = await say(['--channels', module, '--repair', '--json']);
+    expect(repaired.published).toEqual([]);
+    expect((JSON.parse(repaired.out) as ReconciliationReport).repair).toMatchObject({
+      republishable: 0,
+      needsPerson: [{ id: 'm-2', why: expect.stringContaining('perhaps a person decided about it') }],
+    });
+    const noting = join(folder, 'noting.mjs');
+    const log = (about: string): string =>
+      `export const decisions = { since: async () => 0, about: async () => [${about}], note: async () => {} };`;
+    writeFileSync(noting, `${readFileSync(module, 'utf8')}\n${log('')}`);
+    expect((await say(['--channels', noting, '--repair'])).published).toEqual(['m-2']);
+    const decided = join(folder, 'decided.mjs');
+    const discarded =
+      "{ kind: 'discarded', channel: 'order.placed', subscription: 'mailer', messageId: 'm-2', at: 1 }";
+    writeFileSync(decided, `${readFileSync(module, 'utf8')}\n${log(discarded)}`);
+    const clean = await say(['--channels', decided, '--repair', '--assume-undecided']);
+    expect(clean).toMatchObject({ code: 0, published: [] });
+    expect(clean.out).toMatch(/1 {2}decided/);
   });
 
   it('stops after so many messages, and goes on from its own report', async () => {

@@ -5,6 +5,7 @@
  */
 import { createIds } from '../ids.ts';
 import { steadyClock, type Clock } from '../clock.ts';
+import type { DecisionLog } from '../dead-letter-decisions.ts';
 import { DeadLetterDesk } from '../dead-letter-desk.ts';
 import { engineFromUrl, engineLoadedBy } from '../engine-from-url.ts';
 import type { Engine } from '../engine.ts';
@@ -12,6 +13,7 @@ import { readSqliteUrl } from '../sqlite-url.ts';
 import { refuseOtherFile } from './bus-file.ts';
 import type { ChannelsModule, Existing } from './channels-module.ts';
 import type { Session } from './command.ts';
+import { inWords } from './databases.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
 import { canList, presentOn } from './present.ts';
 
@@ -73,12 +75,14 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
     await connection.close();
     throw error;
   }
+  const decisions = decisionsOf(module);
   const deadLetters = new DeadLetterDesk({
     store: () => connection.deadLetters,
     view: async () => (await connection.inspect()).channels,
     channel,
     message: messageParts,
     now: () => steady.now(),
+    decisions: decisions.open,
   });
   return {
     engine: engine.name,
@@ -89,7 +93,11 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
     channel,
     absent,
     nothingThere,
-    close: () => connection.close(),
+    decisions: decisions.open,
+    async close() {
+      await connection.close();
+      await decisions.close();
+    },
   };
 }
 
@@ -100,3 +108,31 @@ function withoutModule(engine: string): CliFailure {
     'Give --channels with the module that exports the channels, and "subscriptions": [{ channel, name }].',
   );
 }
+
+type ClosableLog = DecisionLog & { readonly close?: () => Promise<void> };
+
+/** Opened when the first command needs it: one that only looks needs no database. */
+function decisionsOf({ decisions: given }: ChannelsModule): {
+  open(): Promise<ClosableLog | undefined>;
+  close(): Promise<void>;
+} {
+  let opened: Promise<ClosableLog | undefined> | undefined;
+  const open = async (): Promise<ClosableLog | undefined> => {
+    const log = (typeof given === 'function' ? await given() : given) as Partial<ClosableLog> | undefined;
+    if (log === undefined) return undefined;
+    if ([log.note, log.about, log.since].every((one) => typeof one === 'function')) return log as ClosableLog;
+    throw usage(
+      'the "decisions" of the module of --channels are not understood',
+      'Export what createSqlDecisions({ sql }) returns, or a function that makes it.',
+    );
+  };
+  return {
+    open: () => inWords(DECISIONS, () => (opened ??= open())),
+    close: async () => (await opened?.catch(() => undefined))?.close?.(),
+  };
+}
+
+const DECISIONS = {
+  name: 'the database of "decisions"',
+  remedy: 'Mend its address in the module of --channels; nothing was done.',
+};

@@ -16,9 +16,10 @@ import { type Log, silentLog } from '../log.ts';
 import type { Message } from '../message.ts';
 import { ack, type Outcome, retry } from '../outcome.ts';
 import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
-import { COUNT, refuseBadNumbers, SPAN_MS, TIME } from '../sound-numbers.ts';
+import { COUNT, DRAIN_MS, refuseBadNumbers, SPAN_MS, TIME } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
-import { WorkLoop } from '../work-loop.ts';
+import { Turns } from '../turns.ts';
+import { endsWithin, WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
 import * as mails from './saga-mail.ts';
 import type { SagaState, SagaStatus } from './saga-state.ts';
@@ -49,8 +50,11 @@ export interface SagaRunner<Data> {
   sweep(): Promise<number>;
   start(): void;
   wake(): void;
-  /** Ends after the attempts that are under way. */
-  stop(): Promise<void>;
+  /**
+   * Begins no attempt any more and waits for those that are under way, at most `drainMs` (default 10,000). One that takes longer is logged and goes on by itself; where the process ends
+   * first, another attempt begins when its lease is over.
+   */
+  stop(options?: { readonly drainMs?: number }): Promise<void>;
   load(key: string): Promise<SagaRecord | undefined>;
   /** What came and no step has taken: early, too late, or what its step could not handle. */
   unreadMail(key: string): Promise<readonly SagaMail[]>;
@@ -71,6 +75,7 @@ const BACK_OFF_MS = 200;
 const DEFAULT_DELAYS = [1_000, 10_000, 60_000];
 /** Attempts that may end with their process before a step counts as one that ends processes. */
 const MOST_ABANDONED = 5;
+const DEFAULT_DRAIN_MS = 10_000;
 
 const RULES = { leaseMs: SPAN_MS, sweepMs: SPAN_MS, concurrency: COUNT } as const;
 
@@ -103,11 +108,14 @@ interface Move {
 class StoredSagaRunner<Data> implements SagaRunner<Data> {
   readonly #options: Required<SagaRunnerOptions<Data>>;
   readonly #loop: WorkLoop;
+  /** For whoever calls `sweep` in a loop. */
+  readonly #turns: Turns;
   /** Instances that the loop works on, by key. */
   readonly #working = new Map<string, Promise<void>>();
 
   constructor(options: Required<SagaRunnerOptions<Data>>) {
     this.#options = options;
+    this.#turns = new Turns(options.clock);
     this.#loop = new WorkLoop({
       ...options,
       backOffMs: BACK_OFF_MS,
@@ -165,6 +173,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   async sweep(): Promise<number> {
     const { saga, store, clock, concurrency } = this.#options;
+    const turn = this.#turns.due();
+    if (turn) await turn;
     const found = await store.due(saga.name, clock.now(), concurrency);
     const worked = await Promise.all(found.map((record) => this.#work(record)));
     return worked.filter(Boolean).length;
@@ -197,9 +207,12 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     this.#loop.wake();
   }
 
-  async stop(): Promise<void> {
-    await this.#loop.end();
-    await Promise.all(this.#working.values());
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadNumbers('the stop of a saga runner', { drainMs }, { drainMs: DRAIN_MS });
+    const { saga, clock, log } = this.#options;
+    const ended = this.#loop.end().then(() => Promise.all(this.#working.values()));
+    if (!(await endsWithin(clock, ended, drainMs)))
+      log.warn({ saga: saga.name }, 'the runner of a saga stops while attempts are under way');
   }
 
   load(key: string): Promise<SagaRecord | undefined> {

@@ -8,6 +8,7 @@ import { eventually } from '../conformance/fixture.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
 import { createManualClock, type ManualClock } from '../conformance/manual-clock.ts';
 import { systemClock } from '../clock.ts';
+import { silentLog } from '../log.ts';
 import {
   defineSaga,
   reactsTo,
@@ -316,7 +317,10 @@ for (const [dialect, variable] of sqlServers) {
             },
           ],
         });
-        const runner = createSagaRunner({ saga, store, clock: systemClock, sweepMs: 60_000, concurrency: 2 });
+        const warned: string[] = [];
+        const log = { ...silentLog, warn: (_: unknown, text: string) => void warned.push(text) };
+        const options = { saga, store, clock: systemClock, log };
+        const runner = createSagaRunner({ ...options, sweepMs: 60_000, concurrency: 2 });
         await runner.begin('slow', 'slow');
         for (let n = 0; n < 5; n += 1) await runner.begin(`quick ${n}`, 'quick');
         runner.start();
@@ -326,9 +330,15 @@ for (const [dialect, variable] of sqlServers) {
           'the quick ones',
         );
         expect((await runner.list({ status: 'running' })).map(({ key }) => key)).toEqual(['slow']);
+        // With no time for it a stop ends, tells, and the step goes on by itself.
+        await runner.stop({ drainMs: 0 });
+        expect(warned).toEqual([expect.stringContaining('while attempts are under way')]);
+        expect((await runner.load('slow'))?.state.status).toBe('running');
         const stopped = runner.stop();
         gate.resolve();
         await stopped;
+        expect(warned).toHaveLength(1);
+        expect((await runner.load('slow'))?.state.steps[0]?.status).toBe('done');
         const before = await runner.load('slow');
         await new Promise((resolve) => setImmediate(resolve));
         expect(await runner.load('slow')).toEqual(before);

@@ -1,7 +1,10 @@
 /** Projections on the three databases: once in effect through SIGKILL at every point, two runners, failures, and a rebuild beside the live one. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startChild } from '../conformance/child-process.ts';
-import { eventually } from '../conformance/fixture.ts';
+import { systemClock } from '../clock.ts';
+import { eventually, signal } from '../conformance/fixture.ts';
+import { createManualClock } from '../conformance/manual-clock.ts';
+import { silentLog } from '../log.ts';
 import { type ProjectionPoint, projectionPoints } from '../testing/projection-child.ts';
 import {
   createSqlFixture,
@@ -110,6 +113,53 @@ for (const [dialect, variable] of sqlServers) {
       await eventually(total, (now) => now === EVENTS, 'the rest');
       await following.stop();
       expect(following.view()).toMatchObject({ state: 'stopped', lastError: undefined, handled: EVENTS });
+    });
+
+    it('leaves the event loop its turns while it catches up', async () => {
+      let elapsed = 0;
+      const clock = { ...systemClock, monotonic: () => (elapsed += 20) };
+      let turned = 0;
+      let immediate = setImmediate(function again() {
+        turned += 1;
+        immediate = setImmediate(again);
+      });
+      const rebuilt = projection({ batchSize: 1, clock });
+      await rebuilt.prepare();
+      turned = 0;
+      expect(await rebuilt.catchUp()).toBe(EVENTS);
+      clearImmediate(immediate);
+      expect(turned).toBeGreaterThan(EVENTS / 4);
+    });
+
+    it('stops in the time it is given, though its batch is not answered', async () => {
+      const begun = signal();
+      const answered = signal();
+      const warned: string[] = [];
+      const clock = createManualClock();
+      const stuck = projection({
+        clock,
+        log: { ...silentLog, warn: (_, text) => warned.push(text) },
+        handle: async () => {
+          begun.fire();
+          await answered.fired;
+        },
+      });
+      await stuck.prepare();
+      stuck.start();
+      await begun.fired;
+      let stopped = false;
+      const stopping = stuck.stop({ drainMs: 5_000 }).then(() => {
+        stopped = true;
+      });
+      clock.advance(4_999);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(stopped).toBe(false);
+      clock.advance(1);
+      await stopping;
+      expect(warned).toEqual([expect.stringContaining('while its last batch is under way')]);
+      answered.fire();
+      await stuck.stop();
+      expect(warned).toHaveLength(1);
     });
 
     it('is rebuilt from the first event beside the live one, and takes its place when it has caught up', async () => {

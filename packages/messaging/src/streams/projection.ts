@@ -14,11 +14,12 @@
 import { type Clock, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
-import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
+import { COUNT, DRAIN_MS, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { refuseBadNames } from '../sound-text.ts';
 import { again, createTables, type SqlDialect, type SqlDatabase, type SqlTransaction } from '../sql.ts';
 import { withDefaults } from '../with-defaults.ts';
-import { WorkLoop } from '../work-loop.ts';
+import { Turns } from '../turns.ts';
+import { endsWithin, WorkLoop } from '../work-loop.ts';
 import type { RecordedEvent, StreamStore } from './stream-store.ts';
 
 export interface ProjectionOptions<Native = unknown> {
@@ -58,8 +59,11 @@ export interface Projection {
   start(): void;
   /** Doorbell: something was appended. */
   wake(): void;
-  /** Ends after the batch that is under way. */
-  stop(): Promise<void>;
+  /**
+   * Begins no batch any more and waits for the one that is under way, at most `drainMs` (default 10,000). One that the database does not answer is logged and goes on by itself; it
+   * commits with its checkpoint or not at all.
+   */
+  stop(options?: { readonly drainMs?: number }): Promise<void>;
   /** Undefined: from the first event. */
   checkpoint(): Promise<string | undefined>;
   /** Catches up and makes this version the live one; the former goes on until it is stopped. */
@@ -93,6 +97,7 @@ const NONE = '';
 const NAME = /^[a-z0-9][a-z0-9._-]{0,119}$/;
 
 /** A page of a store has at most so many. */
+const DEFAULT_DRAIN_MS = 10_000;
 const RULES = { batchSize: { ...COUNT, to: 10_000 }, sweepMs: SPAN_MS, backOffMs: SPAN_MS } as const;
 
 /** Throws DB_MSG_INVALID_OPTIONS for a bad name, version or number. */
@@ -152,8 +157,11 @@ class SqlProjection<Native> implements Projection {
   }
 
   async catchUp(): Promise<number> {
+    const turns = new Turns(this.#options.clock);
     let handled = 0;
     for (;;) {
+      const turn = turns.due();
+      if (turn) await turn;
       const count = await again(() => this.#batch());
       if (count === 0) return handled;
       handled += count;
@@ -169,8 +177,11 @@ class SqlProjection<Native> implements Projection {
     this.#loop.wake();
   }
 
-  stop(): Promise<void> {
-    return this.#loop.end();
+  async stop({ drainMs = DEFAULT_DRAIN_MS }: { readonly drainMs?: number } = {}): Promise<void> {
+    refuseBadNumbers('the stop of a projection', { drainMs }, { drainMs: DRAIN_MS });
+    const { clock, log } = this.#options;
+    if (!(await endsWithin(clock, this.#loop.end(), drainMs)))
+      log.warn({ projection: this.#id.join('@') }, 'a projection stops while its last batch is under way');
   }
 
   async promote(): Promise<void> {

@@ -1,4 +1,5 @@
 /** `publish`: one message by hand; `replay`: a subscription back to a point in the log. */
+import { rewindNoted } from '../../dead-letter-decisions.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
@@ -156,7 +157,8 @@ export const replay: Command = {
     const place = await placeOf(context, opened);
     const dryRun = values.flag('dry-run');
     try {
-      await opened.connection.rewind(place, from, { dryRun });
+      if (dryRun) await opened.connection.rewind(place, from, { dryRun });
+      else await rewindNoted(opened.connection, await opened.decisions(), place, from, context.clock.now());
     } catch (error) {
       throw withRemedy(error, opened);
     }

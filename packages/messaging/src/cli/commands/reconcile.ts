@@ -20,7 +20,7 @@ export const reconciliation: Command = {
   name: 'reconcile',
   summary: 'compares what outboxes recorded with what inboxes settled, and publishes again what was lost',
   details:
-    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early.',
+    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. What a person discarded, edited or skipped looks as if it were lost: --repair leaves what is missing to a person unless "decisions" of the module tells it apart, or --assume-undecided vouches that there was nothing of the kind. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early.',
   arguments: [],
   options: {
     from: {
@@ -40,6 +40,10 @@ export const reconciliation: Command = {
     'assume-idle': {
       description:
         'you vouch that no consumer has a message at hand or waits for a retry: what RabbitMQ cannot show counts as lost',
+    },
+    'assume-undecided': {
+      description:
+        'you vouch that nobody discarded or edited a dead letter, or rewound past messages, but what "decisions" of the module has noted',
     },
     'in-order': {
       value: '<channel>',
@@ -101,12 +105,15 @@ async function optionsOf(
   const from = values.text('from');
   const to = values.text('to');
   const earlier = values.text('earlier');
+  const decisions = await session.decisions();
   return {
     recorded,
     settled,
     clock,
     signal,
     assumeIdle: values.flag('assume-idle'),
+    assumeUndecided: values.flag('assume-undecided'),
+    ...(decisions ? { decisions: [decisions] } : {}),
     window: {
       ...(from === undefined ? {} : { from: timeOf('--from', from) }),
       ...(to === undefined ? {} : { to: timeOf('--to', to) }),

@@ -1,4 +1,6 @@
 /** `redrive`, `discard` and `edit-and-redrive` on an embedded file, and on Redis beside the application. On every engine: mend.int.test.ts. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { orderPlaced } from '../../../examples/channels.ts';
 import { createBus } from '../../bus.ts';
@@ -45,6 +47,40 @@ it('discard needs the name again, and then forgets', async () => {
   const done = await shop.onFile('discard', '--channel', 'order.placed', '--confirm', 'order.placed');
   expect(done).toMatchObject({ code: 0, out: '2 discarded, 0 left\n' });
   expect(jsonOf(await shop.onFile('dead-letters', 'list', '--json'))).toEqual([]);
+});
+
+it('discard and edit-and-redrive note what was decided where the module exports a log, before they do it', async () => {
+  await shop.withLetters(2);
+  const noted = shop.path('noted.jsonl');
+  const noting = shop.path('noting.mjs');
+  writeFileSync(
+    noting,
+    `import { appendFileSync } from 'node:fs';
+export * from '${pathToFileURL(module).href}';
+const note = async (all) => all.forEach((one) => appendFileSync('${noted}', JSON.stringify(one) + '\\n'));
+const close = async () => appendFileSync('${noted}', '"closed"\\n');
+export const decisions = async () => ({ note, close, about: async () => [], since: async () => 0 });
+`,
+  );
+  const [edited, discarded] = jsonOf<{ messageId: string }[]>(
+    await shop.onFileHere('dead-letters', 'list', '--json'),
+  ).map(({ messageId }) => messageId);
+  writeFileSync(shop.path('data.json'), '{"orderId":"A-0","total":5}');
+  const edit = ['edit-and-redrive', edited ?? '', '--data', shop.path('data.json'), '--channels', noting];
+  const { out } = await shop.onFileHere(...edit);
+  await shop.onFileHere('discard', '--all', '--confirm', 'all', '--channels', noting);
+  const place = { channel: 'order.placed', subscription: 'mailer' };
+  expect(
+    readFileSync(noted, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line): unknown => JSON.parse(line)),
+  ).toEqual([
+    { kind: 'replaced', ...place, messageId: edited, replacedBy: out.trim(), at: expect.any(Number) },
+    'closed',
+    { kind: 'discarded', ...place, messageId: discarded, at: expect.any(Number) },
+    'closed',
+  ]);
 });
 
 it('edit-and-redrive prints the data to be edited, and asks the contract before it publishes', async () => {

@@ -44,7 +44,8 @@ export const redrive: Command = {
 export const discard: Command = {
   name: 'discard',
   summary: 'forgets dead letters for good',
-  details: 'It cannot be undone: the name of the channel has to be repeated with --confirm.',
+  details:
+    'It cannot be undone: the name of the channel has to be repeated with --confirm. Where the module of --channels exports "decisions", each is noted there, so that "reconcile" does not take it for lost.',
   arguments: [],
   options: {
     ...moveOptions,

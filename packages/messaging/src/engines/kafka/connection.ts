@@ -177,6 +177,7 @@ export class KafkaConnection implements EngineConnection {
 
   async inspect(): Promise<EngineView> {
     this.#refuseClosed();
+    await this.#book.lookAround();
     const known = [...this.#book.channels.values()].filter(({ spec }) => !spec.ephemeral);
     const channels = await Promise.all(known.map((one) => this.#view.channel(one)));
     return { engine: 'kafka', channels, storedBytes: undefined };
@@ -286,7 +287,8 @@ export class KafkaConnection implements EngineConnection {
     return book;
   }
 
-  #deadLetterPlaces(): readonly DeadLetterPlace[] {
+  async #deadLetterPlaces(): Promise<readonly DeadLetterPlace[]> {
+    await this.#book.lookAround();
     const places: DeadLetterPlace[] = [];
     for (const { spec, subscriptions, removed } of this.#book.channels.values()) {
       if (spec.ephemeral) continue;

@@ -159,7 +159,7 @@ describe('more letters than a call can have arguments', { timeout: 120_000 }, ()
     const book = { refresh: async () => {}, letters: () => many } as unknown as DeadBook;
     const letters = new KafkaDeadLetters({
       publisher: {} as Publisher,
-      places: () => [{ channel: 'orders', subscription: 'mail', book, later: undefined }],
+      places: async () => [{ channel: 'orders', subscription: 'mail', book, later: undefined }],
       onEnded: () => {},
     });
     const listed = await letters.list({}, { limit: 1, after: 'letter 1' });

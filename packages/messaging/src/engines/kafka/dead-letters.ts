@@ -1,5 +1,5 @@
 /**
- * Dead letters of the subscriptions this connection knows: a compacted topic each. A redrive writes the messages to the subscription's `later` log, with
+ * Dead letters of all subscriptions of the channels this connection knows, also of those that others declared since: a compacted topic each. A redrive writes the messages to the subscription's `later` log, with
  * the rank they had, and ends the letters then: a crash between the two never loses. Nor does it repeat, and nor do two that redrive at once: the owner of the partition takes
  * one copy of each letter (`taken-back.ts`), and ends the letter itself before it settles that copy. A parked sequence of a key goes as a whole.
  */
@@ -21,7 +21,8 @@ export interface DeadLetterPlace {
 
 export interface DeadLetterParts {
   readonly publisher: Publisher;
-  readonly places: () => readonly DeadLetterPlace[];
+  /** As the brokers have them now. */
+  readonly places: () => Promise<readonly DeadLetterPlace[]>;
   /** Letters of this subscription were ended: what they held may go on. */
   readonly onEnded: (channel: string, subscription: string) => void;
 }
@@ -46,7 +47,7 @@ export class KafkaDeadLetters implements DeadLetterStore {
     page: { readonly limit: number; readonly after?: string },
   ): Promise<readonly DeadLetterRecord[]> {
     let found: readonly StoredLetter[] = [];
-    for (const { book } of this.#placesFor(filter)) {
+    for (const { book } of await this.#placesFor(filter)) {
       await book.refresh();
       found = found.concat(book.letters().filter((letter) => isMeant(letter, filter)));
     }
@@ -79,7 +80,7 @@ export class KafkaDeadLetters implements DeadLetterStore {
 
   redriveEdited(id: string, message: Message, state: string): Promise<boolean> {
     return this.#inTurn(async () => {
-      for (const { book, later, channel, subscription } of this.#parts.places()) {
+      for (const { book, later, channel, subscription } of await this.#parts.places()) {
         if (later === undefined) continue;
         await book.refresh();
         const letter = book.get(id);
@@ -102,14 +103,12 @@ export class KafkaDeadLetters implements DeadLetterStore {
     });
   }
 
-  #placesFor(filter: DeadLetterFilter): readonly DeadLetterPlace[] {
-    return this.#parts
-      .places()
-      .filter(
-        ({ channel, subscription }) =>
-          (filter.channel === undefined || filter.channel === channel) &&
-          (filter.subscription === undefined || filter.subscription === subscription),
-      );
+  async #placesFor(filter: DeadLetterFilter): Promise<readonly DeadLetterPlace[]> {
+    return (await this.#parts.places()).filter(
+      ({ channel, subscription }) =>
+        (filter.channel === undefined || filter.channel === channel) &&
+        (filter.subscription === undefined || filter.subscription === subscription),
+    );
   }
 
   #each(
@@ -121,7 +120,7 @@ export class KafkaDeadLetters implements DeadLetterStore {
     return this.#inTurn(async () => {
       let moved = 0;
       let remaining = 0;
-      for (const place of this.#placesFor(filter)) {
+      for (const place of await this.#placesFor(filter)) {
         await place.book.refresh();
         const letters = place.book.letters();
         const chosen = choose(letters, Math.max(0, limit - moved));

@@ -5,7 +5,7 @@ import Type from 'typebox';
 import { type Bus, createBus } from '../../bus.ts';
 import { defineChannel } from '../../channel.ts';
 import { Collector, eventually, numbers, settleIn } from '../../conformance/fixture.ts';
-import { ack } from '../../outcome.ts';
+import { ack, deadLetter } from '../../outcome.ts';
 import { clientOf, createKafkaFixture, type KafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 import type { KafkaEngineOptions, KafkaNotice } from './options.ts';
 
@@ -68,6 +68,39 @@ describe.skipIf(kafkaUrl === undefined)('topics of a channel (needs KAFKA_URL)',
       message ? (message.data as { n: number }).n : Number.NaN,
     ]);
   }
+
+  it('a bus that knew nobody of a channel sees the dead letters of whoever came later, and redrives them', async () => {
+    const operator = createBus({ engine: fixture.engine({ trimEveryMs: 0 }), source: '/topics' });
+    buses.push(operator);
+    operator.declare([spread]);
+    await operator.start();
+    expect(await operator.deadLetters.list()).toEqual([]);
+    let mended = false;
+    const handled = new Collector<number>();
+    const later = createBus({ engine: fixture.engine({ trimEveryMs: 0 }), source: '/topics' });
+    buses.push(later);
+    later.declare([spread]);
+    later.subscribe(spread, {
+      name: 'one',
+      handler: ({ data }) => {
+        handled.add(data.n);
+        return mended ? ack() : deadLetter('not yet');
+      },
+    });
+    await later.start();
+    await later.publish(spread, { n: 1 });
+    await handled.waitFor(1);
+    const seen = await eventually(
+      () => operator.deadLetters.list({ channel: spread.name }),
+      ({ length }) => length === 1,
+      'the dead letter at the other bus',
+    );
+    expect(seen).toMatchObject([{ subscription: 'one', channel: spread.name }]);
+    expect(await operator.deadLetters.groups()).toMatchObject([{ subscription: 'one', count: 1 }]);
+    mended = true;
+    expect(await operator.deadLetters.redrive({})).toEqual({ moved: 1, remaining: 0 });
+    await handled.waitFor(2);
+  });
 
   describe('partitions', () => {
     /** The subscription is there, and nobody reads it. */

@@ -143,7 +143,7 @@ export class TopologyBook {
   }
 
   async #declare({ channels, subscriptions, removed = [] }: Topology): Promise<void> {
-    const { names, registry } = this.#parts;
+    const { registry } = this.#parts;
     const wanted: Wanted[] = [
       { topic: registry.topic, partitions: 1, configs: { 'cleanup.policy': 'compact', ...this.#sure() } },
       ...channels.flatMap((spec) => this.#topicsOf(spec)),
@@ -151,13 +151,24 @@ export class TopologyBook {
     const there = await this.#create(wanted);
     for (const spec of channels) await this.#learn(spec, there);
     await this.#create(subscriptions.flatMap((one) => this.#topicsOfSubscription(one)));
-    for (const { channel, name } of subscriptions) this.known(channel).subscriptions.add(name);
+    for (const { channel, name } of subscriptions) {
+      const known = this.known(channel);
+      known.subscriptions.add(name);
+      known.removed.delete(name);
+    }
     await registry.refresh();
     for (const one of subscriptions) if (one.bindings) await registry.bind(one, one.bindings);
     for (const one of removed) await this.#remove(one);
+    await this.lookAround();
+  }
+
+  /** Learns of subscriptions that other processes have declared since: their dead letters are there to be looked at from here too. */
+  async lookAround(): Promise<void> {
     const all = await this.allTopics();
-    for (const { spec, subscriptions: mine } of this.channels.values())
-      for (const name of names.subscriptionsIn(all, spec.name)) mine.add(name);
+    // What was forgotten here may still be listed for a moment.
+    for (const { spec, subscriptions, removed } of this.channels.values())
+      for (const name of this.#parts.names.subscriptionsIn(all, spec.name))
+        if (!removed.has(name)) subscriptions.add(name);
   }
 
   #topicsOf(spec: ChannelSpec): readonly Wanted[] {

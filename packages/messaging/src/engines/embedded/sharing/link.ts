@@ -30,12 +30,17 @@ export interface DialOptions {
   readonly onSocket?: ((socket: Socket) => void) | undefined;
 }
 
-/** A link to whoever listens; undefined when nobody does. Rejects with the reason of a host that refused. */
-export async function dial(path: string, options: DialOptions): Promise<Link | undefined> {
+/** A link to whoever listens. `silent`: somebody does, and gave no answer in time. Rejects with the reason of a host that refused. */
+export async function dial(path: string, options: DialOptions): Promise<Link | 'nobody' | 'silent'> {
   const socket = createConnection(path);
   const link = new SocketLink(socket, options);
+  let isThere = false;
+  socket.once('connect', () => {
+    isThere = true;
+  });
   options.onSocket?.(socket);
-  return (await link.opened) ? link : undefined;
+  if (await link.opened) return link;
+  return isThere ? 'silent' : 'nobody';
 }
 
 interface Waiting {

@@ -63,6 +63,8 @@ class SharedWriter implements Writer {
   #linked = Promise.withResolvers<void>();
   #generation = 0;
   readonly #closing = new AbortController();
+  /** Somebody listened, and gave no answer in time. */
+  #wasHeard = false;
   /** What has to be made again over a new link: consumers by their number, and channels that go with a connection. */
   readonly #consumers = new Map<number, Subscribe>();
   readonly #paused = new Set<number>();
@@ -76,13 +78,18 @@ class SharedWriter implements Writer {
     this.#socketPath = socketPathOf(options.path);
   }
 
-  /** Resolves with a host found or become; rejects when the file is held for long by somebody who does not share it. */
+  /** Resolves with a host found or become; rejects when the file is held for long by somebody who does not share it, or whose answer does not come. */
   async open(): Promise<void> {
     const link = await this.#seek(this.#clock.monotonic() + PATIENCE_MS);
+    if (!link && this.#wasHeard)
+      throw new MessagingError(
+        'DB_MSG_ENGINE_UNREACHABLE',
+        'the process that hosts the file listens and did not answer in time: it or this machine is too busy, or it is stopped',
+      );
     if (!link)
       throw new MessagingError(
         'DB_MSG_ENGINE_LOCKED',
-        'the file is held by a process that does not answer on its socket: every engine on it has to say share: true',
+        'the file is held, and nobody listens on its socket: every engine on it has to say share: true, or its host has only just begun or is ending',
       );
     await this.#use(link);
   }
@@ -194,9 +201,9 @@ class SharedWriter implements Writer {
       const generation = this.#generation;
       const receive = (handOuts: HandOuts): void => this.#handOut(generation, handOuts);
       const { onSocket } = this.#options;
-      const link =
-        (await dial(this.#socketPath, { clock: this.#clock, receive, onSocket })) ??
-        (await this.#host(receive));
+      const found = await dial(this.#socketPath, { clock: this.#clock, receive, onSocket });
+      if (found === 'silent') this.#wasHeard = true;
+      const link = typeof found === 'string' ? await this.#host(receive) : found;
       if (link) return link;
       await pause(this.#clock, SEEK_MS);
     } while (!this.#closed && this.#clock.monotonic() < until);

@@ -1,12 +1,12 @@
 /** A file that processes share: the host killed under load, clients that mean no good, what stands in the way, and who may connect. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createConnection } from 'node:net';
+import { createConnection, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, type BusOptions, createBus } from '../../../bus.ts';
-import { systemClock } from '../../../clock.ts';
+import { type Clock, systemClock } from '../../../clock.ts';
 import { asked, plain, sequenced, wide } from '../../../conformance/channels.ts';
 import { Collector, eventually, numbers, signal } from '../../../conformance/fixture.ts';
 import { ack, reply } from '../../../outcome.ts';
@@ -197,6 +197,34 @@ describe('who may connect', () => {
     const hurried = { ...systemClock, monotonic: () => systemClock.monotonic() * 200 };
     await expect(startBus(undefined, { clock: hurried })).rejects.toMatchObject({
       code: 'DB_MSG_ENGINE_LOCKED',
+    });
+  });
+
+  it('tells a host that listens and is slow from a file that nobody shares', async () => {
+    const holder = createBus({ engine: createEmbeddedEngine({ path }), source: '/alone' });
+    await holder.start();
+    buses.push(holder);
+    const sockets: Socket[] = [];
+    const slow = createServer((socket) => void sockets.push(socket.on('error', () => {})));
+    await new Promise<void>((resolve) => slow.listen(`${path}.sock`, resolve));
+    const hurried: Clock = {
+      now: () => systemClock.now(),
+      monotonic: () => systemClock.monotonic() * 200,
+      setTimer: (ms, fn) => systemClock.setTimer(ms / 200, fn),
+    };
+    try {
+      await expect(startBus(undefined, { clock: hurried })).rejects.toMatchObject({
+        code: 'DB_MSG_ENGINE_UNREACHABLE',
+        retryable: true,
+        message: expect.not.stringContaining('share: true'),
+      });
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => slow.close(resolve));
+    }
+    await expect(startBus(undefined, { clock: hurried })).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_LOCKED',
+      message: expect.stringContaining('share: true'),
     });
   });
 

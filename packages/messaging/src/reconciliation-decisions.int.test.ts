@@ -1,0 +1,239 @@
+/**
+ * What people decided about dead letters stays decided: a reconciliation takes neither a discarded letter, nor an edited one, nor what a rewind skipped for lost, and a redrive that
+ * happens between its looks makes nothing lost. Each with the control that is what it would be without.
+ */
+import { DatabaseSync } from 'node:sqlite';
+import Type from 'typebox';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Bus, createBus } from './bus.ts';
+import { defineChannel } from './channel.ts';
+import { systemClock } from './clock.ts';
+import { eventually, signal } from './conformance/fixture.ts';
+import type { DecisionLog } from './dead-letter-decisions.ts';
+import { createInProcessEngine } from './engines/embedded/engine.ts';
+import { handleOnce } from './handle-once.ts';
+import { createIds } from './ids.ts';
+import { createKeyedRelay } from './keyed-relay.ts';
+import { createOutboxWriter } from './outbox.ts';
+import { deadLetter } from './outcome.ts';
+import { reconcile, type ReconcileOptions } from './reconciliation.ts';
+import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
+import type { EngineSight } from './reconciliation-sources.ts';
+import { type StoreFixture, storeChoices } from './stores/fixture.ts';
+import { createSqlDecisions } from './stores/sql-decisions.ts';
+
+const placed = defineChannel({
+  name: 'placed',
+  version: 1,
+  schema: Type.Object({ n: Type.Integer() }),
+  requires: { replay: { keepMs: 600_000 } },
+});
+const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });
+
+for (const { kind, missing, create } of storeChoices)
+  describe.skipIf(missing)(
+    `decisions about dead letters on ${kind}${missing ? ` (${missing} is not set)` : ''}`,
+    () => {
+      let shop: StoreFixture;
+      let log: DecisionLog;
+      let bus: Bus;
+      let mail: ReturnType<Bus['subscribe']>;
+      /** Numbers that become dead letters. */
+      const refused = new Set<number>();
+      /** Handlers wait for it. */
+      let gate: Promise<void>;
+      const handled: number[] = [];
+
+      beforeEach(async () => {
+        shop = await create();
+        const decisions = createSqlDecisions({ sql: shop.store.sql });
+        await decisions.prepare();
+        log = decisions;
+        refused.clear();
+        handled.length = 0;
+        gate = Promise.resolve();
+      });
+      afterEach(async () => {
+        await bus.stop({ drainMs: 200 });
+        await shop.destroy();
+      });
+
+      async function open(decisions: DecisionLog | undefined): Promise<void> {
+        const engine = createInProcessEngine(new DatabaseSync(':memory:'));
+        bus = createBus({ engine, source: '/shop', ...(decisions ? { decisions } : {}) });
+        bus.declare([placed]);
+        mail = bus.subscribe(placed, {
+          name: 'mail',
+          handler: async (message) => {
+            const { n } = message.data;
+            await gate;
+            handled.push(n);
+            if (refused.has(n)) return deadLetter('refused');
+            const { inbox } = shop.store;
+            const work = async (): Promise<void> => {};
+            return handleOnce({ inbox, subscription: 'mail', message, clock: systemClock, work });
+          },
+        });
+        await bus.start();
+      }
+
+      async function order(...numbers: readonly number[]): Promise<void> {
+        const messages = numbers.map((n) => write(placed, { n }));
+        await shop.store.inbox.transaction((tx) => shop.store.append(tx, messages));
+        const relay = createKeyedRelay({
+          outbox: shop.store.outbox,
+          bus,
+          clock: systemClock,
+          keepMs: 3_600_000,
+          sweepMs: 20,
+        });
+        relay.start();
+        // On PostgreSQL an open transaction of anybody else on the server holds back what is read.
+        await eventually(
+          async () => relay.view().published,
+          (published) => published === numbers.length,
+          'the relay',
+        );
+        await relay.stop();
+      }
+
+      const letters = (count: number) =>
+        eventually(
+          () => bus.deadLetters.list(),
+          ({ length }) => length === count,
+          `${count} dead letters`,
+        );
+      const settledIds = async (): Promise<number> =>
+        Number((await shop.query('SELECT count(*) AS c FROM inbox'))[0]?.['c']);
+      const check = (options: Partial<ReconcileOptions>): Promise<ReconciliationReport> =>
+        reconcile({
+          recorded: [shop.store.recorded('shop')],
+          settled: [shop.store.settled({ subscription: 'mail', channels: ['placed'] })],
+          clock: systemClock,
+          graceMs: 0,
+          engine: bus,
+          ...options,
+        });
+      const found = ({ counts }: ReconciliationReport): Partial<Record<FindingKind, number>> =>
+        Object.fromEntries(findingKinds.filter((one) => counts[one] > 0).map((one) => [one, counts[one]]));
+
+      /** 1 is settled, 2 is discarded, 3 is edited to 4. */
+      async function decide(): Promise<void> {
+        refused.add(2).add(3);
+        await order(1, 2, 3);
+        for (const letter of await letters(2)) {
+          const { n } = (JSON.parse(letter.raw) as { data: { n: number } }).data;
+          if (n === 2) await bus.deadLetters.discard({ messageIds: [letter.messageId] });
+          else await bus.deadLetters.redriveEdited(letter, { n: 4 });
+        }
+        expect(await bus.deadLetters.list()).toEqual([]);
+        await eventually(settledIds, (count) => count === 2, 'the corrected message');
+      }
+
+      it('a discarded letter and an edited one are decided, and a repair leaves both', async () => {
+        await open(log);
+        await decide();
+        const report = await check({ decisions: [log], repair: { bus } });
+        expect(found(report)).toEqual({ settled: 1, decided: 2 });
+        expect(report).toMatchObject({ clean: true, repair: { republishable: 0, needsPersonCount: 0 } });
+        expect(report.subscriptions[0]?.standings).toMatchObject({ settled: 1, decided: 2, missing: 0 });
+        expect(handled.toSorted()).toEqual([1, 2, 3, 4]);
+      });
+
+      it('control: not noted, and with a vow that is not true, a repair publishes both again', async () => {
+        await open(undefined);
+        await decide();
+        const report = await check({ assumeUndecided: true, repair: { bus } });
+        expect(found(report)).toEqual({ settled: 1, lost: 2, unrecorded: 1 });
+        expect(report.repair.republished).toBe(2);
+        await letters(2);
+        expect(handled.toSorted()).toEqual([1, 2, 2, 3, 3, 4]);
+      });
+
+      it('without a log, and for what is older than the log, a repair leaves to a person what may have been decided', async () => {
+        await open(undefined);
+        await decide();
+        const late: DecisionLog = { ...log, since: async () => systemClock.now() + 1 };
+        for (const decisions of [[], [late]]) {
+          const report = await check({ decisions, repair: { bus } });
+          expect(found(report)).toEqual({ settled: 1, lost: 2, unrecorded: 1 });
+          expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 3 });
+          const told = report.repair.needsPerson.map(({ why, remedy }) => `${why} ${remedy}`);
+          expect(told.filter((one) => one.includes('assumeUndecided'))).toHaveLength(2);
+          expect(told.filter((one) => one.includes('the corrected message of a dead letter'))).toHaveLength(
+            1,
+          );
+        }
+        expect(handled.toSorted()).toEqual([1, 2, 3, 4]);
+      });
+
+      it('what was lost without a decision is brought back, though others are noted', async () => {
+        await open(log);
+        await decide();
+        await shop.query('DELETE FROM inbox');
+        const report = await check({ decisions: [log], repair: { bus } });
+        expect(found(report)).toEqual({ lost: 1, decided: 2 });
+        expect(report.repair.republished).toBe(1);
+        await eventually(settledIds, (count) => count === 1, 'the lost one');
+      });
+
+      it('many are discarded in steps, each noted, also of one message in two subscriptions', async () => {
+        await open(log);
+        bus.subscribe(placed, { name: 'stock', handler: () => deadLetter('refused') });
+        const numbers = Array.from({ length: 130 }, (_, n) => n);
+        for (const n of numbers) refused.add(n);
+        await order(...numbers);
+        await letters(100);
+        await eventually(
+          () => bus.deadLetters.groups(),
+          (groups) => groups.reduce((sum, { count }) => sum + count, 0) === 260,
+          'all letters',
+        );
+        const steps: number[] = [];
+        const done = await bus.deadLetters.discard({}, { onProgress: ({ moved }) => steps.push(moved) });
+        expect(done).toEqual({ moved: 260, remaining: 0 });
+        expect(steps).toEqual([200, 260]);
+        expect(found(await check({ decisions: [log] }))).toEqual({ decided: 130 });
+      });
+
+      it('what a rewind skipped is not lost for sure, and a repair leaves it', async () => {
+        await open(log);
+        await mail.stop();
+        await order(1, 2);
+        await bus.rewind(placed, 'mail', 'latest');
+        const report = await check({ decisions: [log], repair: { bus } });
+        expect(found(report)).toEqual({ unverifiable: 2 });
+        expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 2 });
+        expect(report.repair.needsPerson[0]?.why).toContain('rewound to a later point');
+        // Control: nobody noted it.
+        expect(found(await check({ assumeUndecided: true }))).toEqual({ lost: 2 });
+      });
+
+      it('a redrive between the looks makes nothing lost', async () => {
+        await open(log);
+        refused.add(2).add(3);
+        await order(1, 2, 3);
+        await letters(2);
+        const opened = signal();
+        gate = opened.fired;
+        refused.clear();
+        let lists = 0;
+        const racing: EngineSight = {
+          view: () => bus.view(),
+          deadLetters: {
+            list: async (...asked) => {
+              lists += 1;
+              if (lists === 1) await bus.deadLetters.redrive({});
+              return bus.deadLetters.list(...asked);
+            },
+          },
+        };
+        const report = await check({ decisions: [log], engine: racing, repair: { bus } });
+        expect(found(report)).toEqual({ settled: 1, waitingInEngine: 2 });
+        expect(report.repair.republished).toBe(0);
+        opened.fire();
+        await eventually(settledIds, (count) => count === 3, 'the redriven ones');
+        expect(handled.toSorted()).toEqual([1, 2, 2, 3, 3]);
+      });
+    },
+  );
