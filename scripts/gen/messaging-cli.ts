@@ -53,6 +53,7 @@ function commandPage(): string {
     '',
     '- Data goes to stdout, messages and progress to stderr; progress is drawn on a terminal only, `NO_COLOR` is honoured.',
     '- `--json` prints one JSON document. A failure is then one JSON object on stdout too: `error`, `code`, `remedy`, `exitCode`.',
+    '- Options may stand anywhere, between the two words of a command too. A command line that is refused is told without the password of an address that stands in it.',
     '- Nothing is ever asked. What cannot be undone needs the name again, with `--confirm`.',
     '- It connects below the bus: it starts no subscription and changes no channel that it knows by name only.',
     '- Each command tells what it does, its options, its exit codes and examples: `doorbuster-bus <command> --help`, or `doorbuster-bus help <command>`.',

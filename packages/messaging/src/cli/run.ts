@@ -4,13 +4,15 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
+import { withoutSecret } from '../engine-from-url.ts';
 import { type ChannelsModule, loadChannels, noModule } from './channels-module.ts';
 import { type Command, type CommandContext, Values } from './command.ts';
-import { commands, families, globalOptions, PROGRAM } from './commands.ts';
-import { type ExitCode, exitCodes, failureOf, usage } from './failure.ts';
+import { commandOf, meant, strangeOptionIn, wordsOf } from './command-words.ts';
+import { commands, families, PROGRAM } from './commands.ts';
+import { type ExitCode, exitCodes, type Failure, failureOf, usage } from './failure.ts';
 import { helpOf, helpOfFamily, overview } from './help.ts';
 import { absenceOf } from './known.ts';
-import { nearest, parseOptions } from './options.ts';
+import { parseOptions } from './options.ts';
 import { type OpenEngine, type OpenSession, openSession } from './session.ts';
 import { type Stream, Terminal } from './terminal.ts';
 
@@ -35,8 +37,9 @@ export async function run(argv: readonly string[], around: Surroundings): Promis
   try {
     return await dispatch(argv, around, terminal);
   } catch (error) {
-    const failure = failureOf(error);
-    if (!failure) throw error;
+    const found = failureOf(error);
+    if (!found) throw error;
+    const failure = withoutSecretsOf(argv, found);
     if (isJson) terminal.data(failure, () => '');
     else {
       terminal.warn(`${PROGRAM}: ${failure.error}`);
@@ -44,6 +47,16 @@ export async function run(argv: readonly string[], around: Surroundings): Promis
     }
     return failure.exitCode;
   }
+}
+
+/** An address that was given in a wrong place (`--channels amqp://...`, no option before it) is named without what opens it. */
+function withoutSecretsOf(argv: readonly string[], failure: Failure): Failure {
+  const given = argv.map((one) => (one.startsWith('--') ? one.slice(one.indexOf('=') + 1) : one));
+  const shown = (text: string): string =>
+    given
+      .filter((one) => one.includes('://'))
+      .reduce((left, one) => left.replaceAll(one, () => withoutSecret(one)), text);
+  return { ...failure, error: shown(failure.error), remedy: shown(failure.remedy) };
 }
 
 async function dispatch(
@@ -54,13 +67,13 @@ async function dispatch(
   const found = commandOf(argv);
   if (!found) {
     if (argv.includes('--version')) return said(around, around.version);
-    const strange = argv.find((one) => one.startsWith('--') && !isOption(one));
+    const strange = strangeOptionIn(argv);
     const words = wordsOf(argv);
     const [word] = words;
     if (argv.includes('--help') || argv.length === 0 || word === 'help') return said(around, helpOn(argv));
     if (strange !== undefined)
       throw usage(
-        `there is no option ${strange.split('=', 1)[0]}`,
+        `there is no option ${strange}`,
         `${PROGRAM} --help shows the commands and the options of each.`,
       );
     throw usage(
@@ -84,52 +97,9 @@ function helpOn(argv: readonly string[]): string {
   return family ? helpOfFamily(family) : overview();
 }
 
-const isOption = (written: string): boolean =>
-  [globalOptions, ...commands.map(({ options }) => options)].some((options) =>
-    Object.hasOwn(options, written.slice(2).split('=', 1)[0] ?? ''),
-  );
-
-/** The command that is nearest (`dead-letters shwo`), else those that begin as the first word does (`dead-letters`). */
-function meant(argv: readonly string[]): string {
-  const words = argv.filter((one) => !one.startsWith('-'));
-  const all = commands.map(({ name }) => name);
-  const close = [words.slice(0, 2).join(' '), words[0] ?? ''].map((word) => nearest(word, all));
-  const found = words.length > 0 ? close.find((one) => one !== undefined) : undefined;
-  if (found !== undefined && found.includes(' ') === words.length > 1) return `Did you mean ${found}? `;
-  const start = (words[0] ?? '').slice(0, 4);
-  const near = commands.map(({ name }) => name).filter((name) => start !== '' && name.startsWith(start));
-  return near.length === 0 ? '' : `Did you mean ${near.join(', or ')}? `;
-}
-
-/** What was probably meant as a command: the second word too, where a command begins with the first. */
-function wordsOf(argv: readonly string[]): readonly string[] {
-  const [first, second] = argv.filter((one) => !one.startsWith('-'));
-  if (first === undefined) return [];
-  const isHalf = commands.some(({ name }) => name.startsWith(`${first} `));
-  return isHalf && second !== undefined ? [first, second] : [first];
-}
-
 function said({ stdout }: Surroundings, text: string): ExitCode {
   stdout.write(`${text}\n`);
   return exitCodes.ok;
-}
-
-/** Options of the program may stand before the command; their values are no words of it. */
-function commandOf(argv: readonly string[]): { command: Command; rest: readonly string[] } | undefined {
-  const words: number[] = [];
-  for (let at = 0; at < argv.length && words.length < 2; at += 1) {
-    const word = argv[at] as string;
-    if (!word.startsWith('-')) words.push(at);
-    else if (globalOptions[word.slice(2)]?.value !== undefined) at += 1;
-    else if (words.length > 0) break;
-  }
-  for (const count of [2, 1]) {
-    const taken = words.slice(0, count);
-    const name = taken.map((at) => argv[at]).join(' ');
-    const command = taken.length === count && commands.find((one) => one.name === name);
-    if (command) return { command, rest: argv.filter((_, at) => !taken.includes(at)) };
-  }
-  return undefined;
 }
 
 async function work(

@@ -91,6 +91,51 @@ describe('wrong input says what, why and what to do', () => {
     expect(result.err).not.toMatch(/\n {4}at /);
   });
 
+  describe('and names no password of an address that stands in it', () => {
+    const address = 'postgres://u:secret@h/x';
+    it.each<[string, string[], RegExp]>([
+      ['half a command before its option', ['outbox', '--store', address], /no command "outbox"/],
+      [
+        'half a command before an option of all',
+        ['dead-letters', '--url', address],
+        /no command "dead-letters"/,
+      ],
+      ['a mistyped command behind it', ['--url', address, 'inspct'], /no command "inspct"/],
+      ['a mistyped option', ['dead-letters', '--urll', address, 'list'], /no option --urll/],
+      ['a mistyped option with =', [`--urll=${address}`, 'inspect'], /no option --urll/],
+      ['an option of one dash', ['-u', address, 'inspect'], /no option -u/],
+      ['no option before it', ['outbox', address], /no command "outbox postgres:\/\/h\/x"/],
+      ['the option of another', ['inspect', '--channels', address], /--channels postgres:\/\/h\/x: there/],
+      ['the option of another, with =', ['inspect', `--channels=${address}`], /--channels postgres:\/\/h/],
+    ])('%s', async (_name, args, text) => {
+      const plain = await here(...args);
+      expect(plain).toMatchObject({ code: 2, out: '', err: expect.stringMatching(text) });
+      expect(plain.err).not.toContain('secret');
+      const json = await here(...args, '--json');
+      expect(json).toMatchObject({ code: 2, err: '' });
+      expect(jsonOf<{ error: string }>(json).error).toMatch(text);
+      expect(json.out).not.toContain('secret');
+    });
+  });
+
+  it.each<[string, string[]]>([
+    [
+      'between the two words of a command',
+      ['dead-letters', '--json', 'groups', '--url', 'redis://127.0.0.1:1'],
+    ],
+    ['with its value there', ['dead-letters', '--json', '--url', 'redis://127.0.0.1:1', 'groups']],
+    [
+      'of the command itself there',
+      ['dead-letters', '--limit', '5', 'list', '--json', '--url=redis://127.0.0.1:1'],
+    ],
+    [
+      'of the command before it',
+      ['--watch', '--every', '1', 'inspect', '--json', '--url=redis://127.0.0.1:1'],
+    ],
+  ])('an option may stand %s', async (_name, args) => {
+    expect(jsonOf(await here(...args))).toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE' });
+  });
+
   it('as a process too', async () => {
     expect(await cli('inspekt')).toMatchObject({
       code: 2,
