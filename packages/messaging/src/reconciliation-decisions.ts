@@ -44,5 +44,6 @@ export async function decisionsAbout(
   const known = messageIds.length === 0 ? [] : await Promise.all(logs.map((log) => log.about(messageIds)));
   if (assumeUndecided) return new Decisions(0, known.flat());
   const since = await Promise.all(logs.map((log) => log.since()));
-  return new Decisions(logs.length === 0 ? Number.POSITIVE_INFINITY : Math.max(...since), known.flat());
+  const latest = since.reduce((last, one) => Math.max(last, one), Number.NEGATIVE_INFINITY);
+  return new Decisions(logs.length === 0 ? Number.POSITIVE_INFINITY : latest, known.flat());
 }

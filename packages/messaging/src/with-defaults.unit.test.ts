@@ -44,7 +44,8 @@ describe('an option that is undefined', () => {
     };
     const relay = createRelay(options as unknown as RelayOptions);
     relay.start();
-    expect(waits).toEqual([1_000]);
+    // The turn of the event loop is no look.
+    expect(waits.filter((ms) => ms !== 0)).toEqual([1_000]);
   });
 
   it('does not take the bounds of a breaker away', async () => {
