@@ -227,5 +227,20 @@ export { createSagaRunner } from './sagas/saga-runner.ts';
 export type { SagaRunner, SagaRunnerOptions } from './sagas/saga-runner.ts';
 export { createSqlSagaStore } from './sagas/sql-saga-store.ts';
 export type { SqlSagaStoreOptions } from './sagas/sql-saga-store.ts';
-export type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './sagas/saga-store.ts';
-export type { SagaNote, SagaState, SagaStatus, StepState, StepStatus } from './sagas/saga-state.ts';
+export type {
+  KeptSagaMail,
+  SagaChanges,
+  SagaMail,
+  SagaPurge,
+  SagaRecord,
+  SagaStore,
+} from './sagas/saga-store.ts';
+export type {
+  FailingMail,
+  MailLook,
+  SagaNote,
+  SagaState,
+  SagaStatus,
+  StepState,
+  StepStatus,
+} from './sagas/saga-state.ts';

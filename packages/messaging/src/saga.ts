@@ -62,7 +62,10 @@ export interface SagaStep<Data> {
   readonly run: (context: StepContext<Data>) => Promise<StepOutcome> | StepOutcome;
   /** Undoes it, also when it is not known to have been done. Not given: there is nothing to undo. A throw is tried again, then the saga is parked. */
   readonly compensate?: (context: StepContext<Data>) => Promise<void> | void;
-  /** Looks at a message while the step waits or its outcome is unknown; undefined: not the one. */
+  /**
+   * Looks at a message while the step waits or its outcome is unknown. undefined: not the one, it is kept for the steps after this one; `stepWaits()`: taken, and it goes on waiting.
+   * A throw is tried again after `retries`, while other messages are looked at; then the outcome is unknown, and the message stays unread for a person.
+   */
   readonly onMessage?: (
     context: StepContext<Data>,
     message: { readonly id: string; readonly type: string; readonly data: unknown },

@@ -20,8 +20,9 @@ import { COUNT, refuseBadNumbers, SPAN_MS, TIME } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 import { WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
+import * as mails from './saga-mail.ts';
 import type { SagaState, SagaStatus } from './saga-state.ts';
-import type { SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
+import type { KeptSagaMail, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
 
 export interface SagaRunnerOptions<Data> {
   readonly saga: Saga<Data>;
@@ -51,7 +52,7 @@ export interface SagaRunner<Data> {
   /** Ends after the attempts that are under way. */
   stop(): Promise<void>;
   load(key: string): Promise<SagaRecord | undefined>;
-  /** What came and no step has read: early, or too late. */
+  /** What came and no step has taken: early, too late, or what its step could not handle. */
   unreadMail(key: string): Promise<readonly SagaMail[]>;
   list(filter?: { readonly status?: SagaStatus }, limit?: number): Promise<readonly SagaRecord[]>;
   /** Forgets finished instances with their mail, the longest finished first; returns how many. Nothing is forgotten by itself: call it every now and then. */
@@ -205,8 +206,9 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return this.#options.store.load(this.#options.saga.name, key);
   }
 
-  unreadMail(key: string): Promise<readonly SagaMail[]> {
-    return this.#options.store.mail(this.#options.saga.name, key);
+  async unreadMail(key: string): Promise<readonly SagaMail[]> {
+    const kept = await this.#options.store.mail(this.#options.saga.name, key);
+    return kept.map(({ messageId, type, data }) => ({ messageId, type, data }));
   }
 
   async list(filter: { readonly status?: SagaStatus } = {}, limit = 100): Promise<readonly SagaRecord[]> {
@@ -353,12 +355,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return { state: { ...noted, status: 'parked' }, dueAt: undefined };
   }
 
-  #conclude(
-    record: SagaRecord,
-    step: SagaStep<Data>,
-    outcome: StepOutcome,
-    read: readonly string[] = [],
-  ): Move {
+  #conclude(record: SagaRecord, step: SagaStep<Data>, outcome: StepOutcome): Move {
     const { clock } = this.#options;
     const now = clock.now();
     const detail = 'reason' in outcome ? outcome.reason : undefined;
@@ -369,7 +366,6 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
           state: states.stepDone(noted, outcome.result),
           dueAt: now,
           messages: outcome.messages,
-          read,
         };
       case 'wait': {
         const ends = [noted.deadline, step.timeoutMs === undefined ? undefined : now + step.timeoutMs];
@@ -379,44 +375,78 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
           status: 'waiting',
           ...(Number.isFinite(waitUntil) ? { waitUntil } : {}),
         };
-        return { state, dueAt: state.waitUntil, messages: outcome.messages, read };
+        return { state, dueAt: state.waitUntil, messages: outcome.messages };
       }
       case 'failed':
-        return { state: states.turnBack(noted, 'failed', outcome.reason), dueAt: now, read };
+        return { state: states.turnBack(noted, 'failed', outcome.reason), dueAt: now };
       case 'unknown': {
         if (step.onUnknown === 'compensate')
-          return { state: states.turnBack(noted, 'unknown', outcome.reason), dueAt: now, read };
+          return { state: states.turnBack(noted, 'unknown', outcome.reason), dueAt: now };
         this.#tellPerson(record, step, 'the outcome of a step is unknown; somebody has to find out');
-        return { state: { ...noted, status: 'unknown' }, dueAt: undefined, read };
+        return { state: { ...noted, status: 'unknown' }, dueAt: undefined };
       }
     }
   }
 
+  /** Asks the step about everything that it was not asked about yet, or not in vain for long enough; the first answer that ends its waiting counts. */
   async #readMail(record: SagaRecord): Promise<Move> {
     const { store, saga, clock } = this.#options;
-    const { state, key } = record;
-    const step = this.#step(state);
+    const step = this.#step(record.state);
+    const isLastToAsk = !saga.steps.slice(record.state.at + 1).some(({ onMessage }) => onMessage);
+    let messages: readonly OutgoingMessage[] = [];
     const read: string[] = [];
-    for (const mail of await store.mail(saga.name, key)) {
-      read.push(mail.messageId);
-      const { messageId: id, type, data } = mail;
-      const outcome = await this.#attempt(record, step, async (context) =>
-        step.onMessage?.(context, { id, type, data }),
-      );
-      if (outcome && 'threw' in outcome) return this.#mailFailed(record, step, outcome.threw);
-      if (outcome && outcome.kind !== 'wait') return this.#conclude(record, step, outcome, read);
+    let givenUp: string | undefined;
+    const kept = await store.mail(saga.name, record.key);
+    const look = mails.lookThrough(record.state, kept);
+    let at: SagaRecord = { ...record, state: { ...record.state, look } };
+    for (const mail of mails.toLookAt(look, kept, clock.now())) {
+      const outcome = await this.#askAbout(at, step, mail);
+      if (outcome && 'threw' in outcome) {
+        const failed = this.#mailFailed(at, step, mail, outcome.threw);
+        at = { ...at, state: failed.state };
+        givenUp ??= failed.givenUp;
+        continue;
+      }
+      at = { ...at, state: { ...at.state, look: mails.answered(mails.lookOf(at.state), mail) } };
+      if (outcome || isLastToAsk) read.push(mail.messageId);
+      if (outcome?.kind === 'wait') messages = [...messages, ...outcome.messages];
+      else if (outcome) return withMail(this.#conclude(at, step, outcome), read, messages);
     }
-    const now = clock.now();
-    if (state.status === 'waiting' && state.waitUntil !== undefined && now >= state.waitUntil)
-      return this.#conclude(record, step, { kind: 'unknown', reason: 'no answer came in time' }, read);
-    return { state, dueAt: state.status === 'waiting' ? state.waitUntil : undefined, read };
+    return withMail(this.#noAnswer(at, step, givenUp), read, messages);
   }
 
-  /** The message stays unread: it is looked at again until the handler takes it. */
-  #mailFailed(record: SagaRecord, step: SagaStep<Data>, reason: string): Move {
+  async #askAbout(record: SagaRecord, step: SagaStep<Data>, { messageId: id, type, data }: KeptSagaMail) {
+    return this.#attempt(record, step, async (context) => step.onMessage?.(context, { id, type, data }));
+  }
+
+  #noAnswer(record: SagaRecord, step: SagaStep<Data>, givenUp: string | undefined): Move {
+    const { state } = record;
+    if (state.status !== 'waiting') return { state, dueAt: undefined };
+    const isLate = state.waitUntil !== undefined && this.#options.clock.now() >= state.waitUntil;
+    if (!isLate && givenUp === undefined) return { state, dueAt: state.waitUntil };
+    return this.#conclude(record, step, { kind: 'unknown', reason: givenUp ?? 'no answer came in time' });
+  }
+
+  /** It stays unread. `givenUp`: why, when the step is not asked about it again. */
+  #mailFailed(
+    record: SagaRecord,
+    step: SagaStep<Data>,
+    mail: KeptSagaMail,
+    reason: string,
+  ): { readonly state: SagaState; readonly givenUp: string | undefined } {
     const now = this.#options.clock.now();
-    const state = states.withNote(record.state, now, step.name, 'a message could not be handled', reason);
-    return { state, dueAt: now + (DEFAULT_DELAYS[0] as number) };
+    const delays = step.retries?.delays ?? DEFAULT_DELAYS;
+    const { look, givenUp } = mails.threw(mails.lookOf(record.state), mail, delays, now);
+    const detail = `${mail.messageId}: ${reason}`;
+    const noted = states.withNote(record.state, now, step.name, 'a message could not be handled', detail);
+    const state: SagaState = { ...noted, look };
+    if (!givenUp) return { state, givenUp: undefined };
+    this.#tellPerson(
+      record,
+      step,
+      `message "${mail.messageId}" keeps failing at the step that waits; it stays unread, and somebody has to look at it`,
+    );
+    return { state, givenUp: `a message could not be handled: ${detail}` };
   }
 
   async #undo(record: SagaRecord): Promise<Move> {
@@ -473,4 +503,16 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   #tellPerson({ key }: SagaRecord, step: SagaStep<Data>, message: string): void {
     this.#options.log.error({ saga: this.#options.saga.name, key, step: step.name }, message);
   }
+}
+
+/** What came of the mail goes with the move; what has to be asked about again makes it due. */
+function withMail(move: Move, read: readonly string[], messages: readonly OutgoingMessage[]): Move {
+  const { state, dueAt } = move;
+  const again = states.waitsForMail(state) ? mails.againAt(mails.lookOf(state)) : undefined;
+  return {
+    ...move,
+    dueAt: again === undefined ? dueAt : Math.min(again, dueAt ?? again),
+    messages: [...messages, ...(move.messages ?? [])],
+    read,
+  };
 }

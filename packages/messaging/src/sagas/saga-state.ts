@@ -44,6 +44,23 @@ export interface SagaNote {
   readonly detail?: string;
 }
 
+/** A message at which the waiting step threw. */
+export interface FailingMail {
+  readonly id: string;
+  readonly failures: number;
+  /** When the step is asked about it again, ms since the epoch. */
+  readonly againAt: number;
+}
+
+/** How far a step has looked through the mail; see `saga-mail.ts`. */
+export interface MailLook {
+  /** The index of the step. */
+  readonly step: number;
+  /** It was asked about all mail with a lower place. */
+  readonly upTo: number;
+  readonly failing: readonly FailingMail[];
+}
+
 export interface SagaState {
   readonly status: SagaStatus;
   /** Unique per instance: part of every step id. */
@@ -56,6 +73,8 @@ export interface SagaState {
   readonly deadline?: number;
   /** When the step at `at` has waited long enough, ms since the epoch. */
   readonly waitUntil?: number;
+  /** Of the last step that looked. Not given: none has. */
+  readonly look?: MailLook;
   readonly failure?: string;
   readonly history: readonly SagaNote[];
 }

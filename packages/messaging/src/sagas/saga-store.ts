@@ -24,11 +24,16 @@ export interface SagaPurge {
   readonly limit?: number;
 }
 
-/** A message that came for an instance and waits to be read by the step that it is for. */
+/** A message that came for an instance and waits to be taken by the step that it is for. */
 export interface SagaMail {
   readonly messageId: string;
   readonly type: string;
   readonly data: unknown;
+}
+
+export interface KeptSagaMail extends SagaMail {
+  /** Counts up from 0 in the order of their coming; unique in the instance, whatever was read. */
+  readonly place: number;
 }
 
 export interface SagaChanges {
@@ -48,8 +53,8 @@ export interface SagaStore {
   load(saga: string, key: string): Promise<SagaRecord | undefined>;
   /**
    * Stores the record, hands `messages` to the outbox and marks the mail `read`, all in one transaction, if the stored version is still the one before. False when it is not:
-   * nothing was changed. Mail that was read stays until the instance is purged, so that it is known when it comes again. When mail is waiting that was not read, and the
-   * state waits for it, the record is due at once. A state that is over is noted with the time `now`, by which `purge` finds it.
+   * nothing was changed. Mail that was read stays until the instance is purged, so that it is known when it comes again. When the state waits for mail, and
+   * there is some that was not read and that its step has not looked at (`lookOf(state).upTo` or behind it), the record is due at once; else at its `dueAt`. A state that is over is noted with the time `now`, by which `purge` finds it.
    */
   save(record: SagaRecord, changes: SagaChanges): Promise<boolean>;
   /** Up to `limit` instances that are due at `now`, the longest due first. */
@@ -59,8 +64,8 @@ export interface SagaStore {
    * type that is longer than the store compares (190 characters in SQL).
    */
   deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean>;
-  /** In the order of their coming. */
-  mail(saga: string, key: string): Promise<readonly SagaMail[]>;
+  /** What was not read, in the order of their coming. */
+  mail(saga: string, key: string): Promise<readonly KeptSagaMail[]>;
   /** Forgets finished instances with their mail, the longest finished first; returns how many. */
   purge(saga: string, purge: SagaPurge): Promise<number>;
   list(saga: string, filter: { readonly status?: SagaStatus }, limit: number): Promise<readonly SagaRecord[]>;

@@ -1,6 +1,6 @@
 /**
  * Sagas in SQL: one row per instance, its state as JSON, a version that every change compares and counts up, and a due time that the sweep looks for. Mail lies in a
- * table beside it until the step it is for has read it. The same statements run on SQLite, PostgreSQL and MariaDB; what differs is listed at the top.
+ * table beside it until the step it is for has taken it. The same statements run on SQLite, PostgreSQL and MariaDB; what differs is listed at the top.
  */
 import type { OutgoingMessage } from '../engine.ts';
 import { MessagingError } from '../errors.ts';
@@ -17,8 +17,9 @@ import {
 } from '../sql.ts';
 import { faultOfName, faultOfText, refuseBadNames } from '../sound-text.ts';
 import { exactKey, type KeyColumns, makeKeysExact } from '../sql/exact-keys.ts';
+import { lookOf } from './saga-mail.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
-import type { SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
+import type { KeptSagaMail, SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
 
 export interface SqlSagaStoreOptions<Native> {
   readonly sql: SqlDatabase<Native>;
@@ -146,11 +147,11 @@ class SqlSagas<Native> implements SagaStore {
             'UPDATE saga_mail SET is_read = 1 WHERE saga = ? AND saga_key = ? AND message_id = ?',
             [saga, key, id],
           );
-        // The row is locked, and whoever delivers locks it too: no mail can fall between its reading and this.
+        // The row is locked, and whoever delivers locks it too: no mail can fall between its reading and this. What the step has looked at already does not count, or it would be asked again at once, for ever.
         if (waitsForMail(state))
           await tx.run(
-            'UPDATE sagas SET due_at = 0 WHERE saga = ? AND saga_key = ? AND EXISTS (SELECT 1 FROM saga_mail WHERE saga_mail.saga = sagas.saga AND saga_mail.saga_key = sagas.saga_key AND is_read = 0)',
-            [saga, key],
+            'UPDATE sagas SET due_at = 0 WHERE saga = ? AND saga_key = ? AND EXISTS (SELECT 1 FROM saga_mail WHERE saga_mail.saga = sagas.saga AND saga_mail.saga_key = sagas.saga_key AND is_read = 0 AND place >= ?)',
+            [saga, key, lookOf(state).upTo],
           );
         if (isOver(state))
           await this.#insertNew(tx, 'INSERT INTO saga_ends (saga, saga_key, ended_at) VALUES (?, ?, ?)', [
@@ -213,16 +214,17 @@ class SqlSagas<Native> implements SagaStore {
     );
   }
 
-  async mail(saga: string, key: string): Promise<readonly SagaMail[]> {
+  async mail(saga: string, key: string): Promise<readonly KeptSagaMail[]> {
     refuseBadInstance(saga, key);
     const { rows } = await this.#sql.run(
-      'SELECT message_id, type, data FROM saga_mail WHERE saga = ? AND saga_key = ? AND is_read = 0 ORDER BY place',
+      'SELECT message_id, type, data, place FROM saga_mail WHERE saga = ? AND saga_key = ? AND is_read = 0 ORDER BY place',
       [saga, key],
     );
     return rows.map((row) => ({
       messageId: String(row['message_id']),
       type: String(row['type']),
       data: JSON.parse(String(row['data'])) as unknown,
+      place: Number(row['place']),
     }));
   }
 
