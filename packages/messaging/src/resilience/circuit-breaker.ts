@@ -4,12 +4,15 @@
  *   closed    -- failures/calls >= threshold, at least minimumCalls --> open
  *   open      -- openMs passed, on the next call                    --> half-open
  *   half-open -- probes calls succeeded                             --> closed
- *   half-open -- one call failed                                    --> open, openMs doubled up to maxOpenMs
+ *   half-open -- one call failed, or took longer than probeMs      --> open, openMs doubled up to maxOpenMs
  *
+ * A probe that never ends is looked for by the next call, as the end of openMs is: the breaker keeps no timers. It is not ended by that, and what comes of it later counts for nothing.
  * A refusal that says nothing about the provider's health (a bad phone number) is not a failure: `isFailure` decides.
  */
+import { describeError } from '../attempts.ts';
 import type { Clock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
+import { type Log, silentLog } from '../log.ts';
 import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 
@@ -29,14 +32,17 @@ export interface CircuitBreakerOptions {
   readonly maxOpenMs?: number;
   /** Successful calls in half-open that close it; as many run at once at most. Default 1. */
   readonly probes?: number;
-  /** Whether a thrown error, or a returned value, counts as a failure. Default: every throw, no value. */
+  /** A probe that has not ended after it has failed, ms; longer than a good call takes. Infinity: it is waited for, and while it hangs everything else is refused. Default 60,000. */
+  readonly probeMs?: number;
+  /** Whether a thrown error, or a returned value, counts as a failure; where it throws itself, the default says. Default: every throw, no value. */
   readonly isFailure?: (result: { readonly error: unknown } | { readonly value: unknown }) => boolean;
-  /** Told about each change of state, after it. */
+  /** Told about each change of state, after it. What it throws is logged and goes no further: the call that made the change was another matter. */
   readonly onChange?: (change: {
     readonly from: BreakerState;
     readonly to: BreakerState;
     readonly at: number;
   }) => void;
+  readonly log?: Log;
 }
 
 export interface CircuitBreaker {
@@ -61,7 +67,10 @@ const RULES = {
   windowMs: SPAN_MS,
   openMs: SPAN_MS,
   probes: COUNT,
+  probeMs: { ...SPAN_MS, endless: true },
 } as const;
+
+const countsByDefault: Required<CircuitBreakerOptions>['isFailure'] = (result) => 'error' in result;
 
 /** The window is kept as ten slices, so that it slides without a record per call. */
 const SLICES = 10;
@@ -71,13 +80,20 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   return new SlidingBreaker(options);
 }
 
+interface Call {
+  readonly beganAt: number;
+  /** The count of changes of state at which it was admitted. */
+  readonly changes: number;
+}
+
 class SlidingBreaker implements CircuitBreaker {
   readonly #options: Required<CircuitBreakerOptions>;
   #slices: { start: number; calls: number; failures: number }[] = [];
   #state: BreakerState = 'closed';
   #openedFor: number;
   #reopensAt = 0;
-  #probing = 0;
+  /** Under way, the oldest first. */
+  #probing: Call[] = [];
   #succeeded = 0;
   /** Counts the changes of state: a call says something about the state it was admitted in only, also when it comes to the same one again. */
   #changes = 0;
@@ -90,8 +106,10 @@ class SlidingBreaker implements CircuitBreaker {
       openMs: 5_000,
       maxOpenMs: Math.max(60_000, options.openMs ?? 0),
       probes: 1,
-      isFailure: (result) => 'error' in result,
+      probeMs: 60_000,
+      isFailure: countsByDefault,
       onChange: () => {},
+      log: silentLog,
     });
     refuseBadNumbers('a circuit breaker', this.#options, {
       ...RULES,
@@ -111,38 +129,52 @@ class SlidingBreaker implements CircuitBreaker {
 
   async run<T>(fn: () => Promise<T> | T): Promise<T> {
     this.#admit();
-    const admittedAt = this.#changes;
-    if (this.#state === 'half-open') this.#probing += 1;
-    let failed = true;
+    const call: Call = { beganAt: this.#options.clock.monotonic(), changes: this.#changes };
+    if (this.#state === 'half-open') this.#probing.push(call);
+    let value: T;
     try {
-      const value = await fn();
-      failed = this.#options.isFailure({ value });
-      return value;
+      value = await fn();
     } catch (error) {
-      failed = this.#options.isFailure({ error });
+      this.#record(call, this.#isFailure({ error }));
       throw error;
-    } finally {
-      this.#record(admittedAt, failed);
+    }
+    this.#record(call, this.#isFailure({ value }));
+    return value;
+  }
+
+  /** It must not make a failure of a call that was none: whoever called would do the work again. */
+  #isFailure(result: { readonly error: unknown } | { readonly value: unknown }): boolean {
+    try {
+      return this.#options.isFailure(result);
+    } catch (error) {
+      this.#options.log.warn({ error: describeError(error) }, 'isFailure of a circuit breaker threw');
+      return countsByDefault(result);
     }
   }
 
   #admit(): void {
     if (this.#state === 'open' && this.#retryAfter() === 0) {
-      this.#probing = 0;
+      this.#probing = [];
       this.#succeeded = 0;
       this.#change('half-open');
     }
+    if (this.#state === 'half-open' && this.#hasStuckProbe()) this.#openLonger();
     const refused =
-      this.#state === 'open' || (this.#state === 'half-open' && this.#probing >= this.#options.probes);
+      this.#state === 'open' || (this.#state === 'half-open' && this.#probing.length >= this.#options.probes);
     if (refused) {
       const known = this.#state === 'open' ? { retryAfterMs: this.#retryAfter() } : {};
       throw new MessagingError('DB_MSG_BREAKER_OPEN', `the circuit breaker is ${this.#state}`, known);
     }
   }
 
-  #record(admittedAt: number, failed: boolean): void {
-    if (admittedAt !== this.#changes) return;
-    if (this.#state === 'half-open') return this.#recordProbe(failed);
+  #hasStuckProbe(): boolean {
+    const [oldest] = this.#probing;
+    return oldest !== undefined && this.#options.clock.monotonic() - oldest.beganAt >= this.#options.probeMs;
+  }
+
+  #record(call: Call, failed: boolean): void {
+    if (call.changes !== this.#changes) return;
+    if (this.#state === 'half-open') return this.#recordProbe(call, failed);
     const slice = this.#slice();
     slice.calls += 1;
     if (failed) slice.failures += 1;
@@ -151,17 +183,19 @@ class SlidingBreaker implements CircuitBreaker {
       this.#open();
   }
 
-  #recordProbe(failed: boolean): void {
-    this.#probing -= 1;
-    if (failed) {
-      this.#openedFor = Math.min(this.#openedFor * 2, this.#options.maxOpenMs);
-      return this.#open();
-    }
+  #recordProbe(call: Call, failed: boolean): void {
+    this.#probing = this.#probing.filter((one) => one !== call);
+    if (failed) return this.#openLonger();
     this.#succeeded += 1;
     if (this.#succeeded < this.#options.probes) return;
     this.#openedFor = this.#options.openMs;
     this.#slices = [];
     this.#change('closed');
+  }
+
+  #openLonger(): void {
+    this.#openedFor = Math.min(this.#openedFor * 2, this.#options.maxOpenMs);
+    this.#open();
   }
 
   #open(): void {
@@ -177,7 +211,11 @@ class SlidingBreaker implements CircuitBreaker {
     const from = this.#state;
     this.#state = to;
     this.#changes += 1;
-    this.#options.onChange({ from, to, at: this.#options.clock.now() });
+    try {
+      this.#options.onChange({ from, to, at: this.#options.clock.now() });
+    } catch (error) {
+      this.#options.log.warn({ from, to, error: describeError(error) }, 'a hook of a circuit breaker threw');
+    }
   }
 
   #slice(): { start: number; calls: number; failures: number } {

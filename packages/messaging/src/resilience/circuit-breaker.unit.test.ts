@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { registerControls } from '../conformance/controls.ts';
 import { createManualClock, type ManualClock } from '../conformance/manual-clock.ts';
+import { silentLog } from '../log.ts';
 import { ack, snooze } from '../outcome.ts';
 import {
   type BreakerState,
@@ -33,6 +34,7 @@ function watched(make: Make): Watched {
     windowMs: 1_000,
     openMs: 500,
     maxOpenMs: 1_500,
+    probeMs: 2_000,
     onChange: ({ to }) => changes.push(to),
   });
   return { clock, breaker, changes };
@@ -143,6 +145,73 @@ const cases: readonly PartCase<Make>[] = [
     },
   },
   {
+    name: 'takes a probe that does not end for a failed one, and lets the next one through in its time',
+    async run(make) {
+      const { clock, breaker, changes } = watched(make);
+      await failTimes(breaker, 4);
+      clock.advance(500);
+      const hung = Promise.withResolvers<void>();
+      const probe = breaker.run(() => hung.promise);
+      clock.advance(1_999);
+      await expect(breaker.run(() => 1)).rejects.toMatchObject({ retryAfterMs: undefined });
+      expect(breaker.state).toBe('half-open');
+      clock.advance(1);
+      await expect(breaker.run(() => 1)).rejects.toMatchObject({
+        code: 'DB_MSG_BREAKER_OPEN',
+        retryAfterMs: 1_000,
+      });
+      // What comes of it now says nothing of what runs now.
+      hung.resolve();
+      await probe;
+      expect(breaker.state).toBe('open');
+      clock.advance(1_000);
+      await expect(breaker.run(() => 'well')).resolves.toBe('well');
+      expect(changes).toEqual(['open', 'half-open', 'open', 'half-open', 'closed']);
+    },
+  },
+  {
+    name: 'waits for the end of a probe as long as it takes where that is Infinity',
+    async run(make) {
+      const clock = createManualClock();
+      const breaker = make({ clock, minimumCalls: 1, probeMs: Infinity });
+      await failTimes(breaker, 1);
+      clock.advance(5_000);
+      const slow = Promise.withResolvers<void>();
+      const probe = breaker.run(() => slow.promise);
+      clock.advance(1e9);
+      await expect(breaker.run(() => 1)).rejects.toMatchObject({ retryAfterMs: undefined });
+      slow.resolve();
+      await probe;
+      expect(breaker.state).toBe('closed');
+    },
+  },
+  {
+    name: 'a hook that throws, or a judge that does, changes nothing about the call, and is told',
+    async run(make) {
+      const clock = createManualClock();
+      const told: string[] = [];
+      const throws = (): never => {
+        throw new Error('metrics down');
+      };
+      const breaker = make({
+        clock,
+        minimumCalls: 1,
+        openMs: 500,
+        onChange: throws,
+        isFailure: throws,
+        log: { ...silentLog, warn: ({ error }, text) => void told.push(`${text}: ${String(error)}`) },
+      });
+      await failTimes(breaker, 1);
+      expect(breaker.state).toBe('open');
+      clock.advance(500);
+      await expect(breaker.run(() => 'well')).resolves.toBe('well');
+      expect(breaker.state).toBe('closed');
+      const hook = 'a hook of a circuit breaker threw: Error: metrics down';
+      const judge = 'isFailure of a circuit breaker threw: Error: metrics down';
+      expect(told).toEqual([judge, hook, hook, judge, hook]);
+    },
+  },
+  {
     name: 'counts as failures only what isFailure says',
     async run(make) {
       const clock = createManualClock();
@@ -195,6 +264,9 @@ describe('circuit breaker', () => {
           'longer after each failed probe',
           'one probe through at a time',
           'the end of an old probe',
+          'a probe that does not end',
+          'the end of a probe as long as it takes',
+          'a hook that throws',
           'only what isFailure says',
           'as a layer',
         ],
@@ -202,6 +274,44 @@ describe('circuit breaker', () => {
       'it never forgets': {
         make: (options) => createCircuitBreaker({ ...options, windowMs: 3_600_000 }),
         seenBy: ['forgets failures that left the window'],
+      },
+      'a probe may take for ever': {
+        make: (options) => createCircuitBreaker({ ...options, probeMs: Infinity }),
+        seenBy: ['a probe that does not end'],
+      },
+      'a probe has a time that is given to none': {
+        make: (options) => createCircuitBreaker({ ...options, probeMs: 60_000 }),
+        seenBy: ['a probe that does not end', 'the end of a probe as long as it takes'],
+      },
+      'what a hook throws is thrown by the call': {
+        make: (options) => {
+          let thrown: unknown;
+          const breaker = createCircuitBreaker({
+            ...options,
+            onChange: (change) => {
+              try {
+                options.onChange?.(change);
+              } catch (error) {
+                thrown = error;
+                throw error;
+              }
+            },
+          });
+          const run: CircuitBreaker['run'] = async (fn) => {
+            thrown = undefined;
+            const value = await breaker.run(fn);
+            if (thrown !== undefined) throw thrown;
+            return value;
+          };
+          return {
+            run,
+            view: () => breaker.view(),
+            get state() {
+              return breaker.state;
+            },
+          };
+        },
+        seenBy: ['a hook that throws'],
       },
       'everybody is a probe': {
         make: (options) => createCircuitBreaker({ ...options, probes: 1_000 }),
