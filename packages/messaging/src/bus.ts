@@ -317,7 +317,7 @@ class EngineBus implements Bus {
     this.#declared(channel.name);
     const settings = settingsOf(channel, options, {
       randomness: this.#randomness,
-      sendReply: (request, data) => this.#sendReply(request, data),
+      sendReply: (request, data) => this.#sendReply(channel, request, data),
       publish: this.#publish,
     });
     const running = new RunningSubscription(settings, {
@@ -472,17 +472,18 @@ class EngineBus implements Bus {
     return outgoing;
   }
 
-  async #sendReply(request: Message, data: unknown): Promise<void> {
+  /** `channel` is the one that was subscribed to: a request of another application need not be named as it. */
+  async #sendReply(channel: Channel, request: Message, data: unknown): Promise<void> {
     const to = request.headers.replyto;
     if (to === undefined) return;
     if (!isReplyChannel(to)) {
       this.#log.warn(
-        { channel: request.type, messageId: request.id, replyto: to },
+        { channel: channel.name, messageId: request.id, replyto: to },
         'a request names no reply channel: its reply goes nowhere',
       );
       return;
     }
-    const message = await makeReply(this.#messageParts, request, this.#channels.get(request.type), data);
+    const message = await makeReply(this.#messageParts, request, channel, data);
     try {
       await this.#send([{ channel: to, message }], true);
     } catch (error) {

@@ -34,7 +34,7 @@ export async function makeReply(
 ): Promise<Message> {
   const fault = await channel?.checkReply?.(data);
   if (fault !== undefined)
-    throw new MessagingError('DB_MSG_INVALID_DATA', `reply on "${request.type}": ${fault}`);
+    throw new MessagingError('DB_MSG_INVALID_DATA', `reply on "${channel?.name}": ${fault}`);
   return {
     id: ids.next(),
     type: `${request.type}.reply`,

@@ -231,6 +231,20 @@ describe('a reply', () => {
     await bus.stop();
   });
 
+  it.each(['orders', 'com.example.order'])(
+    'fits the contract of the channel that was subscribed to, also where a request is named %s',
+    async (named) => {
+      const { engine, bus } = await subscribed({ handle: () => reply({ n: 'seven' }) });
+      const replyto = 'replies.0190a1b2-0000-7000-8000-000000000001';
+      engine.hand('one', deliveryOf(1, { type: named, headers: { replyto } }));
+      await expect.poll(() => engine.settled.length).toBe(1);
+      expect(engine.published).toEqual([]);
+      const [settled] = engine.settled;
+      expect(settled?.kind === 'retry' && settled.state).toContain(String.raw`reply on \"orders\"`);
+      await bus.stop();
+    },
+  );
+
   it('no channel of an application may be called like one', () => {
     expect(() => defineChannel({ name: 'replies.mine', version: 1, schema: anything })).toThrow(
       'reply channels',
