@@ -10,6 +10,7 @@ import { createRequire } from 'node:module';
 import { type Clock, pause, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import type { Lease, LockEngine, LockGrant } from '../lock.ts';
+import { isMissingPackage } from '../missing-package.ts';
 import { refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 
@@ -61,8 +62,19 @@ interface Session {
   readonly gone: AbortController;
 }
 
+const PEER = 'node-zookeeper-client';
+
+/** Throws DB_MSG_PEER_MISSING where the client is not installed, and DB_MSG_INVALID_OPTIONS for times that are none. */
 export function createZookeeperLockEngine(options: ZookeeperLockOptions): LockEngine {
-  const module = createRequire(import.meta.url)('node-zookeeper-client') as ClientModule;
+  return zookeeperLocksLoadedBy(createRequire(import.meta.url), options);
+}
+
+/** The same with the caller's way of loading the client: for tests. */
+export function zookeeperLocksLoadedBy(
+  load: (name: string) => unknown,
+  options: ZookeeperLockOptions,
+): LockEngine {
+  const module = loadClient(load);
   const settings = withDefaults(options, {
     sessionTimeoutMs: 10_000,
     callTimeoutMs: 5_000,
@@ -71,6 +83,19 @@ export function createZookeeperLockEngine(options: ZookeeperLockOptions): LockEn
   });
   refuseBadNumbers('locks on ZooKeeper', settings, { sessionTimeoutMs: SPAN_MS, callTimeoutMs: SPAN_MS });
   return new ZookeeperLocks(module, settings);
+}
+
+function loadClient(load: (name: string) => unknown): ClientModule {
+  try {
+    return load(PEER) as ClientModule;
+  } catch (cause) {
+    if (!isMissingPackage(cause, PEER)) throw cause;
+    throw new MessagingError(
+      'DB_MSG_PEER_MISSING',
+      `locks on ZooKeeper need the package "${PEER}": npm install ${PEER}`,
+      { cause },
+    );
+  }
 }
 
 class ZookeeperLocks implements LockEngine {
