@@ -90,7 +90,7 @@ export interface RepairReport {
   /** Messages that a repair publishes again with the same ids. */
   readonly republishable: number;
   readonly republished: number;
-  /** Why publishing failed; what failed counts as not republished. */
+  /** Why publishing failed, with the id where it was about one message: the others of its page were published. What failed counts as not republished; what is refused for good needs a person, too. */
   readonly failures: readonly string[];
   readonly needsPersonCount: number;
   /** The first ones. */
@@ -247,7 +247,11 @@ export class ReportBuilder {
   addRepair(republishable: number, republished: number, failure: string | undefined): void {
     this.#republishable += republishable;
     this.#republished += republished;
-    if (failure !== undefined && this.#failures.length < this.#limits.samples) this.#failures.push(failure);
+    if (failure !== undefined) this.addFailure(failure);
+  }
+
+  addFailure(failure: string): void {
+    if (this.#failures.length < this.#limits.samples) this.#failures.push(failure);
   }
 
   build(

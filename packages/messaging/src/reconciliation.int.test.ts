@@ -14,6 +14,8 @@ import { handleOnce } from './handle-once.ts';
 import { createIds } from './ids.ts';
 import { createKeyedRelay } from './keyed-relay.ts';
 import { createOutboxWriter } from './outbox.ts';
+import { MessagingError } from './errors.ts';
+import type { Message } from './message.ts';
 import { ack, deadLetter } from './outcome.ts';
 import { reconcile, type ReconcileOptions } from './reconciliation.ts';
 import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
@@ -242,6 +244,62 @@ for (const { kind, missing, create } of storeChoices)
       const bare = await check({ repair: { bus }, settled });
       expect(bare.repair.needsPerson[0]?.why).toContain('"stock" keeps no inbox');
       expect((await check({ repair: { bus, withoutInbox: true }, settled })).repair.republished).toBe(1);
+    });
+
+    it('repairs the rest of a page where some of it is refused, and names what was', async () => {
+      for (const n of [1, 2, 3, 4, 5, 6, 7]) lost.add(n);
+      await order(1, 2, 3, 4, 5, 6, 7);
+      const numberOf = (message: Message): number => (message.data as { n: number }).n;
+      const forwards: number[][] = [];
+      const strict: Pick<Bus, 'forward'> = {
+        async forward(messages) {
+          forwards.push(messages.map(({ message }) => numberOf(message)));
+          for (const { message } of messages) {
+            if (numberOf(message) === 2)
+              throw new MessagingError('DB_MSG_MESSAGE_TOO_LARGE', 'larger than the engine takes');
+            if (numberOf(message) === 4) throw new MessagingError('DB_MSG_UNROUTABLE', 'no queue yet');
+          }
+          return bus.forward(messages);
+        },
+      };
+      const report = await check({ repair: { bus: strict } });
+      expect(report.repair).toMatchObject({ republishable: 7, republished: 5, needsPersonCount: 1 });
+      // 5 has the key of 2, and 7 that of 4: nothing waits behind what is refused.
+      expect(
+        forwards
+          .flat()
+          .toSorted((a, b) => a - b)
+          .filter((n, index, all) => all.indexOf(n) === index),
+      ).toEqual([1, 2, 3, 4, 5, 6, 7]);
+      const idOf = async (n: number): Promise<string | undefined> => {
+        const source = shop.store.recorded('shop');
+        const { items } = await source.page({ from: 0, to: 1e15 }, { after: undefined, limit: 10 });
+        return items.find(({ outgoing }) => outgoing && numberOf(outgoing.message) === n)?.id;
+      };
+      expect(report.repair.needsPerson).toEqual([
+        expect.objectContaining({ id: await idOf(2), why: expect.stringContaining('larger than') as string }),
+      ]);
+      expect(report.repair.failures).toEqual([
+        expect.stringContaining((await idOf(2)) ?? 'none'),
+        expect.stringContaining((await idOf(4)) ?? 'none'),
+      ]);
+      await handled.waitFor(10);
+    });
+
+    it('ends a repair at what is wrong with the engine, and not with one message', async () => {
+      for (const n of [1, 2, 3]) lost.add(n);
+      await order(1, 2, 3);
+      let calls = 0;
+      const away: Pick<Bus, 'forward'> = {
+        async forward() {
+          calls += 1;
+          throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the broker is away');
+        },
+      };
+      const { repair } = await check({ repair: { bus: away } });
+      expect(calls).toBe(1);
+      expect(repair).toMatchObject({ republishable: 3, republished: 0, needsPersonCount: 0 });
+      expect(repair.failures).toEqual([expect.stringContaining('the broker is away')]);
     });
 
     it('looks at a window only, in pages that may stop and go on', async () => {

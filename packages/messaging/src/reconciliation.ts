@@ -14,6 +14,8 @@ import { describeError } from './attempts.ts';
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
 import type { DecisionLog } from './dead-letter-decisions.ts';
+import type { OutgoingMessage } from './engine.ts';
+import type { Message } from './message.ts';
 import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
 import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
 import { type Doubt, judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
@@ -28,6 +30,7 @@ import type {
   SettledSource,
   TimeWindow,
 } from './reconciliation-sources.ts';
+import { sendRows } from './relay-batch.ts';
 import { COUNT, LIMIT, refuseBadNumbers, TIME, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 
@@ -313,12 +316,38 @@ class Reconciliation {
     if (missing.length === 0) return;
     const { repair } = this.#options;
     if (!repair) return this.#report.addRepair(missing.length, 0, undefined);
-    try {
-      await repair.bus.forward(missing.flatMap(({ outgoing }) => outgoing ?? []));
-      this.#report.addRepair(missing.length, missing.length, undefined);
-    } catch (error) {
-      this.#report.addRepair(missing.length, 0, describeError(error));
+    // As the relay does it: halved where it is refused, so that one message keeps no other from its repair. Without their keys, because here none waits for another.
+    const originals = new Map<OutgoingMessage, OutgoingMessage>();
+    const rows = missing.flatMap(({ outgoing }, number) => {
+      if (!outgoing) return [];
+      const row = { ...outgoing, message: withoutKey(outgoing.message), number };
+      originals.set(row, outgoing);
+      return [row];
+    });
+    const { verdicts, stoppedBy } = await sendRows(rows, {
+      forward: (some) => repair.bus.forward(some.flatMap((row) => originals.get(row) ?? [])),
+      keyOrder: 'batched',
+      onPoison: 'skip',
+      mayGoOn: () => true,
+    });
+    let republished = 0;
+    for (const [number, { kind, reason }] of verdicts) {
+      if (kind === 'published') republished += 1;
+      else this.#notRepublished(missing[number] as RecordedMessage, kind, reason);
     }
+    const failure = stoppedBy === undefined ? undefined : describeError(stoppedBy);
+    this.#report.addRepair(missing.length, republished, failure);
+  }
+
+  #notRepublished({ id, channel }: RecordedMessage, kind: 'waiting' | 'parked', reason: string): void {
+    this.#report.addFailure(`${id} on "${channel}": ${reason}`);
+    if (kind === 'parked')
+      this.#report.addNeedsPerson({
+        id,
+        channel,
+        why: `the repair was refused: ${reason}`,
+        remedy: 'declare the channel on the bus of the repair, or correct the message and publish it by hand',
+      });
   }
 
   async #checkSettled(source: SettledSource, items: readonly SettledMessage[]): Promise<void> {
@@ -353,6 +382,11 @@ class Reconciliation {
         });
     }
   }
+}
+
+function withoutKey(message: Message): Message {
+  const { key: _, ...rest } = message;
+  return rest;
 }
 
 /** Ids of corrected messages are UUIDv8, which hardly anything else is. */

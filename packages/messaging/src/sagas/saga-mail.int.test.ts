@@ -313,7 +313,9 @@ for (const [dialect, variable] of sqlServers) {
         await run(make);
       },
     }));
-    it.each(onFresh)('$name', ({ run }) => run(real));
+    it.each(onFresh)('$name', async ({ run }) => {
+      await expect(run(real)).resolves.toBeUndefined();
+    });
     // They are made above the store, and so the same on each database.
     if (dialect === 'sqlite') registerControls(it, 'mail of sagas', controlsOf<Make>(onFresh, real, defects));
   });
