@@ -3,6 +3,7 @@ import { Admin } from '@platformatic/kafka';
 import type { Clock } from '../../clock.ts';
 import type {
   Capabilities,
+  ChannelSpec,
   Consumer,
   ConsumerSpec,
   Delivery,
@@ -13,6 +14,7 @@ import type {
   PeekedMessage,
   PublishConfirmation,
   ReplayPoint,
+  ChannelStanding,
   SubscriptionName,
   Topology,
 } from '../../engine.ts';
@@ -100,6 +102,11 @@ export class KafkaConnection implements EngineConnection {
       onEnded: (channel, name) => this.#opened.get(this.#names.group(channel, name))?.recheck(),
     });
     this.#trimmer.start();
+  }
+
+  async standing(channels: readonly ChannelSpec[]): Promise<ReadonlyMap<string, ChannelStanding>> {
+    this.#refuseClosed();
+    return this.#book.standing(channels);
   }
 
   async declare(topology: Topology): Promise<void> {

@@ -15,9 +15,9 @@ export interface KafkaEngineOptions {
   readonly partitions?: number | ((channel: string) => number);
   /** Copies of each topic when it is made. Default: the brokers' own (`default.replication.factor`). */
   readonly replicationFactor?: number;
-  /** Copies that have to have a message before it is confirmed. Default: the brokers' own (`min.insync.replicas`). */
+  /** Copies that have to have a message before it is confirmed, on topics that are made. Default: the brokers' own (`min.insync.replicas`). */
   readonly minInsyncReplicas?: number;
-  /** Makes the broker sync each batch to its disk before the confirm (`flush.messages=1`). Default false: Kafka trusts copies, not syncs. */
+  /** Makes the broker sync each batch to its disk before the confirm (`flush.messages=1`), on topics that are made. Default false: Kafka trusts copies, not syncs. */
   readonly flushEachMessage?: boolean;
   /**
    * Channels whose topic keeps the latest message of each key for ever (`cleanup.policy=compact`). A record without a value is then

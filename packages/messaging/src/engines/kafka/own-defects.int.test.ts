@@ -10,6 +10,7 @@ import { memberCases } from './member-cases.ts';
 import { type OwnDefect, ownDefects, plantOwn } from './own-defects.ts';
 import { redriveCases } from './redrive-cases.ts';
 import { rewindCases } from './rewind-cases.ts';
+import { standingCases } from './standing-cases.ts';
 
 /** Part of the name of the case that sees the defect. */
 const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
@@ -35,6 +36,10 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'a second copy of a letter is taken back again': 'redrive the same letters at once',
   'only the redrive ends its letters': 'its letters end with it',
   'a dead letter does not hold its key': 'blockKey holds the key',
+  'what a new topic would get speaks for one that is there': 'gives no disk to who asks for it later',
+  'only the first topic of a channel is asked': 'the weakest counts, be it the last',
+  'a confirmation states what the options ask of new topics': 'gives no disk to who asks for it later',
+  'topics are made without the sync that is stated': 'flushEachMessage makes every topic with a sync',
 };
 
 const cases: readonly ConformanceCase[] = [
@@ -44,6 +49,7 @@ const cases: readonly ConformanceCase[] = [
   ...redriveCases,
   ...logCases,
   ...rewindCases,
+  ...standingCases,
 ];
 
 // A healthy engine needs a third of it for each of these cases, the session of a killed process included; the start of a process is not counted.

@@ -2,7 +2,8 @@
  * Mistakes of this engine's own kind, each made for real somewhere: planted by replacing a method while a test runs, in this process and in a child's.
  * The suite and `kafka-cases.ts` have to catch every one; they are never part of the engine.
  */
-import { Base, kGetApi } from '@platformatic/kafka';
+import { Admin, Base, type CreateTopicsOptions, kGetApi } from '@platformatic/kafka';
+import { KafkaConnection } from './connection.ts';
 import { DeadBook } from './dead-book.ts';
 import { KeyLanes } from './key-lanes.ts';
 import { Ledger } from './ledger.ts';
@@ -14,6 +15,7 @@ import { type Item, Publisher } from './publisher.ts';
 import { Replay } from './replay.ts';
 import { TakenBack } from './taken-back.ts';
 import { Takeover } from './takeover.ts';
+import { TopologyBook } from './topology.ts';
 import { Needs } from './trim.ts';
 import type { CopyNote } from './wire.ts';
 
@@ -278,6 +280,40 @@ export const ownDefects = {
     replace(TakenBack.prototype, 'isFirst', () => () => true),
   'only the redrive ends its letters': () => replace(Moves.prototype, 'endLetters', () => async () => {}),
   'a dead letter does not hold its key': () => replace(DeadBook.prototype, 'heldFrom', () => () => undefined),
+  'what a new topic would get speaks for one that is there': () =>
+    replace(TopologyBook.prototype, 'standing', () => async () => new Map()),
+  'only the first topic of a channel is asked': () =>
+    replace(
+      TopologyBook.prototype,
+      'standing',
+      (original) =>
+        function (this: TopologyBook, channels) {
+          return original.call(
+            this,
+            channels.map((spec) => ({ ...spec, priorityLevels: 1 })),
+          );
+        },
+    ),
+  'a confirmation states what the options ask of new topics': () =>
+    replace(
+      KafkaConnection.prototype,
+      'publish',
+      (original) =>
+        async function (this: KafkaConnection, batch) {
+          const durability = this.capabilities.confirm;
+          return (await original.call(this, batch)).map((one) => ({ ...one, durability }));
+        },
+    ),
+  'topics are made without the sync that is stated': () =>
+    replace(
+      Admin.prototype,
+      'createTopics',
+      (original) =>
+        function (this: Admin, options: CreateTopicsOptions) {
+          const configs = options.configs?.filter(({ name }) => name !== 'flush.messages') ?? [];
+          return original.call(this, { ...options, configs });
+        } as Admin['createTopics'],
+    ),
 } as const satisfies Record<string, () => Undo>;
 
 export type OwnDefect = keyof typeof ownDefects;

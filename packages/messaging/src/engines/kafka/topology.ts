@@ -3,7 +3,7 @@
  * subscription has settled it, and then `trim.ts` deletes it. Kafka's own retention would delete what a slow group has not read.
  */
 import type { Admin, ClusterTopicMetadata } from '@platformatic/kafka';
-import type { ChannelSpec, SubscriptionName, Topology } from '../../engine.ts';
+import type { ChannelSpec, ChannelStanding, SubscriptionName, Topology } from '../../engine.ts';
 import type { Durability } from '../../channel.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Probe } from './capabilities.ts';
@@ -12,6 +12,7 @@ import type { Link } from './link.ts';
 import type { Names } from './names.ts';
 import type { KafkaSettings } from './options.ts';
 import type { Registry } from './registry.ts';
+import { standingOfChannel, standingOfTopics, weakestOf } from './standing.ts';
 import { pause, type Clock } from '../../clock.ts';
 
 export interface KnownChannel {
@@ -19,6 +20,7 @@ export interface KnownChannel {
   /** By priority level. */
   readonly topics: readonly string[];
   readonly partitions: number;
+  /** The least that any of its topics gives. */
   readonly durability: Durability;
   readonly subscriptions: Set<string>;
   /** Those that this process has forgotten: their dead letters can still be looked at. */
@@ -62,6 +64,21 @@ export class TopologyBook {
     const known = this.channels.get(channel);
     if (known) return known;
     throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `channel "${channel}" was never declared`);
+  }
+
+  /** Of the topics that are there already; none is made. */
+  async standing(channels: readonly ChannelSpec[]): Promise<ReadonlyMap<string, ChannelStanding>> {
+    if (channels.length === 0) return new Map();
+    const { link, admin, probe } = this.#parts;
+    const all = new Set(await this.allTopics());
+    const found = channels.map(async (spec) => {
+      const topics = this.#topicsOf(spec).map(({ topic }) => topic);
+      const there = topics.filter((topic) => all.has(topic));
+      const own = there.length === 0 ? [] : await standingOfTopics(admin, await link.topics(there));
+      const isWhole = own.length === topics.length;
+      return [spec.name, standingOfChannel(own, isWhole, probe.capabilities)] as const;
+    });
+    return new Map(await Promise.all(found));
   }
 
   /** One at a time: two that want the same topic would both find it missing. */
@@ -128,7 +145,7 @@ export class TopologyBook {
   async #declare({ channels, subscriptions, removed = [] }: Topology): Promise<void> {
     const { names, registry } = this.#parts;
     const wanted: Wanted[] = [
-      { topic: registry.topic, partitions: 1, configs: { 'cleanup.policy': 'compact' } },
+      { topic: registry.topic, partitions: 1, configs: { 'cleanup.policy': 'compact', ...this.#sure() } },
       ...channels.flatMap((spec) => this.#topicsOf(spec)),
     ];
     const there = await this.#create(wanted);
@@ -170,16 +187,19 @@ export class TopologyBook {
       {
         topic: names.dead(channel, name),
         partitions,
-        configs: { 'cleanup.policy': 'compact', ...room },
+        configs: { 'cleanup.policy': 'compact', ...this.#sure(), ...room },
       },
     ];
   }
 
   #lasting(): Readonly<Record<string, string>> {
+    return { 'retention.ms': '-1', 'retention.bytes': '-1', ...this.#sure() };
+  }
+
+  /** What a confirm stands for. For every topic: a message that becomes a dead letter is not to be kept worse than it was. */
+  #sure(): Readonly<Record<string, string>> {
     const { minInsyncReplicas, flushEachMessage } = this.#parts.settings;
     return {
-      'retention.ms': '-1',
-      'retention.bytes': '-1',
       ...(minInsyncReplicas === undefined ? {} : { 'min.insync.replicas': String(minInsyncReplicas) }),
       ...(flushEachMessage ? { 'flush.messages': '1' } : {}),
     };
@@ -226,20 +246,21 @@ export class TopologyBook {
     const [topic = ''] = topics;
     const first = there.get(topic) as ClusterTopicMetadata;
     const before = this.channels.get(spec.name);
-    const { probe, settings } = this.#parts;
-    const standing = spec.ephemeral ? undefined : await probe.standingOf(topic, first.partitions);
+    const { admin, settings } = this.#parts;
+    const own = new Map(topics.map((one) => [one, there.get(one) as ClusterTopicMetadata]));
+    const standing = spec.ephemeral ? [] : await standingOfTopics(admin, own);
     this.channels.set(spec.name, {
       spec,
       topics,
       partitions: first.partitionsCount,
-      durability: standing?.durability ?? 'memory',
+      durability: weakestOf(standing)?.durability ?? 'memory',
       subscriptions: before?.subscriptions ?? new Set(),
       removed: before?.removed ?? new Set(),
     });
-    if (before || !standing) return;
-    const { retentionMs, retentionBytes } = standing;
-    if (retentionMs !== undefined || retentionBytes !== undefined)
-      settings.onNotice({ kind: 'retention', topic, retentionMs, retentionBytes });
+    if (before) return;
+    for (const { topic: one, retentionMs, retentionBytes } of standing)
+      if (retentionMs !== undefined || retentionBytes !== undefined)
+        settings.onNotice({ kind: 'retention', topic: one, retentionMs, retentionBytes });
   }
 
   /** Its backlog goes, its dead letters stay. */
