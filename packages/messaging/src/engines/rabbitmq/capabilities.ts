@@ -13,7 +13,7 @@ export function capabilitiesOf(
 ): Capabilities {
   return {
     version: nameOf(model.connection.serverProperties),
-    // A quorum queue confirms after a majority has synced. How many nodes that are is not visible over AMQP, so not more than this is claimed.
+    // A quorum queue confirms after a majority has synced. How many nodes that are is not visible over AMQP, so not more than this is claimed. Places of others may give less (`standing`).
     confirm: 'disk',
     orderPerKey: 'emulated',
     delay: { support: 'emulated', maxMs: ladder.maxMs, resolutionMs: ladder.resolutionMs },

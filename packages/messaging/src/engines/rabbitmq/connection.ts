@@ -13,6 +13,7 @@ import type {
   OutgoingMessage,
   PeekedMessage,
   PublishConfirmation,
+  ChannelStanding,
   SubscriptionName,
   SubscriptionSpec,
   Topology,
@@ -130,6 +131,15 @@ export class RabbitConnection implements EngineConnection {
     }
   }
 
+  async standing(channels: readonly ChannelSpec[]): Promise<ReadonlyMap<string, ChannelStanding>> {
+    this.#refuseClosed();
+    try {
+      return await this.#book.standing(this.#consumeLink.model(), channels);
+    } catch (error) {
+      throw asMessagingError(error);
+    }
+  }
+
   async declare(topology: Topology): Promise<void> {
     this.#refuseClosed();
     this.#book.remember(topology);
@@ -152,7 +162,8 @@ export class RabbitConnection implements EngineConnection {
   }
 
   #confirmationOf({ channel, message }: OutgoingMessage, confirmedAt: number): PublishConfirmation {
-    return { id: message.id, durability: this.#isDurable(channel) ? 'disk' : 'memory', confirmedAt };
+    const spec = this.#book.channels.get(channel)?.spec;
+    return { id: message.id, durability: spec && this.#book.isOnDisk(spec) ? 'disk' : 'memory', confirmedAt };
   }
 
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
@@ -335,6 +346,7 @@ export class RabbitConnection implements EngineConnection {
     try {
       if (channels.some(({ ephemeral }) => !ephemeral)) await this.#book.declareLadder(model);
       for (const spec of channels) {
+        await this.#book.learnForeign(model, spec);
         await this.#book.declareDeadLetterExchange(model, spec);
         await this.#book.declarePartitionMark(model, spec);
       }

@@ -8,12 +8,19 @@ import { refuseIllFormed, refuseUnfit } from './short-text.ts';
 /** What the engine asks of a queue; `quorum` unless a channel needs what quorum queues of this broker refuse. */
 export type QueueType = 'quorum' | 'classic';
 
-/** What somebody else has on the broker: used as it is, never declared, changed or deleted. */
-export type ExistingPlace = { readonly queue: string } | { readonly exchange: string };
+/** What somebody else has on the broker: used as it is, never made, changed or deleted. */
+export type ExistingPlace = ({ readonly queue: string } | { readonly exchange: string }) & {
+  /** The team says that what is published there survives a restart of the broker. */
+  readonly durable?: boolean;
+};
 
 export interface Names {
   /** Set where a channel stands for a queue or an exchange of somebody else. */
-  readonly existing: (channel: string) => { readonly queue?: string; readonly exchange?: string };
+  readonly existing: (channel: string) => {
+    readonly queue?: string;
+    readonly exchange?: string;
+    readonly durable?: boolean;
+  };
   readonly exchange: (channel: string) => string;
   /** Keeps what is published while nobody has subscribed yet: the alternate exchange and its queue have this name. */
   readonly unclaimed: (channel: string) => string;

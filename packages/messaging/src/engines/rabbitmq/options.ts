@@ -32,6 +32,8 @@ export interface RabbitEngineOptions {
    * Channels that stand for what a team already has, by channel. `{ queue }`: published to by the default exchange and consumed by ONE
    * subscription, without order per key, priorities or bindings. `{ exchange }`: published to, and subscriptions get queues of their own that are
    * bound to it; its type is what the channel's routing says. Both have to be there: DB_MSG_INVALID_OPTIONS otherwise.
+   * A confirmation states `disk` where the broker says that the queue is durable, else `memory`. What queues of others hang on an exchange it cannot say: `durable: true` is the
+   * team's word that all of them are durable, and for a queue where the user may not ask (`configure`). DB_MSG_INVALID_OPTIONS where the broker says otherwise.
    */
   readonly existing?: Readonly<Record<string, ExistingPlace>>;
   /**

@@ -3,10 +3,11 @@
  * lost connection or when somebody deleted a queue by mistake (what was in it is lost; reconciliation finds it).
  */
 import type { Channel, ChannelModel, Options } from 'amqplib';
-import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
+import type { ChannelSpec, ChannelStanding, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { type Channels, DECLARING_CHANNELS, inTurn, onChannels } from './channels.ts';
 import type { Ladder } from './delay-ladder.ts';
+import { askWhetherDurable } from './foreign-queue.ts';
 import type { Names, QueueType } from './names.ts';
 import { NOTE_TTL_MS } from './notes.ts';
 import type { Route } from './route.ts';
@@ -34,6 +35,8 @@ export interface KnownChannel {
 export class TopologyBook {
   readonly channels = new Map<string, KnownChannel>();
   readonly #settings: TopologySettings;
+  /** Channels that stand for places of others, and whether what is in those survives a restart. */
+  readonly #foreign = new Map<string, boolean>();
   #ladderDeclared = false;
 
   constructor(settings: TopologySettings) {
@@ -127,6 +130,49 @@ export class TopologyBook {
     if (spec.ephemeral || spec.priorityLevels > 1 || names.existing(spec.name).queue !== undefined)
       return false;
     return queueTypeOf(spec.name) === 'quorum';
+  }
+
+  /** Whether what the broker confirms there is on its disk. Of a place of others only where that is known. */
+  isOnDisk({ name, ephemeral }: ChannelSpec): boolean {
+    const { queue, exchange } = this.#settings.names.existing(name);
+    if (ephemeral) return false;
+    return (queue ?? exchange) === undefined || this.#foreign.get(name) === true;
+  }
+
+  /** Of a channel that stands for a place of others; asked on each connection, because others may have made it anew. Throws DB_MSG_INVALID_OPTIONS when the team's word is wrong. */
+  async learnForeign(model: ChannelModel, { name }: ChannelSpec): Promise<void> {
+    const { queue, exchange, durable } = this.#settings.names.existing(name);
+    if ((queue ?? exchange) === undefined) return;
+    const told = queue === undefined ? undefined : await askWhetherDurable(model, queue);
+    if (told === false && durable === true)
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `channel "${name}" stands for the queue "${queue}", which is not durable: its \`durable\` says otherwise`,
+      );
+    this.#foreign.set(name, told ?? durable ?? false);
+  }
+
+  /** What channels that stand for places of others can give. */
+  async standing(
+    model: ChannelModel,
+    channels: readonly ChannelSpec[],
+  ): Promise<ReadonlyMap<string, ChannelStanding>> {
+    const found = new Map<string, ChannelStanding>();
+    for (const spec of channels) {
+      const { queue, exchange } = this.#settings.names.existing(spec.name);
+      if ((queue ?? exchange) === undefined) continue;
+      await this.learnForeign(model, spec);
+      const place = queue === undefined ? `exchange "${exchange}"` : `queue "${queue}"`;
+      const durability = this.isOnDisk(spec) ? 'disk' : 'memory';
+      found.set(spec.name, {
+        confirm: {
+          durability,
+          place: `the ${place} of others`,
+          remedies: SURER[queue === undefined ? 'exchange' : 'queue'],
+        },
+      });
+    }
+    return found;
   }
 
   /** Keeps what nobody has subscribed to yet. With routing it would hide that a message is unroutable, and an exchange of others has its own. */
@@ -291,6 +337,13 @@ export class TopologyBook {
   }
 }
 
+const SURER = {
+  queue: [
+    'have its owner make it durable',
+    'say `durable: true` in `existing` where it is, and this user may not ask the broker',
+  ],
+  exchange: ['say `durable: true` in `existing` where every queue that is bound to it is durable'],
+};
 const NOT_FOUND = 404;
 const PRECONDITION_FAILED = 406;
 const ONE_READER = { 'x-single-active-consumer': true };
