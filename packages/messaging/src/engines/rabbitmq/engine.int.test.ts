@@ -1,6 +1,8 @@
 /** What is peculiar to RabbitMQ, each promise beside the broker's own behaviour without it. */
 import { afterAll, describe, expect, it } from 'vitest';
+import type { Channel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
+import { expiring, ranked } from '../../conformance/channels.ts';
 import { Collector, eventually, signal } from '../../conformance/fixture.ts';
 import type { Delivery, Engine, EngineConnection } from '../../engine.ts';
 import type { Message } from '../../message.ts';
@@ -17,6 +19,7 @@ import {
 } from './conformance-fixture.ts';
 import { createCutter } from './cutter.ts';
 import { createRabbitEngine } from './engine.ts';
+import type { QueueType } from './names.ts';
 import type { RabbitNotice } from './options.ts';
 
 const LADDER = 'facts.';
@@ -46,6 +49,16 @@ const messageOf = (id: string, extra: Partial<Message> = {}): Message => ({
   headers: {},
   ...extra,
 });
+
+/** As the broker tells in refusing another type beside the same `others`; a queue that is not there is not made. */
+async function typeOf(queue: string, others: object): Promise<string | undefined> {
+  await onBroker((amqp) => amqp.checkQueue(queue));
+  const other = { durable: true, arguments: { ...others, 'x-queue-type': 'stream' } };
+  const refusal: unknown = await onBroker((amqp) => amqp.assertQueue(queue, other)).catch(
+    (one: unknown) => one,
+  );
+  return /'x-queue-type' .*current is '(\w+)'/.exec(String(refusal))?.[1];
+}
 
 const plainSpec = {
   name: orders.name,
@@ -451,7 +464,31 @@ describe.skipIf(rabbitUrl === undefined)(
         });
       }));
 
-    it('quorum queues of this version refuse priorities, so such channels get classic ones', () =>
+    it('queues are quorum queues, classic where that is asked for and on channels with priorities', () =>
+      onRabbit(async (fixture) => {
+        const madeFor = async (
+          channel: Channel,
+          {
+            ending = '',
+            others = {},
+            ...options
+          }: { ending?: string; others?: object; queueType?: QueueType },
+        ) => {
+          await withBus(fixture.engine(options), [channel], async (bus) => {
+            await bus.subscribe(channel, { name: 'one', handler: () => ack() }).started;
+          });
+          return typeOf(`${fixture.prefix}${channel.name}/s/one${ending}`, others);
+        };
+        const keyed = { ending: '/0', others: { 'x-single-active-consumer': true } };
+        const byPriority = { others: { 'x-max-priority': 2 } };
+        expect(await madeFor(orders, {})).toBe('quorum');
+        expect(await madeFor(inOrder, keyed)).toBe('quorum');
+        expect(await madeFor(ranked, byPriority)).toBe('classic');
+        expect(await madeFor(ranked, { ...byPriority, queueType: 'quorum' })).toBe('classic');
+        expect(await madeFor(expiring, { queueType: 'classic' })).toBe('classic');
+      }));
+
+    it('quorum queues of this version refuse priorities', () =>
       onRabbit(async (fixture) => {
         await expect(
           onBroker((amqp) =>
