@@ -1,23 +1,25 @@
 /**
  * Three brokers, and one that leads partitions is killed under load, with messages in the hands of handlers: nothing confirmed is lost, keys keep their order, an inbox
- * handles everything once. The controls are judged on the same kill: a second cluster would take longer to come, and to miss a broker, than all the rest.
+ * handles everything once. Before, the followers stand still, and nothing is confirmed that only its leader has. The controls are judged on the same run: a second cluster would take longer to come, and to miss
+ * a broker, than all the rest.
  */
 import { DatabaseSync } from 'node:sqlite';
+import { Producer } from '@platformatic/kafka';
 import { describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { pause, systemClock } from '../../clock.ts';
-import { sequenced } from '../../conformance/channels.ts';
+import { plain, sequenced } from '../../conformance/channels.ts';
 import { registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, limitPatience, numbers, signal } from '../../conformance/fixture.ts';
 import { createIds } from '../../ids.ts';
 import { alreadyHandled, inboxSchema } from '../../inbox.ts';
 import { ack } from '../../outcome.ts';
-import { createKafkaFixture, type KafkaFixture } from './conformance-fixture.ts';
+import { clientOf, createKafkaFixture, type KafkaFixture } from './conformance-fixture.ts';
 import { Link } from './link.ts';
 import { partitionOf } from './names.ts';
 import { settingsOf } from './options.ts';
-import { hasKafkaProgram, startOwnCluster } from './own-cluster.ts';
-import { askLeadersOnce } from './own-defects.ts';
+import { hasKafkaProgram, type OwnCluster, startOwnCluster } from './own-cluster.ts';
+import { askLeadersOnce, confirmByLeader } from './own-defects.ts';
 
 const FIRST_PORT = 25_500;
 const PARTITIONS = 6;
@@ -162,10 +164,59 @@ function assertOnceInOrder(effects: readonly Effect[]): void {
     ).toEqual(numbers(0, ROUNDS - 1));
 }
 
+function assertUnconfirmed(isConfirmed: boolean): void {
+  expect(isConfirmed, 'confirmed by the leader alone').toBe(false);
+}
+
 interface Killed {
+  /** Before the kill: whether something was confirmed that only the leader had, and by an engine that does not wait for others. */
+  readonly alone: { readonly sound: boolean; readonly hasty: boolean };
   readonly sound: Load;
   /** Beside it, by an engine that asks only once who leads a partition. */
   readonly stubborn: Load;
+}
+
+/** Round trips of another producer to the same leader, by which what waits for no follower has long been answered. */
+const TRIPS = 20;
+
+/** Whether a publish is confirmed while both followers of its partition stand still, in a cluster in which two of three have to have it. */
+async function isConfirmedAlone(cluster: OwnCluster, fixture: KafkaFixture): Promise<boolean> {
+  const topic = `${fixture.prefix}${plain.name}`;
+  const bus = createBus({ engine: fixture.engine({ partitions: 1 }), source: '/alone' });
+  bus.declare([plain]);
+  const other = new Producer({ ...clientOf(cluster.url), idempotent: false });
+  const askLeader = (): Promise<unknown> =>
+    other.send({ messages: [{ topic, partition: 0, value: Buffer.from('no event') }], acks: 1 });
+  try {
+    await bus.start();
+    // Both know the leader, and are connected to it, before the others fall silent.
+    expect((await bus.publish(plain, { n: 0 })).durability).toBe('replicated');
+    await askLeader();
+    cluster.freezeAllBut(await leaderOf(cluster.url, [topic]));
+    let isConfirmed = false;
+    const publishing = bus.publish(plain, { n: 1 }).then(() => (isConfirmed = true));
+    // What it says when it is thawed is another matter: a relay would publish again what is refused then.
+    publishing.catch(() => {});
+    for (let trip = 0; trip < TRIPS; trip += 1) await askLeader();
+    const isEarly = isConfirmed;
+    cluster.thaw();
+    await Promise.allSettled([publishing]);
+    return isEarly;
+  } finally {
+    cluster.thaw();
+    await Promise.allSettled([other.close(), bus.stop({ drainMs: 0 })]);
+  }
+}
+
+async function followersStandStill(cluster: OwnCluster): Promise<Killed['alone']> {
+  const fixtures = [await createKafkaFixture(cluster.url), await createKafkaFixture(cluster.url)] as const;
+  const undo = confirmByLeader(fixtures[1].prefix);
+  try {
+    const sound = await isConfirmedAlone(cluster, fixtures[0]);
+    return { sound, hasty: await isConfirmedAlone(cluster, fixtures[1]) };
+  } finally {
+    undo();
+  }
 }
 
 async function killedUnderLoad(): Promise<Killed> {
@@ -175,6 +226,7 @@ async function killedUnderLoad(): Promise<Killed> {
   const loads: Load[] = [];
   let undo = (): void => {};
   try {
+    const alone = await followersStandStill(cluster);
     const fixtures = [await createKafkaFixture(cluster.url), await createKafkaFixture(cluster.url)] as const;
     undo = askLeadersOnce(fixtures[1].prefix);
     const [sound, stubborn] = [
@@ -201,7 +253,7 @@ async function killedUnderLoad(): Promise<Killed> {
     // A kill that nobody felt would have shown nothing.
     expect(sound.felt.vain, 'published in vain').toBeGreaterThan(0);
     expect(sound.felt.repeats, 'repeats').toBeGreaterThan(0);
-    return { sound, stubborn };
+    return { alone, sound, stubborn };
   } finally {
     killed.fire();
     undo();
@@ -229,7 +281,18 @@ describe.skipIf(!hasKafkaProgram())(
       await expect(killedOnce()).resolves.toBeDefined();
     });
 
+    const alone = 'nothing is confirmed while the followers stand still and only the leader has it';
+    it.each([alone])('%s', async () => {
+      expect((await killedOnce()).alone.sound).toBe(false);
+    });
+
     registerControls(it, 'kafka', [
+      {
+        defect: 'a publish waits for the leader alone (acks=1)',
+        caughtBy: alone,
+        healthy: async () => assertUnconfirmed((await killedOnce()).alone.sound),
+        defective: async () => assertUnconfirmed((await killedOnce()).alone.hasty),
+      },
       {
         defect: 'no inbox',
         caughtBy: load,

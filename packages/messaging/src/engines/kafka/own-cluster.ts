@@ -12,6 +12,9 @@ export interface OwnCluster {
   readonly url: string;
   /** SIGKILL to one of them; the others go on. */
   kill(node: number): void;
+  /** SIGSTOP to all others: their connections stay, and only this one answers, until `thaw`. */
+  freezeAllBut(node: number): void;
+  thaw(): void;
   destroy(): Promise<void>;
 }
 
@@ -53,10 +56,28 @@ export function hasKafkaProgram(): boolean {
 export async function startOwnCluster(firstPort: number): Promise<OwnCluster> {
   const { state, destroy } = await start(firstPort, '--cluster');
   const { urls, processes } = state;
+  const signal = (node: number, name: NodeJS.Signals): void =>
+    void process.kill(processCalled(`kafka-${node}`, processes).pid, name);
+  const frozen = new Set<number>();
+  const thaw = (): void => {
+    for (const node of frozen) signal(node, 'SIGCONT');
+    frozen.clear();
+  };
   return {
     url: urls.KAFKA_CLUSTER_URLS ?? urls.KAFKA_URL,
-    kill: (node) => void process.kill(processCalled(`kafka-${node}`, processes).pid, 'SIGKILL'),
-    destroy,
+    kill: (node) => signal(node, 'SIGKILL'),
+    freezeAllBut(awake) {
+      for (const node of [1, 2, 3].filter((one) => one !== awake)) {
+        signal(node, 'SIGSTOP');
+        frozen.add(node);
+      }
+    },
+    thaw,
+    async destroy() {
+      // One that stands still does not hear that it is to end.
+      thaw();
+      await destroy();
+    },
   };
 }
 

@@ -11,6 +11,7 @@ import { Link } from './link.ts';
 import { Membership } from './membership.ts';
 import { Moves } from './moves.ts';
 import { LogSource } from './partition.ts';
+import { ParcelProducer } from './produce-request.ts';
 import { type Item, Publisher } from './publisher.ts';
 import { Replay } from './replay.ts';
 import { TakenBack } from './taken-back.ts';
@@ -74,6 +75,20 @@ export function confirmEarly(channel: string): Undo {
         return new Promise((resolve) => setImmediate(() => resolve(items.map(() => 0))));
       },
   );
+}
+
+/** Seen where followers stand still: what is published under this prefix is confirmed when its leader has it (`acks=1`, which no idempotent producer may ask for). */
+export function confirmByLeader(prefix: string): Undo {
+  return replace(ParcelProducer.prototype, 'send', (original) => {
+    const send = original as (...given: readonly unknown[]) => unknown;
+    return function (
+      this: ParcelProducer,
+      options: { readonly messages: readonly { readonly topic: string }[] },
+    ) {
+      const isMine = options.messages.every(({ topic }) => topic.startsWith(prefix));
+      return send.call(this, isMine ? { ...options, acks: 1, idempotent: false } : options);
+    } as typeof original;
+  });
 }
 
 /** Another of them: who leads the partitions of the topics with this prefix is asked once, and whoever it was is asked for ever. */
