@@ -18,7 +18,8 @@ import {
   withBus,
 } from './conformance-fixture.ts';
 import { createCutter } from './cutter.ts';
-import { createRabbitEngine, type RabbitEngineOptions } from './engine.ts';
+import { createRabbitEngine } from './engine.ts';
+import type { QueueType } from './names.ts';
 import type { RabbitNotice } from './options.ts';
 
 const LADDER = 'facts.';
@@ -49,14 +50,14 @@ const messageOf = (id: string, extra: Partial<Message> = {}): Message => ({
   ...extra,
 });
 
-/** As the broker tells in refusing another type; a queue that is not there is not made. */
-async function typeOf(queue: string): Promise<string | undefined> {
+/** As the broker tells in refusing another type beside the same `others`; a queue that is not there is not made. */
+async function typeOf(queue: string, others: object): Promise<string | undefined> {
   await onBroker((amqp) => amqp.checkQueue(queue));
-  const other = { durable: true, arguments: { 'x-queue-type': 'stream' } };
+  const other = { durable: true, arguments: { ...others, 'x-queue-type': 'stream' } };
   const refusal: unknown = await onBroker((amqp) => amqp.assertQueue(queue, other)).catch(
     (one: unknown) => one,
   );
-  return /'x-queue-type' .*current is the value '(\w+)'/.exec(String(refusal))?.[1];
+  return /'x-queue-type' .*current is '(\w+)'/.exec(String(refusal))?.[1];
 }
 
 const plainSpec = {
@@ -465,17 +466,26 @@ describe.skipIf(rabbitUrl === undefined)(
 
     it('queues are quorum queues, classic where that is asked for and on channels with priorities', () =>
       onRabbit(async (fixture) => {
-        const madeFor = async (channel: Channel, options: Partial<RabbitEngineOptions> = {}, ending = '') => {
+        const madeFor = async (
+          channel: Channel,
+          {
+            ending = '',
+            others = {},
+            ...options
+          }: { ending?: string; others?: object; queueType?: QueueType },
+        ) => {
           await withBus(fixture.engine(options), [channel], async (bus) => {
             await bus.subscribe(channel, { name: 'one', handler: () => ack() }).started;
           });
-          return typeOf(`${fixture.prefix}${channel.name}/s/one${ending}`);
+          return typeOf(`${fixture.prefix}${channel.name}/s/one${ending}`, others);
         };
-        expect(await madeFor(orders)).toBe('quorum');
-        expect(await madeFor(inOrder, {}, '/0')).toBe('quorum');
-        expect(await madeFor(ranked)).toBe('classic');
-        expect(await madeFor(ranked, { queueType: 'quorum' })).toBe('classic');
-        expect(await madeFor(expiring, { queueType: { [expiring.name]: 'classic' } })).toBe('classic');
+        const keyed = { ending: '/0', others: { 'x-single-active-consumer': true } };
+        const byPriority = { others: { 'x-max-priority': 2 } };
+        expect(await madeFor(orders, {})).toBe('quorum');
+        expect(await madeFor(inOrder, keyed)).toBe('quorum');
+        expect(await madeFor(ranked, byPriority)).toBe('classic');
+        expect(await madeFor(ranked, { ...byPriority, queueType: 'quorum' })).toBe('classic');
+        expect(await madeFor(expiring, { queueType: 'classic' })).toBe('classic');
       }));
 
     it('quorum queues of this version refuse priorities', () =>
