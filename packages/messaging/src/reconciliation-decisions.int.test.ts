@@ -43,6 +43,7 @@ for (const { kind, missing, create } of storeChoices)
       /** Handlers wait for it. */
       let gate: Promise<void>;
       const handled: number[] = [];
+      const numbersHandled = (): readonly number[] => handled.toSorted((a, b) => a - b);
 
       beforeEach(async () => {
         shop = await create();
@@ -137,7 +138,7 @@ for (const { kind, missing, create } of storeChoices)
         expect(found(report)).toEqual({ settled: 1, decided: 2 });
         expect(report).toMatchObject({ clean: true, repair: { republishable: 0, needsPersonCount: 0 } });
         expect(report.subscriptions[0]?.standings).toMatchObject({ settled: 1, decided: 2, missing: 0 });
-        expect(handled.toSorted()).toEqual([1, 2, 3, 4]);
+        expect(numbersHandled()).toEqual([1, 2, 3, 4]);
       });
 
       it('control: not noted, and with a vow that is not true, a repair publishes both again', async () => {
@@ -147,7 +148,7 @@ for (const { kind, missing, create } of storeChoices)
         expect(found(report)).toEqual({ settled: 1, lost: 2, unrecorded: 1 });
         expect(report.repair.republished).toBe(2);
         await letters(2);
-        expect(handled.toSorted()).toEqual([1, 2, 2, 3, 3, 4]);
+        expect(numbersHandled()).toEqual([1, 2, 2, 3, 3, 4]);
       });
 
       it('without a log, and for what is older than the log, a repair leaves to a person what may have been decided', async () => {
@@ -164,7 +165,7 @@ for (const { kind, missing, create } of storeChoices)
             1,
           );
         }
-        expect(handled.toSorted()).toEqual([1, 2, 3, 4]);
+        expect(numbersHandled()).toEqual([1, 2, 3, 4]);
       });
 
       it('what was lost without a decision is brought back, though others are noted', async () => {
@@ -233,7 +234,7 @@ for (const { kind, missing, create } of storeChoices)
         expect(report.repair.republished).toBe(0);
         opened.fire();
         await eventually(settledIds, (count) => count === 3, 'the redriven ones');
-        expect(handled.toSorted()).toEqual([1, 2, 2, 3, 3]);
+        expect(numbersHandled()).toEqual([1, 2, 2, 3, 3]);
       });
     },
   );

@@ -113,8 +113,8 @@ type ClosableLog = DecisionLog & { readonly close?: () => Promise<void> };
 
 /** Opened when the first command needs it: one that only looks needs no database. */
 function decisionsOf({ decisions: given }: ChannelsModule): {
-  open(): Promise<ClosableLog | undefined>;
-  close(): Promise<void>;
+  readonly open: () => Promise<ClosableLog | undefined>;
+  readonly close: () => Promise<void>;
 } {
   let opened: Promise<ClosableLog | undefined> | undefined;
   const open = async (): Promise<ClosableLog | undefined> => {
