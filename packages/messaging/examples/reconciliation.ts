@@ -13,6 +13,7 @@ import {
   createIds,
   createKeyedRelay,
   createOutboxWriter,
+  createSqlDecisions,
   defineChannel,
   handleOnce,
   reconcile,
@@ -34,6 +35,9 @@ await shop.prepare();
 await mailer.prepare();
 await mailer.inbox.transaction(async (db) => db.exec('CREATE TABLE mails (order_id TEXT NOT NULL) STRICT'));
 
+const decisions = createSqlDecisions({ sql: shop.sql });
+await decisions.prepare();
+
 const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });
 /** Here the order itself would be stored, in the same transaction. */
 const order = (orderId: string): Promise<void> =>
@@ -43,7 +47,8 @@ let mails = 0;
 let mailed = Promise.withResolvers<void>();
 
 async function openBus(consumes: boolean): Promise<Bus> {
-  const bus = createBus({ engine: createEmbeddedEngine({ path: join(folder, 'bus.db') }), source: '/shop' });
+  const engine = createEmbeddedEngine({ path: join(folder, 'bus.db') });
+  const bus = createBus({ engine, source: '/shop', decisions });
   bus.declare([orderPlaced]);
   if (consumes)
     bus.subscribe(orderPlaced, {
@@ -78,8 +83,7 @@ const sources = {
   settled: [mailer.settled({ subscription: 'mailer', channels: [orderPlaced.name] })],
   clock: systemClock,
   graceMs: 0,
-  // There is nobody here who discards or edits dead letters.
-  assumeUndecided: true,
+  decisions: [decisions],
 };
 
 // Three orders arrive.

@@ -160,7 +160,7 @@ describe('peek and replay', () => {
     expect(dry.out).toBe('order.placed / mailer would go on from offset:7; nothing was moved\n');
     const mailer = { channel: 'order.placed', name: 'mailer' };
     expect(store.calls).toEqual([
-      [mailer, { timeMs: Date.parse(at) }, { dryRun: false }],
+      [mailer, { timeMs: Date.parse(at) }],
       [mailer, { offset: '7' }, { dryRun: true }],
     ]);
   });
