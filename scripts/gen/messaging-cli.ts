@@ -66,7 +66,7 @@ function commandPage(): string {
     '',
     '| URL | engine | notes |',
     '|---|---|---|',
-    '| `sqlite:./bus.db` | embedded | The file belongs to one process. While the application runs, the command ends with code 3 and `DB_MSG_ENGINE_LOCKED`: stop the application, or let it answer itself (`bus.view()`, `bus.deadLetters`). Where the application shares its file (`share`), `?share=true` looks at it while it runs. A file that is not there is not made. |',
+    '| `sqlite:./bus.db` | embedded | The file belongs to one process. While the application runs, the command ends with code 3 and `DB_MSG_ENGINE_LOCKED`: stop the application, or let it answer itself (`bus.view()`, `bus.deadLetters`). Where the application shares its file (`share`), `?share=true` looks at it while it runs: as [a guest](engines/embedded.md#tools) that never hosts the file, so a `--watch` that is suspended or forgotten holds up nobody. A file that is not there is not made, and what the application keeps for later subscriptions (`keepUnsubscribedMs`) is not deleted by a look. |',
     '| `amqp://user:secret@host:5672/vhost`, `amqps://` | RabbitMQ | AMQP cannot list queues: give `--channels` with a module that exports `subscriptions`. |',
     '| `kafka://one:9092,two:9092` | Kafka | The same. |',
     '| `redis://host:6379/0`, `rediss://` | Redis Streams | Lists what is stored under the prefix. |',
