@@ -72,7 +72,7 @@ function commandPage(): string {
     '| `kafka://one:9092,two:9092` | Kafka | The same. |',
     '| `redis://host:6379/0`, `rediss://` | Redis Streams | Lists what is stored under the prefix. |',
     '| `redis-lists://host:6379/0`, `rediss-lists://` | Redis lists | The same. |',
-    '| `redis-pubsub://host:6379/0`, `rediss-pubsub://` | Redis Pub/Sub | For `publish`: nothing is stored, so there is nothing to look at, and no dead letter. |',
+    '| `redis-pubsub://host:6379/0`, `rediss-pubsub://` | Redis Pub/Sub | For `publish`: nothing is stored, so there is nothing to look at, and no dead letter: a command that names either ends with code 2 and says so. |',
     '',
     '`?prefix=shop.` names the prefix when the application sets one. `--channels ./channels.ts` names a module: every channel it exports is known with its contract and is',
     'declared as the application would, and so is what it exports as `subscriptions` (`[{ channel, name }]`). `publishes` and `service` are for `asyncapi`, `reconciliation` is for `reconcile`. An example is',
