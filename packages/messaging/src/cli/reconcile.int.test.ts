@@ -85,6 +85,9 @@ describe('reconcile', () => {
       mode: 'republish',
       republished: 1,
     });
+    const told = await say(['--channels', module, '--repair']);
+    expect(told.err).toContain('before the next --repair: it would publish it once more');
+    expect((await say(['--channels', module])).err).not.toContain('the next --repair');
   });
 
   it('stops after so many messages, and goes on from its own report', async () => {

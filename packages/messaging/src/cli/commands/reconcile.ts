@@ -37,7 +37,10 @@ export const reconciliation: Command = {
     },
     'max-messages': { value: '<n>', description: 'stop after about so many' },
     earlier: { value: '<file>', description: 'go on from this report (of --json); "-" reads stdin' },
-    repair: { description: 'publish again, with the same ids, what no subscription knows' },
+    repair: {
+      description:
+        'publish again, with the same ids, what no subscription knows. Once: until consumers have settled it, the next repair publishes it again',
+    },
     'assume-idle': {
       description:
         'you vouch that no consumer has a message at hand or waits for a retry: what RabbitMQ cannot show counts as lost',
@@ -76,6 +79,10 @@ export const reconciliation: Command = {
       const options = await optionsOf(context, session, sources);
       const report = await inWords(DATABASE, () => reconcile(options));
       context.terminal.data(report, () => textOf(report));
+      if (report.repair.republished > 0)
+        context.terminal.say(
+          'Let the consumers settle what was published again before the next --repair: it would publish it once more.',
+        );
       return exitOf(context, report);
     } finally {
       await sources.close?.();
