@@ -27,7 +27,8 @@ Real servers on loopback for the tests that need them; without a name all of the
 
   --folder DIR     where their data, logs and addresses are kept, and what "down" and "status" look at (.cache/services of this checkout);
                    another one is another set of servers beside the first
-  --first-port N   each server listens on a fixed place counted from N (${firstPortByDefault}); give a second set another one, 1024 to 64000
+  --first-port N   each server listens on a fixed place counted from N (${firstPortByDefault}); give a second set another one, 1024 to 64000,
+                   and a --folder of its own: what runs in a folder keeps its ports
   --cluster        three nodes where a server has them
   --keep-data      services:down leaves the data for the next start
   --json           one object instead of lines`;

@@ -92,7 +92,13 @@ describe('services:up and services:down', () => {
 
     const again = await services('up', 'redis', '--json');
     expect(again.stderr).toMatch(/runs already/);
+    expect(again.stderr).not.toMatch(/and not on/);
     expect(stateOf(again).processes).toEqual([one]);
+    const elsewhere = { firstPort: firstPort + 100 };
+    const asked = await services('up', 'redis', '--json', `--first-port=${elsewhere.firstPort}`);
+    const ports = `on port ${portOf({ firstPort }, 'redis')} and not on ${portOf(elsewhere, 'redis')}`;
+    expect(asked.stderr).toMatch(new RegExp(`^redis +runs already, ${ports}: .*--folder`, 'm'));
+    expect(stateOf(asked).processes).toEqual([one]);
 
     await stop({ pid: one!.pid, identity: identityOf(one!.pid)! }, 'SIGTERM');
     expect(stateOf(await services('status', '--json')).processes).toEqual([{ ...one, isRunning: false }]);

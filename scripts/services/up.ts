@@ -60,9 +60,9 @@ async function bringUpOne(server: Server, layout: Layout, tell: Tell): Promise<O
   }
   const began = systemClock.monotonic();
   try {
-    const isNew = await startAll(server, layout, found.programs, tell);
+    const { isNew, elsewhere } = await startAll(server, layout, found.programs, tell);
     const seconds = ((systemClock.monotonic() - began) / 1000).toFixed(1);
-    tell(`${server.name.padEnd(8)} ${isNew ? `ready after ${seconds} s` : 'runs already'}`);
+    tell(`${server.name.padEnd(8)} ${isNew ? `ready after ${seconds} s` : 'runs already'}${elsewhere}`);
     return { server, state: 'ready' };
   } catch (error) {
     const reason = `${server.name}: ${(error as Error).message}`;
@@ -71,8 +71,14 @@ async function bringUpOne(server: Server, layout: Layout, tell: Tell): Promise<O
   }
 }
 
-/** @returns whether anything was started; throws when a process of it does not become ready, after ending what was started with it */
-async function startAll(server: Server, layout: Layout, programs: Programs, tell: Tell): Promise<boolean> {
+interface Started {
+  readonly isNew: boolean;
+  /** What is to be told of ports that were asked for and are not those of what runs already; else ''. */
+  readonly elsewhere: string;
+}
+
+/** Throws when a process of it does not become ready, after ending what was started with it */
+async function startAll(server: Server, layout: Layout, programs: Programs, tell: Tell): Promise<Started> {
   const { folder, cluster } = layout;
   const before = startedIn(folder).filter((record) => record.server === server.name && isAlive(record));
   refuseOtherForm(server, layout, before);
@@ -85,8 +91,10 @@ async function startAll(server: Server, layout: Layout, programs: Programs, tell
   const isMany = cluster && server.canCluster;
   const hasData = existsSync(join(folder, 'data', isMany ? `${server.name}-1` : server.name));
   const started: StartedProcess[] = [];
+  let elsewhere = '';
   try {
     for (const wave of server.waves(layout, programs, hasData)) {
+      elsewhere ||= elsewhereText(before, wave);
       const missing = wave.filter(({ name }) => !alive.has(name));
       const ends = await Promise.allSettled(missing.map((plan) => startOne(server, plan, layout, started)));
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
@@ -98,7 +106,17 @@ async function startAll(server: Server, layout: Layout, programs: Programs, tell
     if (!hasData && before.length === 0) clearData(folder, [server.name]);
     throw error;
   }
-  return started.length > 0;
+  return { isNew: started.length > 0, elsewhere };
+}
+
+/** What runs keeps its ports: --first-port counts for what is started, and a second set needs a folder of its own. */
+function elsewhereText(running: readonly StartedProcess[], wave: readonly ProcessPlan[]): string {
+  for (const { name, ports } of wave) {
+    const known = running.find((record) => record.name === name);
+    if (known && known.ports.join() !== ports.join())
+      return `, on port ${known.ports.join(', ')} and not on ${ports.join(', ')}: for a second set beside it give --folder too`;
+  }
+  return '';
 }
 
 function refuseOtherForm(server: Server, { cluster }: Layout, running: readonly StartedProcess[]): void {

@@ -57,6 +57,6 @@ export const globalOptions: OptionSpecs = {
   json: { description: 'data as JSON; a failure is one JSON object on stdout too' },
   quiet: { description: 'no messages but errors' },
   'no-input': { description: 'never read a terminal; for scripts' },
-  help: { description: 'what it does and takes' },
+  help: { description: 'what it does and takes; -h too' },
   version: { description: 'the version of the toolkit' },
 };

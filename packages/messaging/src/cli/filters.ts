@@ -68,10 +68,20 @@ export function wholeNumber(
   return value;
 }
 
+/** Redis Pub/Sub knows no channel, declared or not: "not known, give --channels" would send whoever gave it round in circles. */
+export function refuseNothingStored({ connection, engine }: Session): void {
+  if (connection.capabilities.confirm !== 'none') return;
+  throw usage(
+    `nothing is stored on ${engine}, so nothing waits there and nothing is a dead letter`,
+    'It hands a message to who listens at that moment and keeps none: there is nothing to look at, to replay or to mend. publish works.',
+  );
+}
+
 /** A subscription that the engine or the module knows: nothing is made by a typo. */
 export async function placeOf({ values }: CommandContext, session: Session): Promise<SubscriptionName> {
   const channel = values.text('channel') ?? '';
   const name = values.text('subscription') ?? '';
+  refuseNothingStored(session);
   const view = await session.connection.inspect();
   const found = view.channels.find((one) => one.name === channel);
   if (!found)

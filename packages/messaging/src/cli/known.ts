@@ -5,7 +5,7 @@
 import type { DeadLetterFilter, EngineView } from '../engine.ts';
 import type { Session } from './command.ts';
 import { usage } from './failure.ts';
-import { namesOf } from './filters.ts';
+import { namesOf, refuseNothingStored } from './filters.ts';
 import { listsSubscriptions } from './present.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -72,6 +72,7 @@ export function tellUnnamed({ engine, module, nothingThere }: Session, terminal:
 export async function refuseUnknown(session: Session, filter: DeadLetterFilter): Promise<void> {
   if (filter.channel === undefined) refuseNothingThere(session);
   const { channel, subscription, group, key, messageIds } = filter;
+  if (Object.keys(filter).length > 0) refuseNothingStored(session);
   const place = {
     ...(channel === undefined ? {} : { channel }),
     ...(subscription === undefined ? {} : { subscription }),

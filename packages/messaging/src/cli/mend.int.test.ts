@@ -252,7 +252,7 @@ describe.each(named)('on %s', (_name, server) => {
       expect(unconfirmed).toMatchObject({ code: 2, err: expect.stringContaining('--confirm order.placed') });
       expect(await letters()).toHaveLength(3);
       const done = await answer([...full, '--confirm', 'order.placed']);
-      expect(done).toEqual({ moved: 2, remaining: 0, aborted: false });
+      expect(done).toEqual({ discarded: 2, remaining: 0, aborted: false });
       expect(await letters()).toMatchObject([{ messageId: published[0] }]);
       expect(await answer(['dead-letters', 'groups'])).toEqual([
         { channel: 'order.placed', subscription: 'mailer', group: NO_ADDRESS, count: 1 },

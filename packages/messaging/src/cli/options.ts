@@ -53,9 +53,17 @@ export function parseOptions(command: Command, args: readonly string[]): Parsed 
   );
   if (missing) refuse(`--${missing[0]} is missing`);
   if (positionals.length !== command.arguments.length)
-    refuse(`${positionals.length} arguments were given, it takes ${command.arguments.length}`);
+    refuse(`${givenText(positionals.length)}, it takes ${takenText(command)}`);
   return { values, positionals };
 }
+
+function givenText(count: number): string {
+  if (count === 0) return 'no argument was given';
+  return count === 1 ? '1 argument was given' : `${count} arguments were given`;
+}
+
+const takenText = ({ arguments: taken }: Command): string =>
+  taken.length === 0 ? 'none' : taken.map(({ name }) => `<${name}>`).join(' ');
 
 function refuseMistake(
   specs: OptionSpecs,

@@ -89,6 +89,9 @@ describe('reconcile', () => {
       mode: 'republish',
       republished: 1,
     });
+    const told = await say(['--channels', module, '--repair']);
+    expect(told.err).toContain('before the next --repair: it would publish it once more');
+    expect((await say(['--channels', module])).err).not.toContain('the next --repair');
   });
 
   it('leaves to a person what a person may have decided about, unless somebody vouches or it was noted', async () => {
@@ -136,6 +139,28 @@ describe('reconcile', () => {
     expect(out.match(/for a person/g)).toHaveLength(1);
     expect(out).toMatch(/for a person, 2 of them: /);
     expect(out.match(/m-9/g)).toHaveLength(1);
+  });
+
+  it('says once why something could not be judged, below what it is', async () => {
+    const purged = join(folder, 'purged.mjs');
+    const text = readFileSync(module, 'utf8')
+      .replace("[item('m-1'), item('m-2')]", '[]')
+      .replace("{ id: 'm-1', settledAt: 2 }", "{ id: 'm-1', settledAt: 2 }, { id: 'm-9', settledAt: 2 }")
+      .replace(
+        'async (ids) => new Set(ids), keptSince: async () => 0',
+        'async () => new Set(), keptSince: async () => 3',
+      );
+    writeFileSync(purged, text);
+    const { out } = await say(['--channels', purged]);
+    expect(out).toMatch(
+      / {2}unverifiable: \S+ m-1\n {2}unverifiable: \S+ m-9\n {4}why, of these 2: an outbox may have purged it\n/,
+    );
+    expect(out.match(/why, of these/g)).toHaveLength(1);
+  });
+
+  it('says that --channels is missing, and connects to nothing', async () => {
+    const told = await inProcess(['reconcile', '--url', 'redis://127.0.0.1:1']);
+    expect(told).toMatchObject({ code: 2, out: '', err: expect.stringContaining('--channels is missing') });
   });
 
   it.each([

@@ -194,6 +194,34 @@ describe('peek and replay', () => {
   });
 });
 
+it.each([
+  ['peek', '--channel', 'order.placed', '--subscription', 'mailer'],
+  [
+    'replay',
+    '--channel',
+    'order.placed',
+    '--subscription',
+    'mailer',
+    '--from',
+    'latest',
+    '--confirm',
+    'mailer',
+  ],
+  ['dead-letters', 'list', '--channel', 'order.placed'],
+  ['redrive', '--group', 'x', '--dry-run'],
+])(
+  '%s says of an engine that stores nothing that it does not, whatever --channels names',
+  async (...args) => {
+    const engine = new Store().engine(({ capabilities }) => ({
+      capabilities: { ...capabilities, confirm: 'none' },
+    }));
+    expect(await say(engine, [...args, '--channels', module])).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/^doorbuster-bus: nothing is stored on embedded[\s\S]*keeps none/),
+    });
+  },
+);
+
 it('a bug keeps its stack and is not dressed as a failure', async () => {
   const broken = new Store().engine(() => ({ inspect: () => Promise.reject(new TypeError('a bug')) }));
   await expect(say(broken, ['inspect'])).rejects.toThrow('a bug');

@@ -27,7 +27,8 @@ export interface Surroundings {
   readonly version: string;
 }
 
-export async function run(argv: readonly string[], around: Surroundings): Promise<ExitCode> {
+export async function run(written: readonly string[], around: Surroundings): Promise<ExitCode> {
+  const argv = written.map((one) => (one === '-h' ? '--help' : one));
   const isJson = argv.includes('--json');
   const terminal = new Terminal(around.stdout, around.stderr, {
     json: isJson,

@@ -38,12 +38,28 @@ export interface OpenSession extends Session {
 export async function openExisting(url: string, existing: Existing = {}): Promise<Engine> {
   const path = url.startsWith('sqlite:') ? readSqliteUrl(url).path : '';
   if (path !== '') refuseOtherFile(url, path);
+  // A URL has no place for what follows, so the engines' own factories are given it on the way.
+  if (path !== '') return engineLoadedBy(async (specifier) => asGuest(await import(specifier)), url);
   if (!/^amqps?:/.test(url) || Object.keys(existing).length === 0) return engineFromUrl(url);
-  // A URL has no place for it, so the engine's own factory is given it on the way.
   return engineLoadedBy(async (specifier) => {
     const module = (await import(specifier)) as { createRabbitEngine: (options: object) => Engine };
     return { createRabbitEngine: (options: object) => module.createRabbitEngine({ ...options, existing }) };
   }, url);
+}
+
+interface EmbeddedModule {
+  readonly createEmbeddedEngine: (options: object) => Engine;
+  readonly createGuestEngine: (options: object) => Engine;
+}
+
+/** A shared file is never hosted by an operator's command, and what its application keeps for later subscriptions is never old for a look. */
+function asGuest({ createEmbeddedEngine, createGuestEngine }: EmbeddedModule): object {
+  return {
+    createEmbeddedEngine: ({ path, share }: { readonly path: string; readonly share?: boolean }) =>
+      share
+        ? createGuestEngine({ path })
+        : createEmbeddedEngine({ path, keepUnsubscribedMs: Number.POSITIVE_INFINITY }),
+  };
 }
 
 export async function openSession(options: SessionOptions): Promise<OpenSession> {

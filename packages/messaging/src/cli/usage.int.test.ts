@@ -1,5 +1,7 @@
 /** What `doorbuster-bus` says to wrong input (what, why, what to do) and of itself. */
+import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { cli, here, jsonOf, main, useFolder } from './testing/fixture.ts';
 import { commands, families, globalOptions } from './commands.ts';
@@ -36,7 +38,9 @@ describe('wrong input says what, why and what to do', () => {
       /--channel was given more than once/,
     ],
     ['a required option left out', ['peek', '--channel', 'x'], 2, /--subscription is missing[\s\S]*Usage/],
-    ['an argument left out', ['dead-letters', 'show'], 2, /0 arguments were given, it takes 1/],
+    ['an argument left out', ['dead-letters', 'show'], 2, /no argument was given, it takes <id>/],
+    ['an argument too many', ['inspect', 'x'], 2, /1 argument was given, it takes none/],
+    ['two of them', ['dead-letters', 'show', 'x', 'y'], 2, /2 arguments were given, it takes <id>/],
     ['no engine', ['inspect'], 3, /no engine was named[\s\S]*DOORBUSTER_BUS_URL/],
     ['a scheme that no engine has', ['inspect', '--url', 'nats://x'], 2, /names no engine[\s\S]*sqlite:/],
     [
@@ -151,6 +155,29 @@ describe('wrong input says what, why and what to do', () => {
   });
 });
 
+describe('on a Node that is too old', () => {
+  const bin = fileURLToPath(new URL('../../bin/doorbuster-bus.mjs', import.meta.url));
+  const old = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.19.0' } })`;
+  const onOld = (...args: string[]) =>
+    spawnSync(process.execPath, ['--import', `data:text/javascript,${old}`, bin, ...args], {
+      encoding: 'utf8',
+    });
+
+  it('says so, and with --json as one JSON object on stdout', () => {
+    const plain = onOld('inspct');
+    expect(plain).toMatchObject({ status: exitCodes.configuration, stdout: '' });
+    expect(plain.stderr).toBe('doorbuster-bus: Node 20.19.0 is too old\nRun it with Node 24 or later.\n');
+    const json = onOld('inspct', '--json');
+    expect(json).toMatchObject({ status: exitCodes.configuration, stderr: '' });
+    expect(JSON.parse(json.stdout)).toEqual({
+      error: 'Node 20.19.0 is too old',
+      code: 'CLI',
+      remedy: 'Run it with Node 24 or later.',
+      exitCode: exitCodes.configuration,
+    });
+  });
+});
+
 describe('help', () => {
   const folder = useFolder();
 
@@ -184,6 +211,8 @@ describe('help', () => {
         expect.arrayContaining(Object.keys(exits).map(Number)),
       );
       expect((await here('help', ...name.split(' '))).out).toBe(out);
+      expect((await here(...name.split(' '), '-h')).out).toBe(out);
+      expect((await here(...name.split(' '), '--quiet', '-h')).out).toBe(out);
     },
   );
 
@@ -203,7 +232,7 @@ describe('help', () => {
 
   it('falls back to the overview for what is no command', async () => {
     const { out } = await here('--help');
-    for (const strange of [['help', 'inspekt'], ['inspekt', '--help'], []])
+    for (const strange of [['help', 'inspekt'], ['inspekt', '--help'], ['-h'], []])
       expect((await here(...strange)).out).toBe(out);
   });
 });

@@ -45,6 +45,8 @@ export function createProgram(env: NodeJS.ProcessEnv): Command {
         'operator API key (DOORBUSTER_API_KEY; default: the one of the data directory)',
       ),
     )
+    // Commands copy this when they are registered: what every command takes stands in the help of each.
+    .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(add --help for what it takes)')
     .exitOverride()
     .addHelpText(

@@ -5,8 +5,11 @@ import { expect, it } from 'vitest';
 import { orderPlaced } from '../../../examples/channels.ts';
 import { createBus } from '../../bus.ts';
 import { Collector } from '../../conformance/fixture.ts';
+import { systemClock } from '../../clock.ts';
+import { Keeper } from '../../engines/embedded/conformance-fixture.ts';
+import { ack } from '../../outcome.ts';
 import { createEmbeddedEngine } from '../../engines/embedded/engine.ts';
-import { cli, ended, here, jsonOf, start, useShopFile } from '../testing/fixture.ts';
+import { cli, ended, here, jsonOf, publishOrders, start, useShopFile } from '../testing/fixture.ts';
 
 const shop = useShopFile();
 
@@ -79,4 +82,60 @@ it('but not one that it shares', async () => {
   const beside = await cli('inspect', '--url', `${shop.url()}?share=true`);
   await bus.stop();
   expect(beside).toMatchObject({ code: 0, out: expect.stringContaining('order.placed') });
+});
+
+it('and is not in the way of it: suspended after a restart of the application, it holds up nobody', async () => {
+  await shop.application((bus) => bus.start());
+  const first = new Keeper();
+  await first.tell('keep', shop.path('bus.db'));
+  const child = start(['inspect', '--url', `${shop.url()}?share=true`, '--watch', '--every', '1', '--json']);
+  const looks = new Collector<string>();
+  child.stdout.on('data', (part: Buffer) => looks.add(part.toString()));
+  const result = ended(child);
+  await looks.waitFor(1);
+  await first.kill();
+  // A look after the end of the host: by now whoever wanted to host does.
+  await looks.waitFor(looks.values.length + 1);
+  child.kill('SIGSTOP');
+  const engine = createEmbeddedEngine({ path: shop.path('bus.db'), share: true });
+  const bus = createBus({ engine, source: '/shop' });
+  bus.declare([orderPlaced]);
+  try {
+    await bus.start();
+    const { durability } = await bus.publish(orderPlaced, { orderId: 'A-1', total: 1 });
+    expect(durability).toBe('disk');
+  } finally {
+    child.kill('SIGCONT');
+    child.kill('SIGINT');
+    await bus.stop();
+  }
+  expect((await result).code).toBe(0);
+}, 30_000);
+
+it('deletes nothing that the application keeps for later subscriptions', async () => {
+  const long = 8 * 86_400_000;
+  const past = { ...systemClock, now: () => systemClock.now() - long };
+  const engine = () =>
+    createEmbeddedEngine({ path: shop.path('bus.db'), keepUnsubscribedMs: Number.POSITIVE_INFINITY });
+  const before = createBus({ engine: engine(), source: '/shop', clock: past });
+  before.declare([orderPlaced]);
+  await before.start();
+  await publishOrders(before, 3);
+  await before.stop();
+  for (const url of [shop.url(), `${shop.url()}?share=true`])
+    expect(await here('inspect', '--url', url)).toMatchObject({ code: 0 });
+  const after = createBus({ engine: engine(), source: '/shop' });
+  const seen = new Collector<number>();
+  after.declare([orderPlaced]);
+  after.subscribe(orderPlaced, {
+    name: 'late',
+    handler: ({ data }) => {
+      seen.add(data.total);
+      return ack();
+    },
+  });
+  await after.start();
+  await seen.waitFor(3);
+  await after.stop();
+  expect(seen.values).toEqual([0, 1, 2]);
 });

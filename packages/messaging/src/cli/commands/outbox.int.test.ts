@@ -172,9 +172,10 @@ for (const { kind, missing, create } of storeChoices)
         err: expect.stringContaining('1 would be discarded; nothing was.'),
       });
       expect(await listed()).toHaveLength(1);
-      expect(await outbox(...discard, '--confirm', 'order.placed')).toMatchObject({
-        code: 0,
-        out: '1 discarded, 0 left\n',
+      expect(await answer(...discard, '--confirm', 'order.placed')).toEqual({
+        discarded: 1,
+        remaining: 0,
+        aborted: false,
       });
       expect(await published(1)).toEqual(['a 2']);
     });

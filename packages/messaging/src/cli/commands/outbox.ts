@@ -11,6 +11,7 @@ import { afterDecision, onStore, stoppedEarly } from '../exits.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { wholeNumber } from '../filters.ts';
 import type { Row } from '../terminal.ts';
+import { countOf } from './redrive.ts';
 
 const ADDRESSES = 'sqlite:./shop.db, postgres://..., mysql://..., mariadb://...';
 const VARIABLE = 'DOORBUSTER_STORE_URL';
@@ -127,7 +128,7 @@ export const retryParked: Command = {
   name: 'outbox retry',
   summary: 'lets parked rows of an outbox be published again, with their keys',
   details:
-    'The relay takes them at its next sweep, each key in its order, and parks again what is refused again. What is parked while this runs is left. Ctrl-C ends it after the step under way; the same command goes on from there.',
+    'The relay takes them at its next sweep, each key in its order, and parks again what is refused again. What is parked while this runs is left. With --json it answers { moved, remaining, aborted }. Ctrl-C ends it after the step under way; the same command goes on from there.',
   arguments: [],
   options: filterOptions,
   exits: {
@@ -147,7 +148,8 @@ export const retryParked: Command = {
 export const discardParked: Command = {
   name: 'outbox discard',
   summary: 'lets parked rows of an outbox never be published; their keys go on',
-  details: 'It cannot be undone: the name of the channel has to be repeated with --confirm.',
+  details:
+    'It cannot be undone: the name of the channel has to be repeated with --confirm. With --json it answers { discarded, remaining, aborted }.',
   arguments: [],
   options: {
     ...filterOptions,
@@ -298,7 +300,7 @@ async function move(
   }
   const aborted = tried < meant.length;
   const remaining = found.length - tried;
-  terminal.data({ moved, remaining, aborted }, () => `${moved} ${done}, ${remaining} left`);
+  terminal.data({ ...countOf(done, moved), remaining, aborted }, () => `${moved} ${done}, ${remaining} left`);
   if (moved < tried) terminal.say(`Somebody else had decided about ${tried - moved} of them meanwhile.`);
   if (done === 'retried' && moved > 0) terminal.say('The relay takes them at its next sweep.');
   if (aborted) terminal.say('Stopped. The same command goes on from here.');

@@ -8,6 +8,7 @@ import { onEngine } from '../exits.ts';
 import { type ExitCode, exitCodes, usage } from '../failure.ts';
 import { timeOf, wholeNumber } from '../filters.ts';
 import { topologyOf } from '../present.ts';
+import { printable } from '../terminal.ts';
 import { reconcile, type ReconcileOptions } from '../../reconciliation.ts';
 import type { ReconciliationReport } from '../../reconciliation-report.ts';
 
@@ -20,7 +21,7 @@ export const reconciliation: Command = {
   name: 'reconcile',
   summary: 'compares what outboxes recorded with what inboxes settled, and publishes again what was lost',
   details:
-    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. What a person discarded, edited or skipped looks as if it were lost: --repair leaves what is missing to a person unless "decisions" of the module tells it apart, or --assume-undecided vouches that there was nothing of the kind. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early.',
+    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it, so --channels is needed. Why something was found, or could not be judged, stands below it where a reason is known. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. What a person discarded, edited or skipped looks as if it were lost: --repair leaves what is missing to a person unless "decisions" of the module tells it apart, or --assume-undecided vouches that there was nothing of the kind. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early.',
   arguments: [],
   options: {
     from: {
@@ -36,7 +37,10 @@ export const reconciliation: Command = {
     },
     'max-messages': { value: '<n>', description: 'stop after about so many' },
     earlier: { value: '<file>', description: 'go on from this report (of --json); "-" reads stdin' },
-    repair: { description: 'publish again, with the same ids, what no subscription knows' },
+    repair: {
+      description:
+        'publish again, with the same ids, what no subscription knows. Once: until consumers have settled it, the next repair publishes it again',
+    },
     'assume-idle': {
       description:
         'you vouch that no consumer has a message at hand or waits for a retry: what RabbitMQ cannot show counts as lost',
@@ -67,6 +71,11 @@ export const reconciliation: Command = {
     'reconcile --channels ./channels.ts --repair --json > report.json',
   ],
   async run(context) {
+    if (context.values.text('channels') === undefined)
+      throw usage(
+        '--channels is missing',
+        'Only the application knows its databases: the module of --channels exports "reconciliation". doorbuster-bus reconcile --help tells more.',
+      );
     const session = await context.session();
     if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
     const sources = await inWords(DATABASE, () => sourcesOf(session));
@@ -74,6 +83,10 @@ export const reconciliation: Command = {
       const options = await optionsOf(context, session, sources);
       const report = await inWords(DATABASE, () => reconcile(options));
       context.terminal.data(report, () => textOf(report));
+      if (report.repair.republished > 0)
+        context.terminal.say(
+          'Let the consumers settle what was published again before the next --repair: it would publish it once more.',
+        );
       return exitOf(context, report);
     } finally {
       await sources.close?.();
@@ -165,11 +178,23 @@ function textOf(report: ReconciliationReport): string {
   return [
     `${report.checked.recorded} recorded and ${report.checked.settled} settled messages looked at`,
     ...counts.map(([kind, count]) => `${String(count).padStart(8)}  ${kind}`),
-    ...report.samples.map(({ kind, channel, id }) => `  ${kind}: ${channel ?? '-'} ${id}`),
+    ...samplesText(report),
     ...forPerson(report),
     repairText(report),
     VERDICTS[report.verdict],
   ].join('\n');
+}
+
+/** Why stands once for all of a kind and a channel that have the same reason: below it which they are. */
+function samplesText({ samples }: ReconciliationReport): string[] {
+  const alike = Map.groupBy(samples, ({ kind, channel, reason }) => JSON.stringify([kind, channel, reason]));
+  return [...alike.values()].flatMap((those) => {
+    const [{ kind, channel, reason } = { kind: '', channel: undefined, reason: undefined }] = those;
+    const lines = those.map(({ id }) => `  ${kind}: ${channel ?? '-'} ${id}`);
+    return reason === undefined
+      ? lines
+      : [...lines, `    why, of these ${those.length}: ${printable(reason)}`];
+  });
 }
 
 /** What is to be done, once for all that needs the same: which messages they are stands above, and all of them in --json. */

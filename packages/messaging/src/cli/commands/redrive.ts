@@ -22,7 +22,7 @@ export const redrive: Command = {
   name: 'redrive',
   summary: 'puts dead letters back into their subscription',
   details:
-    'They go back before what was never tried, on RabbitMQ behind what waits. They keep their id and their history. What fails again while this runs is not redriven again. A parked sequence of a key goes back as a whole, so a limit may be exceeded. Ctrl-C ends it after the step under way; the same command goes on from there.',
+    'They go back before what was never tried, on RabbitMQ behind what waits. They keep their id and their history. What fails again while this runs is not redriven again. A parked sequence of a key goes back as a whole, so a limit may be exceeded. With --json it answers { moved, remaining, aborted }. Ctrl-C ends it after the step under way; the same command goes on from there.',
   arguments: [],
   options: moveOptions,
   exits: {
@@ -45,7 +45,7 @@ export const discard: Command = {
   name: 'discard',
   summary: 'forgets dead letters for good',
   details:
-    'It cannot be undone: the name of the channel has to be repeated with --confirm. Where the module of --channels exports "decisions", each is noted there, so that "reconcile" does not take it for lost.',
+    'It cannot be undone: the name of the channel has to be repeated with --confirm. Where the module of --channels exports "decisions", each is noted there, so that "reconcile" does not take it for lost. With --json it answers { discarded, remaining, aborted }.',
   arguments: [],
   options: {
     ...moveOptions,
@@ -89,9 +89,17 @@ async function move(context: CommandContext, done: 'redriven' | 'discarded', wor
     onProgress: (soFar) => terminal.progress(`${soFar.moved} ${done}, ${soFar.remaining} to go`),
   });
   const isAborted = signal.aborted && moved.remaining > 0;
-  terminal.data({ ...moved, aborted: isAborted }, () => `${moved.moved} ${done}, ${moved.remaining} left`);
+  terminal.data(
+    { ...countOf(done, moved.moved), remaining: moved.remaining, aborted: isAborted },
+    () => `${moved.moved} ${done}, ${moved.remaining} left`,
+  );
   if (isAborted) terminal.say('Stopped. The same command goes on from here.');
   return isAborted ? exitCodes.partlyFailed : exitCodes.ok;
+}
+
+/** For a script: what was forgotten was moved nowhere. */
+export function countOf(done: 'redriven' | 'retried' | 'discarded', count: number): object {
+  return done === 'discarded' ? { discarded: count } : { moved: count };
 }
 
 function refuseUnconfirmed({ values }: CommandContext, { channel }: DeadLetterFilter): void {

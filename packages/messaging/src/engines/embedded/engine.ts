@@ -10,6 +10,7 @@ import type { Engine, EngineContext } from '../../engine.ts';
 import type { EngineLacking } from '../../needs.ts';
 import { EmbeddedConnection } from './connection.ts';
 import { type EmbeddedEngineOptions, MAX_MESSAGE_BYTES, settingsOf } from './options.ts';
+import { openGuestWriter } from './sharing/guest-writer.ts';
 import { openSharedWriter } from './sharing/shared-writer.ts';
 import type { Writer } from './turn.ts';
 import { openInProcessWriter, openWriterThread } from './writer.ts';
@@ -30,6 +31,15 @@ export function createEmbeddedEngine(options: EmbeddedEngineOptions): EngineLack
         : openWriterThread({ path, options: store }, context.onFatal),
     maxMessageBytes,
   );
+}
+
+/**
+ * For a tool beside the application, on a file that processes share: it looks, publishes and mends, and never hosts the file, so that nobody waits for a tool that is
+ * suspended or forgotten. It takes no messages (`subscribe` is refused with DB_MSG_UNSUPPORTED_CAPABILITY) and makes no file.
+ */
+export function createGuestEngine(options: Pick<EmbeddedEngineOptions, 'path' | 'maxMessageBytes'>): Engine {
+  const { path, maxMessageBytes } = settingsOf(options);
+  return embeddedEngineOn((context) => openGuestWriter({ path, maxMessageBytes }, context), maxMessageBytes);
 }
 
 /** The same store in this thread on a database of the caller's, for simulations: confirmations state `memory`. */
