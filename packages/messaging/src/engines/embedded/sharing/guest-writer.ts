@@ -51,6 +51,8 @@ class GuestWriter implements Writer {
   /** Channels that go with a connection: the next host, and the next turn alone, do not know them. */
   readonly #ephemeral: Declare[] = [];
   #link: Link | undefined;
+  /** Somebody listened, and gave no answer in time. */
+  #wasHeard = false;
 
   constructor({ path, maxMessageBytes }: GuestOptions, clock: Clock) {
     this.#path = path;
@@ -89,6 +91,12 @@ class GuestWriter implements Writer {
       if (error instanceof MessagingError) return told(turn, error.code, error.message);
       throw error;
     }
+    if (this.#wasHeard)
+      return told(
+        turn,
+        'DB_MSG_ENGINE_UNREACHABLE',
+        'the process that hosts the file listens and did not answer in time: it or this machine is too busy, or it is stopped',
+      );
     return told(
       turn,
       'DB_MSG_ENGINE_LOCKED',
@@ -99,7 +107,8 @@ class GuestWriter implements Writer {
   async #linked(): Promise<Link | undefined> {
     if (this.#link) return this.#link;
     const link = await dial(this.#socketPath, { clock: this.#clock, receive: () => {} });
-    if (!link) return undefined;
+    this.#wasHeard = link === 'silent';
+    if (typeof link === 'string') return undefined;
     this.durability = link.durability;
     this.shared = { maxMessageBytes: link.maxMessageBytes };
     this.#link = link;
