@@ -42,7 +42,6 @@ const serverSuites: readonly string[] = [
   ...engineSuites
     .filter(({ server }) => server !== undefined)
     .map(({ folder }) => `packages/messaging/src/engines/${folder}/**/*.int.test.ts`),
-  'packages/messaging/src/redis/**/*.int.test.ts',
   'bench/messaging/**/*.int.test.ts',
   '**/planted-defects.int.test.ts',
   'packages/messaging/src/engines/embedded/sharing/sharing.conformance.int.test.ts',
