@@ -1,8 +1,10 @@
 // An engine is sound when its tests bring it into every situation that it can come into and see at least four planted defects; each of the four ways not to be is
 // told by one line, and the sound one beside it by none.
 
+import { readFileSync } from 'node:fs';
+import type { Capabilities } from '@doorbuster/messaging';
 import { describe, expect, it } from 'vitest';
-import { faultsOf, faultsWithServers, type Seen } from './faults.ts';
+import { capabilityFaults, faultsOf, faultsWithServers, type Seen } from './faults.ts';
 
 const defects = (caught: readonly boolean[]): Seen['defects'] => ({
   planted: caught.length,
@@ -46,5 +48,35 @@ describe('faults of an engine', () => {
       'no test of it passed: kafka: SIGKILL',
       own,
     ]);
+  });
+});
+
+describe('what an engine states beside what is recorded of it', () => {
+  type Stated = Readonly<Record<string, { readonly capabilities: Capabilities }>>;
+  const file = new URL('../../docs/evidence/engines.json', import.meta.url);
+  const { engines } = (JSON.parse(readFileSync(file, 'utf8')) as { result: { engines: Stated } }).result;
+  const changed = (change: Partial<Capabilities>): Stated => ({
+    ...engines,
+    kafka: { capabilities: { ...(engines['kafka'] as Stated[string]).capabilities, ...change } },
+  });
+
+  it('is the same, or of another version of the server', () => {
+    expect(capabilityFaults(engines, engines)).toEqual([]);
+    expect(capabilityFaults(changed({ version: 'another' }), engines)).toEqual([]);
+  });
+
+  it('differs: told with both, by the name of the engine and what to do', () => {
+    const delay = { support: 'none', maxMs: 0, resolutionMs: 0 } as const;
+    const [line, ...others] = capabilityFaults(changed({ delay }), engines);
+    expect(line).toMatch(/^kafka states delay \{"support":"none".+ has \{"support":.+: record again/);
+    expect(others).toEqual([]);
+    expect(capabilityFaults(engines, changed({ replay: 'none' }))).toHaveLength(1);
+  });
+
+  it('an engine that is not recorded differs in all that it states; without a record, or where no case connected, nothing is said', () => {
+    const { kafka, ...others } = engines;
+    expect(capabilityFaults(engines, others)).toHaveLength(Object.keys(kafka?.capabilities ?? {}).length - 1);
+    expect(capabilityFaults(engines, undefined)).toEqual([]);
+    expect(capabilityFaults({ kafka: {} }, engines)).toEqual([]);
   });
 });

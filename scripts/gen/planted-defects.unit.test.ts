@@ -47,6 +47,23 @@ it('says that a run has no list, of all engines or of some', () => {
   expect(some).toContain('\n| kafka | defect 0 | case 0 | yes |\n');
 });
 
+it('says which cases of the suite caught nothing, and how many did on each engine', () => {
+  const first = 'a confirmation states the durability of the connected engine';
+  const second = 'messages arrive once, oldest first, with everything they were published with';
+  const row = (caughtBy: string, caught: boolean): object => ({ of: 'kafka', defect: 'd', caughtBy, caught });
+  const page = pageOf(
+    recorded({
+      kafka: {
+        defects: { planted: 2, caught: 1, list: [row(first, true), row(second, false)] },
+        notApplicable: [{ name: 'kafka: a delay survives a restart' }],
+      },
+    }),
+  );
+  expect(page).toMatch(/so many caught a defect there in this run: kafka 1 of \d+\./);
+  expect(page).not.toContain(`\n- ${first}\n`);
+  expect(page).toContain(`\n- ${second}\n`);
+});
+
 it('does not end a cell with a bar of its text', () => {
   const one = { of: 'redis', defect: 'a | b', caughtBy: 'c', caught: true };
   expect(pageOf(recorded({ redis: { defects: { planted: 1, caught: 1, list: [one] } } }))).toContain(

@@ -19,11 +19,20 @@ import type { Message } from './message.ts';
 import { ack, deadLetter } from './outcome.ts';
 import { reconcile, type ReconcileOptions } from './reconciliation.ts';
 import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
+import type { RecordedSource } from './reconciliation-sources.ts';
 import { run, type StoreFixture, storeChoices } from './stores/fixture.ts';
 
 const placed = defineChannel({ name: 'placed', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 const ids = createIds(systemClock);
 const write = createOutboxWriter({ clock: systemClock, ids, source: '/shop' });
+
+/** To plant something in one of its calls. */
+const boundRecords = (real: RecordedSource): RecordedSource => ({
+  name: real.name,
+  page: (window, request) => real.page(window, request),
+  recorded: (of) => real.recorded(of),
+  keptSince: () => real.keptSince(),
+});
 
 for (const { kind, missing, create } of storeChoices)
   describe.skipIf(missing)(`reconciliation on ${kind}${missing ? ` (${missing} is not set)` : ''}`, () => {
@@ -211,6 +220,34 @@ for (const { kind, missing, create } of storeChoices)
       const report = await check();
       expect(found(report)).toEqual({ settled: 1, unrecorded: 2 });
       expect(report.samples.map(({ source }) => source).toSorted()).toEqual(['mail', 'stock']);
+    });
+
+    it('control: records that tell everything as sent hide what is unpublished', async () => {
+      await shop.store.inbox.transaction((tx) => shop.store.append(tx, [write(placed, { n: 1 })]));
+      expect(found(await check())).toEqual({ unpublished: 1 });
+      const real = shop.store.recorded('shop');
+      const allSent: RecordedSource = {
+        ...boundRecords(real),
+        async page(window, request) {
+          const page = await real.page(window, request);
+          return { ...page, items: page.items.map((one) => ({ ...one, state: 'published' })) };
+        },
+      };
+      expect(found(await check({ recorded: [allSent] }))).toEqual({ lost: 1 });
+    });
+
+    it('control: records that know every id hide what was never recorded, those that know none make all of it strange', async () => {
+      await order(1);
+      await bus.publish(placed, { n: 7 });
+      await handled.waitFor(4);
+      expect(found(await check())).toEqual({ settled: 1, unrecorded: 2 });
+      const real = boundRecords(shop.store.recorded('shop'));
+      const knows = (known: (ids: readonly string[]) => readonly string[]): RecordedSource => ({
+        ...real,
+        recorded: async (of) => new Set(known(of)),
+      });
+      expect(found(await check({ recorded: [knows((of) => of)] }))).toEqual({ settled: 1 });
+      expect(found(await check({ recorded: [knows(() => [])] }))).toEqual({ settled: 1, unrecorded: 4 });
     });
 
     it('does not guess where records do not reach back', async () => {

@@ -473,6 +473,84 @@ export const plantedDefects = {
     const { n, text } = one.message.data as { n?: number; text?: string };
     return (text?.length ?? 0) > 1_000 ? { ...one, message: { ...one.message, data: { n, text: '' } } } : one;
   }),
+  /** As a queue does of which everybody else is a standby. */
+  'only the first consumer is served': (real) => {
+    let first = true;
+    return {
+      async subscribe(spec, receive) {
+        const isFirst = first;
+        first = false;
+        return real.subscribe(spec, isFirst ? receive : () => {});
+      },
+    };
+  },
+  /** Confirms, and stores when somebody comes to consume. */
+  'what nobody consumes yet is kept in memory': (real) => {
+    let held: OutgoingMessage[] | undefined = [];
+    return {
+      async publish(batch) {
+        if (!held) return real.publish(batch);
+        held.push(...batch);
+        return confirmAll(real, batch);
+      },
+      async subscribe(spec, receive) {
+        const consumer = await real.subscribe(spec, receive);
+        const late = held ?? [];
+        held = undefined;
+        if (late.length > 0) await real.publish(late);
+        return consumer;
+      },
+    };
+  },
+  'text is kept in a single byte a character': withOutgoing((one) => {
+    const { data } = one.message;
+    if (data instanceof Uint8Array) return one;
+    const cut = JSON.stringify(data)?.replace(/[^\0-\xff]/g, '?');
+    return cut === undefined
+      ? one
+      : { ...one, message: { ...one.message, data: JSON.parse(cut) as unknown } };
+  }),
+  'bytes are read as text': withOutgoing((one) => {
+    const { data } = one.message;
+    if (!(data instanceof Uint8Array)) return one;
+    const read = new TextEncoder().encode(new TextDecoder().decode(data));
+    return { ...one, message: { ...one.message, data: read } };
+  }),
+  'an expiry that is no time has passed': (real) => ({
+    async subscribe(spec, receive) {
+      const isOver = ({ message }: Delivery): boolean =>
+        message?.expiresAt !== undefined && Number.isNaN(Date.parse(message.expiresAt));
+      return real.subscribe(spec, (all) => receive(all.filter((one) => !isOver(one))));
+    },
+  }),
+  'bindings that are not given take everything': (real) => ({
+    declare: (topology) =>
+      real.declare({
+        ...topology,
+        subscriptions: topology.subscriptions.map((one) => ({ ...one, bindings: one.bindings ?? ['#'] })),
+      }),
+  }),
+  'an unknown subscription is an empty one': (real) => ({
+    async peek(subscription, limit) {
+      return real.peek(subscription, limit).catch(() => []);
+    },
+    async rewind(subscription, from, options) {
+      await real.rewind(subscription, from, options).catch(() => {});
+    },
+  }),
+  'peek passes over what is malformed': (real) => ({
+    peek: async (subscription, limit) =>
+      (await real.peek(subscription, limit)).filter(({ message }) => message !== undefined),
+  }),
+  'a rewind takes dead letters with it': (real) => ({
+    async rewind(subscription, from, options) {
+      await real.deadLetters.redrive({}, 1_000);
+      await real.rewind(subscription, from, options);
+    },
+  }),
+  'what waits behind its key is shown as ready too': (real) => ({
+    inspect: withSubscriptions(real, (one) => ({ ...one, ready: one.ready + one.waitingForKey })),
+  }),
 } as const satisfies Record<string, Wrap>;
 
 export type PlantedDefect = keyof typeof plantedDefects;

@@ -1,4 +1,4 @@
-/** Defects planted in a real store of streams, each a mistake that event stores have really made; `stream-defects.int.test.ts` shows that the cases catch them. */
+/** Defects planted in a real store of streams, each a mistake that event stores have really made; `streams/streams.int.test.ts` shows that the cases catch them. */
 import type { SqlDatabase } from '../sql.ts';
 import type { RecordedEvent, StreamStore } from '../streams/stream-store.ts';
 

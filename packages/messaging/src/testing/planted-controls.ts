@@ -4,9 +4,10 @@
  */
 import { caseNamed, type Control, onFixture } from '../conformance/controls.ts';
 import type { EngineFixture } from '../conformance/fixture.ts';
-import { plant, plantedDefects, type PlantedDefect, whenLeaving } from '../conformance/planted-defects.ts';
+import { plantedDefects, type PlantedDefect, whenLeaving } from '../conformance/planted-defects.ts';
 import { type ConformanceCase, conformanceCases } from '../conformance/suite.ts';
 import type { Engine } from '../engine.ts';
+import { withDefectEverywhere } from './defective-child.ts';
 import { stallingClock } from './stalling-clock.ts';
 
 /** Part of the name of the case, or of each of the cases, that has to see the defect. */
@@ -24,7 +25,7 @@ export function pairsOf(table: SeenBy): readonly PlantedPair[] {
   );
 }
 
-/** With the defects in this process; a case with a process of its own would not meet them there. */
+/** With the defects in this process and in those that a case starts. */
 export function plantedControls<F extends EngineFixture>(
   table: SeenBy,
   create: () => Promise<F>,
@@ -33,8 +34,7 @@ export function plantedControls<F extends EngineFixture>(
     defect,
     caughtBy: name,
     healthy: () => onFixture(create, run),
-    defective: () =>
-      onFixture(create, (fixture) => run({ ...fixture, open: () => plant(defect, fixture.open()) })),
+    defective: () => onFixture(create, (fixture) => run(withDefectEverywhere(defect, fixture))),
   }));
 }
 

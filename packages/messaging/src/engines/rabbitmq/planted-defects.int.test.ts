@@ -16,6 +16,7 @@ import { confirmingAtOnce, type Method, withDefect } from './wire-defects.ts';
 const LADDER = 'defects.';
 
 const seenBy: SeenBy = {
+  'confirm before the commit': 'SIGKILL between confirms',
   'a retry is an ack': 'snooze comes back later',
   'a release is an ack': 'a graceful stop lets handlers finish',
   'dead letters are dropped': 'poison ends as a dead letter',

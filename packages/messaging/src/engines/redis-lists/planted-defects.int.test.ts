@@ -80,6 +80,7 @@ const defects: readonly Defect[] = [
 
 /** Between the toolkit and the engine. */
 const seenBy: SeenBy = {
+  'confirm before the commit': 'SIGKILL between confirms',
   'what is malformed is dropped': 'a payload that is no CloudEvent and one that breaks',
   'the group of a dead letter is its raw text': 'dead letters are grouped by cause',
   'a discard does nothing': 'a discarded dead letter is gone',

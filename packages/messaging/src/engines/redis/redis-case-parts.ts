@@ -16,10 +16,15 @@ export interface RedisCase {
   readonly run: (fixture: RedisFixture) => Promise<void>;
 }
 
-export const streamOf = ({ prefix }: RedisFixture, channel: string): string => `${prefix}:stream:${channel}`;
+export const streamOf = ({ prefix }: Pick<RedisFixture, 'prefix'>, channel: string): string =>
+  `${prefix}:stream:${channel}`;
 
 /** Where what has this key lies. */
-export function shardOf(fixture: RedisFixture, channel: string, key: string): string {
+export function shardOf(
+  fixture: Pick<RedisFixture, 'prefix' | 'shards'>,
+  channel: string,
+  key: string,
+): string {
   if (fixture.shards === 0) return streamOf(fixture, channel);
   const hash = Number.parseInt(createHash('sha1').update(key).digest('hex').slice(0, 8), 16);
   return `${streamOf(fixture, channel)}:${1 + (hash % fixture.shards)}`;
