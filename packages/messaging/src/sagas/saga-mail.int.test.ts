@@ -210,6 +210,7 @@ function saving(
   after: (record: SagaRecord, database: Database) => Promise<unknown> = async () => undefined,
 ): Make {
   return (store, on) => ({
+    emits: store.emits,
     prepare: () => store.prepare(),
     create: (record) => store.create(record),
     load: (saga, key) => store.load(saga, key),

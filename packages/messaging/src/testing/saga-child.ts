@@ -75,6 +75,7 @@ export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
 function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
   let saves = 0;
   return {
+    emits: store.emits,
     prepare: () => store.prepare(),
     async create(record) {
       const created = await store.create(record);
