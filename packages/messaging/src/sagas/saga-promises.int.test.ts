@@ -5,13 +5,13 @@ import { registerControls } from '../conformance/controls.ts';
 import { createManualClock, type ManualClock } from '../conformance/manual-clock.ts';
 import { silentLog } from '../log.ts';
 import { controlsOf, type PartCase } from '../resilience/testing/part-cases.ts';
-import { defineSaga, type SagaStep, stepDone, type StepOutcome, stepWaits } from '../saga.ts';
+import { defineSaga, type SagaStep, stepDone, stepFailed, type StepOutcome, stepWaits } from '../saga.ts';
 import type { SqlDatabase, SqlTransaction } from '../sql.ts';
 import { sqliteSql } from '../sql/sqlite.ts';
 import { createSqlFixture, serverOf, type SqlFixture, sqlServers } from '../testing/sql-fixture.ts';
 import { createSagaRunner, type SagaRunner } from './saga-runner.ts';
 import type { SagaState } from './saga-state.ts';
-import type { SagaStore } from './saga-store.ts';
+import type { SagaRecord, SagaStore } from './saga-store.ts';
 import { createSqlSagaStore, type SqlSagaStoreOptions } from './sql-saga-store.ts';
 
 type Parts = SqlSagaStoreOptions<unknown>;
@@ -106,6 +106,101 @@ const cases: readonly PartCase<Make>[] = [
       }
     },
   },
+  {
+    name: 'of two runners that work on one instance the late one stores nothing and emits nothing',
+    async run(make) {
+      const begun = Promise.withResolvers<void>();
+      const gate = Promise.withResolvers<void>();
+      const pays = (who: string, wait: () => Promise<void>): SagaStep<unknown> => ({
+        name: 'pay',
+        async run() {
+          await wait();
+          return stepDone(who, { messages: [{ channel: who, message: {} as never }] });
+        },
+      });
+      const slow = runnerOf(make, [
+        pays('slow', () => {
+          begun.resolve();
+          return gate.promise;
+        }),
+      ]);
+      await slow.begin('k', {});
+      const sweeping = slow.sweep();
+      await begun.promise;
+      clock.advance(LEASE_MS + 1);
+      const quick = runnerOf(make, [pays('quick', async () => {})]);
+      expect(await quick.sweep()).toBe(1);
+      gate.resolve();
+      await sweeping;
+      const { status, steps } = await stateOf(quick);
+      expect([status, steps[0]?.result]).toEqual(['completed', 'quick']);
+      const { rows } = await database.sql.run('SELECT channel FROM emitted');
+      expect(rows.map(({ channel }) => channel)).toEqual(['quick']);
+    },
+  },
+  {
+    name: 'steps are undone in the reverse order, each once, also where each has to be tried again, and the one that failed is not',
+    async run(make) {
+      const step = (name: string, outcome: StepOutcome): SagaStep<unknown> => ({
+        name,
+        run: () => outcome,
+        retries: { delays: [LEASE_MS] },
+        // Tried again, it goes on from what is stored.
+        compensate: ({ attempt }) => {
+          if (attempt === 1) throw new Error('out of order');
+          done.push(name);
+        },
+      });
+      const runner = runnerOf(make, [
+        ...['one', 'two', 'three'].map((name) => step(name, stepDone())),
+        step('four', stepFailed('sold out')),
+      ]);
+      await runner.begin('k', {});
+      await lives(runner);
+      expect([(await stateOf(runner)).status, done]).toEqual(['compensated', ['three', 'two', 'one']]);
+    },
+  },
+  {
+    name: 'a time-out is stored: another runner finds it at its time, and the outcome is unknown',
+    async run(make) {
+      const steps: readonly SagaStep<unknown>[] = [
+        { name: 'ask', run: () => stepWaits(), timeoutMs: 60_000 },
+      ];
+      const runner = runnerOf(make, steps);
+      await runner.begin('k', {});
+      await runner.sweep();
+      const other = runnerOf(make, steps);
+      clock.advance(59_999);
+      expect(await other.sweep()).toBe(0);
+      clock.advance(1);
+      expect(await other.sweep()).toBe(1);
+      expect((await stateOf(other)).status).toBe('unknown');
+    },
+  },
+  {
+    name: 'a message that comes in between is taken, once however often it comes',
+    async run(make) {
+      const runner = runnerOf(make, [
+        {
+          name: 'count',
+          run: () => stepWaits(),
+          onMessage: (_context, { id }) => (done.push(id) === 3 ? stepDone() : stepWaits()),
+        },
+      ]);
+      await runner.begin('k', {});
+      // Before its question, and repeated while it is asked, and later.
+      for (const ids of [
+        ['a', 'a'],
+        ['b', 'a'],
+        ['b', 'c', 'd'],
+      ]) {
+        for (const id of ids) await runner.deliver('k', { messageId: id, type: 'x', data: null });
+        while ((await runner.sweep()) > 0);
+      }
+      expect([(await stateOf(runner)).status, done]).toEqual(['completed', ['a', 'b', 'c']]);
+      expect((await runner.unreadMail('k')).map(({ messageId }) => messageId)).toEqual(['d']);
+    },
+  },
 ];
 
 const real: Make = createSqlSagaStore;
@@ -114,7 +209,86 @@ const defects = {
     make: changed((store) => ({ emits: true, save: (...given) => store.save(...given) })),
     seenBy: ['is unknown at once', 'stays for a person'],
   },
+  'nobody is late: whatever version is stored is overwritten': {
+    make: changed((store) => ({
+      async save(record, changes) {
+        const stored = await store.load(record.saga, record.key);
+        return store.save({ ...record, version: (stored?.version ?? 0) + 1 }, changes);
+      },
+    })),
+    seenBy: ['the late one stores nothing'],
+  },
+  'messages go out in a transaction of their own, before the outcome is stored': {
+    make: changed((store, { sql }) => ({
+      async save(record, changes) {
+        if (changes.messages.length > 0)
+          await sql.transaction(async (tx) => appendToOutbox(tx, changes.messages));
+        return store.save(record, { ...changes, messages: [] });
+      },
+    })),
+    seenBy: ['the late one stores nothing'],
+  },
+  'what is to be undone is undone from the first step on': {
+    make: saving((record) => {
+      const at = record.state.steps.findIndex(({ status }) => status === 'done');
+      const turns = record.state.status === 'compensating' && at >= 0;
+      return turns ? { ...record, state: { ...record.state, at } } : record;
+    }),
+    seenBy: ['in the reverse order'],
+  },
+  'that a step is undone is not stored': {
+    make: saving((record) => {
+      const { state } = record;
+      const steps = state.steps.map((step) =>
+        step.status === 'undone' ? { ...step, status: 'done' as const } : step,
+      );
+      return { ...record, state: { ...state, steps } };
+    }),
+    seenBy: ['in the reverse order'],
+  },
+  'a step that waits is due for a message only': {
+    make: saving((record) => (record.state.status === 'waiting' ? { ...record, dueAt: undefined } : record)),
+    seenBy: ['a time-out is stored'],
+  },
+  'until when a step waits is known to its process only': {
+    make: saving((record) => {
+      const { waitUntil: _, ...state } = record.state;
+      return { ...record, state };
+    }),
+    seenBy: ['a time-out is stored'],
+  },
+  'a message is another one each time that it comes': {
+    make: changed((store) => {
+      let times = 0;
+      return {
+        deliver: (saga, key, mail, now) =>
+          store.deliver(saga, key, { ...mail, messageId: `${mail.messageId} ${(times += 1)}` }, now),
+      };
+    }),
+    seenBy: ['taken, once however often'],
+  },
+  'what was taken stays unread': {
+    make: changed((store) => ({ save: (record, changes) => store.save(record, { ...changes, read: [] }) })),
+    seenBy: ['taken, once however often'],
+  },
+  'a message wakes nobody': {
+    make: changed((store, { sql }) => ({
+      async deliver(saga, key, mail, now) {
+        const before = await store.load(saga, key);
+        const known = await store.deliver(saga, key, mail, now);
+        const dueAt = before?.dueAt ?? null;
+        await sql.run('UPDATE sagas SET due_at = ? WHERE saga = ? AND saga_key = ?', [dueAt, saga, key]);
+        return known;
+      },
+    })),
+    seenBy: ['taken, once however often'],
+  },
 };
+
+/** The real store, with another record saved than what it was given. */
+function saving(change: (record: SagaRecord) => SagaRecord): Make {
+  return changed((store) => ({ save: (record, changes) => store.save(change(record), changes) }));
+}
 
 /** The real store, with something of it done otherwise. */
 function changed(change: (store: SagaStore, parts: Parts) => Partial<SagaStore>): Make {
