@@ -316,6 +316,7 @@ for (const [dialect, variable] of sqlServers) {
     }));
     it.each(onFresh)('$name', ({ run }) => run(real));
     // They are made above the store, and so the same on each database.
-    if (dialect === 'sqlite') registerControls(it, 'sagas and mail', controlsOf<Make>(onFresh, real, defects));
+    if (dialect === 'sqlite')
+      registerControls(it, 'sagas and mail', controlsOf<Make>(onFresh, real, defects));
   });
 }

@@ -139,6 +139,23 @@ const cases: readonly PartCase<Make>[] = [
     },
   },
   {
+    name: 'a save that is late leaves state, outbox, mail and ends as they were',
+    async run(make) {
+      const runner = runnerOf(make, [{ name: 'ask', run: () => stepWaits() }]);
+      await runner.begin('k', {});
+      await runner.sweep();
+      await runner.deliver('k', { messageId: 'm', type: 'x', data: null });
+      const record = (await runner.load('k')) as SagaRecord;
+      const late: SagaRecord = { ...record, state: { ...record.state, status: 'completed' } };
+      const store = make({ sql: database.sql, appendToOutbox });
+      expect(await store.save(late, { messages, read: ['m'], now: clock.now() })).toBe(false);
+      expect(await runner.load('k')).toEqual(record);
+      expect((await runner.unreadMail('k')).map(({ messageId }) => messageId)).toEqual(['m']);
+      for (const table of ['emitted', 'saga_ends'])
+        expect((await database.sql.run(`SELECT * FROM ${table}`)).rows).toEqual([]);
+    },
+  },
+  {
     name: 'steps are undone in the reverse order, each once, also where each has to be tried again, and the one that failed is not',
     async run(make) {
       const step = (name: string, outcome: StepOutcome): SagaStep<unknown> => ({
@@ -216,7 +233,7 @@ const defects = {
         return store.save({ ...record, version: (stored?.version ?? 0) + 1 }, changes);
       },
     })),
-    seenBy: ['the late one stores nothing'],
+    seenBy: ['the late one stores nothing', 'a save that is late'],
   },
   'messages go out in a transaction of their own, before the outcome is stored': {
     make: changed((store, { sql }) => ({
@@ -226,7 +243,20 @@ const defects = {
         return store.save(record, { ...changes, messages: [] });
       },
     })),
-    seenBy: ['the late one stores nothing'],
+    seenBy: ['the late one stores nothing', 'a save that is late'],
+  },
+  'mail is read in a transaction of its own, before the outcome is stored': {
+    make: changed((store, { sql }) => ({
+      async save(record, changes) {
+        for (const id of changes.read)
+          await sql.run('UPDATE saga_mail SET is_read = 1 WHERE saga_key = ? AND message_id = ?', [
+            record.key,
+            id,
+          ]);
+        return store.save(record, { ...changes, read: [] });
+      },
+    })),
+    seenBy: ['a save that is late'],
   },
   'what is to be undone is undone from the first step on': {
     make: saving((record) => {
