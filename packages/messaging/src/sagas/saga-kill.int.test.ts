@@ -4,11 +4,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { registerControls } from '../conformance/controls.ts';
 import { createManualClock } from '../conformance/manual-clock.ts';
 import { defineSaga, stepDone, stepFailed, stepWaits } from '../saga.ts';
 import { startChild } from '../conformance/child-process.ts';
 import { eventually } from '../conformance/fixture.ts';
-import { orderSaga, type SagaPoint, sagaPoints, type SagaScenario } from '../testing/saga-child.ts';
+import {
+  orderSaga,
+  type SagaChildDefect,
+  type SagaPoint,
+  sagaPoints,
+  type SagaScenario,
+} from '../testing/saga-child.ts';
 import { createSqlFixture, serverOf, type SqlFixture, sqlServers } from '../testing/sql-fixture.ts';
 import { createSqlSagaStore } from './sql-saga-store.ts';
 import { createSagaRunner } from './saga-runner.ts';
@@ -59,13 +66,39 @@ for (const [dialect, variable] of sqlServers) {
       rmSync(folder, { recursive: true, force: true });
     });
 
-    async function killAt(scenario: SagaScenario, point: SagaPoint, visit: number, ids = 'steady') {
+    const forget = async (): Promise<void> => {
+      for (const table of ['saga_ends', 'sagas', 'emitted']) await database.sql.run(`DELETE FROM ${table}`);
+      rmSync(join(folder, 'effects.db'));
+    };
+
+    const emitted = async (): Promise<string[]> => {
+      const { rows } = await database.sql.run('SELECT channel FROM emitted ORDER BY channel');
+      return rows.map((row) => String(row['channel']));
+    };
+
+    async function kill(
+      scenario: SagaScenario,
+      point: SagaPoint,
+      visit: number,
+      defect: SagaChildDefect = 'none',
+    ) {
       const effects = join(folder, 'effects.db');
-      const one = startChild(child, [database.address, effects, scenario, point, String(visit), ids]);
+      const one = startChild(child, [database.address, effects, scenario, point, String(visit), defect]);
       await one.ended;
       expect(one.trouble()).toBe('');
-      const runner = orderSaga({ sql: database.sql, effects, scenario, forgetful: ids === 'forgetful' });
+      const runner = orderSaga({ sql: database.sql, effects, scenario, defect });
       const before = await runner.load('A-1');
+      const steps = before?.state.steps ?? [];
+      const onRecord = ['reserve', 'pay', 'ship'].filter((_, index) =>
+        ['done', 'undone'].includes(steps[index]?.status ?? ''),
+      );
+      // What a step has emitted is out where its outcome is on record, and nowhere else.
+      expect(await emitted()).toEqual(onRecord.toSorted());
+      return { effects, runner, before };
+    }
+
+    async function killAt(...given: Parameters<typeof kill>) {
+      const { effects, runner, before } = await kill(...given);
       if (before === undefined) await runner.begin('A-1', { order: 'A-1' });
       const record = await eventually(
         async () => {
@@ -78,13 +111,12 @@ for (const [dialect, variable] of sqlServers) {
       const db = new DatabaseSync(effects);
       const rows = db.prepare('SELECT what FROM effects ORDER BY what').all() as { what: string }[];
       db.close();
-      const emitted = await database.sql.run('SELECT channel FROM emitted ORDER BY channel');
       return {
         killed: before !== undefined && !isOver(before.state),
         end: {
           status: record?.state.status,
           effects: rows.map(({ what }) => what),
-          emitted: emitted.rows.map((row) => String(row['channel'])),
+          emitted: await emitted(),
         },
       };
     }
@@ -92,6 +124,8 @@ for (const [dialect, variable] of sqlServers) {
     // Every second of the eleven changes of the refused order on one database; one of each point on the others.
     const visitsOf = (point: SagaPoint): readonly number[] => {
       if (point === 'after begin' || point === 'after claim') return [1];
+      // Of the save of the first step's outcome: between its compare-and-set and its messages, and between these and the commit.
+      if (point === 'after statement') return dialect === 'sqlite' ? [7, 8] : [8];
       if (dialect !== 'sqlite') return [2];
       if (point === 'before save') return [1, 3, 5, 7, 9, 11];
       return point === 'after save' ? [2, 4, 6, 8, 9] : [1, 2];
@@ -193,9 +227,43 @@ for (const [dialect, variable] of sqlServers) {
       expect(await runner.begin('good', {})).toBe(true);
     });
 
-    it('control: a step id that changes with the attempt pays twice, and this test sees it', async () => {
-      const { end } = await killAt('delivered', 'in run', 2, 'forgetful');
-      expect(end.effects).toEqual(['pay', 'pay', 'reserve', 'ship']);
-    });
+    const goesOn = async (defect: SagaChildDefect): Promise<void> => {
+      const { end } = await killAt('delivered', 'in run', 2, defect);
+      expect(end).toEqual(ended.delivered);
+    };
+    const isWhole = async (defect: SagaChildDefect): Promise<void> => {
+      await kill('delivered', 'after statement', 8, defect);
+    };
+    // They are made above the statements, and so the same on each database.
+    if (dialect === 'sqlite')
+      registerControls(
+        it,
+        'sagas and kills',
+        (
+          [
+            ['a step id that changes with the attempt', 'SIGKILL in run, visit 2', goesOn, 'new ids'],
+            [
+              'messages go out before the outcome is stored',
+              'SIGKILL after statement, visit 8',
+              isWhole,
+              'emits before',
+            ],
+            [
+              'messages go out when the outcome is stored',
+              'SIGKILL after statement, visit 8',
+              isWhole,
+              'emits after',
+            ],
+          ] as const
+        ).map(([defect, caughtBy, run, planted]) => ({
+          defect,
+          caughtBy,
+          healthy: async () => {
+            await run('none');
+            await forget();
+          },
+          defective: () => run(planted),
+        })),
+      );
   });
 }

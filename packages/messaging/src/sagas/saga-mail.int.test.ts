@@ -210,6 +210,7 @@ function saving(
   after: (record: SagaRecord, database: Database) => Promise<unknown> = async () => undefined,
 ): Make {
   return (store, on) => ({
+    emits: store.emits,
     prepare: () => store.prepare(),
     create: (record) => store.create(record),
     load: (saga, key) => store.load(saga, key),
@@ -317,6 +318,7 @@ for (const [dialect, variable] of sqlServers) {
       await expect(run(real)).resolves.toBeUndefined();
     });
     // They are made above the store, and so the same on each database.
-    if (dialect === 'sqlite') registerControls(it, 'mail of sagas', controlsOf<Make>(onFresh, real, defects));
+    if (dialect === 'sqlite')
+      registerControls(it, 'sagas and mail', controlsOf<Make>(onFresh, real, defects));
   });
 }

@@ -24,6 +24,7 @@ import * as states from './saga-state.ts';
 import * as mails from './saga-mail.ts';
 import type { SagaState, SagaStatus } from './saga-state.ts';
 import type { KeptSagaMail, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
+import { refuseUnstorable, soundStepOutcome, type UnusableOutcome } from './sound-step-outcome.ts';
 
 export interface SagaRunnerOptions<Data> {
   readonly saga: Saga<Data>;
@@ -61,7 +62,7 @@ export interface SagaRunner<Data> {
   list(filter?: { readonly status?: SagaStatus }, limit?: number): Promise<readonly SagaRecord[]>;
   /** Forgets finished instances with their mail, the longest finished first; returns how many. Nothing is forgotten by itself: call it every now and then. */
   purge(purge: SagaPurge): Promise<number>;
-  /** A person knows what became of an unknown step. Rejects with DB_MSG_SAGA_CHANGED when it is not unknown. */
+  /** A person knows what became of an unknown step. Rejects with DB_MSG_SAGA_CHANGED when it is not unknown, with DB_MSG_INVALID_OPTIONS for a result that is no JSON. */
   resolve(
     key: string,
     answer: { readonly outcome: 'done' | 'failed'; readonly note: string; readonly result?: unknown },
@@ -103,6 +104,12 @@ interface Move {
   readonly read?: readonly string[];
   /** The next attempt is on record now. */
   readonly marks?: boolean;
+}
+
+/** At a message. */
+interface Threw {
+  readonly kind: 'threw';
+  readonly reason: string;
 }
 
 class StoredSagaRunner<Data> implements SagaRunner<Data> {
@@ -239,6 +246,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     key: string,
     answer: { readonly outcome: 'done' | 'failed'; readonly note: string; readonly result?: unknown },
   ): Promise<void> {
+    refuseUnstorable(answer.result);
     await this.#byHand(key, 'unknown', (state, step, now) => {
       const noted = states.withNote(state, now, step.name, `resolved as ${answer.outcome}`, answer.note);
       return answer.outcome === 'done'
@@ -334,7 +342,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
       return this.#givenUp(
         record,
         step,
-        'its attempts end without an answer: the process ends, or the lease is too short',
+        'its attempts end with no outcome on record: the process ends, the lease is too short, or the store refuses what came of it',
       );
     if (status === 'open' && state.deadline !== undefined && now >= state.deadline)
       return this.#conclude(record, step, { kind: 'failed', reason: 'the saga ran out of time' });
@@ -344,10 +352,15 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   async #run(record: SagaRecord): Promise<Move> {
     const step = this.#step(record.state);
-    const outcome = await this.#attempt(record, step, async (context) => step.run(context));
-    return 'threw' in outcome
-      ? this.#failedAttempt(record, step, outcome.threw)
-      : this.#conclude(record, step, outcome);
+    const attempt = await this.#attempt(record, step, async (context) => step.run(context));
+    if ('threw' in attempt) return this.#failedAttempt(record, step, attempt.threw);
+    const outcome = soundStepOutcome(attempt.answer, this.#options.store.emits);
+    // It ran, whatever it says of that: another attempt would do it again.
+    return this.#conclude(
+      record,
+      step,
+      outcome.kind === 'unusable' ? { kind: 'unknown', reason: outcome.reason } : outcome,
+    );
   }
 
   #failedAttempt(record: SagaRecord, step: SagaStep<Data>, reason: string): Move {
@@ -414,8 +427,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     let at: SagaRecord = { ...record, state: { ...record.state, look } };
     for (const mail of mails.toLookAt(look, kept, clock.now())) {
       const outcome = await this.#askAbout(at, step, mail);
-      if (outcome && 'threw' in outcome) {
-        const failed = this.#mailFailed(at, step, mail, outcome.threw);
+      if (outcome?.kind === 'threw' || outcome?.kind === 'unusable') {
+        const failed = this.#mailFailed(at, step, mail, outcome);
         at = { ...at, state: failed.state };
         givenUp ??= failed.givenUp;
         continue;
@@ -428,8 +441,18 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return withMail(this.#noAnswer(at, step, givenUp), read, messages);
   }
 
-  async #askAbout(record: SagaRecord, step: SagaStep<Data>, { messageId: id, type, data }: KeptSagaMail) {
-    return this.#attempt(record, step, async (context) => step.onMessage?.(context, { id, type, data }));
+  /** Undefined: it is not for this step. */
+  async #askAbout(
+    record: SagaRecord,
+    step: SagaStep<Data>,
+    { messageId: id, type, data }: KeptSagaMail,
+  ): Promise<StepOutcome | UnusableOutcome | Threw | undefined> {
+    const attempt = await this.#attempt(record, step, async (context) =>
+      step.onMessage?.(context, { id, type, data }),
+    );
+    if ('threw' in attempt) return { kind: 'threw', reason: attempt.threw };
+    const answer = attempt.answer ?? undefined;
+    return answer === undefined ? undefined : soundStepOutcome(answer, this.#options.store.emits);
   }
 
   #noAnswer(record: SagaRecord, step: SagaStep<Data>, givenUp: string | undefined): Move {
@@ -440,15 +463,15 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return this.#conclude(record, step, { kind: 'unknown', reason: givenUp ?? 'no answer came in time' });
   }
 
-  /** It stays unread. `givenUp`: why, when the step is not asked about it again. */
+  /** It stays unread. `givenUp`: why, when the step is not asked about it again: its retries are used up, or it did answer, in a way that cannot be used. */
   #mailFailed(
     record: SagaRecord,
     step: SagaStep<Data>,
     mail: KeptSagaMail,
-    reason: string,
+    { kind, reason }: UnusableOutcome | Threw,
   ): { readonly state: SagaState; readonly givenUp: string | undefined } {
     const now = this.#options.clock.now();
-    const delays = step.retries?.delays ?? DEFAULT_DELAYS;
+    const delays = kind === 'unusable' ? [] : (step.retries?.delays ?? DEFAULT_DELAYS);
     const { look, givenUp } = mails.threw(mails.lookOf(record.state), mail, delays, now);
     const detail = `${mail.messageId}: ${reason}`;
     const noted = states.withNote(record.state, now, step.name, 'a message could not be handled', detail);
@@ -457,7 +480,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     this.#tellPerson(
       record,
       step,
-      `message "${mail.messageId}" keeps failing at the step that waits; it stays unread, and somebody has to look at it`,
+      `message "${mail.messageId}" ${kind === 'unusable' ? 'has an answer that cannot be used' : 'keeps failing'} at the step that waits; it stays unread, and somebody has to look at it`,
     );
     return { state, givenUp: `a message could not be handled: ${detail}` };
   }
@@ -465,11 +488,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   async #undo(record: SagaRecord): Promise<Move> {
     const { state } = record;
     const step = this.#step(state);
-    const outcome = await this.#attempt(record, step, async (context) => {
-      await step.compensate?.(context);
-      return undefined;
-    });
-    if (outcome) return this.#failedAttempt(record, step, outcome.threw);
+    const attempt = await this.#attempt(record, step, async (context) => step.compensate?.(context));
+    if ('threw' in attempt) return this.#failedAttempt(record, step, attempt.threw);
     const now = this.#options.clock.now();
     const noted = states.withNote(state, now, step.name, 'undone');
     return { state: states.nextToUndo(states.withStep(noted, { status: 'undone' })), dueAt: now };
@@ -479,7 +499,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     { key, state }: SagaRecord,
     step: SagaStep<Data>,
     call: (context: StepContext<Data>) => Promise<T>,
-  ): Promise<T | { readonly threw: string }> {
+  ): Promise<{ readonly answer: T } | { readonly threw: string }> {
     const { clock, leaseMs, saga } = this.#options;
     const over = new AbortController();
     const cancel = clock.setTimer(leaseMs, () =>
@@ -489,7 +509,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
       saga.steps.map(({ name }, index) => [name, state.steps[index]?.result]),
     );
     try {
-      return await call({
+      const answer = await call({
         key,
         data: state.data as Data,
         stepId: `${state.id}.${step.name}${state.status === 'compensating' ? '.compensate' : ''}`,
@@ -497,6 +517,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
         results,
         signal: over.signal,
       });
+      return { answer };
     } catch (error) {
       return { threw: describeError(error) };
     } finally {

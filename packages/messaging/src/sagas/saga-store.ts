@@ -46,6 +46,8 @@ export interface SagaChanges {
 
 /** Names and keys with U+0000 or lone surrogates reject with DB_MSG_INVALID_OPTIONS, also where they are only looked up. */
 export interface SagaStore {
+  /** Whether it hands messages to an outbox. Where it does not, the outcome of a step that emits is refused before it is stored. */
+  readonly emits: boolean;
   /** Creates the tables that are missing. */
   prepare(): Promise<void>;
   /** Begins an instance; false when there is one of this key, whatever became of it. */

@@ -23,7 +23,7 @@ import type { KeptSagaMail, SagaChanges, SagaMail, SagaPurge, SagaRecord, SagaSt
 
 export interface SqlSagaStoreOptions<Native> {
   readonly sql: SqlDatabase<Native>;
-  /** Puts messages into the outbox of this database, inside the given transaction. Without it a step that emits is refused. */
+  /** Puts messages into the outbox of this database, inside the given transaction. Without it the outcome of a step that emits is unknown, and says so. */
   readonly appendToOutbox?: (
     tx: SqlTransaction<Native>,
     messages: readonly OutgoingMessage[],
@@ -99,8 +99,11 @@ class SqlSagas<Native> implements SagaStore {
   readonly #sql: SqlDatabase<Native>;
   readonly #appendToOutbox: SqlSagaStoreOptions<Native>['appendToOutbox'];
 
+  readonly emits: boolean;
+
   constructor({ sql, appendToOutbox }: SqlSagaStoreOptions<Native>) {
     this.#sql = sql;
+    this.emits = appendToOutbox !== undefined;
     this.#appendToOutbox = appendToOutbox;
   }
 

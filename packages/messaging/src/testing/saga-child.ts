@@ -1,6 +1,6 @@
 /**
  * A saga that is made to be killed. Arguments: the address of a database, the file of the other side's effects, the scenario, a point, at which visit of it, and
- * `steady` or `forgetful` step ids. The other side takes each id once, as a payment provider does with an idempotency key. `forgetful` is the defect: a new id for each attempt.
+ * what is wrong with it. The other side takes each id once, as a payment provider does with an idempotency key.
  */
 import { DatabaseSync } from 'node:sqlite';
 import { systemClock } from '../clock.ts';
@@ -8,8 +8,8 @@ import { createIds } from '../ids.ts';
 import { defineSaga, type StepContext, stepDone, stepFailed } from '../saga.ts';
 import { createSagaRunner, type SagaRunner } from '../sagas/saga-runner.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
-import { createSqlSagaStore } from '../sagas/sql-saga-store.ts';
-import type { SqlDatabase } from '../sql.ts';
+import { createSqlSagaStore, type SqlSagaStoreOptions } from '../sagas/sql-saga-store.ts';
+import type { SqlDatabase, SqlResult, SqlRunner } from '../sql.ts';
 import { openSqlStore } from '../stores/open.ts';
 
 export const sagaPoints = [
@@ -20,30 +20,39 @@ export const sagaPoints = [
   'before save',
   'after save',
   'in undo',
+  'after statement',
 ] as const;
 export type SagaPoint = (typeof sagaPoints)[number];
 export type SagaScenario = 'delivered' | 'refused';
+
+export type SagaChildDefect =
+  | 'none'
+  /** A new step id for each attempt. */
+  | 'new ids'
+  /** The messages of a step go out in a transaction of their own. */
+  | 'emits before'
+  | 'emits after';
 
 export interface SagaErrand {
   readonly sql: SqlDatabase;
   readonly effects: string;
   readonly scenario: SagaScenario;
   readonly at?: (point: SagaPoint) => void;
-  readonly forgetful?: boolean;
+  readonly defect?: SagaChildDefect;
 }
 
 /** Short, so that the next process need not wait long for the claim of a killed one. */
 const LEASE_MS = 150;
 
 export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
-  const { sql, effects, scenario, at = () => {}, forgetful = false } = errand;
+  const { sql, effects, scenario, at = () => {}, defect = 'none' } = errand;
   const other = new DatabaseSync(effects, { timeout: 5_000 });
   other.exec('CREATE TABLE IF NOT EXISTS effects (id TEXT PRIMARY KEY, what TEXT NOT NULL)');
   const take = other.prepare('INSERT OR IGNORE INTO effects (id, what) VALUES (?, ?)');
   const ids = createIds(systemClock);
   const does = (what: string) => (context: StepContext<unknown>) => {
     at('before run');
-    take.run(forgetful ? ids.next() : context.stepId, what);
+    take.run(defect === 'new ids' ? ids.next() : context.stepId, what);
     at('in run');
     return stepDone(what, { messages: [{ channel: what, message: { id: context.stepId } as never }] });
   };
@@ -62,19 +71,55 @@ export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
       },
     ],
   });
-  const store = createSqlSagaStore({
-    sql,
-    async appendToOutbox(tx, messages) {
-      for (const { channel, message } of messages)
-        await tx.run('INSERT INTO emitted (id, channel) VALUES (?, ?)', [message.id, channel]);
-    },
-  });
+  const store = storeOf(watchedSql(sql, at), defect);
   return createSagaRunner({ saga, store: watched(store, at), leaseMs: LEASE_MS });
+}
+
+const appendToOutbox: NonNullable<SqlSagaStoreOptions<unknown>['appendToOutbox']> = async (tx, messages) => {
+  for (const { channel, message } of messages)
+    await tx.run('INSERT INTO emitted (id, channel) VALUES (?, ?)', [message.id, channel]);
+};
+
+function storeOf(sql: SqlDatabase, defect: SagaChildDefect): SagaStore {
+  const store = createSqlSagaStore({ sql, appendToOutbox });
+  if (defect !== 'emits before' && defect !== 'emits after') return store;
+  return {
+    ...watched(store, () => {}),
+    async save(record, changes) {
+      const emit = async () =>
+        changes.messages.length > 0 &&
+        (await sql.transaction(async (tx) => appendToOutbox(tx, changes.messages)));
+      if (defect === 'emits before') await emit();
+      const saved = await store.save(record, { ...changes, messages: [] });
+      if (defect === 'emits after' && saved) await emit();
+      return saved;
+    },
+  };
+}
+
+/** Also inside of transactions, and after each commit. */
+function watchedSql(sql: SqlDatabase, at: (point: SagaPoint) => void): SqlDatabase {
+  const after = async <T>(what: Promise<T>): Promise<T> => {
+    const result = await what;
+    at('after statement');
+    return result;
+  };
+  const runOf =
+    (runner: SqlRunner) =>
+    (...given: Parameters<SqlRunner['run']>): Promise<SqlResult> =>
+      after(runner.run(...given));
+  return {
+    dialect: sql.dialect,
+    run: runOf(sql),
+    transaction: (work) => after(sql.transaction((tx) => work({ native: tx.native, run: runOf(tx) }))),
+    connect: () => sql.connect(),
+  };
 }
 
 function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
   let saves = 0;
   return {
+    emits: store.emits,
     prepare: () => store.prepare(),
     async create(record) {
       const created = await store.create(record);
@@ -97,16 +142,16 @@ function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
   };
 }
 
-const [argument = '', effects = '', scenario = '', point = '', visit = '', idsOf = ''] =
+const [argument = '', effects = '', scenario = '', point = '', visit = '', defect = ''] =
   process.argv.slice(2);
-if (idsOf !== '') {
+if (defect !== '') {
   const { sql } = await openSqlStore(argument);
   let visits = 0;
   const runner = orderSaga({
     sql,
     effects,
     scenario: scenario as SagaScenario,
-    forgetful: idsOf === 'forgetful',
+    defect: defect as SagaChildDefect,
     at(here) {
       if (here === point && (visits += 1) === Number(visit)) process.kill(process.pid, 'SIGKILL');
     },

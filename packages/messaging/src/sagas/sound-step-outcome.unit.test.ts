@@ -1,0 +1,54 @@
+import { expect, it } from 'vitest';
+import { stepDone, stepFailed, stepUnknown, stepWaits } from '../saga.ts';
+import { refuseUnstorable, soundStepOutcome } from './sound-step-outcome.ts';
+
+const messages = [{ channel: 'paid', message: {} as never }];
+const cyclic: Record<string, unknown> = {};
+cyclic['self'] = cyclic;
+
+it.each([
+  stepDone(),
+  stepDone({ n: 1 }, { messages }),
+  stepWaits(),
+  stepWaits({ messages }),
+  stepFailed('sold out'),
+  stepUnknown('no answer'),
+])('%j is what it is', (outcome) => {
+  expect(soundStepOutcome(outcome, true)).toEqual(outcome);
+});
+
+it.each([
+  [{ kind: 'done' }, { kind: 'done', result: undefined, messages: [] }],
+  [{ kind: 'failed' }, { kind: 'failed', reason: 'the step gave no reason' }],
+  [
+    { kind: 'unknown', reason: new Error('gone') },
+    { kind: 'unknown', reason: 'Error: gone' },
+  ],
+])('%j, written by hand, is made sound', (written, sound) => {
+  expect(soundStepOutcome(written, false)).toEqual(sound);
+});
+
+it.each([
+  ['nothing', undefined, /returned no outcome/],
+  ['null', null, /returned no outcome/],
+  ['an unknown kind', { kind: 'dnoe' }, /returned no outcome/],
+  ['what looks like a throw', { threw: 'x' }, /returned no outcome/],
+  ['a BigInt', stepDone({ cents: 5n }), /JSON cannot say .*BigInt/],
+  ['a cycle', stepDone(cyclic), /JSON cannot say .*circular/],
+  ['messages without an outbox', stepDone(1, { messages }), /no appendToOutbox/],
+  ['messages of one that waits without an outbox', stepWaits({ messages }), /no appendToOutbox/],
+  ['messages that are no array', { kind: 'done', messages: messages[0] }, /an array/],
+  ['messages that are none', { kind: 'done', messages: [null] }, /an array/],
+])('%s cannot be used, and it says why', (_name, returned, why) => {
+  expect(soundStepOutcome(returned, false)).toEqual({
+    kind: 'unusable',
+    reason: expect.stringMatching(why),
+  });
+});
+
+it('a result of a person is held to the same', () => {
+  expect(() => refuseUnstorable({ cents: 5n })).toThrow(
+    expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS' }),
+  );
+  refuseUnstorable(undefined);
+});
