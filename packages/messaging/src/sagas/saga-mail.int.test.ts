@@ -314,7 +314,9 @@ for (const [dialect, variable] of sqlServers) {
         await run(make);
       },
     }));
-    it.each(onFresh)('$name', ({ run }) => run(real));
+    it.each(onFresh)('$name', async ({ run }) => {
+      await expect(run(real)).resolves.toBeUndefined();
+    });
     // They are made above the store, and so the same on each database.
     if (dialect === 'sqlite')
       registerControls(it, 'sagas and mail', controlsOf<Make>(onFresh, real, defects));
