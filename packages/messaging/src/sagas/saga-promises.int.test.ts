@@ -374,7 +374,9 @@ for (const [dialect, variable] of sqlServers) {
           await run(make);
         },
       }));
-      it.each(onFresh)('$name', ({ run }) => run(real));
+      it.each(onFresh)('$name', async ({ run }) => {
+        await expect(run(real)).resolves.toBeUndefined();
+      });
       // They are made above the statements, and so the same on each database.
       if (dialect === 'sqlite') registerControls(it, 'sagas', controlsOf<Make>(onFresh, real, defects));
     },
