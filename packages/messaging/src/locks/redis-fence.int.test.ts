@@ -69,7 +69,7 @@ const defects: readonly (readonly [defect: string, change: Change])[] = [
 ];
 
 describe.skipIf(!url)('the fence of a lock on redis (set REDIS_URL to run it)', () => {
-  it(caughtBy, async () => {
+  it('a counter that is gone begins above every fence that it gave', async () => {
     await expect(forgetting(asItIs)).resolves.toBeUndefined();
   });
 
