@@ -17,7 +17,7 @@ import {
 import type { ExistingPlace } from './names.ts';
 import { TopologyBook } from './topology.ts';
 
-const LADDER = 'foreign.';
+const LADDER = 'foreign-queue.';
 const schema = Type.Object({ n: Type.Integer() });
 const onDisk = defineChannel({ name: 'orders', version: 1, schema, requires: { confirm: 'disk' } });
 
