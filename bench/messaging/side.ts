@@ -80,11 +80,8 @@ async function publish(contender: Contender, options: SideOptions): Promise<Meas
   await timed(options.warmUpMs);
   watch.start();
   confirmed = 0;
-  do await timed(options.runMs);
-  while (
-    // A short run on a busy machine may end before anything was confirmed, and would be no measurement.
-    confirmed === 0
-  );
+  // Once as a rule. A short run on a busy machine may end before anything was confirmed, and would be no measurement.
+  while (confirmed === 0) await timed(options.runMs);
   const measured = watch.stop(confirmed);
   stopped = true;
   await loops;

@@ -1,13 +1,17 @@
 /** What becomes of mail that no step takes at once, on the three databases: what throws, what is for a later step, what is for none; and that a store with a defect fails the same cases. */
-import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { registerControls } from '../conformance/controls.ts';
 import { createManualClock, type ManualClock } from '../conformance/manual-clock.ts';
 import { silentLog } from '../log.ts';
 import { controlsOf, type PartCase } from '../resilience/testing/part-cases.ts';
 import { defineSaga, type SagaStep, stepDone, stepFailed, stepWaits } from '../saga.ts';
-import { sqliteSql } from '../sql/sqlite.ts';
-import { createSqlFixture, serverOf, type SqlFixture, sqlServers } from '../testing/sql-fixture.ts';
+import {
+  createMemoryFixture,
+  createSqlFixture,
+  serverOf,
+  type SqlFixture,
+  sqlServers,
+} from '../testing/sql-fixture.ts';
 import { createSagaRunner, type SagaRunner } from './saga-runner.ts';
 import type { MailLook, SagaState } from './saga-state.ts';
 import type { SagaChanges, SagaRecord, SagaStore } from './saga-store.ts';
@@ -284,17 +288,11 @@ const defects = {
   },
 };
 
-/** Nothing here is about a file, and its flushes would take most of the time. */
-function inMemory(): Database {
-  const db = new DatabaseSync(':memory:');
-  return { sql: sqliteSql(db), destroy: async () => db.close() };
-}
-
 for (const [dialect, variable] of sqlServers) {
   const url = serverOf(variable);
   describe.skipIf(url === undefined)(`mail of sagas on ${dialect} (needs ${variable ?? 'nothing'})`, () => {
     beforeAll(async () => {
-      database = dialect === 'sqlite' ? inMemory() : await createSqlFixture(dialect, url ?? '');
+      database = dialect === 'sqlite' ? createMemoryFixture() : await createSqlFixture(dialect, url ?? '');
       await createSqlSagaStore({ sql: database.sql }).prepare();
     });
     afterAll(() => database.destroy());

@@ -1,5 +1,4 @@
 /** What sagas promise, on the three databases, as cases that can be put to any store; and that a store with a defect fails them. Mail has such cases of its own, and kills too. */
-import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { registerControls } from '../conformance/controls.ts';
 import { createManualClock, type ManualClock } from '../conformance/manual-clock.ts';
@@ -7,8 +6,13 @@ import { silentLog } from '../log.ts';
 import { controlsOf, type PartCase } from '../resilience/testing/part-cases.ts';
 import { defineSaga, type SagaStep, stepDone, stepFailed, type StepOutcome, stepWaits } from '../saga.ts';
 import type { SqlDatabase, SqlTransaction } from '../sql.ts';
-import { sqliteSql } from '../sql/sqlite.ts';
-import { createSqlFixture, serverOf, type SqlFixture, sqlServers } from '../testing/sql-fixture.ts';
+import {
+  createMemoryFixture,
+  createSqlFixture,
+  serverOf,
+  type SqlFixture,
+  sqlServers,
+} from '../testing/sql-fixture.ts';
 import { createSagaRunner, type SagaRunner } from './saga-runner.ts';
 import type { SagaState } from './saga-state.ts';
 import type { SagaRecord, SagaStore } from './saga-store.ts';
@@ -348,19 +352,13 @@ async function fresh(): Promise<void> {
   told = [];
 }
 
-/** Nothing here is about a file, and its flushes would take most of the time. */
-function inMemory(): typeof database {
-  const db = new DatabaseSync(':memory:');
-  return { sql: sqliteSql(db), destroy: async () => db.close() };
-}
-
 for (const [dialect, variable] of sqlServers) {
   const url = serverOf(variable);
   describe.skipIf(url === undefined)(
     `promises of sagas on ${dialect} (needs ${variable ?? 'nothing'})`,
     () => {
       beforeAll(async () => {
-        database = dialect === 'sqlite' ? inMemory() : await createSqlFixture(dialect, url ?? '');
+        database = dialect === 'sqlite' ? createMemoryFixture() : await createSqlFixture(dialect, url ?? '');
         await createSqlSagaStore({ sql: database.sql }).prepare();
         await database.sql.run('CREATE TABLE emitted (channel VARCHAR(60) NOT NULL)');
       });

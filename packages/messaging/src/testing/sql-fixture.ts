@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { systemClock } from '../clock.ts';
 import { createIds } from '../ids.ts';
 import type { SqlDatabase, SqlDialect } from '../sql.ts';
+import { sqliteSql } from '../sql/sqlite.ts';
 import { openSqlStore } from '../stores/open.ts';
 
 export interface OpenSql {
@@ -44,6 +45,12 @@ export async function createSqlFixture(dialect: SqlDialect, url: string): Promis
       await drop();
     },
   };
+}
+
+/** SQLite without a file, where nothing is about one and its flushes would take most of the time. */
+export function createMemoryFixture(): Pick<SqlFixture, 'sql' | 'destroy'> {
+  const db = new DatabaseSync(':memory:');
+  return { sql: sqliteSql(db), destroy: async () => db.close() };
 }
 
 interface Place {

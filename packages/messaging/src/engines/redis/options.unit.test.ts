@@ -1,46 +1,17 @@
-/** What the options refuse: types refuse it already, and JavaScript and a setting that was not set do not. */
-import { describe, expect, it } from 'vitest';
+import { describeOptions } from '../../testing/option-cases.ts';
 import { settingsOf } from './options.ts';
 
-const settings = (options: object) => settingsOf({ ...options, url: 'redis://localhost' }, {});
-
-describe('the options', () => {
-  it.each<object>([{}, { shards: 0, strangerIdleMs: 0 }, { shards: 256, keepUnsubscribedMs: 0 }])(
-    'are taken: %j',
-    (options) => {
-      expect(settings(options)).toMatchObject(options);
-    },
-  );
-
-  it.each<[string, unknown]>([
-    ['keepUnsubscribedMs', Number.NaN],
-    ['keepUnsubscribedMs', -1],
-    ['keepUnsubscribedMs', '5000'],
-    ['strangerIdleMs', Number.NaN],
-    ['strangerIdleMs', -1],
-    ['strangerIdleMs', '5000'],
-    ['connectTimeoutMs', Number.NaN],
-    ['connectTimeoutMs', -1],
-    ['connectTimeoutMs', '5000'],
-    ['maxMessageBytes', Number.NaN],
-    ['maxMessageBytes', -1],
-    ['maxMessageBytes', '5000'],
-    ['shards', Number.NaN],
-    ['shards', -1],
-    ['shards', '5000'],
+describeOptions((options) => settingsOf({ ...options, url: 'redis://localhost' }, {}), {
+  taken: [
+    { shards: 0, strangerIdleMs: 0 },
+    { shards: 256, keepUnsubscribedMs: 0 },
+  ],
+  numbers: ['keepUnsubscribedMs', 'strangerIdleMs', 'connectTimeoutMs', 'maxMessageBytes', 'shards'],
+  refused: [
     ['shards', 257],
     ['shards', 1.5],
     ['connectTimeoutMs', 0],
     ['maxMessageBytes', 0],
     ['keepUnsubscribedMs', Number.POSITIVE_INFINITY],
-  ])('are refused: %s %s', (name, value) => {
-    expect(() => settings({ [name]: value })).toThrow(
-      expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS', message: expect.stringContaining(name) }),
-    );
-  });
-
-  it('have defaults, also for what is given as undefined', () => {
-    const plain = settings({});
-    expect(settings(Object.fromEntries(Object.keys(plain).map((name) => [name, undefined])))).toEqual(plain);
-  });
+  ],
 });

@@ -16,7 +16,7 @@ import { MessagingError } from '../../../errors.ts';
 import type { StoreOptions } from '../store.ts';
 import type { Operation, OperationResult, Turn, TurnReply, Writer } from '../turn.ts';
 import { openWriterThread } from '../writer.ts';
-import { dial, type Link } from './link.ts';
+import { dial, type Link, SILENT_HOST } from './link.ts';
 import { socketPathOf } from './socket-path.ts';
 
 export interface GuestOptions {
@@ -91,12 +91,7 @@ class GuestWriter implements Writer {
       if (error instanceof MessagingError) return told(turn, error.code, error.message);
       throw error;
     }
-    if (this.#wasHeard)
-      return told(
-        turn,
-        'DB_MSG_ENGINE_UNREACHABLE',
-        'the process that hosts the file listens and did not answer in time: it or this machine is too busy, or it is stopped',
-      );
+    if (this.#wasHeard) return told(turn, 'DB_MSG_ENGINE_UNREACHABLE', SILENT_HOST);
     return told(
       turn,
       'DB_MSG_ENGINE_LOCKED',

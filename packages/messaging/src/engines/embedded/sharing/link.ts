@@ -30,6 +30,10 @@ export interface DialOptions {
   readonly onSocket?: ((socket: Socket) => void) | undefined;
 }
 
+/** For whoever gives up on a host that is `silent`. */
+export const SILENT_HOST =
+  'the process that hosts the file listens and did not answer in time: it or this machine is too busy, or it is stopped';
+
 /** A link to whoever listens. `silent`: somebody does, and gave no answer in time. Rejects with the reason of a host that refused. */
 export async function dial(path: string, options: DialOptions): Promise<Link | 'nobody' | 'silent'> {
   const socket = createConnection(path);

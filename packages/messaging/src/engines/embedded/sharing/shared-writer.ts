@@ -19,7 +19,7 @@ import type { Operation, OperationResult, OperationValue, Turn, TurnReply, Write
 import { openWriterThread } from '../writer.ts';
 import { listenOn } from './host.ts';
 import { type HandOuts, Hub } from './hub.ts';
-import { dial, type Link } from './link.ts';
+import { dial, type Link, SILENT_HOST } from './link.ts';
 import { tryOver } from './restoring.ts';
 import { socketPathOf } from './socket-path.ts';
 
@@ -81,11 +81,7 @@ class SharedWriter implements Writer {
   /** Resolves with a host found or become; rejects when the file is held for long by somebody who does not share it, or whose answer does not come. */
   async open(): Promise<void> {
     const link = await this.#seek(this.#clock.monotonic() + PATIENCE_MS);
-    if (!link && this.#wasHeard)
-      throw new MessagingError(
-        'DB_MSG_ENGINE_UNREACHABLE',
-        'the process that hosts the file listens and did not answer in time: it or this machine is too busy, or it is stopped',
-      );
+    if (!link && this.#wasHeard) throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', SILENT_HOST);
     if (!link)
       throw new MessagingError(
         'DB_MSG_ENGINE_LOCKED',
