@@ -4,7 +4,7 @@ import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes } from
 import Type from 'typebox';
 import { type Bus, createBus } from '../../bus.ts';
 import { type Channel, type ChannelRequirements, defineChannel, type Durability } from '../../channel.ts';
-import type { EngineFixture } from '../../conformance/fixture.ts';
+import { type EngineFixture, eventually } from '../../conformance/fixture.ts';
 import type { ConformanceCase } from '../../conformance/suite.ts';
 import type { PublishConfirmation } from '../../engine.ts';
 import { UnsupportedCapabilityError } from '../../errors.ts';
@@ -30,29 +30,40 @@ async function onAdmin<T>(work: (admin: Admin) => Promise<T>): Promise<T> {
   }
 }
 
-/** As an administrator would, whatever the engine makes. */
-function make(
+/** As an administrator would, whatever the engine makes. The controller answers before every broker tells of it, so it is waited for what the broker tells. */
+async function make(
   fixture: EngineFixture,
   ending: string,
   configs: Readonly<Record<string, string>>,
 ): Promise<void> {
-  return onAdmin(async (admin) => {
-    await admin.createTopics({
-      topics: [`${own(fixture).prefix}${NAME}${ending}`],
+  const topic = `${own(fixture).prefix}${NAME}${ending}`;
+  await onAdmin((admin) =>
+    admin.createTopics({
+      topics: [topic],
       partitions: 1,
       replicas: 1,
       configs: Object.entries(configs).map(([name, value]) => ({ name, value })),
-    });
-  });
+    }),
+  );
+  await eventually(
+    () => topicsIn(fixture),
+    (topics) => topics.includes(topic),
+    `${topic} is there`,
+  );
 }
 
-function set(fixture: EngineFixture, name: string, value: string): Promise<void> {
+async function set(fixture: EngineFixture, name: 'flush.messages', value: string): Promise<void> {
   const resourceName = `${own(fixture).prefix}${NAME}`;
   const configs = [{ name, configOperation: IncrementalAlterConfigOperationTypes.SET, value }];
-  return onAdmin((admin) =>
+  await onAdmin((admin) =>
     admin.incrementalAlterConfigs({
       resources: [{ resourceType: ConfigResourceTypes.TOPIC, resourceName, configs }],
     }),
+  );
+  await eventually(
+    () => flushesOf(fixture),
+    (flushes) => flushes[resourceName] === value,
+    `${name} is ${value}`,
   );
 }
 
