@@ -5,6 +5,9 @@
  *   there -> missing -> gone       missing: no such connection any more; it gets the time of a reconnect to show another one
  *     '---------'                  back: it has beaten since (each beat tells the connection of now), or it has a connection of its name
  *
+ * Every instance has several connections. One of them may close for many reasons, all of them in the same moment seldom for another than the end of the process: who shows
+ * none at all when it is first missed gets a shorter time.
+ *
  * A list in which this instance does not find itself is no evidence: its own connection was cut, perhaps everybody's, and the others get as long to come back as a
  * missed beat would give them.
  *
@@ -12,7 +15,7 @@
  */
 import type { Clock } from '../../clock.ts';
 import type { RedisClient } from '../../redis/client.ts';
-import { instancesThere, type Peer, watchedBy } from './peers.ts';
+import { allInstancesThere, instancesThere, type Peer, watchedBy } from './peers.ts';
 
 export interface ConnectionWatchParts {
   readonly client: Pick<RedisClient, 'send'>;
@@ -20,6 +23,8 @@ export interface ConnectionWatchParts {
   readonly instance: string;
   /** Missing for so long is gone, ms. */
   readonly graceMs: number;
+  /** The same for one that showed no connection of any kind when it was first missed, ms. */
+  readonly endedGraceMs: number;
   /** After a cut of one's own nobody is missing for so long, ms. */
   readonly holdMs: number;
   /** Asks the server anew who is on record; the answer comes by `learn` as well. */
@@ -28,12 +33,19 @@ export interface ConnectionWatchParts {
   readonly onGone: (peer: Peer) => Promise<void>;
 }
 
+interface Missing {
+  readonly peer: Peer;
+  /** Monotonic, ms. */
+  readonly since: number;
+  readonly graceMs: number;
+}
+
 /** A process that is stopped, or ends together with those it watches, must not be the only one that watches them. */
 const WATCHED = 3;
 
 export class ConnectionWatch {
   readonly #parts: ConnectionWatchParts;
-  readonly #missing = new Map<string, { readonly peer: Peer; readonly since: number }>();
+  readonly #missing = new Map<string, Missing>();
   #own = '';
   #watched: readonly Peer[] = [];
   #holdUntil = Number.NEGATIVE_INFINITY;
@@ -72,19 +84,36 @@ export class ConnectionWatch {
 
   #isNews({ instance }: Peer, now: number): boolean {
     const known = this.#missing.get(instance);
-    return !known || now - known.since >= this.#parts.graceMs;
+    return !known || isOver(known, now);
   }
 
   /** What is on record now is the last that a closed connection can have said. */
   async #weigh(absent: readonly Peer[], now: number): Promise<void> {
+    const there = absent.every(({ instance }) => this.#missing.has(instance))
+      ? undefined
+      : await this.#allThere();
     const peers = await this.#parts.census();
     for (const { instance, connection } of absent) {
       const peer = peers.find((one) => one.instance === instance);
       const known = this.#missing.get(instance);
       if (!peer || peer.connection !== connection || (known && known.peer.beat !== peer.beat))
         this.#missing.delete(instance);
-      else if (!known) this.#missing.set(instance, { peer, since: now });
-      else if (now - known.since >= this.#parts.graceMs) await this.#parts.onGone(peer);
+      else if (!known)
+        this.#missing.set(instance, { peer, since: now, graceMs: this.#graceOf(instance, there) });
+      else if (isOver(known, now)) await this.#parts.onGone(peer);
     }
   }
+
+  #graceOf(instance: string, there: ReadonlySet<string> | undefined): number {
+    const { graceMs, endedGraceMs } = this.#parts;
+    return there === undefined || there.has(instance) ? graceMs : endedGraceMs;
+  }
+
+  /** Undefined: the server does not tell. */
+  async #allThere(): Promise<ReadonlySet<string> | undefined> {
+    const there = await allInstancesThere(this.#parts.client).catch(() => undefined);
+    return there?.has(this.#parts.instance) ? there : undefined;
+  }
 }
+
+const isOver = ({ since, graceMs }: Missing, now: number): boolean => now - since >= graceMs;

@@ -5,18 +5,21 @@ import { ConnectionWatch } from './connection-watch.ts';
 import { ownConnection, type Peer, watchedBy } from './peers.ts';
 
 const graceMs = 500;
+const endedGraceMs = 150;
 const holdMs = 2_500;
 const peer = (instance: string, connection: string, beat = '1'): Peer => ({ instance, beat, connection });
 
 /** A server with connections by id, and a watch named `a` on them. */
-function watching(peers: Peer[]) {
+function watching(peers: Peer[], hidden = false) {
   const clock = createManualClock();
   const open = new Map(peers.map(({ instance, connection }) => [connection, instance]));
   const gone: string[] = [];
   let censuses = 0;
   const watch: ConnectionWatch = new ConnectionWatch({
     client: {
-      async send([, , , ...ids]) {
+      async send([, , kind, ...named]) {
+        if (kind === undefined && hidden) throw new MessagingError('DB_MSG_ENGINE_REFUSED', 'redis: NOPERM');
+        const ids = kind === undefined ? [...open.keys()] : named;
         const lines = ids
           .filter((id) => open.has(id))
           .map((id) => `id=${id} name=doorbuster-${open.get(id)} age=1`);
@@ -26,6 +29,7 @@ function watching(peers: Peer[]) {
     clock,
     instance: 'a',
     graceMs,
+    endedGraceMs,
     holdMs,
     async census() {
       censuses += 1;
@@ -54,10 +58,27 @@ describe('the watch on connections', () => {
     expect(censuses()).toBe(0);
   });
 
-  it('tells of one whose connection has been closed for the time of grace, and not before', async () => {
+  it('tells of one whose main connection has been closed for the time of grace, and not before', async () => {
+    const { open, look } = watching(three());
+    open.delete('2');
+    open.set('8', 'b');
+    expect(await look()).toEqual([]);
+    expect(await look(graceMs - 1)).toEqual([]);
+    expect(await look(1)).toEqual(['b']);
+  });
+
+  it('tells sooner of one that has no connection of any kind, and not before', async () => {
     const { open, look } = watching(three());
     open.delete('2');
     expect(await look()).toEqual([]);
+    expect(await look(endedGraceMs - 1)).toEqual([]);
+    expect(await look(1)).toEqual(['b']);
+  });
+
+  it('where it may not ask for all connections nobody is told of sooner', async () => {
+    const { open, look } = watching(three(), true);
+    open.delete('2');
+    await look();
     expect(await look(graceMs - 1)).toEqual([]);
     expect(await look(1)).toEqual(['b']);
   });

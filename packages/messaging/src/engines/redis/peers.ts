@@ -35,9 +35,9 @@ export async function instancesThere(
   return instancesIn(await client.send(['CLIENT', 'LIST', 'ID', ...connections]));
 }
 
-/** All instances that hold a connection of whatever kind, but one that only listens. Costs the server a line for each connection it has. */
+/** All instances that hold a connection of whatever kind. Costs the server a line for each connection it has. */
 export async function allInstancesThere(client: Pick<RedisClient, 'send'>): Promise<ReadonlySet<string>> {
-  return instancesIn(await client.send(['CLIENT', 'LIST', 'TYPE', 'normal']));
+  return instancesIn(await client.send(['CLIENT', 'LIST']));
 }
 
 function instancesIn(list: unknown): ReadonlySet<string> {

@@ -22,10 +22,20 @@ const never = 2 ** 40;
 const leaseMs = 600_000;
 const looksToBeSure = 30;
 
-const byConnection = { beatMs: 100, stillMs: never, unseenMs: never, lookMs: 20, graceMs: 200 };
-const byBeat = { beatMs: 50, stillMs: 200, unseenMs: never, lookMs: never, graceMs: never };
-const byBeatAlone = { beatMs: 50, stillMs: never, unseenMs: 200, lookMs: never, graceMs: never };
-const blind = { beatMs: 50, stillMs: never, unseenMs: never, lookMs: never, graceMs: never };
+const blind = {
+  beatMs: 50,
+  stillMs: never,
+  unseenMs: never,
+  lookMs: never,
+  graceMs: never,
+  endedGraceMs: never,
+};
+/** All of its connections at once tell no more than its main one. */
+const byConnection = { ...blind, beatMs: 100, lookMs: 20, graceMs: 200, endedGraceMs: 200 };
+/** Only all of its connections at once tell anything. */
+const byEveryConnection = { ...byConnection, graceMs: never };
+const byBeat = { ...blind, stillMs: 200 };
+const byBeatAlone = { ...blind, unseenMs: 200 };
 
 interface Member {
   readonly connection: EngineConnection;
@@ -33,6 +43,8 @@ interface Member {
   readonly got: Collector<Delivery>;
   /** As by SIGKILL: its connections are closed, nothing is said, nobody comes back. */
   readonly vanish: () => void;
+  /** Only the connection that it has on record. */
+  readonly loseMain: () => void;
   /** How often it looked at the connections of others. */
   readonly looks: Collector<string>;
 }
@@ -91,7 +103,14 @@ async function join(fixture: RedisFixture, channel: string, joining: Joining = {
     { channel, subscription: 'one', prefetch: 1, leaseMs },
     (deliveries) => deliveries.forEach((one) => got.add(one)),
   );
-  return { connection, consumer, got, looks, vanish: () => clients.forEach((client) => client.end()) };
+  return {
+    connection,
+    consumer,
+    got,
+    looks,
+    vanish: () => clients.forEach((client) => client.end()),
+    loseMain: () => clients[0]?.end(),
+  };
 }
 
 const publish = (member: Member, channel: string, id: string): Promise<unknown> =>
@@ -144,6 +163,21 @@ describe.skipIf(!url)('who is gone, and who is not (set REDIS_URL to run it)', {
     },
   );
 
+  it('one that shows no connection at all is not waited for as long as one that lost its main one', async () => {
+    const { holder, other } = await holderAndOther(plain.name, { other: { times: byEveryConnection } });
+    holder.vanish();
+    expect((await other.got.waitFor(1))[0]).toMatchObject({ message: { id: 'held' }, abandoned: 1 });
+  });
+
+  it('control: one that has another connection left is', async () => {
+    const { fixture, holder, other } = await holderAndOther(plain.name, {
+      other: { times: byEveryConnection },
+    });
+    holder.loseMain();
+    await afterManyBeats(fixture, other);
+    expect(other.got.values).toEqual([]);
+  });
+
   it.each(channels)('control: without the watch nobody takes it (%s)', async (channel) => {
     const { fixture, holder, other } = await holderAndOther(channel, {});
     holder.vanish();
@@ -173,7 +207,7 @@ describe.skipIf(!url)('who is gone, and who is not (set REDIS_URL to run it)', {
 
   it.each(channels)('one that comes back within the grace keeps what it holds (%s)', async (channel) => {
     const proxy = await proxied();
-    const times = { ...byConnection, graceMs: 2_000 };
+    const times = { ...byConnection, graceMs: 2_000, endedGraceMs: 2_000 };
     const { fixture, holder, other, held } = await holderAndOther(channel, {
       holder: { url: proxy.url, times: byConnection },
       other: { times },

@@ -36,6 +36,8 @@ export interface PresenceTimes {
   readonly lookMs: number;
   /** How long a closed connection may be without another in its place: a reconnect takes a tenth of it. */
   readonly graceMs: number;
+  /** The same for one that has no connection at all: a process that lost all of its connections at once has most likely ended. */
+  readonly endedGraceMs: number;
 }
 
 export const PRESENCE_TIMES: PresenceTimes = {
@@ -44,6 +46,7 @@ export const PRESENCE_TIMES: PresenceTimes = {
   unseenMs: 10_000,
   lookMs: 200,
   graceMs: 500,
+  endedGraceMs: 150,
 };
 
 /** Beginning of the names of its consumers in the groups. */
@@ -62,12 +65,13 @@ export class Presence {
   constructor(parts: PresenceParts) {
     this.#parts = parts;
     const { client, clock, instance, times } = parts;
-    const { graceMs, stillMs: holdMs, beatMs, lookMs } = times;
+    const { graceMs, endedGraceMs, stillMs: holdMs, beatMs, lookMs } = times;
     this.#watch = new ConnectionWatch({
       client,
       clock,
       instance,
       graceMs,
+      endedGraceMs,
       holdMs,
       census: () => this.#census(),
       onGone: (peer) => this.#bury([peer]),
