@@ -72,9 +72,14 @@ function isStandardSchema(schema: ContractSchema): schema is StandardSchema {
   return '~standard' in schema;
 }
 
+/** Judges whether schemas are schemas, and keeps none of them: to compile what a schema may be costs ten times as much as most contracts do. */
+let judge: Ajv2020 | undefined;
+
 function jsonSchemaContract(schema: TSchema): Contract {
+  judge ??= new Ajv2020({ strict: false });
+  void judge.validateSchema(schema, true);
   // One ajv per contract: a shared one would refuse two schemas with the same $id. No coercion, no defaults: data is never changed.
-  const ajv = new Ajv2020({ strict: false, allErrors: false });
+  const ajv = new Ajv2020({ strict: false, allErrors: false, validateSchema: false });
   addFormats(ajv);
   const validate = ajv.compile(schema);
   // Its answer would be a promise, which is true whatever the data is.
