@@ -3,16 +3,9 @@
  * settled nowhere, wait nowhere and are no dead letters any more, exactly as if the engine had lost them.
  *
  * A decision is noted before it is done. A crash in between leaves a note of what is still a dead letter, which a reconciliation finds first; the other way around
- * it would leave a decision that a repair undoes.
+ * it would leave a decision that a repair undoes. How discards are noted in steps: `noted-discard.ts`.
  */
-import type { DeadLetterMove } from './dead-letter-desk.ts';
-import type {
-  DeadLetterFilter,
-  DeadLetterStore,
-  EngineConnection,
-  ReplayPoint,
-  SubscriptionName,
-} from './engine.ts';
+import type { EngineConnection, ReplayPoint, SubscriptionName } from './engine.ts';
 
 export interface Decision {
   /** `replaced`: by the corrected message `replacedBy`. `skipped`: a rewind went past what was published before `at`, whatever it was. */
@@ -34,38 +27,6 @@ export interface DecisionLog {
   about(messageIds: readonly string[]): Promise<readonly Decision[]>;
   /** Decisions are noted from this time on, ms since the epoch; what was published before may have been decided about without a note. */
   since(): Promise<number>;
-}
-
-/** As `DeadLetterStore.discard`, with a note of each first. */
-export async function discardNoted(
-  store: DeadLetterStore,
-  log: DecisionLog,
-  filter: DeadLetterFilter,
-  limit: number,
-  now: number,
-): Promise<DeadLetterMove> {
-  const letters = await store.list(filter, { limit });
-  await log.note(
-    letters
-      .filter(({ messageId }) => messageId !== '')
-      .map(({ channel, subscription, messageId }) => ({
-        kind: 'discarded',
-        channel,
-        subscription,
-        messageId,
-        replacedBy: undefined,
-        at: now,
-      })),
-  );
-  let moved = 0;
-  // Place by place: a message may be a letter in another subscription too, which is not among these.
-  const places = Map.groupBy(letters, ({ channel, subscription }) => JSON.stringify([channel, subscription]));
-  for (const those of places.values()) {
-    const { channel, subscription } = those[0] as (typeof letters)[number];
-    const messageIds = [...new Set(those.map(({ messageId }) => messageId))];
-    moved += (await store.discard({ ...filter, channel, subscription, messageIds }, those.length)).moved;
-  }
-  return { moved, remaining: (await store.discard(filter, 0)).remaining };
 }
 
 /** As `EngineConnection.rewind`; what it may go past is noted when the engine would do it, and before it does. */

@@ -7,10 +7,11 @@ import type { AttemptState } from './attempts.ts';
 import type { Channel } from './channel.ts';
 import type { ChannelView, DeadLetterFilter, DeadLetterRecord, DeadLetterStore } from './engine.ts';
 import { decodeCloudEvent, encodeReceived } from './cloud-event.ts';
-import { type DecisionLog, discardNoted } from './dead-letter-decisions.ts';
+import type { DecisionLog } from './dead-letter-decisions.ts';
 import { refuseBadFilter, refuseBadLimit } from './dead-letter-filter.ts';
 import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
+import { NotedDiscard } from './noted-discard.ts';
 import { makeMessage, type MessageParts } from './outgoing.ts';
 
 export interface DeadLetterMove {
@@ -119,9 +120,9 @@ export class DeadLetterDesk implements DeadLetters {
     const store = this.#parts.store();
     const bounded = this.#parkedUntilNow(filter);
     const log = await this.#parts.decisions();
-    return inSteps(options, (step) =>
-      log ? discardNoted(store, log, bounded, step, this.#parts.now()) : store.discard(bounded, step),
-    );
+    if (!log) return inSteps(options, (step) => store.discard(bounded, step));
+    const noted = new NotedDiscard(store, log, bounded);
+    return inSteps(options, (step, left) => noted.step(step, left, this.#parts.now()));
   }
 
   /** Those of this very millisecond are meant too. */
@@ -205,15 +206,17 @@ function originalOf({ raw }: DeadLetterRecord): Partial<Message> {
 
 async function inSteps(
   { limit = Number.POSITIVE_INFINITY, onProgress, signal }: DeadLetterMoveOptions,
-  step: (limit: number) => Promise<DeadLetterMove>,
+  /** `left`: so many in this step and all to come. `goesOn`: that nothing was moved is no sign that nothing can be. */
+  step: (limit: number, left: number) => Promise<DeadLetterMove & { readonly goesOn?: boolean }>,
 ): Promise<DeadLetterMove> {
   if (limit !== Number.POSITIVE_INFINITY) refuseBadLimit(limit);
   let moved = 0;
   for (;;) {
-    const done = await step(Math.min(STEP, limit - moved));
+    const done = await step(Math.min(STEP, limit - moved), limit - moved);
     moved += done.moved;
     const soFar = { moved, remaining: done.remaining };
     onProgress?.(soFar);
-    if (done.moved === 0 || done.remaining === 0 || moved >= limit || signal?.aborted) return soFar;
+    const isStuck = done.moved === 0 && !done.goesOn;
+    if (isStuck || done.remaining === 0 || moved >= limit || signal?.aborted) return soFar;
   }
 }

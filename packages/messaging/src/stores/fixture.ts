@@ -1,9 +1,14 @@
 /** The three stores as tests use them: a database of its own with the tables of outbox and inbox, dropped at the end. */
-import type { SqlRow } from '../sql.ts';
+import type { OutboxStore } from '../outbox-store.ts';
+import type { SqlDatabase, SqlRow } from '../sql.ts';
 import { type MariadbClient, runMariadb } from '../sql/mariadb.ts';
 import { type PostgresClient, runPostgres } from '../sql/postgres.ts';
 import { createSqlFixture, serverOf, sqlServers } from '../testing/sql-fixture.ts';
+import { mariadbDialect } from './mariadb/outbox.ts';
 import { openSqlStore, type SqlStore } from './open.ts';
+import { postgresDialect } from './postgres/outbox.ts';
+import { sqlOutbox } from './sql-outbox.ts';
+import { sqliteDialect } from './sqlite/outbox.ts';
 
 export type StoreKind = SqlStore['kind'];
 
@@ -65,4 +70,40 @@ export async function run(kind: StoreKind, tx: unknown, text: string): Promise<r
   if (kind === 'mariadb') return (await runMariadb(tx as MariadbClient, text)).rows;
   const db = tx as { prepare(text: string): { all(): unknown[] } };
   return db.prepare(text).all() as SqlRow[];
+}
+
+/** The outbox of the fixture, with a note of every statement that runs on the connection of its owner: costs are told by their number and not by time. */
+export function notedOutbox({ kind, store }: StoreFixture, texts: string[]): OutboxStore {
+  return sqlOutbox(noting(store.sql, texts), dialectOf(kind));
+}
+
+function dialectOf(kind: StoreKind) {
+  if (kind === 'sqlite') return sqliteDialect(undefined);
+  return kind === 'postgres' ? postgresDialect : mariadbDialect;
+}
+
+function noting(sql: SqlDatabase, texts: string[]): SqlDatabase {
+  return {
+    dialect: sql.dialect,
+    run: (...args) => sql.run(...args),
+    transaction: (work) => sql.transaction(work),
+    async connect() {
+      const connection = await sql.connect();
+      return {
+        get lost() {
+          return connection.lost;
+        },
+        run(text, params) {
+          texts.push(text);
+          return connection.run(text, params);
+        },
+        batch(statements) {
+          // One by one: as arguments of one call they would have to fit the stack.
+          for (const { text } of statements) texts.push(text);
+          return connection.batch(statements);
+        },
+        release: () => connection.release(),
+      };
+    },
+  };
 }

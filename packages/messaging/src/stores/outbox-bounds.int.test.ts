@@ -1,8 +1,8 @@
-/** The largest batch that a relay may be given is one that every database can mark: rows that wait are published once, not for ever. */
+/** The largest batch that a relay may be given is one that every database can mark, and in few statements: rows that wait are published or parked once, not for ever. */
 import Type from 'typebox';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { defineChannel } from '../channel.ts';
-import { systemClock } from '../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
 import { eventually } from '../conformance/fixture.ts';
 import type { OutgoingMessage } from '../engine.ts';
 import { MessagingError } from '../errors.ts';
@@ -10,8 +10,9 @@ import { createIds } from '../ids.ts';
 import { createKeyedRelay, type KeyedRelay } from '../keyed-relay.ts';
 import type { OutboxSource } from '../outbox.ts';
 import { createOutboxWriter } from '../outbox.ts';
+import { laneWithoutKey } from '../outbox-store.ts';
 import { createRelay } from '../relay.ts';
-import { type StoreFixture, storeChoices } from './fixture.ts';
+import { notedOutbox, type StoreFixture, storeChoices } from './fixture.ts';
 
 const MOST = 10_000;
 const notes = defineChannel({ name: 'notes', version: 1, schema: Type.Object({ n: Type.Integer() }) });
@@ -69,6 +70,67 @@ for (const { kind, missing, create } of storeChoices)
       // One of the channel is tried first, then all the others at once.
       expect(sizes).toEqual([1, MOST - 1]);
       expect(relay.view()).toMatchObject({ published: MOST, failures: 0 });
+    });
+
+    it('the largest batch of rows that waited for too long is parked in some statements, not in one for each', async () => {
+      let passedMs = 0;
+      const clock: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() + passedMs };
+      const forward = async (): Promise<never[]> => {
+        throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', 'it was never declared');
+      };
+      await fixture.store.inbox.transaction((tx) => fixture.store.append(tx, notesUpTo(MOST)));
+      const texts: string[] = [];
+      relay = createKeyedRelay({
+        outbox: notedOutbox(fixture, texts),
+        bus: { forward },
+        clock,
+        batchSize: MOST,
+        sweepMs: 50,
+        backOffMs: 5,
+        undeclaredMs: 3_600_000,
+      });
+      relay.start();
+      await eventually(
+        () => held('waiting'),
+        (count) => count === MOST,
+        'all wait',
+      );
+      passedMs = 3_600_000;
+      await eventually(
+        () => held('parked'),
+        (count) => count === MOST,
+        'all are parked',
+      );
+      const parking = texts.filter((text) => text.includes(`SET state = 'parked'`));
+      expect(parking.length).toBe(MOST / 500);
+      expect(relay.view()).toMatchObject({ published: 0, failures: 0 });
+    });
+
+    it('rows that waited are parked with the reason of each', async () => {
+      const reasons = ['too large', 'nobody knows it', 'too large', 'no\0 text'];
+      await fixture.store.inbox.transaction((tx) => fixture.store.append(tx, notesUpTo(reasons.length)));
+      const owned = await fixture.store.outbox.own();
+      const rows = await eventually(
+        async () => (await owned?.readFresh(MOST)) ?? [],
+        ({ length }) => length === reasons.length,
+        'the rows',
+      );
+      const heldRows = rows.map(({ number }, index) => ({
+        number,
+        lane: laneWithoutKey(number),
+        reason: reasons[index] ?? '',
+      }));
+      const progress = { waiting: heldRows, parked: [], published: [], now: 1 };
+      await owned?.record({ ...progress, upTo: rows.at(-1)?.number });
+      await owned?.record({ ...progress, upTo: undefined, waiting: [], parked: heldRows, now: 2 });
+      await owned?.release();
+      const parked = await fixture.store.outbox.parked({ limit: 10 });
+      expect(parked.map(({ reason, parkedAt }) => [reason, parkedAt])).toEqual([
+        ['too large', 2],
+        ['nobody knows it', 2],
+        ['too large', 2],
+        ['no text', 2],
+      ]);
     });
 
     it('more parked rows than one statement takes are decided about', async () => {

@@ -14,12 +14,7 @@ import { createIds } from '../ids.ts';
 import { createKeyedRelay, type KeyedRelay, type KeyedRelayOptions } from '../keyed-relay.ts';
 import { createOutboxWriter } from '../outbox.ts';
 import { laneOf, type OwnedOutbox, type StoredRow } from '../outbox-store.ts';
-import type { SqlDatabase } from '../sql.ts';
-import { type StoreFixture, type StoreKind, storeChoices } from './fixture.ts';
-import { mariadbDialect } from './mariadb/outbox.ts';
-import { postgresDialect } from './postgres/outbox.ts';
-import { sqlOutbox } from './sql-outbox.ts';
-import { sqliteDialect } from './sqlite/outbox.ts';
+import { notedOutbox, type StoreFixture, storeChoices } from './fixture.ts';
 
 const schema = Type.Object({ n: Type.Integer() });
 const known = defineChannel({ name: 'known', version: 1, schema });
@@ -33,37 +28,6 @@ const plain = (channel: typeof known | typeof added, count: number): OutgoingMes
   Array.from({ length: count }, (_, n) => write(channel, { n }));
 const withKeys = (count: number): OutgoingMessage[] =>
   Array.from({ length: count }, (_, n) => write(keyed, { n }, { key: `k${n}` }));
-
-function dialectOf(kind: StoreKind) {
-  if (kind === 'sqlite') return sqliteDialect(undefined);
-  return kind === 'postgres' ? postgresDialect : mariadbDialect;
-}
-
-/** Notes what runs on the connection of the relay. */
-function noting(sql: SqlDatabase, texts: string[]): SqlDatabase {
-  return {
-    dialect: sql.dialect,
-    run: (...args) => sql.run(...args),
-    transaction: (work) => sql.transaction(work),
-    async connect() {
-      const connection = await sql.connect();
-      return {
-        get lost() {
-          return connection.lost;
-        },
-        run(text, params) {
-          texts.push(text);
-          return connection.run(text, params);
-        },
-        batch(statements) {
-          texts.push(...statements.map(({ text }) => text));
-          return connection.batch(statements);
-        },
-        release: () => connection.release(),
-      };
-    },
-  };
-}
 
 for (const { kind, missing, create } of storeChoices)
   describe.skipIf(missing)(
@@ -137,7 +101,7 @@ for (const { kind, missing, create } of storeChoices)
 
       function takeOver(options: Partial<KeyedRelayOptions> = {}): KeyedRelay {
         relay = createKeyedRelay({
-          outbox: sqlOutbox(noting(fixture.store.sql, texts), dialectOf(kind)),
+          outbox: notedOutbox(fixture, texts),
           bus: { forward },
           clock: systemClock,
           sweepMs: 20,

@@ -121,7 +121,7 @@ class OwnedSqlOutbox implements OwnedOutbox {
       statements.push(...this.#reader.advance(upTo));
       for (const rows of inRuns(waiting)) statements.push(hold(rows, 'waiting', now));
       for (const rows of inRuns(parked)) statements.push(hold(rows, 'parked', now));
-    } else for (const row of parked) statements.push(park(row, now));
+    } else for (const statement of parkWaiting(parked, now)) statements.push(statement);
     if (published.length > 0)
       statements.push({
         text: `UPDATE outbox_held SET state = 'published', at = ? WHERE number IN (${placeholders(published.length)})`,
@@ -218,11 +218,14 @@ function hold(rows: readonly HeldRow[], state: 'waiting' | 'parked', now: number
   };
 }
 
-function park({ number, reason }: HeldRow, now: number): SqlStatement {
-  return {
-    text: `UPDATE outbox_held SET state = 'parked', reason = ?, at = ? WHERE number = ?`,
-    params: [storable(reason), now, number],
-  };
+/** By reason: a channel that is given up has one for all its rows, and what is refused alone had a publish of its own before. */
+function* parkWaiting(parked: readonly HeldRow[], now: number): Generator<SqlStatement> {
+  for (const [reason, rows] of Map.groupBy(parked, (row) => storable(row.reason)))
+    for (const some of inRuns(rows))
+      yield {
+        text: `UPDATE outbox_held SET state = 'parked', reason = ?, at = ? WHERE number IN (${placeholders(some.length)})`,
+        params: [reason, now, ...some.map(({ number }) => number)],
+      };
 }
 
 /** An engine's words may hold what a text column refuses. */

@@ -1,7 +1,8 @@
 /** Projections on the three databases: once in effect through SIGKILL at every point, two runners, failures, and a rebuild beside the live one. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startChild } from '../conformance/child-process.ts';
-import { systemClock } from '../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { onFixture, registerControls } from '../conformance/controls.ts';
 import { eventually, signal } from '../conformance/fixture.ts';
 import { createManualClock } from '../conformance/manual-clock.ts';
 import { silentLog } from '../log.ts';
@@ -20,6 +21,7 @@ import {
   type Projection,
   type ProjectionOptions,
 } from './projection.ts';
+import type { SqlDatabase } from '../sql.ts';
 import { openSqlStore } from '../stores/open.ts';
 import { createSqlStreamStore } from './sql-stream-store.ts';
 import type { StreamStore } from './stream-store.ts';
@@ -115,22 +117,6 @@ for (const [dialect, variable] of sqlServers) {
       expect(following.view()).toMatchObject({ state: 'stopped', lastError: undefined, handled: EVENTS });
     });
 
-    it('leaves the event loop its turns while it catches up', async () => {
-      let elapsed = 0;
-      const clock = { ...systemClock, monotonic: () => (elapsed += 20) };
-      let turned = 0;
-      let immediate = setImmediate(function again() {
-        turned += 1;
-        immediate = setImmediate(again);
-      });
-      const rebuilt = projection({ batchSize: 1, clock });
-      await rebuilt.prepare();
-      turned = 0;
-      expect(await rebuilt.catchUp()).toBe(EVENTS);
-      clearImmediate(immediate);
-      expect(turned).toBeGreaterThan(EVENTS / 4);
-    });
-
     it('stops in the time it is given, though its batch is not answered', async () => {
       const begun = signal();
       const answered = signal();
@@ -188,4 +174,56 @@ for (const [dialect, variable] of sqlServers) {
       await expect(old.catchUp()).rejects.toMatchObject({ code: 'DB_MSG_NOT_STARTED' });
     });
   });
+}
+
+/** SQLite alone: every statement of a server waits for its socket, and there the event loop turns whatever a projection does. */
+describe('projections on sqlite', () => {
+  // Each look at it is later by as much as a batch may take; timers are those of the machine.
+  const hurrying = (): Clock => {
+    let elapsed = 0;
+    return { ...systemClock, monotonic: () => (elapsed += 20) };
+  };
+  // By a clock that stands still no turn is ever due.
+  const standing = (): Clock => ({ ...systemClock, monotonic: () => 0 });
+  const leavesTurns = async (clock: Clock): Promise<void> =>
+    onFixture(
+      () => createSqlFixture('sqlite', ''),
+      async ({ sql }) => expect(await turnsWhileCatchingUp(sql, clock)).toBeGreaterThan(EVENTS / 4),
+    );
+
+  it('leaves the event loop its turns while it catches up', async () => {
+    await expect(leavesTurns(hurrying())).resolves.toBeUndefined();
+  });
+
+  registerControls(it, 'projections', [
+    {
+      defect: 'no turn is left to the event loop',
+      caughtBy: 'leaves the event loop its turns while it catches up',
+      healthy: () => leavesTurns(hurrying()),
+      defective: () => leavesTurns(standing()),
+    },
+  ]);
+});
+
+async function turnsWhileCatchingUp(sql: SqlDatabase, clock: Clock): Promise<number> {
+  const streams = createSqlStreamStore({ sql });
+  await streams.prepare();
+  await streams.append(
+    's',
+    Array.from({ length: EVENTS }, (_, n) => ({ type: 'noted', data: n })),
+  );
+  const options = { name: 'turns', version: 1, streams, sql, batchSize: 1, clock, handle: async () => {} };
+  const rebuilt = createProjection(options);
+  await rebuilt.prepare();
+  let turned = 0;
+  let immediate = setImmediate(function again() {
+    turned += 1;
+    immediate = setImmediate(again);
+  });
+  try {
+    expect(await rebuilt.catchUp()).toBe(EVENTS);
+    return turned;
+  } finally {
+    clearImmediate(immediate);
+  }
 }

@@ -148,10 +148,11 @@ class WindowReader implements FreshReader {
 
   /** The window up to this transaction, undefined when nothing is in it; and whether anything lies behind it. */
   async #lookFor(xmin: string): Promise<{ readonly next: Window | undefined; readonly heldBack: boolean }> {
+    // OFFSET 0: asked once, whatever the planner makes of it. A second answer may be another one, and a window whose end and first row do not belong together passes over rows.
     const { rows } = await this.#connection.run(
       `SELECT b.xmin::text AS xmin, (SELECT min(o.number) FROM outbox o WHERE o.xid >= ?::xid8 AND o.xid < b.xmin) AS first,
               EXISTS (SELECT 1 FROM outbox o WHERE o.xid >= b.xmin) AS held_back
-       FROM (SELECT ${xmin} AS xmin) b`,
+       FROM (SELECT ${xmin} AS xmin OFFSET 0) b`,
       [this.#window.to],
     );
     const [found] = rows;
