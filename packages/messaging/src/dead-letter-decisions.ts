@@ -15,7 +15,7 @@ import type {
 } from './engine.ts';
 
 export interface Decision {
-  /** `replaced`: by the corrected message `replacedBy`. `skipped`: a rewind went past what was published before `at`, whatever it was. */
+  /** `replaced`: by the corrected message `replacedBy`. `skipped`: a rewind went past what was published by `at`, whatever it was. */
   readonly kind: 'discarded' | 'replaced' | 'skipped';
   readonly channel: string;
   readonly subscription: string;

@@ -18,7 +18,7 @@ import type { OutgoingMessage } from './engine.ts';
 import type { Message } from './message.ts';
 import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
 import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
-import { type Doubt, judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
+import { type Doubt, judge, type Judged, type Evidence, type Objection } from './reconciliation-judgement.ts';
 import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
 import type {
   EngineSight,
@@ -101,6 +101,13 @@ const CERTAINTY: Readonly<Record<Doubt, string>> = {
   blind: 'ask through a bus on which this subscription is declared',
   partial: 'let the consumers finish, stop them, and ask again with assumeIdle',
   skipped: 'rewind the subscription to before it when it was not meant to be skipped',
+};
+
+/** Why a repair leaves alone what one subscription misses: it would reach another of the channel, too. */
+const OBJECTIONS: Readonly<Record<Objection, (subscription: string) => string>> = {
+  decided: (subscription) => `a person decided about it at "${subscription}"`,
+  skipped: (subscription) => `"${subscription}" was rewound to a later point, perhaps past it`,
+  forgotten: (subscription) => `the inbox of "${subscription}" may have forgotten that it settled it`,
 };
 
 const UNDECIDED =
@@ -262,7 +269,8 @@ class Reconciliation {
   }
 
   /** Tells what only a person may do, and answers whether a repair may publish the message. */
-  #canRepublish(message: RecordedMessage, { kind, reason, doubt, mayBeDecided }: Judged): boolean {
+  #canRepublish(message: RecordedMessage, judged: Judged): boolean {
+    const { kind, reason, doubts, objections, mayBeDecided } = judged;
     const { id, channel } = message;
     const person = (why: string, remedy: string): false => {
       this.#report.addNeedsPerson({ id, channel, why, remedy });
@@ -282,8 +290,11 @@ class Reconciliation {
       );
     if (kind === 'deadLetter')
       return person('parked as a dead letter', 'redrive it, correct it or discard it');
-    if (kind === 'unverifiable' && doubt)
-      return person(`perhaps lost: ${reason ?? ''}`, CERTAINTY[doubt.why]);
+    if (kind === 'unverifiable' && doubts.length > 0)
+      return person(
+        `perhaps lost: ${reason ?? ''}`,
+        [...new Set(doubts.map(({ why }) => CERTAINTY[why]))].join('; '),
+      );
     if (kind !== 'lost' && kind !== 'partlyLost') return false;
     if (message.outgoing === undefined)
       return person('its stored text cannot be read', 'restore the row from a backup');
@@ -292,6 +303,11 @@ class Reconciliation {
       return person(
         'order matters on this channel, and later messages of its key may be settled',
         'publish it by hand when its effect may come late',
+      );
+    if (objections.length > 0)
+      return person(
+        `a repair goes to every subscription: ${objections.map(({ subscription, why }) => OBJECTIONS[why](subscription)).join('; ')}`,
+        `rewind what misses it to before it, or publish it by hand where ${objections.map(({ subscription }) => `"${subscription}"`).join(' and ')} may handle it`,
       );
     if (mayBeDecided)
       return person('perhaps a person decided about it: that looks the same, and nobody noted it', UNDECIDED);
