@@ -30,7 +30,7 @@ export interface Decision {
 export interface DecisionLog {
   /** Noted for good when it resolves. The same decision may be noted twice. */
   note(decisions: readonly Decision[]): Promise<void>;
-  /** What was decided about these messages, or made one of them, and everything that was skipped. */
+  /** What was decided about these messages, or made one of them, and the latest of what was skipped in each subscription. */
   about(messageIds: readonly string[]): Promise<readonly Decision[]>;
   /** Decisions are noted from this time on, ms since the epoch; what was published before may have been decided about without a note. */
   since(): Promise<number>;
@@ -78,6 +78,7 @@ export async function rewindNoted(
 ): Promise<void> {
   if (!log || from === 'earliest') return connection.rewind(place, from);
   await connection.rewind(place, from, { dryRun: true });
+  // No engine tells the time of an offset, nor of its latest message: all that was published by now may lie before it.
   const at = typeof from === 'object' && 'timeMs' in from ? from.timeMs : now;
   const { channel, name: subscription } = place;
   await log.note([{ kind: 'skipped', channel, subscription, messageId: '', replacedBy: undefined, at }]);

@@ -65,14 +65,16 @@ export function createSqlDecisions(options: {
     },
     async about(messageIds) {
       const storable = messageIds.filter((id) => id !== '' && faultOfName(id) === undefined);
-      const found = await sql.run(`${selectOf(sql.dialect)} WHERE message_id = '' AND kind = 'skipped'`);
-      const rows = [...found.rows];
+      const rows = [...(await sql.run(skippedOf(sql.dialect))).rows];
       for (let from = 0; from < storable.length; from += IDS) {
         const lot = storable.slice(from, from + IDS);
         for (const column of ['message_id', 'replaced_by'])
           rows.push(
             ...(
-              await sql.run(`${selectOf(sql.dialect)} WHERE ${column} IN (${placeholders(lot.length)})`, lot)
+              await sql.run(
+                `${selectOf(sql.dialect)} WHERE d.${column} IN (${placeholders(lot.length)})`,
+                lot,
+              )
             ).rows,
           );
       }
@@ -102,11 +104,19 @@ function schemaOf(dialect: SqlDialect): readonly string[] {
   ];
 }
 
+const readable = (dialect: SqlDialect, name: string): string =>
+  dialect === 'mariadb' ? `CONVERT(d.${name} USING utf8mb4) AS ${name}` : `d.${name}`;
+
 function selectOf(dialect: SqlDialect): string {
-  const columns = COLUMNS.map((name) =>
-    dialect === 'mariadb' ? `CONVERT(${name} USING utf8mb4) AS ${name}` : name,
-  );
-  return `SELECT ${columns.join(', ')}, decided_at FROM dead_letter_decisions`;
+  const columns = COLUMNS.map((name) => readable(dialect, name));
+  return `SELECT ${columns.join(', ')}, d.decided_at FROM dead_letter_decisions d`;
+}
+
+/** Of each place the latest rewind, which took in the others: each page of a reconciliation asks, and rows are never purged. Grouped by the columns as they are stored, byte by byte. */
+function skippedOf(dialect: SqlDialect): string {
+  const columns = ['channel', 'subscription'].map((name) => readable(dialect, name));
+  return `SELECT 'skipped' AS kind, ${columns.join(', ')}, '' AS message_id, '' AS replaced_by, max(d.decided_at) AS decided_at
+    FROM dead_letter_decisions d WHERE d.message_id = '' AND d.kind = 'skipped' GROUP BY d.channel, d.subscription`;
 }
 
 function decisionOf(row: SqlRow): Decision {
