@@ -34,6 +34,8 @@ export interface DecisionLog {
   about(messageIds: readonly string[]): Promise<readonly Decision[]>;
   /** Decisions are noted from this time on, ms since the epoch; what was published before may have been decided about without a note. */
   since(): Promise<number>;
+  /** Lets go of the database where the log opened it: for tools that are given a log for one command. A bus does not call it. */
+  close?(): Promise<void>;
 }
 
 /** As `DeadLetterStore.discard`, with a note of each first. */

@@ -76,7 +76,7 @@ describe('reconcile', () => {
     expect(found.out).toMatch(/1 {2}lost/);
     expect(found.out).toContain('lost: order.placed m-2');
     expect(found.out).toContain('0 could be published again; nothing was');
-    expect(found.out).toContain('ask again with assumeUndecided');
+    expect(found.out).toContain('ask again with --assume-undecided; export "decisions"');
     const vouched = await say(['--channels', module, '--assume-undecided']);
     expect(vouched).toMatchObject({ code: 1, published: [] });
     expect(vouched.out).toContain('1 could be published again; nothing was');

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Decision } from '../dead-letter-decisions.ts';
 import { type StoreFixture, storeChoices } from './fixture.ts';
+import { openSqlStore } from './open.ts';
 import { createSqlDecisions, type SqlDecisions } from './sql-decisions.ts';
 
 const skipped = (subscription: string, at: number): Decision => ({
@@ -41,6 +42,16 @@ for (const { kind, missing, create } of storeChoices)
         expect(await about()).toEqual(expect.arrayContaining(rewinds));
         expect(await about('m-1')).toEqual(expect.arrayContaining([...rewinds, discarded]));
         expect(await about('m-3')).toEqual(expect.arrayContaining([...rewinds, replaced]));
+      });
+
+      it('closes the database that was opened for it, and no other', async () => {
+        const opened = await openSqlStore(shop.address);
+        const own = createSqlDecisions({ sql: opened.sql, onClose: () => opened.close() });
+        expect(await own.about([])).toEqual([]);
+        await own.close();
+        await expect(own.about([])).rejects.toThrow();
+        await log.close();
+        expect(await log.about([])).toEqual([]);
       });
     },
   );

@@ -14,6 +14,8 @@ import {
 export interface SqlDecisions extends DecisionLog {
   /** Creates the table where it is missing; `since` is the time of the first call. */
   prepare(): Promise<void>;
+  /** Calls `onClose`; without it the database stays open. */
+  close(): Promise<void>;
 }
 
 /** Ids asked for in one statement; each is asked for twice. */
@@ -31,8 +33,10 @@ const TEXT: Readonly<Record<SqlDialect, string>> = {
 export function createSqlDecisions(options: {
   readonly sql: SqlDatabase;
   readonly clock?: Pick<Clock, 'now'>;
+  /** Closes the database, where it was opened for the log alone: `() => store.close()`. */
+  readonly onClose?: () => Promise<void>;
 }): SqlDecisions {
-  const { sql, clock = systemClock } = options;
+  const { sql, clock = systemClock, onClose } = options;
   const insert = (count: number): string =>
     `INSERT INTO dead_letter_decisions (${COLUMNS.join(', ')}, decided_at) VALUES ${Array.from({ length: count }, () => '(?, ?, ?, ?, ?, ?)').join(', ')}`;
   return {
@@ -85,6 +89,9 @@ export function createSqlDecisions(options: {
         "SELECT max(decided_at) AS since FROM dead_letter_decisions WHERE message_id = '' AND kind = 'begun'",
       );
       return numberOf(rows[0]?.['since']) ?? Number.POSITIVE_INFINITY;
+    },
+    async close() {
+      await onClose?.();
     },
   };
 }

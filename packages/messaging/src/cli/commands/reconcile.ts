@@ -3,7 +3,7 @@
  * them: it exports `reconciliation`, an object or a function that makes one, with the outboxes (`recorded`) and the inboxes (`settled`).
  */
 import type { Command, CommandContext, Session } from '../command.ts';
-import { inWords } from '../databases.ts';
+import { inWords, OUTBOX_AND_INBOX } from '../databases.ts';
 import { onEngine } from '../exits.ts';
 import { type ExitCode, exitCodes, usage } from '../failure.ts';
 import { timeOf, wholeNumber } from '../filters.ts';
@@ -63,7 +63,7 @@ export const reconciliation: Command = {
     0: 'Nothing is lost, parked or unrecorded, and all could be judged; with --repair, what was lost is published again.',
     1: 'Something is lost, parked, unrecorded or could not be judged; the report says what.',
     2: 'Wrong command line, a file that is not there, or one that is no report. Nothing was done.',
-    3: 'No engine was named, its client is not installed, the server refuses the user or the password, or a database cannot be opened or lacks its tables.',
+    3: 'No engine was named, its client is not installed, the server refuses the user or the password, or a database of "reconciliation" or "decisions" cannot be opened or lacks its tables.',
     5: 'Stopped by Ctrl-C or by --max-messages; --earlier goes on from its report.',
   },
   examples: [
@@ -81,7 +81,7 @@ export const reconciliation: Command = {
     const sources = await inWords(DATABASE, () => sourcesOf(session));
     try {
       const options = await optionsOf(context, session, sources);
-      const report = await inWords(DATABASE, () => reconcile(options));
+      const report = inFlags(await inWords(DATABASE, () => reconcile(options)));
       context.terminal.data(report, () => textOf(report));
       if (report.repair.republished > 0)
         context.terminal.say(
@@ -97,6 +97,7 @@ export const reconciliation: Command = {
 const DATABASE = {
   name: 'a database of "reconciliation"',
   remedy: 'Mend its address in the module of --channels; nothing was done.',
+  tables: OUTBOX_AND_INBOX,
 };
 
 async function sourcesOf({ module }: Session): Promise<Sources> {
@@ -147,6 +148,22 @@ async function optionsOf(
         }
       : {}),
   };
+}
+
+/** What a remedy calls by its name in code, as the command line has it. */
+const FLAGS = [
+  ['assumeUndecided', '--assume-undecided'],
+  ['assumeIdle', '--assume-idle'],
+  ['withoutInbox', '--without-inbox'],
+  ['give decisions', 'export "decisions" from the module of --channels'],
+] as const;
+
+function inFlags(report: ReconciliationReport): ReconciliationReport {
+  const needsPerson = report.repair.needsPerson.map((one) => ({
+    ...one,
+    remedy: FLAGS.reduce((text, [name, flag]) => text.replace(name, flag), one.remedy),
+  }));
+  return { ...report, repair: { ...report.repair, needsPerson } };
 }
 
 function reportIn(text: string, from: string): ReconciliationReport {
