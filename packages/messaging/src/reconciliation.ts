@@ -15,6 +15,7 @@ import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
 import type { DecisionLog } from './dead-letter-decisions.ts';
 import type { OutgoingMessage } from './engine.ts';
+import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
 import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
@@ -113,7 +114,26 @@ const OBJECTIONS: Readonly<Record<Objection, (subscription: string) => string>> 
 const UNDECIDED =
   'when nobody discarded or edited it as a dead letter, or rewound past it, ask again with assumeUndecided; give decisions, and the next time it is known';
 
-/** Rejects with what a source or the engine rejects with; what a repair cannot publish is told in the report. */
+/** A repair broke after it had published something again; `cause` is what a source, the engine or the log of decisions rejected with. */
+export class ReconciliationBroken extends MessagingError {
+  override readonly name = 'ReconciliationBroken';
+  /** What was found and done until then. Given as `earlier`, it is gone on from at the page that broke. */
+  readonly report: ReconciliationReport;
+
+  constructor(report: ReconciliationReport, cause: unknown) {
+    super(
+      'DB_MSG_RECONCILIATION_BROKEN',
+      `the reconciliation broke when ${report.repair.republished} messages had been published again: ${describeError(cause)}`,
+      { cause },
+    );
+    this.report = report;
+  }
+}
+
+/**
+ * Rejects with what a source, the engine or the log of decisions rejects with, and with a `ReconciliationBroken`, which has the report so far, once something may have been published again.
+ * What a repair cannot publish is told in the report. Every source is asked once before the first repair.
+ */
 export async function reconcile(options: ReconcileOptions): Promise<ReconciliationReport> {
   return new Reconciliation(options).run();
 }
@@ -127,6 +147,9 @@ class Reconciliation {
   readonly #report: ReportBuilder;
   readonly #backlog: EngineBacklog;
   #looked = 0;
+  /** What is through is not looked at again from there on; undefined when all is. */
+  #reached: ResumePoint | undefined;
+  #mayHavePublished = false;
 
   constructor(options: ReconcileOptions) {
     const { clock, earlier, samples = 20, keys = 200 } = options;
@@ -136,6 +159,7 @@ class Reconciliation {
     this.#pageSize = pageSize;
     this.#graceMs = graceMs;
     this.#at = earlier?.at ?? clock.now();
+    this.#reached = earlier ? earlier.resume : { phase: 'recorded', source: 0, after: undefined };
     this.#window =
       earlier?.window ??
       withDefaults<Partial<TimeWindow>>(options.window ?? {}, { from: 0, to: this.#at + 1 });
@@ -145,47 +169,64 @@ class Reconciliation {
   }
 
   async run(): Promise<ReconciliationReport> {
-    const start = this.#options.earlier
-      ? this.#options.earlier.resume
-      : { phase: 'recorded' as const, source: 0, after: undefined };
-    const resume = start && (await this.#phases(start));
-    return this.#report.build(this.#at, this.#window, resume, this.#options.repair ? 'republish' : 'dryRun');
+    if (this.#options.repair && this.#reached) await this.#openAll();
+    try {
+      if (this.#reached) await this.#phases(this.#reached);
+    } catch (error) {
+      throw this.#mayHavePublished ? new ReconciliationBroken(this.#build(), error) : error;
+    }
+    return this.#build();
   }
 
-  async #phases(start: ResumePoint): Promise<ResumePoint | undefined> {
+  /** A wrong address among them would else be found after the others were repaired. */
+  async #openAll(): Promise<void> {
+    const { recorded, settled, decisions = [] } = this.#options;
+    for (const source of [...recorded, ...settled]) await source.keptSince();
+    for (const log of decisions) await log.since();
+  }
+
+  #build(): ReconciliationReport {
+    const mode = this.#options.repair ? 'republish' : 'dryRun';
+    return this.#report.build(this.#at, this.#window, this.#reached, mode);
+  }
+
+  async #phases(start: ResumePoint): Promise<void> {
     const { recorded, settled } = this.#options;
-    let from = start;
-    if (from.phase === 'recorded') {
-      const stopped = await this.#walk<RecordedMessage, RecordedSource>(recorded, from, (source, items) =>
+    if (start.phase === 'recorded') {
+      const isThrough = await this.#walk<RecordedMessage, RecordedSource>(recorded, start, (source, items) =>
         this.#checkRecorded(source, items),
       );
-      if (stopped) return stopped;
-      from = { phase: 'settled', source: 0, after: undefined };
+      if (!isThrough) return;
     }
-    return this.#walk<SettledMessage, SettledSource>(settled, from, (source, items) =>
+    const from: ResumePoint =
+      start.phase === 'settled' ? start : { phase: 'settled', source: 0, after: undefined };
+    const isThrough = await this.#walk<SettledMessage, SettledSource>(settled, from, (source, items) =>
       this.#checkSettled(source, items),
     );
+    if (isThrough) this.#reached = undefined;
   }
 
-  /** Every page of every source from there on; where it stopped, or undefined at the end. */
+  /** Every page of every source from there on; false when it was stopped. */
   async #walk<T, S extends { page(window: TimeWindow, page: PageRequest): Promise<Page<T>> }>(
     sources: readonly S[],
     { phase, source: first, after: begin }: ResumePoint,
     check: (source: S, items: readonly T[]) => Promise<void>,
-  ): Promise<ResumePoint | undefined> {
+  ): Promise<boolean> {
     for (let index = first; index < sources.length; index += 1) {
       const source = sources[index] as S;
       let after = index === first ? begin : undefined;
       do {
-        if (this.#mustStop()) return { phase, source: index, after };
+        this.#reached = { phase, source: index, after };
+        if (this.#mustStop()) return false;
         const page = await source.page(this.#window, { after, limit: this.#pageSize });
         await check(source, page.items);
         this.#looked += page.items.length;
-        this.#options.onProgress?.({ phase, ...this.#report.checked });
         after = page.next;
+        this.#reached = { phase, source: after === undefined ? index + 1 : index, after };
+        this.#options.onProgress?.({ phase, ...this.#report.checked });
       } while (after !== undefined);
     }
-    return undefined;
+    return true;
   }
 
   #mustStop(): boolean {
@@ -340,6 +381,7 @@ class Reconciliation {
       originals.set(row, outgoing);
       return [row];
     });
+    this.#mayHavePublished = true;
     const { verdicts, stoppedBy } = await sendRows(rows, {
       forward: (some) => repair.bus.forward(some.flatMap((row) => originals.get(row) ?? [])),
       keyOrder: 'batched',
@@ -374,9 +416,10 @@ class Reconciliation {
     const decisions = await this.#decisionsAbout(unrecorded.map(({ id }) => id));
     // A corrected message was made by a person, beside every outbox.
     const unknown = unrecorded.filter(({ id }) => !decisions.isReplacement(id));
+    const keptSince =
+      unknown.length === 0 ? 0 : Math.max(0, ...(await Promise.all(recorded.map((one) => one.keptSince()))));
+    // Behind all that may fail: a page that breaks is looked at again, and must not be counted twice.
     this.#report.addSettledKnown(items.length - unknown.length);
-    if (unknown.length === 0) return;
-    const keptSince = Math.max(0, ...(await Promise.all(recorded.map((one) => one.keptSince()))));
     for (const { id, settledAt } of unknown) {
       const isCertain = keptSince === 0 || (timeOfId(id) ?? 0) >= keptSince;
       this.#report.add('settled', {

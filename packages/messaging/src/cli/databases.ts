@@ -32,7 +32,7 @@ export async function inWords<T>(place: DatabasePlace, work: () => Promise<T>): 
 }
 
 /** Undefined for what has its words already, and for a bug. */
-function worded({ name, remedy, tables }: DatabasePlace, error: unknown): CliFailure | undefined {
+export function worded({ name, remedy, tables }: DatabasePlace, error: unknown): CliFailure | undefined {
   const { code, errcode = 0, message } = error as { code?: unknown; errcode?: number; message?: unknown };
   const [why = ''] = String(message).split('\n', 1);
   const failure = (what: string, toDo: string): CliFailure =>
