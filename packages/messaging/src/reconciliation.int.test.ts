@@ -270,6 +270,27 @@ for (const { kind, missing, create } of storeChoices)
       expect(found(await check())).toEqual({ unverifiable: 2 });
     });
 
+    it('leaves what one subscription lost where the inbox of another has forgotten it: it would take effect twice', async () => {
+      await order(1);
+      await handled.waitFor(2);
+      const after = systemClock.now() + 1;
+      await eventually(
+        async () => systemClock.now(),
+        (now) => now > after,
+        'a later time',
+      );
+      await mailer.store.purgeInbox({ subscription: 'mail', before: systemClock.now() });
+      await shop.query('DELETE FROM inbox');
+      const report = await check({ repair: { bus } });
+      expect(found(report)).toEqual({ partlyLost: 1 });
+      expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 1 });
+      expect(report.repair.needsPerson[0]?.why).toContain('the inbox of "mail" may have forgotten');
+      // Control: an inbox that does not know how far it reaches back.
+      await mailer.query('UPDATE inbox_mark SET kept_since = 0');
+      await check({ repair: { bus } });
+      await eventually(effects, (count) => count === 2, 'the effect that came twice');
+    });
+
     it('leaves to a person what would turn a key round or be handled twice', async () => {
       lost.add(1);
       await order(1, 2);

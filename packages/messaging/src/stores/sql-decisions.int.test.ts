@@ -49,7 +49,7 @@ for (const { kind, missing, create } of storeChoices)
         const own = createSqlDecisions({ sql: opened.sql, onClose: () => opened.close() });
         expect(await own.about([])).toEqual([]);
         await own.close();
-        await expect(own.about([])).rejects.toThrow();
+        await expect(own.about([])).rejects.toThrow(/closed|not open|after calling end/i);
         await log.close();
         expect(await log.about([])).toEqual([]);
       });
