@@ -8,7 +8,7 @@
 import type { EngineConnection, ReplayPoint, SubscriptionName } from './engine.ts';
 
 export interface Decision {
-  /** `replaced`: by the corrected message `replacedBy`. `skipped`: a rewind went past what was published before `at`, whatever it was. */
+  /** `replaced`: by the corrected message `replacedBy`. `skipped`: a rewind went past what was published by `at`, whatever it was. */
   readonly kind: 'discarded' | 'replaced' | 'skipped';
   readonly channel: string;
   readonly subscription: string;
@@ -23,10 +23,12 @@ export interface Decision {
 export interface DecisionLog {
   /** Noted for good when it resolves. The same decision may be noted twice. */
   note(decisions: readonly Decision[]): Promise<void>;
-  /** What was decided about these messages, or made one of them, and everything that was skipped. */
+  /** What was decided about these messages, or made one of them, and the latest of what was skipped in each subscription. */
   about(messageIds: readonly string[]): Promise<readonly Decision[]>;
   /** Decisions are noted from this time on, ms since the epoch; what was published before may have been decided about without a note. */
   since(): Promise<number>;
+  /** Lets go of the database where the log opened it: for tools that are given a log for one command. A bus does not call it. */
+  close?(): Promise<void>;
 }
 
 /** As `EngineConnection.rewind`; what it may go past is noted when the engine would do it, and before it does. */
@@ -39,6 +41,7 @@ export async function rewindNoted(
 ): Promise<void> {
   if (!log || from === 'earliest') return connection.rewind(place, from);
   await connection.rewind(place, from, { dryRun: true });
+  // No engine tells the time of an offset, nor of its latest message: all that was published by now may lie before it.
   const at = typeof from === 'object' && 'timeMs' in from ? from.timeMs : now;
   const { channel, name: subscription } = place;
   await log.note([{ kind: 'skipped', channel, subscription, messageId: '', replacedBy: undefined, at }]);

@@ -94,6 +94,11 @@ export const errorCatalogue = {
     retryable: true,
     meaning: 'The saga moved on meanwhile, or is not in a state that this can be done in; look again.',
   },
+  DB_MSG_RECONCILIATION_BROKEN: {
+    retryable: false,
+    meaning:
+      'A repair broke after it had published something again. The error has the report so far: go on from it, because from the start the same is published once more.',
+  },
   DB_MSG_STREAM_CONFLICT: {
     retryable: true,
     meaning:

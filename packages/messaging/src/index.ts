@@ -191,7 +191,7 @@ export { handleOnce } from './handle-once.ts';
 export type { HandleOnceOptions, InboxEntry, InboxStore } from './handle-once.ts';
 export type { Decision, DecisionLog } from './dead-letter-decisions.ts';
 export { createSqlDecisions, type SqlDecisions } from './stores/sql-decisions.ts';
-export { reconcile } from './reconciliation.ts';
+export { reconcile, ReconciliationBroken } from './reconciliation.ts';
 export type { ReconcileOptions, RepairOptions } from './reconciliation.ts';
 export type {
   Finding,

@@ -105,7 +105,7 @@ for (const { kind, missing, create } of storeChoices)
           `${count} dead letters`,
         );
       const settledIds = async (): Promise<number> =>
-        Number((await shop.query('SELECT count(*) AS c FROM inbox'))[0]?.['c']);
+        Number((await shop.query("SELECT count(*) AS c FROM inbox WHERE subscription = 'mail'"))[0]?.['c']);
       const check = (options: Partial<ReconcileOptions>): Promise<ReconciliationReport> =>
         reconcile({
           recorded: [shop.store.recorded('shop')],
@@ -176,6 +176,105 @@ for (const { kind, missing, create } of storeChoices)
         expect(found(report)).toEqual({ lost: 1, decided: 2 });
         expect(report.repair.republished).toBe(1);
         await eventually(settledIds, (count) => count === 1, 'the lost one');
+      });
+
+      /** A second subscription, which settles everything. */
+      function alsoStock(): void {
+        const { inbox } = shop.store;
+        const work = async (): Promise<void> => {};
+        bus.subscribe(placed, {
+          name: 'stock',
+          handler: (message) =>
+            handleOnce({ inbox, subscription: 'stock', message, clock: systemClock, work }),
+        });
+      }
+
+      /** As if the queue of the second subscription had been deleted with these in it. */
+      async function loseAtStock(count: number): Promise<void> {
+        const stocked = "FROM inbox WHERE subscription = 'stock'";
+        await eventually(
+          async () => Number((await shop.query(`SELECT count(*) AS c ${stocked}`))[0]?.['c']),
+          (found) => found === count,
+          'all of the stock',
+        );
+        await shop.query(`DELETE ${stocked}`);
+      }
+      const ofBoth = () => ({
+        settled: ['mail', 'stock'].map((subscription) =>
+          shop.store.settled({ subscription, channels: ['placed'] }),
+        ),
+      });
+      const handledAgain = (count: number) =>
+        eventually(
+          async () => handled.length,
+          (found) => found === count,
+          'what was published again',
+        );
+
+      it('a repair of what a second subscription lost leaves what was decided at the first', async () => {
+        await open(log);
+        alsoStock();
+        await decide();
+        await loseAtStock(3);
+        const report = await check({ ...ofBoth(), decisions: [log], repair: { bus } });
+        expect(found(report)).toEqual({ partlyLost: 3 });
+        expect(report.repair).toMatchObject({ republishable: 1, republished: 1, needsPersonCount: 2 });
+        for (const { why, remedy } of report.repair.needsPerson) {
+          expect(why).toBe('a repair goes to every subscription: a person decided about it at "mail"');
+          expect(remedy).toContain('where "mail" may handle it');
+        }
+        // 1 comes to both again, and is in the inbox of the first.
+        await handledAgain(5);
+        expect(numbersHandled()).toEqual([1, 1, 2, 3, 4]);
+        // Control: nobody noted it, and a vow that is not true.
+        const untold = await check({ ...ofBoth(), assumeUndecided: true, repair: { bus } });
+        expect(untold.repair.republished).toBeGreaterThanOrEqual(2);
+        await letters(2);
+        expect(numbersHandled()).toEqual(expect.arrayContaining([2, 2, 3, 3]));
+      });
+
+      it('a repair of what a second subscription lost leaves what a rewind of the first skipped', async () => {
+        await open(log);
+        alsoStock();
+        await mail.stop();
+        await order(1, 2);
+        await bus.rewind(placed, 'mail', 'latest');
+        await loseAtStock(2);
+        const report = await check({ ...ofBoth(), decisions: [log], repair: { bus } });
+        expect(found(report)).toEqual({ partlyLost: 2 });
+        expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 2 });
+        expect(report.repair.needsPerson[0]?.why).toContain('"mail" was rewound to a later point');
+        // Control: nobody noted it.
+        expect((await check({ ...ofBoth(), assumeUndecided: true })).repair.republishable).toBe(2);
+      });
+
+      it('what a rewind skipped stays skipped when the relay noted its publishing later', async () => {
+        await open(log);
+        await mail.stop();
+        await order(1, 2);
+        await bus.rewind(placed, 'mail', 'latest');
+        const { now } = systemClock;
+        const later = { now: () => now() + 7_200_000 };
+        // As a relay that starts again two hours later notes it: by then it was published.
+        const owned = await shop.store.outbox.own();
+        await owned?.readFresh(10);
+        await owned?.purge(Number.NEGATIVE_INFINITY, later.now());
+        await owned?.release();
+        await shop.query(`UPDATE outbox_runs SET at = ${later.now()}`);
+        const published = async (): Promise<readonly (number | undefined)[]> => {
+          const source = shop.store.recorded('shop');
+          const { items } = await source.page({ from: 0, to: 1e15 }, { after: undefined, limit: 10 });
+          return items.map(({ publishedAt }) => publishedAt);
+        };
+        expect((await published()).every((at) => (at ?? 0) > now() + 3_600_000)).toBe(true);
+        const report = await check({ decisions: [log], repair: { bus }, clock: later });
+        expect(found(report)).toEqual({ unverifiable: 2 });
+        expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 2 });
+        // Two runs with one end: the one that began first tells the earlier time, wherever it lies in the table.
+        await shop.query(
+          'INSERT INTO outbox_runs (began_at, at, up_to) SELECT 1, 1, min(up_to) FROM outbox_runs',
+        );
+        expect(await published()).toEqual([1, 1]);
       });
 
       it('many are discarded in steps, each noted, also of one message in two subscriptions', async () => {

@@ -3,36 +3,52 @@ import type { Decision, DecisionLog } from './dead-letter-decisions.ts';
 import { placeOf } from './reconciliation-engine.ts';
 
 export class Decisions {
-  /** Nothing published before, ms since the epoch, is certain not to have been decided about without a note. */
+  /** Nothing published by then, ms since the epoch, is certain not to have been decided about without a note. */
   readonly since: number;
-  readonly #byMessage = new Map<string, Decision>();
-  readonly #skippedBefore = new Map<string, number>();
+  readonly #decidedAt = new Map<string, Set<string>>();
+  readonly #skippedUntil = new Map<string, number>();
   readonly #replacements = new Set<string>();
 
   constructor(since: number, decisions: readonly Decision[] = []) {
     this.since = since;
     for (const one of decisions) {
-      const place = placeOf(one.channel, one.subscription);
-      if (one.kind === 'skipped')
-        this.#skippedBefore.set(place, Math.max(one.at, this.#skippedBefore.get(place) ?? 0));
-      else this.#byMessage.set(`${place} ${one.messageId}`, one);
+      if (one.kind === 'skipped') this.#addSkipped(one);
+      else this.#addDecided(one);
       if (one.replacedBy !== undefined) this.#replacements.add(one.replacedBy);
     }
   }
 
-  /** A person discarded it there, or put a corrected message in its place. */
-  isDecided(channel: string, subscription: string, messageId: string): boolean {
-    return this.#byMessage.has(`${placeOf(channel, subscription)} ${messageId}`);
+  #addSkipped({ channel, subscription, at }: Decision): void {
+    const place = placeOf(channel, subscription);
+    this.#skippedUntil.set(place, Math.max(at, this.#skippedUntil.get(place) ?? 0));
   }
 
-  /** A rewind may have gone past what was published by then. */
-  mayBeSkipped(channel: string, subscription: string, publishedAt: number): boolean {
-    return publishedAt < (this.#skippedBefore.get(placeOf(channel, subscription)) ?? 0);
+  #addDecided({ channel, subscription, messageId }: Decision): void {
+    const name = messageOf(channel, messageId);
+    const places = this.#decidedAt.get(name) ?? new Set();
+    this.#decidedAt.set(name, places.add(subscription));
+  }
+
+  /** Subscriptions where a person discarded it, or put a corrected message in its place. */
+  decidedAt(channel: string, messageId: string): ReadonlySet<string> {
+    return this.#decidedAt.get(messageOf(channel, messageId)) ?? NOWHERE;
+  }
+
+  /** A rewind may have gone past what can have been published as early as that; in the very millisecond of the rewind, either may have been first. */
+  mayBeSkipped(channel: string, subscription: string, publishedSince: number): boolean {
+    const until = this.#skippedUntil.get(placeOf(channel, subscription));
+    return until !== undefined && publishedSince <= until;
   }
 
   isReplacement(messageId: string): boolean {
     return this.#replacements.has(messageId);
   }
+}
+
+const NOWHERE: ReadonlySet<string> = new Set();
+
+function messageOf(channel: string, messageId: string): string {
+  return JSON.stringify([channel, messageId]);
 }
 
 /** `assumeUndecided`: the caller vouches for what no log has. */
@@ -42,7 +58,7 @@ export async function decisionsAbout(
   assumeUndecided: boolean,
 ): Promise<Decisions> {
   const known = messageIds.length === 0 ? [] : await Promise.all(logs.map((log) => log.about(messageIds)));
-  if (assumeUndecided) return new Decisions(0, known.flat());
+  if (assumeUndecided) return new Decisions(Number.NEGATIVE_INFINITY, known.flat());
   const since = await Promise.all(logs.map((log) => log.since()));
   const latest = since.reduce((last, one) => Math.max(last, one), Number.NEGATIVE_INFINITY);
   return new Decisions(logs.length === 0 ? Number.POSITIVE_INFINITY : latest, known.flat());

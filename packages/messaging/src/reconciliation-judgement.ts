@@ -8,6 +8,17 @@ import type { RecordedMessage, SettledSource } from './reconciliation-sources.ts
 /** `skipped`: a rewind may have gone past it. */
 export type Doubt = EngineDoubt | 'skipped';
 
+/**
+ * Why a subscription must not get a message again: a person `decided` about it there, a rewind may have `skipped` it, or the inbox may have `forgotten` that it
+ * was settled and would let it take effect twice.
+ */
+export type Objection = 'decided' | 'skipped' | 'forgotten';
+
+export interface At<Why> {
+  readonly subscription: string;
+  readonly why: Why;
+}
+
 export interface InboxEvidence {
   readonly source: Pick<SettledSource, 'subscription' | 'channels' | 'takes' | 'since'>;
   readonly settled: ReadonlySet<string>;
@@ -21,59 +32,92 @@ export interface Evidence {
   /** By message id, the places (`placeOf`) where it is a dead letter. */
   readonly deadLetters: ReadonlyMap<string, ReadonlySet<string>>;
   readonly backlog: Pick<EngineBacklog, 'mayHold' | 'doubt'>;
-  readonly decisions: Pick<Decisions, 'since' | 'isDecided' | 'mayBeSkipped'>;
+  readonly decisions: Pick<Decisions, 'since' | 'decidedAt' | 'mayBeSkipped'>;
 }
 
 export interface Judged {
   readonly kind: FindingKind;
   readonly standings: Readonly<Record<string, Standing>>;
   readonly reason: string | undefined;
-  /** Set where a subscription would have lost it, if only the engine saw all that it holds. */
-  readonly doubt?: { readonly subscription: string; readonly why: Doubt };
+  /** Where subscriptions would have lost it, if only the engine saw all that it holds. */
+  readonly doubts: readonly At<Doubt>[];
+  /** Where a repair, which goes to every subscription of the channel, would undo or repeat something. */
+  readonly objections: readonly At<Objection>[];
   /** It is missing, and so old that a person may have decided about it where nobody noted it. */
-  readonly mayBeDecided?: boolean;
+  readonly mayBeDecided: boolean;
 }
+
+/** What nobody has doubts about, nor anything against. */
+const PLAIN = { reason: undefined, doubts: [], objections: [], mayBeDecided: false } as const;
 
 export function judge(message: RecordedMessage, evidence: Evidence): Judged {
   if (message.state !== 'published') return judgeUnsent(message, evidence);
   const expected = evidence.inboxes.filter(({ source }) => isMeantFor(source, message));
-  if (expected.length === 0) return { kind: 'unwatched', standings: {}, reason: undefined };
+  if (expected.length === 0) return { ...PLAIN, kind: 'unwatched', standings: {} };
   const standings: Record<string, Standing> = {};
-  let doubt: Judged['doubt'];
+  const doubts: At<Doubt>[] = [];
+  const objections: At<Objection>[] = [];
   for (const inbox of expected) {
     const { subscription } = inbox.source;
     const standing = standingOf(message, inbox, evidence);
-    const why = standing === 'missing' ? doubtOf(message, subscription, evidence) : undefined;
-    standings[subscription] = why === undefined ? standing : 'unverifiable';
-    if (why !== undefined) doubt ??= { subscription, why };
+    const doubt = standing === 'missing' ? doubtOf(message, subscription, evidence) : undefined;
+    if (doubt !== undefined) doubts.push({ subscription, why: doubt });
+    standings[subscription] = doubt === undefined ? standing : 'unverifiable';
+    const objection = objectionOf(message, inbox, standing, evidence);
+    if (objection !== undefined) objections.push({ subscription, why: objection });
   }
-  const kind = kindOf(message, Object.values(standings), evidence.now, doubt !== undefined);
-  const mayBeDecided = sentAtOf(message) < evidence.decisions.since;
-  if (!doubt) return { kind, standings, reason: undefined, mayBeDecided };
-  return { kind, standings, reason: reasonOf[doubt.why](doubt.subscription), doubt, mayBeDecided };
+  for (const subscription of evidence.decisions.decidedAt(message.channel, message.id))
+    if (standings[subscription] !== 'settled') objections.push({ subscription, why: 'decided' });
+  return {
+    kind: kindOf(message, Object.values(standings), evidence.now, doubts.length > 0),
+    standings,
+    reason: doubts.length === 0 ? undefined : doubts.map(reasonOf).join('; '),
+    doubts,
+    objections,
+    mayBeDecided: message.recordedAt <= evidence.decisions.since,
+  };
 }
 
 function doubtOf(message: RecordedMessage, subscription: string, evidence: Evidence): Doubt | undefined {
-  const { channel } = message;
-  if (evidence.decisions.mayBeSkipped(channel, subscription, sentAtOf(message))) return 'skipped';
+  const { channel, recordedAt } = message;
+  if (evidence.decisions.mayBeSkipped(channel, subscription, recordedAt)) return 'skipped';
   return evidence.backlog.doubt(channel, subscription);
 }
 
-function sentAtOf({ publishedAt, recordedAt }: RecordedMessage): number {
+/** Also of what seems to wait there: a backlog that reaches back that far need not hold it. A letter is there, and none of both. */
+function objectionOf(
+  { channel, recordedAt }: RecordedMessage,
+  { source: { subscription }, keptSince }: InboxEvidence,
+  standing: Standing,
+  { decisions }: Evidence,
+): Objection | undefined {
+  if (standing === 'settled' || standing === 'deadLetter' || standing === 'decided') return undefined;
+  if (decisions.mayBeSkipped(channel, subscription, recordedAt)) return 'skipped';
+  return recordedAt < keptSince ? 'forgotten' : undefined;
+}
+
+/**
+ * By when it was published: what is too young to judge, and what may still wait, is judged by the latest time that it can have been. Whether a person may have decided about it, or an
+ * inbox have forgotten it, is asked of the earliest, which is its recording: a relay notes some time after a publishing, and one that starts again as late as that.
+ */
+function publishedBy({ publishedAt, recordedAt }: RecordedMessage): number {
   return publishedAt ?? recordedAt;
 }
 
-const reasonOf: Readonly<Record<Doubt, (subscription: string) => string>> = {
+const REASONS: Readonly<Record<Doubt, (subscription: string) => string>> = {
   blind: (subscription) => `the engine does not show subscription "${subscription}", where it may wait`,
   partial: (subscription) =>
     `subscription "${subscription}" may hold it where the engine does not see it: at a handler, or waiting for a retry`,
   skipped: (subscription) => `subscription "${subscription}" was rewound to a later point, perhaps past it`,
 };
 
+const reasonOf = ({ subscription, why }: At<Doubt>): string => REASONS[why](subscription);
+
 function judgeUnsent({ state, recordedAt, reason }: RecordedMessage, { now, graceMs }: Evidence): Judged {
-  if (state === 'parked') return { kind: 'parkedInOutbox', standings: {}, reason };
-  if (state === 'discarded') return { kind: 'discarded', standings: {}, reason };
-  return { kind: now - recordedAt < graceMs ? 'inFlight' : 'unpublished', standings: {}, reason };
+  const kind = now - recordedAt < graceMs ? 'inFlight' : 'unpublished';
+  if (state === 'parked') return { ...PLAIN, kind: 'parkedInOutbox', standings: {}, reason };
+  if (state === 'discarded') return { ...PLAIN, kind: 'discarded', standings: {}, reason };
+  return { ...PLAIN, kind, standings: {}, reason };
 }
 
 function isMeantFor(
@@ -86,15 +130,14 @@ function isMeantFor(
 function standingOf(message: RecordedMessage, inbox: InboxEvidence, evidence: Evidence): Standing {
   const { id, channel, outgoing } = message;
   const { subscription } = inbox.source;
-  const sentAt = sentAtOf(message);
-  const age = evidence.now - Math.max(sentAt, outgoing?.dueAt ?? 0);
+  const age = evidence.now - Math.max(publishedBy(message), outgoing?.dueAt ?? 0);
   if (inbox.settled.has(id)) return 'settled';
   if (evidence.deadLetters.get(id)?.has(placeOf(channel, subscription))) return 'deadLetter';
-  if (evidence.decisions.isDecided(channel, subscription, id)) return 'decided';
+  if (evidence.decisions.decidedAt(channel, id).has(subscription)) return 'decided';
   if (age < evidence.graceMs) return 'inFlight';
   // Engines count the age of a delayed message from its publishing or from when it was due: the later of them misses none.
   if (evidence.backlog.mayHold(channel, subscription, age)) return 'waiting';
-  return sentAt < inbox.keptSince ? 'unverifiable' : 'missing';
+  return message.recordedAt < inbox.keptSince ? 'unverifiable' : 'missing';
 }
 
 function kindOf(

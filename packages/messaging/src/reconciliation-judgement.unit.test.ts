@@ -50,11 +50,11 @@ const decidedAtB = {
     { kind: 'discarded', channel: 'c', subscription: 'b', messageId: 'm', replacedBy: undefined, at: NOW },
   ]),
 };
-const skippedAtB = {
+const skippedAtB = (at: number) => ({
   decisions: new Decisions(0, [
-    { kind: 'skipped', channel: 'c', subscription: 'b', messageId: '', replacedBy: undefined, at: NOW },
+    { kind: 'skipped', channel: 'c', subscription: 'b', messageId: '', replacedBy: undefined, at },
   ]),
-};
+});
 const young = { publishedAt: NOW - 1_000 };
 
 const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evidence])[] = [
@@ -78,13 +78,22 @@ const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evid
     message(),
     evidence(yes, {}, { ...decidedAtB, ...letterAtB }),
   ],
-  ['perhaps skipped by one', 'unverifiable', message(), evidence(yes, {}, skippedAtB)],
+  ['perhaps skipped by one', 'unverifiable', message(), evidence(yes, {}, skippedAtB(NOW))],
+  // A relay notes by when it was published, some time after, and one that starts again later than that.
   [
-    'published after what was skipped',
-    'lost',
-    message({ publishedAt: NOW }),
-    evidence({}, {}, { ...skippedAtB, graceMs: 0 }),
+    'recorded before a rewind, and noted as published after it',
+    'unverifiable',
+    message(),
+    evidence(yes, {}, skippedAtB(NOW - 450_000)),
   ],
+  [
+    'recorded in the millisecond of a rewind',
+    'unverifiable',
+    message(),
+    evidence(yes, {}, skippedAtB(NOW - 500_000)),
+  ],
+  ['recorded after a rewind', 'partlyLost', message(), evidence(yes, {}, skippedAtB(NOW - 500_001))],
+  ['skipped for one, lost for the other', 'partlyLost', message(), evidence({}, {}, skippedAtB(NOW))],
   [
     'perhaps in a backlog',
     'waitingInEngine',
@@ -118,6 +127,12 @@ const rows: readonly (readonly [what: string, FindingKind, RecordedMessage, Evid
     evidence({}, {}, unseen),
   ],
   ['older than an inbox remembers', 'unverifiable', message(), evidence(yes, { keptSince: NOW })],
+  [
+    'recorded before an inbox remembers, and noted as published after it',
+    'unverifiable',
+    message(),
+    evidence(yes, { keptSince: NOW - 450_000 }),
+  ],
   ['before a subscription joined', 'settled', message(), evidence(yes, { since: NOW - 1 })],
   ['not meant for one', 'settled', message(), evidence(yes, { takes: () => false })],
   ['meant for nobody here', 'unwatched', message({ channel: 'other' }), evidence()],
@@ -140,8 +155,57 @@ describe('judge', () => {
   it('says what is in doubt, and where', () => {
     expect(judge(message(), evidence(yes, {}, unseen))).toMatchObject({
       standings: { a: 'settled', b: 'unverifiable' },
-      doubt: { subscription: 'b', why: 'partial' },
+      doubts: [{ subscription: 'b', why: 'partial' }],
       reason: expect.stringContaining('"b" may hold it where the engine does not see it'),
+    });
+    const both = judge(message(), evidence({}, {}, { ...unseen, ...skippedAtB(NOW) }));
+    expect(both.doubts).toEqual([
+      { subscription: 'a', why: 'partial' },
+      { subscription: 'b', why: 'skipped' },
+    ]);
+    expect(both.reason).toMatch(/"a" may hold it .*; subscription "b" was rewound/);
+  });
+
+  it.each([
+    ['decided', decidedAtB],
+    ['decided', { ...decidedAtB, ...letterAtB }],
+    ['skipped', skippedAtB(NOW)],
+    [
+      'skipped',
+      {
+        ...skippedAtB(NOW),
+        backlog: { mayHold: (_: string, at: string) => at === 'b', doubt: () => undefined },
+      },
+    ],
+  ])('tells where a repair of what another lost would undo something: %s', (why, more) => {
+    const { kind, objections } = judge(message(), evidence({}, {}, more));
+    expect({ kind, objections }).toEqual({ kind: 'partlyLost', objections: [{ subscription: 'b', why }] });
+    // What is settled there is in its inbox, and comes to nothing.
+    expect(judge(message(), evidence({}, yes, more)).objections).toEqual([]);
+  });
+
+  it('tells where a repair would be handled twice, because the inbox has forgotten it', () => {
+    expect(judge(message(), evidence({}, { keptSince: NOW }))).toMatchObject({
+      kind: 'partlyLost',
+      objections: [{ subscription: 'b', why: 'forgotten' }],
+    });
+  });
+
+  it('tells what was decided about at a subscription whose inbox is not given', () => {
+    const { inboxes } = evidence();
+    const one = { ...evidence({}, {}, decidedAtB), inboxes: inboxes.slice(0, 1) };
+    expect(judge(message(), one)).toMatchObject({
+      kind: 'lost',
+      objections: [{ subscription: 'b', why: 'decided' }],
+    });
+  });
+
+  it.each([
+    [NOW - 500_000, true],
+    [NOW - 500_001, false],
+  ])('asks by its recording whether a person may have decided: a log since %i', (since, mayBeDecided) => {
+    expect(judge(message(), evidence({}, {}, { decisions: new Decisions(since) }))).toMatchObject({
+      mayBeDecided,
     });
   });
 

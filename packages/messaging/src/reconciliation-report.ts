@@ -12,7 +12,7 @@ import type { TimeWindow } from './reconciliation-sources.ts';
  * - `discarded`: a person decided that it is never sent
  * - `decided`: a person discarded it as a dead letter, or put a corrected message in its place, for at least one subscription; settled for the others
  * - `lost`: the engine confirmed it, and no subscription knows it
- * - `partlyLost`: some subscriptions have settled it, at least one knows nothing of it
+ * - `partlyLost`: at least one subscription knows nothing of it, and others do: they settled it, hold it as a dead letter, or a person decided about it there
  * - `expired`: its time to live was over, so the engine may have dropped it
  * - `unverifiable`: so old that an inbox may have forgotten it, or perhaps in a part of the engine that it does not show
  * - `unwatched`: no subscription given here takes its channel

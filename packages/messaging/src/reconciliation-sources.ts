@@ -38,7 +38,7 @@ export interface RecordedMessage {
   /** ms since the epoch, of the message. */
   readonly recordedAt: number;
   readonly state: RecordedState;
-  /** Published by this time, ms since the epoch; undefined when that is not known. */
+  /** Published by this time, ms since the epoch, and perhaps long before: when it was noted. Undefined when that is not known. */
   readonly publishedAt: number | undefined;
   /** Why it waits or is parked, or what holds back one that is not sent yet. */
   readonly reason: string | undefined;

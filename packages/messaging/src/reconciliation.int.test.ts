@@ -17,7 +17,7 @@ import { createOutboxWriter } from './outbox.ts';
 import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 import { ack, deadLetter } from './outcome.ts';
-import { reconcile, type ReconcileOptions } from './reconciliation.ts';
+import { reconcile, type ReconcileOptions, ReconciliationBroken } from './reconciliation.ts';
 import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
 import type { RecordedSource } from './reconciliation-sources.ts';
 import { run, type StoreFixture, storeChoices } from './stores/fixture.ts';
@@ -270,6 +270,27 @@ for (const { kind, missing, create } of storeChoices)
       expect(found(await check())).toEqual({ unverifiable: 2 });
     });
 
+    it('leaves what one subscription lost where the inbox of another has forgotten it: it would take effect twice', async () => {
+      await order(1);
+      await handled.waitFor(2);
+      const after = systemClock.now() + 1;
+      await eventually(
+        async () => systemClock.now(),
+        (now) => now > after,
+        'a later time',
+      );
+      await mailer.store.purgeInbox({ subscription: 'mail', before: systemClock.now() });
+      await shop.query('DELETE FROM inbox');
+      const report = await check({ repair: { bus } });
+      expect(found(report)).toEqual({ partlyLost: 1 });
+      expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 1 });
+      expect(report.repair.needsPerson[0]?.why).toContain('the inbox of "mail" may have forgotten');
+      // Control: an inbox that does not know how far it reaches back.
+      await mailer.query('UPDATE inbox_mark SET kept_since = 0');
+      await check({ repair: { bus } });
+      await eventually(effects, (count) => count === 2, 'the effect that came twice');
+    });
+
     it('leaves to a person what would turn a key round or be handled twice', async () => {
       lost.add(1);
       await order(1, 2);
@@ -337,6 +358,61 @@ for (const { kind, missing, create } of storeChoices)
       expect(calls).toBe(1);
       expect(repair).toMatchObject({ republishable: 3, republished: 0, needsPersonCount: 0 });
       expect(repair.failures).toEqual([expect.stringContaining('the broker is away')]);
+    });
+
+    /** The records of a second producer, whose database fails at one of its calls. */
+    const billing = (failing: 'page' | 'keptSince'): RecordedSource => ({
+      ...boundRecords(shop.store.recorded('billing')),
+      page: async () => ({ items: [], next: undefined }),
+      [failing]: () => Promise.reject(new Error('wrong database')),
+    });
+
+    it('a repair that breaks half-way hands out what it did, and is gone on from without doing it again', async () => {
+      for (const n of [1, 2, 3]) lost.add(n);
+      await order(1, 2, 3);
+      let forwarded = 0;
+      const counting: Pick<Bus, 'forward'> = {
+        forward(messages) {
+          forwarded += messages.length;
+          return bus.forward(messages);
+        },
+      };
+      const records = shop.store.recorded('shop');
+      const broken = { recorded: [records, billing('page')], repair: { bus: counting } };
+      const error: unknown = await check(broken).catch((one: unknown) => one);
+      expect(error).toBeInstanceOf(ReconciliationBroken);
+      const { report, cause, message } = error as ReconciliationBroken;
+      expect(message).toContain('3 messages had been published again: Error: wrong database');
+      expect(cause).toMatchObject({ message: 'wrong database' });
+      expect(report).toMatchObject({ complete: false, checked: { recorded: 3 }, counts: { lost: 3 } });
+      expect(report.resume).toEqual({ phase: 'recorded', source: 1, after: undefined });
+      expect(report.repair).toMatchObject({ republishable: 3, republished: 3 });
+      const whole = { ...broken, recorded: [records, boundRecords(records)] };
+      await handled.waitFor(6);
+      const rest = await check({
+        ...whole,
+        earlier: JSON.parse(JSON.stringify(report)) as ReconciliationReport,
+      });
+      expect(rest).toMatchObject({ complete: true, checked: { recorded: 6 }, repair: { republished: 3 } });
+      expect(forwarded).toBe(3);
+      // Control: from the start what was lost is published again as long as nobody has settled it.
+      await mailer.query('DELETE FROM inbox');
+      await check({ ...whole, recorded: [records] });
+      expect(forwarded).toBe(6);
+    });
+
+    it('opens every source and log before it repairs anything', async () => {
+      lost.add(1);
+      await order(1);
+      const forward = () => Promise.reject(new Error('published'));
+      const recorded = [shop.store.recorded('shop'), billing('keptSince')];
+      await expect(check({ recorded, repair: { bus: { forward } } })).rejects.toThrow('wrong database');
+      const away = async () => Promise.reject(new Error('no table'));
+      const decisions = [{ note: async () => {}, about: async () => [], since: away }];
+      await expect(check({ decisions, repair: { bus: { forward } } })).rejects.toThrow('no table');
+      // Control: a dry run publishes nothing, and what breaks it is told as it is.
+      const dry = check({ recorded: [shop.store.recorded('shop'), billing('page')] });
+      await expect(dry).rejects.not.toBeInstanceOf(ReconciliationBroken);
     });
 
     it('looks at a window only, in pages that may stop and go on', async () => {

@@ -15,10 +15,11 @@ import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
 import type { DecisionLog } from './dead-letter-decisions.ts';
 import type { OutgoingMessage } from './engine.ts';
+import { MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
 import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
-import { type Doubt, judge, type Judged, type Evidence } from './reconciliation-judgement.ts';
+import { type Doubt, judge, type Judged, type Evidence, type Objection } from './reconciliation-judgement.ts';
 import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
 import type {
   EngineSight,
@@ -103,10 +104,36 @@ const CERTAINTY: Readonly<Record<Doubt, string>> = {
   skipped: 'rewind the subscription to before it when it was not meant to be skipped',
 };
 
+/** Why a repair leaves alone what one subscription misses: it would reach another of the channel, too. */
+const OBJECTIONS: Readonly<Record<Objection, (subscription: string) => string>> = {
+  decided: (subscription) => `a person decided about it at "${subscription}"`,
+  skipped: (subscription) => `"${subscription}" was rewound to a later point, perhaps past it`,
+  forgotten: (subscription) => `the inbox of "${subscription}" may have forgotten that it settled it`,
+};
+
 const UNDECIDED =
   'when nobody discarded or edited it as a dead letter, or rewound past it, ask again with assumeUndecided; give decisions, and the next time it is known';
 
-/** Rejects with what a source or the engine rejects with; what a repair cannot publish is told in the report. */
+/** A repair broke after it had published something again; `cause` is what a source, the engine or the log of decisions rejected with. */
+export class ReconciliationBroken extends MessagingError {
+  override readonly name = 'ReconciliationBroken';
+  /** What was found and done until then. Given as `earlier`, it is gone on from at the page that broke. */
+  readonly report: ReconciliationReport;
+
+  constructor(report: ReconciliationReport, cause: unknown) {
+    super(
+      'DB_MSG_RECONCILIATION_BROKEN',
+      `the reconciliation broke when ${report.repair.republished} messages had been published again: ${describeError(cause)}`,
+      { cause },
+    );
+    this.report = report;
+  }
+}
+
+/**
+ * Rejects with what a source, the engine or the log of decisions rejects with, and with a `ReconciliationBroken`, which has the report so far, once something may have been published again.
+ * What a repair cannot publish is told in the report. Every source is asked once before the first repair.
+ */
 export async function reconcile(options: ReconcileOptions): Promise<ReconciliationReport> {
   return new Reconciliation(options).run();
 }
@@ -120,6 +147,9 @@ class Reconciliation {
   readonly #report: ReportBuilder;
   readonly #backlog: EngineBacklog;
   #looked = 0;
+  /** What is through is not looked at again from there on; undefined when all is. */
+  #reached: ResumePoint | undefined;
+  #mayHavePublished = false;
 
   constructor(options: ReconcileOptions) {
     const { clock, earlier, samples = 20, keys = 200 } = options;
@@ -129,6 +159,7 @@ class Reconciliation {
     this.#pageSize = pageSize;
     this.#graceMs = graceMs;
     this.#at = earlier?.at ?? clock.now();
+    this.#reached = earlier ? earlier.resume : { phase: 'recorded', source: 0, after: undefined };
     this.#window =
       earlier?.window ??
       withDefaults<Partial<TimeWindow>>(options.window ?? {}, { from: 0, to: this.#at + 1 });
@@ -138,47 +169,64 @@ class Reconciliation {
   }
 
   async run(): Promise<ReconciliationReport> {
-    const start = this.#options.earlier
-      ? this.#options.earlier.resume
-      : { phase: 'recorded' as const, source: 0, after: undefined };
-    const resume = start && (await this.#phases(start));
-    return this.#report.build(this.#at, this.#window, resume, this.#options.repair ? 'republish' : 'dryRun');
+    if (this.#options.repair && this.#reached) await this.#openAll();
+    try {
+      if (this.#reached) await this.#phases(this.#reached);
+    } catch (error) {
+      throw this.#mayHavePublished ? new ReconciliationBroken(this.#build(), error) : error;
+    }
+    return this.#build();
   }
 
-  async #phases(start: ResumePoint): Promise<ResumePoint | undefined> {
+  /** A wrong address among them would else be found after the others were repaired. */
+  async #openAll(): Promise<void> {
+    const { recorded, settled, decisions = [] } = this.#options;
+    for (const source of [...recorded, ...settled]) await source.keptSince();
+    for (const log of decisions) await log.since();
+  }
+
+  #build(): ReconciliationReport {
+    const mode = this.#options.repair ? 'republish' : 'dryRun';
+    return this.#report.build(this.#at, this.#window, this.#reached, mode);
+  }
+
+  async #phases(start: ResumePoint): Promise<void> {
     const { recorded, settled } = this.#options;
-    let from = start;
-    if (from.phase === 'recorded') {
-      const stopped = await this.#walk<RecordedMessage, RecordedSource>(recorded, from, (source, items) =>
+    if (start.phase === 'recorded') {
+      const isThrough = await this.#walk<RecordedMessage, RecordedSource>(recorded, start, (source, items) =>
         this.#checkRecorded(source, items),
       );
-      if (stopped) return stopped;
-      from = { phase: 'settled', source: 0, after: undefined };
+      if (!isThrough) return;
     }
-    return this.#walk<SettledMessage, SettledSource>(settled, from, (source, items) =>
+    const from: ResumePoint =
+      start.phase === 'settled' ? start : { phase: 'settled', source: 0, after: undefined };
+    const isThrough = await this.#walk<SettledMessage, SettledSource>(settled, from, (source, items) =>
       this.#checkSettled(source, items),
     );
+    if (isThrough) this.#reached = undefined;
   }
 
-  /** Every page of every source from there on; where it stopped, or undefined at the end. */
+  /** Every page of every source from there on; false when it was stopped. */
   async #walk<T, S extends { page(window: TimeWindow, page: PageRequest): Promise<Page<T>> }>(
     sources: readonly S[],
     { phase, source: first, after: begin }: ResumePoint,
     check: (source: S, items: readonly T[]) => Promise<void>,
-  ): Promise<ResumePoint | undefined> {
+  ): Promise<boolean> {
     for (let index = first; index < sources.length; index += 1) {
       const source = sources[index] as S;
       let after = index === first ? begin : undefined;
       do {
-        if (this.#mustStop()) return { phase, source: index, after };
+        this.#reached = { phase, source: index, after };
+        if (this.#mustStop()) return false;
         const page = await source.page(this.#window, { after, limit: this.#pageSize });
         await check(source, page.items);
         this.#looked += page.items.length;
-        this.#options.onProgress?.({ phase, ...this.#report.checked });
         after = page.next;
+        this.#reached = { phase, source: after === undefined ? index + 1 : index, after };
+        this.#options.onProgress?.({ phase, ...this.#report.checked });
       } while (after !== undefined);
     }
-    return undefined;
+    return true;
   }
 
   #mustStop(): boolean {
@@ -262,7 +310,8 @@ class Reconciliation {
   }
 
   /** Tells what only a person may do, and answers whether a repair may publish the message. */
-  #canRepublish(message: RecordedMessage, { kind, reason, doubt, mayBeDecided }: Judged): boolean {
+  #canRepublish(message: RecordedMessage, judged: Judged): boolean {
+    const { kind, reason, doubts, objections, mayBeDecided } = judged;
     const { id, channel } = message;
     const person = (why: string, remedy: string): false => {
       this.#report.addNeedsPerson({ id, channel, why, remedy });
@@ -282,8 +331,11 @@ class Reconciliation {
       );
     if (kind === 'deadLetter')
       return person('parked as a dead letter', 'redrive it, correct it or discard it');
-    if (kind === 'unverifiable' && doubt)
-      return person(`perhaps lost: ${reason ?? ''}`, CERTAINTY[doubt.why]);
+    if (kind === 'unverifiable' && doubts.length > 0)
+      return person(
+        `perhaps lost: ${reason ?? ''}`,
+        [...new Set(doubts.map(({ why }) => CERTAINTY[why]))].join('; '),
+      );
     if (kind !== 'lost' && kind !== 'partlyLost') return false;
     if (message.outgoing === undefined)
       return person('its stored text cannot be read', 'restore the row from a backup');
@@ -292,6 +344,11 @@ class Reconciliation {
       return person(
         'order matters on this channel, and later messages of its key may be settled',
         'publish it by hand when its effect may come late',
+      );
+    if (objections.length > 0)
+      return person(
+        `a repair goes to every subscription: ${objections.map(({ subscription, why }) => OBJECTIONS[why](subscription)).join('; ')}`,
+        `rewind what misses it to before it, or publish it by hand where ${objections.map(({ subscription }) => `"${subscription}"`).join(' and ')} may handle it`,
       );
     if (mayBeDecided)
       return person('perhaps a person decided about it: that looks the same, and nobody noted it', UNDECIDED);
@@ -324,6 +381,7 @@ class Reconciliation {
       originals.set(row, outgoing);
       return [row];
     });
+    this.#mayHavePublished = true;
     const { verdicts, stoppedBy } = await sendRows(rows, {
       forward: (some) => repair.bus.forward(some.flatMap((row) => originals.get(row) ?? [])),
       keyOrder: 'batched',
@@ -358,9 +416,10 @@ class Reconciliation {
     const decisions = await this.#decisionsAbout(unrecorded.map(({ id }) => id));
     // A corrected message was made by a person, beside every outbox.
     const unknown = unrecorded.filter(({ id }) => !decisions.isReplacement(id));
+    const keptSince =
+      unknown.length === 0 ? 0 : Math.max(0, ...(await Promise.all(recorded.map((one) => one.keptSince()))));
+    // Behind all that may fail: a page that breaks is looked at again, and must not be counted twice.
     this.#report.addSettledKnown(items.length - unknown.length);
-    if (unknown.length === 0) return;
-    const keptSince = Math.max(0, ...(await Promise.all(recorded.map((one) => one.keptSince()))));
     for (const { id, settledAt } of unknown) {
       const isCertain = keptSince === 0 || (timeOfId(id) ?? 0) >= keptSince;
       this.#report.add('settled', {

@@ -4,7 +4,7 @@
  *   publishes      [channel, ...]        for `asyncapi`
  *   existing       { channel: { queue } or { exchange } }   what channels of RabbitMQ stand for, as the application gives it to its engine
  *   reconciliation { recorded, settled, close? }, or a function that makes it   for `reconcile`
- *   decisions      a log of what people decide about dead letters, or a function that makes it   for `discard`, `edit-and-redrive`, `replay` and `reconcile`
+ *   decisions      { note, about, since, close? }, a log of what people decide about dead letters, or a function that makes it   for `discard`, `edit-and-redrive`, `replay` and `reconcile`
  *   service        { title, version, description?, servers? }   for `asyncapi`
  * Channels are known by their shape, because the module may have another copy of this package.
  */

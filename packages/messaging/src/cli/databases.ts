@@ -4,33 +4,48 @@
  */
 import { CliFailure, exitCodes } from './failure.ts';
 
-/** Which database it is, and where its address is mended. */
+/** Which database it is, where its address is mended, and what makes the tables that it may lack. */
 export interface DatabasePlace {
   readonly name: string;
   readonly remedy: string;
+  readonly tables: { readonly what: string; readonly madeBy: string };
 }
+
+export const OUTBOX_AND_INBOX: DatabasePlace['tables'] = {
+  what: 'a table of the outbox or the inbox',
+  madeBy: 'call "await store.prepare()" once: it makes what is missing and leaves the rest',
+};
 
 const LACKS_TABLE = new Set(['42P01', 'ER_NO_SUCH_TABLE']);
 const WRONG_PLACE = new Set(['3D000', '28000', '28P01', 'ER_BAD_DB_ERROR', 'ER_ACCESS_DENIED_ERROR']);
+const NOT_ALLOWED = new Set(['42501', 'ER_TABLEACCESS_DENIED_ERROR', 'ER_DBACCESS_DENIED_ERROR']);
+const SQLITE_READONLY = 8;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
 
-export async function inWords<T>({ name, remedy }: DatabasePlace, work: () => Promise<T>): Promise<T> {
+export async function inWords<T>(place: DatabasePlace, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    const { code, errcode, message } = error as { code?: unknown; errcode?: number; message?: unknown };
-    const [why = ''] = String(message).split('\n', 1);
-    const refuse = (what: string, toDo: string): never => {
-      throw new CliFailure(exitCodes.configuration, `${name} ${what}: ${why}`, toDo);
-    };
-    if (LACKS_TABLE.has(String(code)) || why.startsWith('no such table: '))
-      refuse(
-        'lacks a table of the outbox or the inbox',
-        'Look whether its address is the right one. If it is, call "await store.prepare()" once: it makes what is missing and leaves the rest.',
-      );
-    if (WRONG_PLACE.has(String(code)) || [SQLITE_CANTOPEN, SQLITE_NOTADB].includes((errcode ?? 0) & 0xff))
-      refuse('cannot be opened', remedy);
-    throw error;
+    throw worded(place, error) ?? error;
   }
+}
+
+/** Undefined for what has its words already, and for a bug. */
+export function worded({ name, remedy, tables }: DatabasePlace, error: unknown): CliFailure | undefined {
+  const { code, errcode = 0, message } = error as { code?: unknown; errcode?: number; message?: unknown };
+  const [why = ''] = String(message).split('\n', 1);
+  const failure = (what: string, toDo: string): CliFailure =>
+    new CliFailure(exitCodes.configuration, `${name} ${what}: ${why}`, toDo);
+  const sqlite = errcode & 0xff;
+  if (LACKS_TABLE.has(String(code)) || why.startsWith('no such table: '))
+    return failure(
+      `lacks ${tables.what}`,
+      `Look whether its address is the right one. If it is, ${tables.madeBy}.`,
+    );
+  if (WRONG_PLACE.has(String(code)) || sqlite === SQLITE_CANTOPEN || sqlite === SQLITE_NOTADB)
+    return failure('cannot be opened', remedy);
+  if (NOT_ALLOWED.has(String(code)) || sqlite === SQLITE_READONLY)
+    return failure('does not allow this', 'Give the user of its address the right to read and to write it.');
+  return undefined;
 }

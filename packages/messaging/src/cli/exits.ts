@@ -9,7 +9,7 @@ export const exitMeanings: Readonly<Record<ExitCode, string>> = {
   0: 'It did what was asked. --help too.',
   1: 'It did not: the message says what, why and what to do next.',
   2: 'Wrong command line, or a file, channel, dead letter or parked row that is not there, or data that does not fit. Nothing was done.',
-  3: 'No engine or no database was named, its client is not installed, the server refuses the user or the password, another process holds the file, a database of reconcile or outbox cannot be opened or lacks its tables, or Node is older than 24.',
+  3: 'No engine or no database was named, its client is not installed, the server refuses the user or the password, another process holds the file, a database of reconcile, decisions or outbox cannot be opened or lacks its tables, or Node is older than 24.',
   4: 'The server does not answer or takes nothing for now.',
   5: 'Stopped by Ctrl-C with work left; the same command goes on from there.',
 };
@@ -21,6 +21,12 @@ export const onEngine: Exits = {
   1: failed,
   3: 'No engine was named, its client is not installed, the server refuses the user or the password, or another process holds the file.',
   4: exitMeanings[4],
+};
+
+/** Of what notes a decision in the log of the module. */
+export const onDecision: Exits = {
+  ...onEngine,
+  3: 'No engine was named, its client is not installed, the server refuses the user or the password, another process holds the file, or the database of "decisions" cannot be opened or lacks its table.',
 };
 
 export const onStore: Exits = {

@@ -26,7 +26,7 @@ const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.me
   version: string;
 };
 
-process.exitCode = await run(process.argv.slice(2), {
+const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,
@@ -36,3 +36,14 @@ process.exitCode = await run(process.argv.slice(2), {
   openEngine: openExisting,
   version: manifest.version,
 });
+
+/**
+ * The command has closed what it opened. What a module of the application holds open besides (a pool, a timer) nobody here can close, and it would keep an operator's shell for as long as
+ * it lasts.
+ */
+await Promise.all(
+  [process.stdout, process.stderr].map(
+    (stream) => new Promise<void>((written) => stream.write('', () => written())),
+  ),
+);
+process.exit(code);

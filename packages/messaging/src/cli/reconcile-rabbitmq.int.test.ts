@@ -123,7 +123,7 @@ describe.skipIf(!rabbitUrl)('reconcile with RabbitMQ (needs RABBITMQ_URL)', () =
     expect(found.counts).toMatchObject({ settled: 1, unverifiable: 2, lost: 0 });
     expect(found.blindSpots).toEqual([]);
     expect(found.repair).toMatchObject({ republishable: 0, republished: 0, needsPersonCount: 2 });
-    expect(found.repair.needsPerson[0]?.remedy).toMatch(/assumeIdle/);
+    expect(found.repair.needsPerson[0]?.remedy).toMatch(/ask again with --assume-idle/);
     expect(seen.values).toHaveLength(3);
 
     // The same without the defence: neither is lost, both come again, and only the inbox keeps the effects at one each.

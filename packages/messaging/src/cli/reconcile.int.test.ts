@@ -76,7 +76,7 @@ describe('reconcile', () => {
     expect(found.out).toMatch(/1 {2}lost/);
     expect(found.out).toContain('lost: order.placed m-2');
     expect(found.out).toContain('0 could be published again; nothing was');
-    expect(found.out).toContain('ask again with assumeUndecided');
+    expect(found.out).toContain('ask again with --assume-undecided; export "decisions"');
     const vouched = await say(['--channels', module, '--assume-undecided']);
     expect(vouched).toMatchObject({ code: 1, published: [] });
     expect(vouched.out).toContain('1 could be published again; nothing was');
@@ -123,6 +123,47 @@ describe('reconcile', () => {
     expect(JSON.parse(second.out)).toMatchObject({
       complete: true,
       counts: { settled: expect.any(Number), lost: 1 },
+    });
+  });
+
+  it('prints what it did when a database breaks after that, and goes on from there', async () => {
+    const broken = join(folder, 'broken.mjs');
+    const noTable = "async () => { throw new Error('no such table: outbox'); }";
+    const second = (page: string, keptSince: string): string =>
+      readFileSync(module, 'utf8').replace(
+        "recorded: [{ name: 'shop'",
+        `recorded: [{ name: 'shop', page: pageOf([item('m-1'), item('m-2')]), recorded: async (ids) => new Set(ids), keptSince: async () => 0 },
+          { name: 'billing', page: ${page}, recorded: async () => new Set(), keptSince: ${keptSince} }], was: [{ name: 'shop'`,
+      );
+    writeFileSync(broken, second(noTable, 'async () => 0'));
+    const repair = ['--repair', '--assume-undecided', '--json'];
+    const first = await say(['--channels', broken, ...repair]);
+    expect(first).toMatchObject({ code: 5, published: ['m-2'] });
+    const report = JSON.parse(first.out) as ReconciliationReport;
+    expect(report).toMatchObject({
+      complete: false,
+      repair: { republished: 1 },
+      brokenBy:
+        'a database of "reconciliation" lacks a table of the outbox or the inbox: no such table: outbox',
+    });
+    expect(first.err).toContain('It broke there: a database of "reconciliation"');
+    const told = await say(['--channels', broken, '--repair', '--assume-undecided']);
+    expect(told.out).toContain('1 of 1 published again');
+    expect(told.err).toMatch(/before the next --repair[\s\S]*It broke there[\s\S]*go on with --earlier/);
+    expect(told.err + told.out).not.toMatch(/nothing was/);
+    const whole = join(folder, 'whole.mjs');
+    writeFileSync(whole, second('pageOf([])', 'async () => 0'));
+    const rest = await say(['--channels', whole, ...repair, '--earlier', '-'], first.out);
+    expect(rest).toMatchObject({ code: 1, published: [] });
+    expect(JSON.parse(rest.out)).toMatchObject({ complete: true, repair: { republished: 1 } });
+    // What is wrong from the beginning is told before anything is published.
+    const wrong = join(folder, 'wrong.mjs');
+    writeFileSync(wrong, second('pageOf([])', noTable));
+    expect(await say(['--channels', wrong, '--repair', '--assume-undecided'])).toMatchObject({
+      code: 3,
+      out: '',
+      published: [],
+      err: expect.stringContaining('lacks a table'),
     });
   });
 

@@ -13,7 +13,7 @@ import { readSqliteUrl } from '../sqlite-url.ts';
 import { refuseOtherFile } from './bus-file.ts';
 import type { ChannelsModule, Existing } from './channels-module.ts';
 import type { Session } from './command.ts';
-import { inWords } from './databases.ts';
+import { type DatabasePlace, inWords } from './databases.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
 import { canList, presentOn } from './present.ts';
 
@@ -111,8 +111,11 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
     nothingThere,
     decisions: decisions.open,
     async close() {
-      await connection.close();
-      await decisions.close();
+      try {
+        await connection.close();
+      } finally {
+        await decisions.close();
+      }
     },
   };
 }
@@ -125,30 +128,47 @@ function withoutModule(engine: string): CliFailure {
   );
 }
 
-type ClosableLog = DecisionLog & { readonly close?: () => Promise<void> };
-
 /** Opened when the first command needs it: one that only looks needs no database. */
 function decisionsOf({ decisions: given }: ChannelsModule): {
-  readonly open: () => Promise<ClosableLog | undefined>;
+  readonly open: () => Promise<DecisionLog | undefined>;
   readonly close: () => Promise<void>;
 } {
-  let opened: Promise<ClosableLog | undefined> | undefined;
-  const open = async (): Promise<ClosableLog | undefined> => {
-    const log = (typeof given === 'function' ? await given() : given) as Partial<ClosableLog> | undefined;
+  let opened: Promise<DecisionLog | undefined> | undefined;
+  const open = async (): Promise<DecisionLog | undefined> => {
+    const log = (typeof given === 'function' ? await given() : given) as Partial<DecisionLog> | undefined;
     if (log === undefined) return undefined;
-    if ([log.note, log.about, log.since].every((one) => typeof one === 'function')) return log as ClosableLog;
+    if ([log.note, log.about, log.since].every((one) => typeof one === 'function'))
+      return inItsWords(log as DecisionLog);
     throw usage(
       'the "decisions" of the module of --channels are not understood',
-      'Export what createSqlDecisions({ sql }) returns, or a function that makes it.',
+      'Export what createSqlDecisions({ sql, onClose }) returns, or a function that makes it. For instance: import { createSqlDecisions } from "@doorbuster/messaging"; import { openSqlStore } from "@doorbuster/messaging/stores"; export const decisions = async () => { const shop = await openSqlStore("postgres://localhost/shop"); return createSqlDecisions({ sql: shop.sql, onClose: () => shop.close() }); };',
     );
   };
   return {
     open: () => inWords(DECISIONS, () => (opened ??= open())),
-    close: async () => (await opened?.catch(() => undefined))?.close?.(),
+    async close() {
+      const log = await opened?.catch(() => undefined);
+      // The work is done and noted. A database that "reconciliation" has closed already is no failure of the command.
+      await log?.close?.().catch(() => {});
+    },
   };
 }
 
-const DECISIONS = {
+function inItsWords(log: DecisionLog): DecisionLog {
+  return {
+    note: (decisions) => inWords(DECISIONS, () => log.note(decisions)),
+    about: (messageIds) => inWords(DECISIONS, () => log.about(messageIds)),
+    since: () => inWords(DECISIONS, () => log.since()),
+    close: async () => log.close?.(),
+  };
+}
+
+const DECISIONS: DatabasePlace = {
   name: 'the database of "decisions"',
-  remedy: 'Mend its address in the module of --channels; nothing was done.',
+  remedy: 'Mend its address in the module of --channels. What could not be noted was not done.',
+  tables: {
+    what: 'the table of decisions',
+    madeBy:
+      'call "await createSqlDecisions({ sql }).prepare()" once, where the application makes its tables: decisions are on record from then on. What could not be noted was not done',
+  },
 };

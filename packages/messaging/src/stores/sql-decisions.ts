@@ -14,6 +14,8 @@ import {
 export interface SqlDecisions extends DecisionLog {
   /** Creates the table where it is missing; `since` is the time of the first call. */
   prepare(): Promise<void>;
+  /** Calls `onClose`; without it the database stays open. */
+  close(): Promise<void>;
 }
 
 /** Ids asked for in one statement; each is asked for twice. */
@@ -31,8 +33,10 @@ const TEXT: Readonly<Record<SqlDialect, string>> = {
 export function createSqlDecisions(options: {
   readonly sql: SqlDatabase;
   readonly clock?: Pick<Clock, 'now'>;
+  /** Closes the database, where it was opened for the log alone: `() => store.close()`. */
+  readonly onClose?: () => Promise<void>;
 }): SqlDecisions {
-  const { sql, clock = systemClock } = options;
+  const { sql, clock = systemClock, onClose } = options;
   const insert = (count: number): string =>
     `INSERT INTO dead_letter_decisions (${COLUMNS.join(', ')}, decided_at) VALUES ${Array.from({ length: count }, () => '(?, ?, ?, ?, ?, ?)').join(', ')}`;
   return {
@@ -65,14 +69,16 @@ export function createSqlDecisions(options: {
     },
     async about(messageIds) {
       const storable = messageIds.filter((id) => id !== '' && faultOfName(id) === undefined);
-      const found = await sql.run(`${selectOf(sql.dialect)} WHERE message_id = '' AND kind = 'skipped'`);
-      const rows = [...found.rows];
+      const rows = [...(await sql.run(skippedOf(sql.dialect))).rows];
       for (let from = 0; from < storable.length; from += IDS) {
         const lot = storable.slice(from, from + IDS);
         for (const column of ['message_id', 'replaced_by'])
           rows.push(
             ...(
-              await sql.run(`${selectOf(sql.dialect)} WHERE ${column} IN (${placeholders(lot.length)})`, lot)
+              await sql.run(
+                `${selectOf(sql.dialect)} WHERE d.${column} IN (${placeholders(lot.length)})`,
+                lot,
+              )
             ).rows,
           );
       }
@@ -83,6 +89,9 @@ export function createSqlDecisions(options: {
         "SELECT max(decided_at) AS since FROM dead_letter_decisions WHERE message_id = '' AND kind = 'begun'",
       );
       return numberOf(rows[0]?.['since']) ?? Number.POSITIVE_INFINITY;
+    },
+    async close() {
+      await onClose?.();
     },
   };
 }
@@ -102,11 +111,19 @@ function schemaOf(dialect: SqlDialect): readonly string[] {
   ];
 }
 
+const readable = (dialect: SqlDialect, name: string): string =>
+  dialect === 'mariadb' ? `CONVERT(d.${name} USING utf8mb4) AS ${name}` : `d.${name}`;
+
 function selectOf(dialect: SqlDialect): string {
-  const columns = COLUMNS.map((name) =>
-    dialect === 'mariadb' ? `CONVERT(${name} USING utf8mb4) AS ${name}` : name,
-  );
-  return `SELECT ${columns.join(', ')}, decided_at FROM dead_letter_decisions`;
+  const columns = COLUMNS.map((name) => readable(dialect, name));
+  return `SELECT ${columns.join(', ')}, d.decided_at FROM dead_letter_decisions d`;
+}
+
+/** Of each place the latest rewind, which took in the others: each page of a reconciliation asks, and rows are never purged. Grouped by the columns as they are stored, byte by byte. */
+function skippedOf(dialect: SqlDialect): string {
+  const columns = ['channel', 'subscription'].map((name) => readable(dialect, name));
+  return `SELECT 'skipped' AS kind, ${columns.join(', ')}, '' AS message_id, '' AS replaced_by, max(d.decided_at) AS decided_at
+    FROM dead_letter_decisions d WHERE d.message_id = '' AND d.kind = 'skipped' GROUP BY d.channel, d.subscription`;
 }
 
 function decisionOf(row: SqlRow): Decision {

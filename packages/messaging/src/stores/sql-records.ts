@@ -40,6 +40,10 @@ export function sqlRecordedSource(
   };
 }
 
+/**
+ * `published_at` is of the first run that takes the row in. A relay that starts again tells the end of the last one once more, and of two with one end the one that began first is the
+ * earlier. By the primary key, because an index on `up_to` has it in order already, where a column of its own would have all runs sorted for each row.
+ */
 async function recordedPage(
   database: SqlDatabase,
   { messageId, recordedAt, isPassed, isInRun, heldBack }: OutboxDialect,
@@ -51,7 +55,7 @@ async function recordedPage(
     `SELECT ${ROW_COLUMNS}, ${messageId} AS id, ${recordedAt} AS recorded_at, h.state, h.reason, h.at AS held_at,
             CASE WHEN ${isPassed} THEN 1 ELSE 0 END AS passed,
             CASE WHEN h.state IS NULL AND NOT ${isPassed} AND ${heldBack?.sql ?? '0 = 1'} THEN 1 ELSE 0 END AS held_back,
-            (SELECT r.at FROM outbox_runs r WHERE ${isInRun} ORDER BY r.up_to LIMIT 1) AS published_at
+            (SELECT r.at FROM outbox_runs r WHERE ${isInRun} ORDER BY r.up_to, r.began_at LIMIT 1) AS published_at
      FROM outbox o CROSS JOIN outbox_mark m LEFT JOIN outbox_held h ON h.number = o.number
      WHERE ${recordedAt} >= ? AND ${recordedAt} < ? AND (${recordedAt} > ? OR o.number > ?)
      ORDER BY ${recordedAt}, o.number LIMIT ${limit}`,

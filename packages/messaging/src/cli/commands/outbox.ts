@@ -6,7 +6,7 @@ import { decodeCloudEvent } from '../../cloud-event.ts';
 import type { OutboxStore, ParkedRow } from '../../outbox-store.ts';
 import { openSqlStore } from '../../stores/open.ts';
 import type { Command, CommandContext, OptionSpecs, Values } from '../command.ts';
-import { inWords } from '../databases.ts';
+import { inWords, OUTBOX_AND_INBOX } from '../databases.ts';
 import { afterDecision, onStore, stoppedEarly } from '../exits.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { wholeNumber } from '../filters.ts';
@@ -20,6 +20,7 @@ const PAGE = 200;
 const DATABASE = {
   name: 'the database of --store',
   remedy: `Mend --store or ${VARIABLE}; nothing was done.`,
+  tables: OUTBOX_AND_INBOX,
 };
 
 const storeOption: OptionSpecs = {

@@ -5,7 +5,7 @@ import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { type LooseOptions, makeMessage } from '../../outgoing.ts';
 import type { Command, Session, Values } from '../command.ts';
-import { onEngine } from '../exits.ts';
+import { onDecision, onEngine } from '../exits.ts';
 import { CliFailure, exitCodes, usage } from '../failure.ts';
 import { channelAlone } from '../present.ts';
 import { namesOf, placeOf, placeOptions, replayPointOf, wholeNumber } from '../filters.ts';
@@ -126,7 +126,7 @@ export const replay: Command = {
   name: 'replay',
   summary: 'moves a subscription to an earlier point: what the channel keeps from there on is handled again',
   details:
-    'The channel has to keep what was settled (requires.replay). Stop the consumers of the subscription first. Handlers see settled messages again, so the name has to be repeated with --confirm.',
+    'The channel has to keep what was settled (requires.replay). Stop the consumers of the subscription first. Handlers see settled messages again, so the name has to be repeated with --confirm. Where the module of --channels exports "decisions", it is noted there that messages may have been skipped: those before the time that is given, or, with latest or an offset, all until now.',
   arguments: [],
   options: {
     ...placeOptions,
@@ -139,7 +139,7 @@ export const replay: Command = {
     'dry-run': { description: 'check all that the replay itself would, and move nothing' },
   },
   exits: {
-    ...onEngine,
+    ...onDecision,
     0: 'The subscription goes on from there; with --dry-run, it would.',
     1: 'A consumer of it is running, or its channel or engine keeps nothing to replay. Nothing was moved.',
     2: 'Wrong command line, not confirmed, or a file, channel, subscription or place that is not there. Nothing was moved.',

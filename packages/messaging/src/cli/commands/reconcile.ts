@@ -3,13 +3,13 @@
  * them: it exports `reconciliation`, an object or a function that makes one, with the outboxes (`recorded`) and the inboxes (`settled`).
  */
 import type { Command, CommandContext, Session } from '../command.ts';
-import { inWords } from '../databases.ts';
+import { inWords, OUTBOX_AND_INBOX, worded } from '../databases.ts';
 import { onEngine } from '../exits.ts';
-import { type ExitCode, exitCodes, usage } from '../failure.ts';
+import { type ExitCode, exitCodes, failureOf, usage } from '../failure.ts';
 import { timeOf, wholeNumber } from '../filters.ts';
 import { topologyOf } from '../present.ts';
 import { printable } from '../terminal.ts';
-import { reconcile, type ReconcileOptions } from '../../reconciliation.ts';
+import { reconcile, type ReconcileOptions, ReconciliationBroken } from '../../reconciliation.ts';
 import type { ReconciliationReport } from '../../reconciliation-report.ts';
 
 type Sources = Pick<ReconcileOptions, 'recorded' | 'settled'> & { readonly close?: () => Promise<void> };
@@ -21,7 +21,7 @@ export const reconciliation: Command = {
   name: 'reconcile',
   summary: 'compares what outboxes recorded with what inboxes settled, and publishes again what was lost',
   details:
-    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it, so --channels is needed. Why something was found, or could not be judged, stands below it where a reason is known. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. What a person discarded, edited or skipped looks as if it were lost: --repair leaves what is missing to a person unless "decisions" of the module tells it apart, or --assume-undecided vouches that there was nothing of the kind. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early.',
+    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it, so --channels is needed. Why something was found, or could not be judged, stands below it where a reason is known. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. What a person discarded, edited or skipped looks as if it were lost: --repair leaves what is missing to a person unless "decisions" of the module tells it apart, or --assume-undecided vouches that there was nothing of the kind. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early. Every database is opened before the first repair; where one breaks after it, the report so far is printed all the same, with what broke it, and --earlier goes on from there: keep it (--json).',
   arguments: [],
   options: {
     from: {
@@ -63,8 +63,8 @@ export const reconciliation: Command = {
     0: 'Nothing is lost, parked or unrecorded, and all could be judged; with --repair, what was lost is published again.',
     1: 'Something is lost, parked, unrecorded or could not be judged; the report says what.',
     2: 'Wrong command line, a file that is not there, or one that is no report. Nothing was done.',
-    3: 'No engine was named, its client is not installed, the server refuses the user or the password, or a database cannot be opened or lacks its tables.',
-    5: 'Stopped by Ctrl-C or by --max-messages; --earlier goes on from its report.',
+    3: 'No engine was named, its client is not installed, the server refuses the user or the password, or a database of "reconciliation" or "decisions" cannot be opened or lacks its tables.',
+    5: 'Stopped by Ctrl-C or by --max-messages, or broken after something was published again; --earlier goes on from its report.',
   },
   examples: [
     'reconcile --channels ./channels.ts --from 2026-11-28T00:00:00Z',
@@ -77,16 +77,17 @@ export const reconciliation: Command = {
         'Only the application knows its databases: the module of --channels exports "reconciliation". doorbuster-bus reconcile --help tells more.',
       );
     const session = await context.session();
-    if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
     const sources = await inWords(DATABASE, () => sourcesOf(session));
     try {
       const options = await optionsOf(context, session, sources);
-      const report = await inWords(DATABASE, () => reconcile(options));
-      context.terminal.data(report, () => textOf(report));
+      if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
+      const { report, brokenBy } = await reportOf(options);
+      context.terminal.data(brokenBy === undefined ? report : { ...report, brokenBy }, () => textOf(report));
       if (report.repair.republished > 0)
         context.terminal.say(
           'Let the consumers settle what was published again before the next --repair: it would publish it once more.',
         );
+      if (brokenBy !== undefined) context.terminal.warn(`It broke there: ${printable(brokenBy)}`);
       return exitOf(context, report);
     } finally {
       await sources.close?.();
@@ -94,9 +95,29 @@ export const reconciliation: Command = {
   },
 };
 
+/** With the options of `reconcile` called as the command line has them; and what broke it once something may have been published again. */
+async function reportOf(
+  options: ReconcileOptions,
+): Promise<{ readonly report: ReconciliationReport; readonly brokenBy?: string }> {
+  try {
+    return { report: inFlags(await inWords(DATABASE, () => reconcile(options))) };
+  } catch (error) {
+    if (!(error instanceof ReconciliationBroken)) throw error;
+    const { report, cause } = error;
+    const failure = failureOf(worded(DATABASE, cause) ?? cause);
+    return { report: inFlags(report), brokenBy: failure?.error ?? stackOf(cause) };
+  }
+}
+
+/** Of a bug. */
+function stackOf(cause: unknown): string {
+  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+}
+
 const DATABASE = {
   name: 'a database of "reconciliation"',
-  remedy: 'Mend its address in the module of --channels; nothing was done.',
+  remedy: 'Mend its address in the module of --channels; this run published nothing.',
+  tables: OUTBOX_AND_INBOX,
 };
 
 async function sourcesOf({ module }: Session): Promise<Sources> {
@@ -147,6 +168,22 @@ async function optionsOf(
         }
       : {}),
   };
+}
+
+/** What a remedy calls by its name in code, as the command line has it. */
+const FLAGS = [
+  ['assumeUndecided', '--assume-undecided'],
+  ['assumeIdle', '--assume-idle'],
+  ['withoutInbox', '--without-inbox'],
+  ['give decisions', 'export "decisions" from the module of --channels'],
+] as const;
+
+function inFlags(report: ReconciliationReport): ReconciliationReport {
+  const needsPerson = report.repair.needsPerson.map((one) => ({
+    ...one,
+    remedy: FLAGS.reduce((text, [name, flag]) => text.replace(name, flag), one.remedy),
+  }));
+  return { ...report, repair: { ...report.repair, needsPerson } };
 }
 
 function reportIn(text: string, from: string): ReconciliationReport {

@@ -5,7 +5,7 @@
 import type { DeadLetterMove, DeadLetterMoveOptions } from '../../dead-letter-desk.ts';
 import type { DeadLetterFilter } from '../../engine.ts';
 import type { Command, CommandContext, Session } from '../command.ts';
-import { afterDecision, onEngine, stoppedEarly } from '../exits.ts';
+import { afterDecision, onDecision, onEngine, stoppedEarly } from '../exits.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, lettersOf, wholeNumber } from '../filters.ts';
 import { refuseUnknown, tellUnnamed } from '../known.ts';
@@ -54,7 +54,7 @@ export const discard: Command = {
   exits: {
     0: afterDecision,
     2: 'Wrong command line, no filter, not confirmed, or a file or what a filter names that is not there. Nothing was done.',
-    ...onEngine,
+    ...onDecision,
     ...stoppedEarly,
   },
   examples: [
@@ -141,13 +141,13 @@ export const editAndRedrive: Command = {
   name: 'edit-and-redrive',
   summary: 'puts a new message with other data in the place of a dead letter',
   details:
-    'The data is checked by the contract of the channel, so --channels is needed. The new message has an id of its own; its cause is the one it replaces, if that had an id. Without --data the current data is printed, to be edited; of a message that cannot be read, its text as it came.',
+    'The data is checked by the contract of the channel, so --channels is needed. The new message has an id of its own; its cause is the one it replaces, if that had an id. Without --data the current data is printed, to be edited; of a message that cannot be read, its text as it came. Where the module exports "decisions", what was replaced is noted there.',
   arguments: [{ name: 'id', description: 'of the dead letter or of its message' }],
   options: { data: { value: '<file>', description: 'JSON of the new data; "-" reads stdin' } },
   exits: {
     0: 'The new message waits in its subscription; without --data, the current data was printed.',
     2: 'Wrong command line, a file or dead letter that is not there, a channel without its contract, or data that does not fit it. Nothing was done.',
-    ...onEngine,
+    ...onDecision,
   },
   examples: [
     'edit-and-redrive 01920c1e-... --channels ./channels.ts > data.json',
