@@ -31,6 +31,9 @@ export interface DecisionLog {
   close?(): Promise<void>;
 }
 
+/** The clocks of producers, brokers and of whoever rewinds differ a little, and what comes while the note is written is skipped too. */
+const SKIP_MARGIN_MS = 5_000;
+
 /** As `EngineConnection.rewind`; what it may go past is noted when the engine would do it, and before it does. */
 export async function rewindNoted(
   connection: Pick<EngineConnection, 'rewind'>,
@@ -42,7 +45,7 @@ export async function rewindNoted(
   if (!log || from === 'earliest') return connection.rewind(place, from);
   await connection.rewind(place, from, { dryRun: true });
   // No engine tells the time of an offset, nor of its latest message: all that was published by now may lie before it.
-  const at = typeof from === 'object' && 'timeMs' in from ? from.timeMs : now;
+  const at = SKIP_MARGIN_MS + (typeof from === 'object' && 'timeMs' in from ? from.timeMs : now);
   const { channel, name: subscription } = place;
   await log.note([{ kind: 'skipped', channel, subscription, messageId: '', replacedBy: undefined, at }]);
   await connection.rewind(place, from);
