@@ -4,6 +4,7 @@
  *
  *   sweep -> due -> claim -> [mark the attempt -> run -> store the outcome] ... -> over, waiting, retrying, unknown or parked
  *
+ * Mail that comes for what is claimed does not end the lease: the save that ends it finds the mail.
  * Due times are on this process's wall clock. A killed process costs the rest of its lease.
  */
 import { describeError } from '../attempts.ts';
@@ -104,6 +105,8 @@ interface Move {
   readonly read?: readonly string[];
   /** The next attempt is on record now. */
   readonly marks?: boolean;
+  /** This process works on it until it is due. */
+  readonly isLease?: boolean;
 }
 
 /** At a message. */
@@ -202,7 +205,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   async #place(record: SagaRecord): Promise<void> {
     const worked = await this.#work(record);
     this.#working.delete(record.key);
-    // What cannot be worked on is left to the next sweep, so that it does not go round.
+    // What cannot be worked on is left to the end of its lease, or where it could not be claimed to the next sweep, so that it does not go round.
     if (worked) this.wake();
   }
 
@@ -292,7 +295,11 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   async #work(found: SagaRecord): Promise<boolean> {
     const { clock, log, leaseMs, saga } = this.#options;
     try {
-      let record = await this.#store(found, { state: found.state, dueAt: clock.now() + leaseMs });
+      let record = await this.#store(found, {
+        state: found.state,
+        dueAt: clock.now() + leaseMs,
+        isLease: true,
+      });
       let marked = false;
       while (record) {
         const move = await this.#next(record, marked);
@@ -300,7 +307,10 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
           move.dueAt !== undefined && move.dueAt <= clock.now() && this.#loop.state !== 'stopped';
         // A stop in between must not leave the mark of an attempt that never began.
         const rests = move.marks === true ? { state: record.state, dueAt: move.dueAt } : move;
-        const stored = await this.#store(record, goesOn ? { ...move, dueAt: clock.now() + leaseMs } : rests);
+        const stored = await this.#store(
+          record,
+          goesOn ? { ...move, dueAt: clock.now() + leaseMs, isLease: true } : rests,
+        );
         if (!goesOn) return true;
         marked = move.marks === true;
         record = stored;
@@ -320,8 +330,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     const { store, clock } = this.#options;
     const dueAt = states.isOver(move.state) ? undefined : move.dueAt;
     const next = { ...record, version: record.version + 1, state: move.state, dueAt };
-    const { messages = [], read = [] } = move;
-    return (await store.save(next, { messages, read, now: clock.now() })) ? next : undefined;
+    const { messages = [], read = [], isLease = false } = move;
+    return (await store.save(next, { messages, read, now: clock.now(), isLease })) ? next : undefined;
   }
 
   async #next(record: SagaRecord, marked: boolean): Promise<Move> {

@@ -5,7 +5,7 @@
 import { DatabaseSync } from 'node:sqlite';
 import { systemClock } from '../clock.ts';
 import { createIds } from '../ids.ts';
-import { defineSaga, type StepContext, stepDone, stepFailed } from '../saga.ts';
+import { defineSaga, type StepContext, stepDone, stepFailed, type StepOutcome, stepWaits } from '../saga.ts';
 import { createSagaRunner, type SagaRunner } from '../sagas/saga-runner.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore, type SqlSagaStoreOptions } from '../sagas/sql-saga-store.ts';
@@ -23,7 +23,8 @@ export const sagaPoints = [
   'after statement',
 ] as const;
 export type SagaPoint = (typeof sagaPoints)[number];
-export type SagaScenario = 'delivered' | 'refused';
+/** `answered`: the last step waits for a message, which is there, and its effect is in the answer. */
+export type SagaScenario = 'delivered' | 'refused' | 'answered';
 
 export type SagaChildDefect =
   | 'none'
@@ -60,6 +61,11 @@ export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
     take.run(context.stepId, `un${what}`);
     at('in undo');
   };
+  const shipping: Readonly<Record<SagaScenario, (context: StepContext<unknown>) => StepOutcome>> = {
+    delivered: does('ship'),
+    refused: () => stepFailed('no carrier'),
+    answered: () => stepWaits(),
+  };
   const saga = defineSaga<{ order: string }>({
     name: 'order',
     steps: [
@@ -67,7 +73,8 @@ export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
       { name: 'pay', run: does('pay'), compensate: undoes('pay') },
       {
         name: 'ship',
-        run: (context) => (scenario === 'refused' ? stepFailed('no carrier') : does('ship')(context)),
+        run: (context) => shipping[scenario](context),
+        onMessage: does('ship'),
       },
     ],
   });
@@ -157,6 +164,8 @@ if (defect !== '') {
     },
   });
   await runner.begin('A-1', { order: 'A-1' });
-  await runner.sweep();
+  if (scenario === 'answered')
+    await runner.deliver('A-1', { messageId: 'answer', type: 'answer', data: null });
+  while ((await runner.sweep()) > 0);
   process.exit(0);
 }
