@@ -7,6 +7,7 @@ import { controlsOf, type PartCase } from '../resilience/testing/part-cases.ts';
 import { defineSaga, type StepOutcome, stepDone, stepWaits } from '../saga.ts';
 import type { SqlDatabase, SqlRunner } from '../sql.ts';
 import { changedStore } from '../testing/changed-saga-store.ts';
+import { messageOn } from '../testing/sound-message.ts';
 import {
   createMemoryFixture,
   createSqlFixture,
@@ -131,7 +132,7 @@ const cases: readonly PartCase<Make>[] = [
         return text;
       });
       const postman = runnerOf(storeOf(make, { sql: watched }), 'postman', answers);
-      const messages = [{ channel: 'noted', message: soundMessage }];
+      const messages = [messageOn('noted')];
       const slow = runnerOf(store, 'a', () => stepWaits({ messages }));
       await deliver(other, 'first');
       const sweeping = slow.sweep();
@@ -173,16 +174,6 @@ const cases: readonly PartCase<Make>[] = [
     },
   },
 ];
-
-const soundMessage = {
-  id: '1',
-  type: 'noted',
-  version: 1,
-  source: 'test',
-  time: '2026-01-01T00:00:00.000Z',
-  data: null,
-  headers: {},
-};
 
 /** More than a statement on another connection takes, so that one that does not wait for a lock is over. */
 async function roundTrips(): Promise<void> {

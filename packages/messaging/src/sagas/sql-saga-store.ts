@@ -17,6 +17,7 @@ import {
   type SqlValue,
 } from '../sql.ts';
 import { faultOfName, faultOfText, refuseBadNames } from '../sound-text.ts';
+import { passingFault } from '../sql/passing-faults.ts';
 import { exactKey, type KeyColumns, makeKeysExact } from '../sql/exact-keys.ts';
 import { lookOf } from './saga-mail.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
@@ -140,7 +141,7 @@ class SqlSagas<Native> implements SagaStore {
   ): Promise<boolean> {
     refuseBadInstance(saga, key);
     const body = JSON.stringify(isLease ? { ...state, leasedUntil: dueAt } : state);
-    return again(() =>
+    const saving = again(() =>
       this.#sql.transaction(async (tx) => {
         const { changes } = await tx.run(
           'UPDATE sagas SET version = ?, status = ?, due_at = ?, body = ? WHERE saga = ? AND saga_key = ? AND version = ?',
@@ -168,6 +169,9 @@ class SqlSagas<Native> implements SagaStore {
         return true;
       }),
     );
+    return saving.catch((error: unknown) => {
+      throw passingFault(error);
+    });
   }
 
   async due(saga: string, now: number, limit: number): Promise<readonly SagaRecord[]> {

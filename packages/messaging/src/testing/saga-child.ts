@@ -11,6 +11,8 @@ import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore, type SqlSagaStoreOptions } from '../sagas/sql-saga-store.ts';
 import type { SqlDatabase, SqlResult, SqlRunner } from '../sql.ts';
 import { openSqlStore } from '../stores/open.ts';
+import { changedStore } from './changed-saga-store.ts';
+import { messageOn } from './sound-message.ts';
 
 export const sagaPoints = [
   'after begin',
@@ -55,7 +57,7 @@ export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
     at('before run');
     take.run(defect === 'new ids' ? ids.next() : context.stepId, what);
     at('in run');
-    return stepDone(what, { messages: [{ channel: what, message: { id: context.stepId } as never }] });
+    return stepDone(what, { messages: [messageOn(what, { id: context.stepId })] });
   };
   const undoes = (what: string) => (context: StepContext<unknown>) => {
     take.run(context.stepId, `un${what}`);
@@ -90,8 +92,7 @@ const appendToOutbox: NonNullable<SqlSagaStoreOptions<unknown>['appendToOutbox']
 function storeOf(sql: SqlDatabase, defect: SagaChildDefect): SagaStore {
   const store = createSqlSagaStore({ sql, appendToOutbox });
   if (defect !== 'emits before' && defect !== 'emits after') return store;
-  return {
-    ...watched(store, () => {}),
+  return changedStore(store, {
     async save(record, changes) {
       const emit = async () =>
         changes.messages.length > 0 &&
@@ -101,7 +102,7 @@ function storeOf(sql: SqlDatabase, defect: SagaChildDefect): SagaStore {
       if (defect === 'emits after' && saved) await emit();
       return saved;
     },
-  };
+  });
 }
 
 /** Also inside of transactions, and after each commit. */
@@ -125,15 +126,12 @@ function watchedSql(sql: SqlDatabase, at: (point: SagaPoint) => void): SqlDataba
 
 function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
   let saves = 0;
-  return {
-    emits: store.emits,
-    prepare: () => store.prepare(),
+  return changedStore(store, {
     async create(record) {
       const created = await store.create(record);
       at('after begin');
       return created;
     },
-    load: (saga, key) => store.load(saga, key),
     async save(record, changes) {
       const isClaim = (saves += 1) === 1;
       at('before save');
@@ -141,12 +139,7 @@ function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
       at(isClaim ? 'after claim' : 'after save');
       return saved;
     },
-    due: (saga, now, limit) => store.due(saga, now, limit),
-    deliver: (saga, key, mail, now) => store.deliver(saga, key, mail, now),
-    mail: (saga, key) => store.mail(saga, key),
-    purge: (saga, purge) => store.purge(saga, purge),
-    list: (saga, filter, limit) => store.list(saga, filter, limit),
-  };
+  });
 }
 
 const [argument = '', effects = '', scenario = '', point = '', visit = '', defect = ''] =
