@@ -137,7 +137,6 @@ const boundedSpreads: Readonly<Record<string, Readonly<Record<string, string>>>>
     'this.#order.end': 'what one key has out, below the prefetch',
   },
   'packages/messaging/src/reconciliation.ts': { 'await Promise.all': 'one for each recorder' },
-  'packages/messaging/src/sagas/saga-runner.ts': { 'ends.map': 'two' },
   'packages/messaging/src/stores/inbox-purge.ts': { 'rows.map': 'one run, of a few thousand' },
   'packages/messaging/src/stores/sql-outbox.ts': { 'this.#reader.advance': 'a few statements' },
   'packages/server/src/cli/doctor.ts': { checkDataDir: 'a few findings' },

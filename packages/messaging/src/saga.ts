@@ -31,7 +31,7 @@ export type StepOutcome =
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'unknown'; readonly reason: string };
 
-/** It took effect. `messages` go into the outbox in the transaction that stores it. `result` is JSON. One that is not, or messages where the store has no outbox, make the outcome unknown. */
+/** It took effect. `messages` go into the outbox in the transaction that stores it. `result` is JSON. One that is not, messages that cannot be published or where the store has no outbox, and what the store refuses for good make the outcome unknown. */
 export function stepDone(
   result?: unknown,
   options: { readonly messages?: readonly OutgoingMessage[] } = {},
@@ -64,7 +64,7 @@ export interface SagaStep<Data> {
   readonly compensate?: (context: StepContext<Data>) => Promise<void> | void;
   /**
    * Looks at a message while the step waits or its outcome is unknown. undefined: not the one, it is kept for the steps after this one; `stepWaits()`: taken, and it goes on waiting.
-   * A throw is tried again after `retries`, while other messages are looked at; then the outcome is unknown, and the message stays unread for a person. So it is at once when what it returns is no outcome.
+   * A throw is tried again after `retries`, while other messages are looked at; then the outcome is unknown, and the message stays unread for a person. So it is at once when what it returns is no outcome, or cannot be stored.
    */
   readonly onMessage?: (
     context: StepContext<Data>,

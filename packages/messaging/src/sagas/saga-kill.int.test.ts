@@ -22,12 +22,14 @@ import { createSagaRunner } from './saga-runner.ts';
 import { isOver } from './saga-state.ts';
 
 const child = new URL('../testing/saga-child.ts', import.meta.url);
+const delivered = {
+  status: 'completed',
+  effects: ['pay', 'reserve', 'ship'],
+  emitted: ['pay', 'reserve', 'ship'],
+};
 const ended: Readonly<Record<SagaScenario, { status: string; effects: string[]; emitted: string[] }>> = {
-  delivered: {
-    status: 'completed',
-    effects: ['pay', 'reserve', 'ship'],
-    emitted: ['pay', 'reserve', 'ship'],
-  },
+  delivered,
+  answered: delivered,
   refused: {
     status: 'compensated',
     effects: ['pay', 'reserve', 'unpay', 'unreserve'],
@@ -138,6 +140,13 @@ for (const [dialect, variable] of sqlServers) {
           expect(killed).toBe(true);
           expect(end).toEqual(ended[scenario]);
         });
+
+    // Killed with a lease on what has mail: the next one waits for its end, and is asked about the same message.
+    it('SIGKILL in the answer to a message', async () => {
+      const { killed, end } = await killAt('answered', 'in run', 3);
+      expect(killed).toBe(true);
+      expect(end).toEqual(ended.answered);
+    });
 
     it('mail is kept once per id, wakes who waits for it, and time-outs are found', async () => {
       const store = createSqlSagaStore({ sql: database.sql });

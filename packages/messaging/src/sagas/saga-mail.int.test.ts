@@ -5,6 +5,8 @@ import { createManualClock, type ManualClock } from '../conformance/manual-clock
 import { silentLog } from '../log.ts';
 import { controlsOf, type PartCase } from '../resilience/testing/part-cases.ts';
 import { defineSaga, type SagaStep, stepDone, stepFailed, stepWaits } from '../saga.ts';
+import { changedStore } from '../testing/changed-saga-store.ts';
+import { messageOn } from '../testing/sound-message.ts';
 import {
   createMemoryFixture,
   createSqlFixture,
@@ -185,7 +187,7 @@ const cases: readonly PartCase<Make>[] = [
   {
     name: 'stepWaits takes a message and goes on waiting until the same time, and what it emits goes out',
     async run(make) {
-      const messages = [{ channel: 'noted', message: {} as never }];
+      const messages = [messageOn('noted')];
       const runner = await begun(make, [
         { name: 'pay', run: () => stepWaits(), timeoutMs: 1_000, onMessage: () => stepWaits({ messages }) },
         waitsFor('ship', 'shipped'),
@@ -213,22 +215,14 @@ function saving(
   change: (record: SagaRecord, changes: SagaChanges, store: SagaStore) => Promise<[SagaRecord, SagaChanges]>,
   after: (record: SagaRecord, database: Database) => Promise<unknown> = async () => undefined,
 ): Make {
-  return (store, on) => ({
-    emits: store.emits,
-    prepare: () => store.prepare(),
-    create: (record) => store.create(record),
-    load: (saga, key) => store.load(saga, key),
-    async save(record, changes) {
-      const saved = await store.save(...(await change(record, changes, store)));
-      if (saved) await after(record, on);
-      return saved;
-    },
-    due: (saga, now, limit) => store.due(saga, now, limit),
-    deliver: (saga, key, mail, now) => store.deliver(saga, key, mail, now),
-    mail: (saga, key) => store.mail(saga, key),
-    purge: (saga, purge) => store.purge(saga, purge),
-    list: (saga, filter, limit) => store.list(saga, filter, limit),
-  });
+  return (store, on) =>
+    changedStore(store, {
+      async save(record, changes) {
+        const saved = await store.save(...(await change(record, changes, store)));
+        if (saved) await after(record, on);
+        return saved;
+      },
+    });
 }
 const looking = (change: (look: MailLook, state: SagaState) => MailLook): Make =>
   saving(async (record, changes) => {

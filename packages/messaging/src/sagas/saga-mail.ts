@@ -2,22 +2,35 @@
  * How a step that waits goes through the mail of its instance; pure, and stored with the state as its `look`.
  *
  *   not looked at by this step --asked--> taken: read | not the one: kept for the steps after it | thrown: asked about again after the step's retries
- *   the last of its retries thrown --> left to a person: unread, and this step does not look at it again
+ *   the last of its retries thrown, an answer that cannot be used or stored, or the fifth look that ended with its process --> left to a person: unread, and this step does not look
+ *   at it again
  *
  * Mail of an instance has places, counted up, so one number tells how far a step has come. It is of one step: the next one looks at everything that nobody has taken, which is how
  * an answer that came before its question finds it. What waits for a retry does not hold up what came behind it: an answer among a hundred messages that throw is still taken.
  */
+import type { StepOutcome } from '../saga.ts';
 import type { FailingMail, MailLook, SagaState } from './saga-state.ts';
-import type { KeptSagaMail } from './saga-store.ts';
+import type { KeptSagaMail, SagaRecord } from './saga-store.ts';
 
 /** Of the step at `at`; of one that has looked at nothing yet, when the stored look is that of an earlier step. */
 export function lookOf({ at, look }: SagaState): MailLook {
   return look?.step === at ? look : { step: at, upTo: 0, failing: [] };
 }
 
-/** Without what is not there any more: it would be due for ever, and nobody could be asked about it. */
-export function lookThrough(state: SagaState, mail: readonly KeptSagaMail[]): MailLook {
+/** Goes on record with the claim of what waits for mail. */
+export function withLookBegun(state: SagaState): SagaState {
   const look = lookOf(state);
+  return { ...state, look: { ...look, begun: (look.begun ?? 0) + 1 } };
+}
+
+/** Looks before the one that is begun of which nothing was stored: their process ended, their lease was too short, or the store refused what came of them. */
+export function abandonedLooks(state: SagaState): number {
+  return Math.max(0, (lookOf(state).begun ?? 0) - 1);
+}
+
+/** Without what is not there any more: it would be due for ever, and nobody could be asked about it. What comes of this look is stored with it, so nothing counts as begun any more. */
+export function lookThrough(state: SagaState, mail: readonly KeptSagaMail[]): MailLook {
+  const { begun: _, ...look } = lookOf(state);
   const there = new Set(mail.map(({ messageId }) => messageId));
   return { ...look, failing: look.failing.filter(({ id }) => there.has(id)) };
 }
@@ -54,6 +67,59 @@ export function threw(
   if (delay === undefined) return { look: rest, givenUp: true };
   const failing: FailingMail = { id: mail.messageId, failures: failures + 1, againAt: now + delay };
   return { look: { ...rest, failing: [...rest.failing, failing] }, givenUp: false };
+}
+
+/** What a step said to a message that it took. */
+export interface MailAnswer {
+  readonly mail: KeptSagaMail;
+  readonly outcome: StepOutcome;
+}
+
+/** What came of one look through the mail, until it is stored. */
+export interface MailRound {
+  /** The instance, with the look so far. */
+  readonly record: SagaRecord;
+  readonly read: readonly string[];
+  /** In the order of asking; only the last one may end the waiting. */
+  readonly answers: readonly MailAnswer[];
+  /** Why the outcome is unknown when no answer ends the waiting; undefined: it is not. */
+  readonly givenUp: string | undefined;
+}
+
+/** `outcome` undefined: it is not for this step, and read when `isLastToAsk`. */
+export function withAnswer(
+  { record, read, answers, givenUp }: MailRound,
+  mail: KeptSagaMail,
+  outcome: StepOutcome | undefined,
+  isLastToAsk: boolean,
+): MailRound {
+  const state = { ...record.state, look: answered(lookOf(record.state), mail) };
+  return {
+    record: { ...record, state },
+    read: outcome || isLastToAsk ? [...read, mail.messageId] : read,
+    answers: outcome ? [...answers, { mail, outcome }] : answers,
+    givenUp,
+  };
+}
+
+/** The answers that may be why the store refuses the round: those that have it keep messages or a result, and when there are none the one that ends the waiting. */
+export function suspectsOf({ answers }: MailRound): readonly MailAnswer[] {
+  const weighty = answers.filter(
+    ({ outcome }) =>
+      (outcome.kind === 'done' && outcome.result !== undefined) ||
+      ('messages' in outcome && outcome.messages.length > 0),
+  );
+  return weighty.length > 0 ? weighty : answers.filter(({ outcome }) => outcome.kind !== 'wait');
+}
+
+/** As if they had not been given. */
+export function withoutAnswers(round: MailRound, gone: readonly MailAnswer[]): MailRound {
+  const ids = new Set(gone.map(({ mail }) => mail.messageId));
+  return {
+    ...round,
+    read: round.read.filter((id) => !ids.has(id)),
+    answers: round.answers.filter(({ mail }) => !ids.has(mail.messageId)),
+  };
 }
 
 /** When the step has to be asked again, ms since the epoch; undefined: not before more mail comes. */

@@ -6,6 +6,8 @@ import { silentLog } from '../log.ts';
 import { controlsOf, type PartCase } from '../resilience/testing/part-cases.ts';
 import { defineSaga, type SagaStep, stepDone, stepFailed, type StepOutcome, stepWaits } from '../saga.ts';
 import type { SqlDatabase, SqlTransaction } from '../sql.ts';
+import { changedStore } from '../testing/changed-saga-store.ts';
+import { messageOn } from '../testing/sound-message.ts';
 import {
   createMemoryFixture,
   createSqlFixture,
@@ -58,26 +60,32 @@ async function lives(runner: SagaRunner<unknown>): Promise<void> {
   }
 }
 
-const messages = [{ channel: 'paid', message: {} as never }];
-/** What a step may return that is of no use; by what is said of it. */
-const unusable: readonly (readonly [string, unknown])[] = [
-  ['returned no outcome', undefined],
-  ['returned no outcome', { kind: 'dnoe' }],
-  ['BigInt', stepDone({ cents: 5n })],
-  ['no appendToOutbox', stepDone(1, { messages })],
+const messages = [messageOn('paid')];
+/** What a step may return that is of no use, by what is said of it, to a store that is given these parts. */
+const unusable: readonly (readonly [string, unknown, Partial<Parts>])[] = [
+  ['returned no outcome', undefined, {}],
+  ['returned no outcome', { kind: 'dnoe' }, {}],
+  ['BigInt', stepDone({ cents: 5n }), {}],
+  ['no appendToOutbox', stepDone(1, { messages }), {}],
+  [
+    'cannot be encoded',
+    stepDone(1, { messages: [messageOn('paid', { data: { cents: 5n } })] }),
+    { appendToOutbox },
+  ],
+  ['without U+0000', stepDone(1, { messages: [messageOn('paid', { id: 'a\0' })] }), { appendToOutbox }],
 ];
 
 const cases: readonly PartCase<Make>[] = [
   {
     name: 'a step whose outcome cannot be used has run once: it is unknown at once, with the reason',
     async run(make) {
-      for (const [reason, returned] of unusable) {
+      for (const [reason, returned, parts] of unusable) {
         await fresh();
         const run = () => {
           done.push('pay');
           return returned as StepOutcome;
         };
-        const runner = runnerOf(make, [{ name: 'pay', run }], {});
+        const runner = runnerOf(make, [{ name: 'pay', run }], parts);
         await runner.begin('k', {});
         await lives(runner);
         const { status, history } = await stateOf(runner);
@@ -92,13 +100,13 @@ const cases: readonly PartCase<Make>[] = [
   {
     name: 'an answer to a message that cannot be used is given once: the message stays for a person, and the outcome is unknown',
     async run(make) {
-      for (const [reason, returned] of unusable.slice(1)) {
+      for (const [reason, returned, parts] of unusable.slice(1)) {
         await fresh();
         const onMessage = () => {
           done.push('asked');
           return returned as StepOutcome;
         };
-        const runner = runnerOf(make, [{ name: 'pay', run: () => stepWaits(), onMessage }], {});
+        const runner = runnerOf(make, [{ name: 'pay', run: () => stepWaits(), onMessage }], parts);
         await runner.begin('k', {});
         await runner.deliver('k', { messageId: 'm', type: 'x', data: null });
         await lives(runner);
@@ -119,7 +127,7 @@ const cases: readonly PartCase<Make>[] = [
         name: 'pay',
         async run() {
           await wait();
-          return stepDone(who, { messages: [{ channel: who, message: {} as never }] });
+          return stepDone(who, { messages: [messageOn(who)] });
         },
       });
       const slow = runnerOf(make, [
@@ -328,19 +336,7 @@ function saving(change: (record: SagaRecord) => SagaRecord): Make {
 function changed(change: (store: SagaStore, parts: Parts) => Partial<SagaStore>): Make {
   return (parts) => {
     const store = createSqlSagaStore(parts);
-    return {
-      emits: store.emits,
-      prepare: () => store.prepare(),
-      create: (record) => store.create(record),
-      load: (saga, key) => store.load(saga, key),
-      save: (record, changes) => store.save(record, changes),
-      due: (saga, now, limit) => store.due(saga, now, limit),
-      deliver: (saga, key, mail, now) => store.deliver(saga, key, mail, now),
-      mail: (saga, key) => store.mail(saga, key),
-      purge: (saga, purge) => store.purge(saga, purge),
-      list: (saga, filter, limit) => store.list(saga, filter, limit),
-      ...change(store, parts),
-    };
+    return changedStore(store, change(store, parts));
   };
 }
 

@@ -4,12 +4,12 @@
  *
  *   sweep -> due -> claim -> [mark the attempt -> run -> store the outcome] ... -> over, waiting, retrying, unknown or parked
  *
+ * Mail that comes for what is claimed does not end the lease: the save that ends it finds the mail.
  * Due times are on this process's wall clock. A killed process costs the rest of its lease.
  */
 import { describeError } from '../attempts.ts';
 import type { Bus, Subscription } from '../bus.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import type { OutgoingMessage } from '../engine.ts';
 import { MessagingError } from '../errors.ts';
 import { createIds, type Ids } from '../ids.ts';
 import { type Log, silentLog } from '../log.ts';
@@ -22,6 +22,7 @@ import { Turns } from '../turns.ts';
 import { endsWithin, WorkLoop } from '../work-loop.ts';
 import * as states from './saga-state.ts';
 import * as mails from './saga-mail.ts';
+import { concluded, type Move, withMail } from './saga-move.ts';
 import type { SagaState, SagaStatus } from './saga-state.ts';
 import type { KeptSagaMail, SagaMail, SagaPurge, SagaRecord, SagaStore } from './saga-store.ts';
 import { refuseUnstorable, soundStepOutcome, type UnusableOutcome } from './sound-step-outcome.ts';
@@ -74,8 +75,10 @@ export interface SagaRunner<Data> {
 /** First wait after a sweep that failed, ms. */
 const BACK_OFF_MS = 200;
 const DEFAULT_DELAYS = [1_000, 10_000, 60_000];
-/** Attempts that may end with their process before a step counts as one that ends processes. */
+/** Attempts, and looks through the mail, that may end with their process before a step counts as one that ends processes. */
 const MOST_ABANDONED = 5;
+const ABANDONED =
+  'its attempts end with no outcome on record: the process ends, the lease is too short, or the store refuses what came of it';
 const DEFAULT_DRAIN_MS = 10_000;
 
 const RULES = { leaseMs: SPAN_MS, sweepMs: SPAN_MS, concurrency: COUNT } as const;
@@ -96,21 +99,19 @@ export function createSagaRunner<Data>(options: SagaRunnerOptions<Data>): SagaRu
   return new StoredSagaRunner(settings);
 }
 
-/** What one look at an instance makes of it. `undefined` due: only a message or a person goes on. */
-interface Move {
-  readonly state: SagaState;
-  readonly dueAt: number | undefined;
-  readonly messages?: readonly OutgoingMessage[];
-  readonly read?: readonly string[];
-  /** The next attempt is on record now. */
-  readonly marks?: boolean;
-}
-
 /** At a message. */
 interface Threw {
   readonly kind: 'threw';
   readonly reason: string;
 }
+/** Why a message has no answer. `abandoned`: each look at it ended with its process, or could not be stored. */
+type MailFailure = UnusableOutcome | Threw | { readonly kind: 'abandoned'; readonly reason: string };
+
+const FOR_A_PERSON: Readonly<Record<MailFailure['kind'], string>> = {
+  threw: 'keeps failing',
+  unusable: 'has an answer that cannot be used',
+  abandoned: 'keeps ending with no answer on record',
+};
 
 class StoredSagaRunner<Data> implements SagaRunner<Data> {
   readonly #options: Required<SagaRunnerOptions<Data>>;
@@ -202,7 +203,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   async #place(record: SagaRecord): Promise<void> {
     const worked = await this.#work(record);
     this.#working.delete(record.key);
-    // What cannot be worked on is left to the next sweep, so that it does not go round.
+    // What cannot be worked on is left to the end of its lease, or where it could not be claimed to the next sweep, so that it does not go round.
     if (worked) this.wake();
   }
 
@@ -290,20 +291,14 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   /** Claims it and goes on until it is over or has to wait for something. False when nothing could be done. */
   async #work(found: SagaRecord): Promise<boolean> {
-    const { clock, log, leaseMs, saga } = this.#options;
+    const { log, saga } = this.#options;
     try {
-      let record = await this.#store(found, { state: found.state, dueAt: clock.now() + leaseMs });
+      let record = await this.#claim(found);
       let marked = false;
       while (record) {
         const move = await this.#next(record, marked);
-        const goesOn =
-          move.dueAt !== undefined && move.dueAt <= clock.now() && this.#loop.state !== 'stopped';
-        // A stop in between must not leave the mark of an attempt that never began.
-        const rests = move.marks === true ? { state: record.state, dueAt: move.dueAt } : move;
-        const stored = await this.#store(record, goesOn ? { ...move, dueAt: clock.now() + leaseMs } : rests);
-        if (!goesOn) return true;
+        record = await this.#keep(record, move);
         marked = move.marks === true;
-        record = stored;
       }
       return true;
     } catch (error) {
@@ -315,13 +310,40 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     }
   }
 
+  #claim(found: SagaRecord): Promise<SagaRecord | undefined> {
+    const { clock, leaseMs } = this.#options;
+    const state = states.waitsForMail(found.state) ? mails.withLookBegun(found.state) : found.state;
+    return this.#store(found, { state, dueAt: clock.now() + leaseMs, isLease: true });
+  }
+
+  /** Undefined: it rests now, or somebody else changed it first. */
+  async #keep(record: SagaRecord, move: Move): Promise<SagaRecord | undefined> {
+    const { clock, leaseMs, log, saga } = this.#options;
+    const goesOn = move.dueAt !== undefined && move.dueAt <= clock.now() && this.#loop.state !== 'stopped';
+    // A stop in between must not leave the mark of an attempt that never began.
+    const rests = move.marks === true ? { state: record.state, dueAt: move.dueAt } : move;
+    const kept = goesOn ? { ...move, dueAt: clock.now() + leaseMs, isLease: true } : rests;
+    try {
+      const stored = await this.#store(record, kept);
+      return goesOn ? stored : undefined;
+    } catch (error) {
+      if (!move.refused || (error instanceof MessagingError && error.retryable)) throw error;
+      const reason = describeError(error);
+      log.error(
+        { saga: saga.name, key: record.key, error: reason },
+        'the store refuses an outcome of a saga',
+      );
+      return this.#keep(record, move.refused(`its outcome could not be stored: ${reason}`));
+    }
+  }
+
   /** Undefined: somebody else changed it first. */
   async #store(record: SagaRecord, move: Move): Promise<SagaRecord | undefined> {
     const { store, clock } = this.#options;
     const dueAt = states.isOver(move.state) ? undefined : move.dueAt;
     const next = { ...record, version: record.version + 1, state: move.state, dueAt };
-    const { messages = [], read = [] } = move;
-    return (await store.save(next, { messages, read, now: clock.now() })) ? next : undefined;
+    const { messages = [], read = [], isLease = false } = move;
+    return (await store.save(next, { messages, read, now: clock.now(), isLease })) ? next : undefined;
   }
 
   async #next(record: SagaRecord, marked: boolean): Promise<Move> {
@@ -338,12 +360,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     const now = this.#options.clock.now();
     const step = this.#step(state);
     const { status, attempts, failures } = state.steps[state.at] as states.StepState;
-    if (attempts - failures >= MOST_ABANDONED)
-      return this.#givenUp(
-        record,
-        step,
-        'its attempts end with no outcome on record: the process ends, the lease is too short, or the store refuses what came of it',
-      );
+    if (attempts - failures >= MOST_ABANDONED) return this.#givenUp(record, step, ABANDONED);
     if (status === 'open' && state.deadline !== undefined && now >= state.deadline)
       return this.#conclude(record, step, { kind: 'failed', reason: 'the saga ran out of time' });
     const begun: Partial<states.StepState> = state.status === 'compensating' ? {} : { status: 'begun' };
@@ -356,11 +373,9 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     if ('threw' in attempt) return this.#failedAttempt(record, step, attempt.threw);
     const outcome = soundStepOutcome(attempt.answer, this.#options.store.emits);
     // It ran, whatever it says of that: another attempt would do it again.
-    return this.#conclude(
-      record,
-      step,
-      outcome.kind === 'unusable' ? { kind: 'unknown', reason: outcome.reason } : outcome,
-    );
+    const unknown = (reason: string): Move => this.#conclude(record, step, { kind: 'unknown', reason });
+    if (outcome.kind === 'unusable') return unknown(outcome.reason);
+    return { ...this.#conclude(record, step, outcome), refused: unknown };
   }
 
   #failedAttempt(record: SagaRecord, step: SagaStep<Data>, reason: string): Move {
@@ -382,36 +397,10 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   }
 
   #conclude(record: SagaRecord, step: SagaStep<Data>, outcome: StepOutcome): Move {
-    const { clock } = this.#options;
-    const now = clock.now();
-    const detail = 'reason' in outcome ? outcome.reason : undefined;
-    const noted = states.withNote(record.state, now, step.name, outcome.kind, detail);
-    switch (outcome.kind) {
-      case 'done':
-        return {
-          state: states.stepDone(noted, outcome.result),
-          dueAt: now,
-          messages: outcome.messages,
-        };
-      case 'wait': {
-        const ends = [noted.deadline, step.timeoutMs === undefined ? undefined : now + step.timeoutMs];
-        const waitUntil = Math.min(...ends.map((end) => end ?? Number.POSITIVE_INFINITY));
-        const state: SagaState = {
-          ...noted,
-          status: 'waiting',
-          ...(Number.isFinite(waitUntil) ? { waitUntil } : {}),
-        };
-        return { state, dueAt: state.waitUntil, messages: outcome.messages };
-      }
-      case 'failed':
-        return { state: states.turnBack(noted, 'failed', outcome.reason), dueAt: now };
-      case 'unknown': {
-        if (step.onUnknown === 'compensate')
-          return { state: states.turnBack(noted, 'unknown', outcome.reason), dueAt: now };
-        this.#tellPerson(record, step, 'the outcome of a step is unknown; somebody has to find out');
-        return { state: { ...noted, status: 'unknown' }, dueAt: undefined };
-      }
-    }
+    const move = concluded(record.state, step, outcome, this.#options.clock.now());
+    if (move.state.status === 'unknown')
+      this.#tellPerson(record, step, 'the outcome of a step is unknown; somebody has to find out');
+    return move;
   }
 
   /** Asks the step about everything that it was not asked about yet, or not in vain for long enough; the first answer that ends its waiting counts. */
@@ -419,26 +408,64 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     const { store, saga, clock } = this.#options;
     const step = this.#step(record.state);
     const isLastToAsk = !saga.steps.slice(record.state.at + 1).some(({ onMessage }) => onMessage);
-    let messages: readonly OutgoingMessage[] = [];
-    const read: string[] = [];
-    let givenUp: string | undefined;
+    const abandoned = mails.abandonedLooks(record.state);
     const kept = await store.mail(saga.name, record.key);
     const look = mails.lookThrough(record.state, kept);
-    let at: SagaRecord = { ...record, state: { ...record.state, look } };
-    for (const mail of mails.toLookAt(look, kept, clock.now())) {
-      const outcome = await this.#askAbout(at, step, mail);
+    const open = mails.toLookAt(look, kept, clock.now());
+    let round: mails.MailRound = {
+      record: { ...record, state: { ...record.state, look } },
+      read: [],
+      answers: [],
+      givenUp: undefined,
+    };
+    const [first] = open;
+    if (first && abandoned >= MOST_ABANDONED)
+      return this.#concludeRound(
+        step,
+        this.#withFailure(step, round, first, { kind: 'abandoned', reason: ABANDONED }),
+      );
+    // After a look that ended with its process what is asked about is stored one by one, so that only the message that ends it is given up.
+    const asked = abandoned === 0 ? open : open.slice(0, 1);
+    for (const mail of asked) {
+      const outcome = await this.#askAbout(round.record, step, mail);
       if (outcome?.kind === 'threw' || outcome?.kind === 'unusable') {
-        const failed = this.#mailFailed(at, step, mail, outcome);
-        at = { ...at, state: failed.state };
-        givenUp ??= failed.givenUp;
+        round = this.#withFailure(step, round, mail, outcome);
         continue;
       }
-      at = { ...at, state: { ...at.state, look: mails.answered(mails.lookOf(at.state), mail) } };
-      if (outcome || isLastToAsk) read.push(mail.messageId);
-      if (outcome?.kind === 'wait') messages = [...messages, ...outcome.messages];
-      else if (outcome) return withMail(this.#conclude(at, step, outcome), read, messages);
+      round = mails.withAnswer(round, mail, outcome, isLastToAsk);
+      if (outcome && outcome.kind !== 'wait') break;
     }
-    return withMail(this.#noAnswer(at, step, givenUp), read, messages);
+    return this.#storable(step, round, asked.length < open.length);
+  }
+
+  /** Answers that the store refuses are as those that cannot be used; the others still count. */
+  #storable(step: SagaStep<Data>, round: mails.MailRound, hasMore = false): Move {
+    const move = this.#concludeRound(step, round, hasMore);
+    const suspects = mails.suspectsOf(round);
+    if (suspects.length === 0) return move;
+    const refused = (reason: string): Move => {
+      let rest = mails.withoutAnswers(round, suspects);
+      for (const { mail } of suspects)
+        rest = this.#withFailure(step, rest, mail, { kind: 'unusable', reason });
+      return this.#storable(step, rest);
+    };
+    return { ...move, refused };
+  }
+
+  #concludeRound(
+    step: SagaStep<Data>,
+    { record, read, answers, givenUp }: mails.MailRound,
+    hasMore = false,
+  ): Move {
+    const waits = answers.flatMap(({ outcome }) => (outcome.kind === 'wait' ? outcome.messages : []));
+    const last = answers.at(-1)?.outcome;
+    if (last && last.kind !== 'wait') return withMail(this.#conclude(record, step, last), read, waits);
+    // The answer may be in what was not asked about yet, so it is not too late.
+    const move =
+      hasMore && givenUp === undefined
+        ? { state: record.state, dueAt: this.#options.clock.now() }
+        : this.#noAnswer(record, step, givenUp);
+    return withMail(move, read, waits);
   }
 
   /** Undefined: it is not for this step. */
@@ -463,26 +490,27 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return this.#conclude(record, step, { kind: 'unknown', reason: givenUp ?? 'no answer came in time' });
   }
 
-  /** It stays unread. `givenUp`: why, when the step is not asked about it again: its retries are used up, or it did answer, in a way that cannot be used. */
-  #mailFailed(
-    record: SagaRecord,
+  /** It stays unread. Given up when the step is not asked about it again: its retries are used up, or it did answer, in a way that cannot be used, or it ends its process. */
+  #withFailure(
     step: SagaStep<Data>,
+    round: mails.MailRound,
     mail: KeptSagaMail,
-    { kind, reason }: UnusableOutcome | Threw,
-  ): { readonly state: SagaState; readonly givenUp: string | undefined } {
+    { kind, reason }: MailFailure,
+  ): mails.MailRound {
+    const { record } = round;
     const now = this.#options.clock.now();
-    const delays = kind === 'unusable' ? [] : (step.retries?.delays ?? DEFAULT_DELAYS);
+    const delays = kind === 'threw' ? (step.retries?.delays ?? DEFAULT_DELAYS) : [];
     const { look, givenUp } = mails.threw(mails.lookOf(record.state), mail, delays, now);
     const detail = `${mail.messageId}: ${reason}`;
     const noted = states.withNote(record.state, now, step.name, 'a message could not be handled', detail);
-    const state: SagaState = { ...noted, look };
-    if (!givenUp) return { state, givenUp: undefined };
+    const after = { ...round, record: { ...record, state: { ...noted, look } } };
+    if (!givenUp) return after;
     this.#tellPerson(
       record,
       step,
-      `message "${mail.messageId}" ${kind === 'unusable' ? 'has an answer that cannot be used' : 'keeps failing'} at the step that waits; it stays unread, and somebody has to look at it`,
+      `message "${mail.messageId}" ${FOR_A_PERSON[kind]} at the step that waits; it stays unread, and somebody has to look at it`,
     );
-    return { state, givenUp: `a message could not be handled: ${detail}` };
+    return { ...after, givenUp: after.givenUp ?? `a message could not be handled: ${detail}` };
   }
 
   async #undo(record: SagaRecord): Promise<Move> {
@@ -537,16 +565,4 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   #tellPerson({ key }: SagaRecord, step: SagaStep<Data>, message: string): void {
     this.#options.log.error({ saga: this.#options.saga.name, key, step: step.name }, message);
   }
-}
-
-/** What came of the mail goes with the move; what has to be asked about again makes it due. */
-function withMail(move: Move, read: readonly string[], messages: readonly OutgoingMessage[]): Move {
-  const { state, dueAt } = move;
-  const again = states.waitsForMail(state) ? mails.againAt(mails.lookOf(state)) : undefined;
-  return {
-    ...move,
-    dueAt: again === undefined ? dueAt : Math.min(again, dueAt ?? again),
-    messages: [...messages, ...(move.messages ?? [])],
-    read,
-  };
 }

@@ -59,6 +59,8 @@ export interface MailLook {
   /** It was asked about all mail with a lower place. */
   readonly upTo: number;
   readonly failing: readonly FailingMail[];
+  /** Looks that were begun since the last one that was stored; counted with the claim, so that one that ends its process is counted too. Not given: none. */
+  readonly begun?: number;
 }
 
 export interface SagaState {

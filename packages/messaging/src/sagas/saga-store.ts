@@ -42,6 +42,8 @@ export interface SagaChanges {
   readonly read: readonly string[];
   /** ms since the epoch. */
   readonly now: number;
+  /** `dueAt` is the end of a lease: whoever saves it works on it until then. Default false. */
+  readonly isLease?: boolean;
 }
 
 /** Names and keys with U+0000 or lone surrogates reject with DB_MSG_INVALID_OPTIONS, also where they are only looked up. */
@@ -56,14 +58,15 @@ export interface SagaStore {
   /**
    * Stores the record, hands `messages` to the outbox and marks the mail `read`, all in one transaction, if the stored version is still the one before. False when it is not:
    * nothing was changed. Mail that was read stays until the instance is purged, so that it is known when it comes again. When the state waits for mail, and
-   * there is some that was not read and that its step has not looked at (`lookOf(state).upTo` or behind it), the record is due at once; else at its `dueAt`. A state that is over is noted with the time `now`, by which `purge` finds it.
+   * there is some that was not read and that its step has not looked at (`lookOf(state).upTo` or behind it), the record is due at once; else, and in a lease, at its `dueAt`. A state that is over is noted with
+   * the time `now`, by which `purge` finds it. Rejects with a retryable error of the catalogue when another try may do; whatever else it rejects with is for good, and then an outcome is stored as unknown instead.
    */
   save(record: SagaRecord, changes: SagaChanges): Promise<boolean>;
   /** Up to `limit` instances that are due at `now`, the longest due first. */
   due(saga: string, now: number, limit: number): Promise<readonly SagaRecord[]>;
   /**
-   * Keeps the mail, once per message id, and makes an instance that waits due at `now`. False when there is no such instance. Rejects with DB_MSG_INVALID_OPTIONS for an id or a
-   * type that is longer than the store compares (190 characters in SQL).
+   * Keeps the mail, once per message id, and makes an instance that waits due at `now`, unless it was saved as a lease: the save that ends it finds the mail, or its end does. False
+   * when there is no such instance. Rejects with DB_MSG_INVALID_OPTIONS for an id or a type that is longer than the store compares (190 characters in SQL).
    */
   deliver(saga: string, key: string, mail: SagaMail, now: number): Promise<boolean>;
   /** What was not read, in the order of their coming. */

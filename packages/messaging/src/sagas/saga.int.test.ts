@@ -8,6 +8,7 @@ import { eventually } from '../conformance/fixture.ts';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
 import { createManualClock, type ManualClock } from '../conformance/manual-clock.ts';
 import { systemClock } from '../clock.ts';
+import { MessagingError } from '../errors.ts';
 import { silentLog } from '../log.ts';
 import {
   defineSaga,
@@ -257,7 +258,7 @@ for (const [dialect, variable] of sqlServers) {
           ...bound(store),
           save: (record, changes) =>
             record.state.status === 'completed'
-              ? Promise.reject(new Error('the process ended'))
+              ? Promise.reject(new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the process ended'))
               : store.save(record, changes),
         };
         const runner = createSagaRunner({ saga, store: dying, clock, leaseMs: 1_000 });

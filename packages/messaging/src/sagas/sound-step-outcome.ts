@@ -1,12 +1,15 @@
 /**
  * What a step returned, made sound before anything is stored: written by hand, or from JavaScript, it may be anything. The effect of the step has happened by
  * then, so what cannot be used is no failure that could be tried again: its outcome is unknown, with the reason, the first time. Found out only when it is stored,
- * it would look like a process that ended: run again after every lease, and blamed on the wrong thing.
+ * it is unknown too, but told in the words of a database, and on one database only.
  */
 import { describeError } from '../attempts.ts';
+import { encodeCloudEvent } from '../cloud-event.ts';
 import type { OutgoingMessage } from '../engine.ts';
 import { MessagingError } from '../errors.ts';
 import type { StepOutcome } from '../saga.ts';
+import { faultOfOutgoing } from '../sound-outgoing.ts';
+import { faultOfText } from '../sound-text.ts';
 
 export interface UnusableOutcome {
   readonly kind: 'unusable';
@@ -60,7 +63,29 @@ function messagesOf(given: unknown, emits: boolean): readonly OutgoingMessage[] 
       'DB_MSG_INVALID_OPTIONS',
       'the step emits messages, but the store was given no appendToOutbox',
     );
+  for (const one of messages as readonly OutgoingMessage[]) refuseUnsendable(one);
   return messages as readonly OutgoingMessage[];
+}
+
+/** As the relay of an outbox would refuse it, and its encoding: the store would fail with it, in the words of its database, or keep what can never be published. */
+function refuseUnsendable(one: OutgoingMessage): void {
+  const fault = faultOfOutgoing(one) ?? faultOfChannel(one.channel);
+  const bad = (detail: string, cause?: unknown): never => {
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `a message for "${one.channel}": ${detail}`, {
+      cause,
+    });
+  };
+  if (fault !== undefined) bad(fault);
+  try {
+    encodeCloudEvent(one.message);
+  } catch (cause) {
+    bad('it cannot be encoded', cause);
+  }
+}
+
+function faultOfChannel(name: string): string | undefined {
+  const fault = faultOfText(name);
+  return fault === undefined ? undefined : `the name of a channel ${fault}`;
 }
 
 function isOutgoing(one: Partial<OutgoingMessage> | undefined | null): boolean {

@@ -1,8 +1,9 @@
 import { expect, it } from 'vitest';
 import { stepDone, stepFailed, stepUnknown, stepWaits } from '../saga.ts';
+import { messageOn } from '../testing/sound-message.ts';
 import { refuseUnstorable, soundStepOutcome } from './sound-step-outcome.ts';
 
-const messages = [{ channel: 'paid', message: {} as never }];
+const messages = [messageOn('paid')];
 const cyclic: Record<string, unknown> = {};
 cyclic['self'] = cyclic;
 
@@ -44,6 +45,29 @@ it.each([
     kind: 'unusable',
     reason: expect.stringMatching(why),
   });
+});
+
+it.each([
+  [
+    'a BigInt in a message',
+    messageOn('paid', { data: { cents: 5n } }),
+    /"paid": it cannot be encoded .*BigInt/,
+  ],
+  ['a cycle in a message', messageOn('paid', { data: cyclic }), /cannot be encoded .*circular/],
+  ['a message without an id', messageOn('paid', { id: '' }), /the id of a message/],
+  ['U+0000 in an id', messageOn('paid', { id: 'a\0' }), /without U\+0000/],
+  ['a header that is none', messageOn('paid', { headers: { A: 'b' } }), /"A" cannot be a header/],
+  ['a time that is none', { ...messageOn('paid'), dueAt: Number.NaN }, /dueAt/],
+  ['a channel without a name', { ...messageOn('paid'), channel: '' }, /the name of a channel/],
+])('%s cannot be used, whether it is done or waits', (_name, message, why) => {
+  for (const outcome of [
+    stepDone(1, { messages: [...messages, message] }),
+    stepWaits({ messages: [message] }),
+  ])
+    expect(soundStepOutcome(outcome, true)).toEqual({
+      kind: 'unusable',
+      reason: expect.stringMatching(why),
+    });
 });
 
 it('a result of a person is held to the same', () => {

@@ -7,6 +7,7 @@ import { MessagingError } from '../errors.ts';
 import {
   again,
   createTables,
+  numberOf,
   placeholders,
   type SqlDatabase,
   type SqlDialect,
@@ -16,6 +17,7 @@ import {
   type SqlValue,
 } from '../sql.ts';
 import { faultOfName, faultOfText, refuseBadNames } from '../sound-text.ts';
+import { passingFault } from '../sql/passing-faults.ts';
 import { exactKey, type KeyColumns, makeKeysExact } from '../sql/exact-keys.ts';
 import { lookOf } from './saga-mail.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
@@ -135,14 +137,15 @@ class SqlSagas<Native> implements SagaStore {
 
   async save(
     { saga, key, version, state, dueAt }: SagaRecord,
-    { messages, read, now }: SagaChanges,
+    { messages, read, now, isLease = false }: SagaChanges,
   ): Promise<boolean> {
     refuseBadInstance(saga, key);
-    return again(() =>
+    const body = JSON.stringify(isLease ? { ...state, leasedUntil: dueAt } : state);
+    const saving = again(() =>
       this.#sql.transaction(async (tx) => {
         const { changes } = await tx.run(
           'UPDATE sagas SET version = ?, status = ?, due_at = ?, body = ? WHERE saga = ? AND saga_key = ? AND version = ?',
-          [version, state.status, dueAt ?? null, JSON.stringify(state), saga, key, version - 1],
+          [version, state.status, dueAt ?? null, body, saga, key, version - 1],
         );
         if (changes !== 1) return false;
         for (const id of read)
@@ -150,8 +153,8 @@ class SqlSagas<Native> implements SagaStore {
             'UPDATE saga_mail SET is_read = 1 WHERE saga = ? AND saga_key = ? AND message_id = ?',
             [saga, key, id],
           );
-        // The row is locked, and whoever delivers locks it too: no mail can fall between its reading and this. What the step has looked at already does not count, or it would be asked again at once, for ever.
-        if (waitsForMail(state))
+        // The row is locked, and whoever delivers locks it too: no mail can fall between its reading and this. What the step has looked at already does not count, or it would be asked again at once, for ever. Nor does it count in a lease, or others would be handed what is worked on.
+        if (waitsForMail(state) && !isLease)
           await tx.run(
             'UPDATE sagas SET due_at = 0 WHERE saga = ? AND saga_key = ? AND EXISTS (SELECT 1 FROM saga_mail WHERE saga_mail.saga = sagas.saga AND saga_mail.saga_key = sagas.saga_key AND is_read = 0 AND place >= ?)',
             [saga, key, lookOf(state).upTo],
@@ -166,6 +169,9 @@ class SqlSagas<Native> implements SagaStore {
         return true;
       }),
     );
+    return saving.catch((error: unknown) => {
+      throw passingFault(error);
+    });
   }
 
   async due(saga: string, now: number, limit: number): Promise<readonly SagaRecord[]> {
@@ -210,7 +216,7 @@ class SqlSagas<Native> implements SagaStore {
           mail.type,
           JSON.stringify(mail.data ?? null),
         ]);
-        if (isNew && waitsForMail(recordOf(row).state))
+        if (isNew && waitsForMail(recordOf(row).state) && !isLeased(row))
           await tx.run('UPDATE sagas SET due_at = ? WHERE saga = ? AND saga_key = ?', [now, saga, key]);
         return true;
       }),
@@ -312,12 +318,27 @@ async function purgeRun(
   return keys.length;
 }
 
+/** The end of a lease is kept with the state, so that tables of earlier versions need no other columns. */
+interface SagaBody extends SagaState {
+  readonly leasedUntil?: number;
+}
+
+const bodyOf = (row: SqlRow): SagaBody => JSON.parse(String(row['body'])) as SagaBody;
+const dueAtOf = (row: SqlRow): number | undefined => numberOf(row['due_at']);
+
 function recordOf(row: SqlRow): SagaRecord {
+  const { leasedUntil: _, ...state } = bodyOf(row);
   return {
     saga: String(row['saga']),
     key: String(row['saga_key']),
     version: Number(row['version']),
-    state: JSON.parse(String(row['body'])) as SagaState,
-    dueAt: row['due_at'] === null ? undefined : Number(row['due_at']),
+    state,
+    dueAt: dueAtOf(row),
   };
+}
+
+/** A lease whose end is not the due time any more was ended by who knows of none: an earlier version of this, or a statement by hand. */
+function isLeased(row: SqlRow): boolean {
+  const { leasedUntil } = bodyOf(row);
+  return leasedUntil !== undefined && leasedUntil === dueAtOf(row);
 }

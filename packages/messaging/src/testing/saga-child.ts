@@ -5,12 +5,14 @@
 import { DatabaseSync } from 'node:sqlite';
 import { systemClock } from '../clock.ts';
 import { createIds } from '../ids.ts';
-import { defineSaga, type StepContext, stepDone, stepFailed } from '../saga.ts';
+import { defineSaga, type StepContext, stepDone, stepFailed, type StepOutcome, stepWaits } from '../saga.ts';
 import { createSagaRunner, type SagaRunner } from '../sagas/saga-runner.ts';
 import type { SagaStore } from '../sagas/saga-store.ts';
 import { createSqlSagaStore, type SqlSagaStoreOptions } from '../sagas/sql-saga-store.ts';
 import type { SqlDatabase, SqlResult, SqlRunner } from '../sql.ts';
 import { openSqlStore } from '../stores/open.ts';
+import { changedStore } from './changed-saga-store.ts';
+import { messageOn } from './sound-message.ts';
 
 export const sagaPoints = [
   'after begin',
@@ -23,7 +25,8 @@ export const sagaPoints = [
   'after statement',
 ] as const;
 export type SagaPoint = (typeof sagaPoints)[number];
-export type SagaScenario = 'delivered' | 'refused';
+/** `answered`: the last step waits for a message, which is there, and its effect is in the answer. */
+export type SagaScenario = 'delivered' | 'refused' | 'answered';
 
 export type SagaChildDefect =
   | 'none'
@@ -54,11 +57,16 @@ export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
     at('before run');
     take.run(defect === 'new ids' ? ids.next() : context.stepId, what);
     at('in run');
-    return stepDone(what, { messages: [{ channel: what, message: { id: context.stepId } as never }] });
+    return stepDone(what, { messages: [messageOn(what, { id: context.stepId })] });
   };
   const undoes = (what: string) => (context: StepContext<unknown>) => {
     take.run(context.stepId, `un${what}`);
     at('in undo');
+  };
+  const shipping: Readonly<Record<SagaScenario, (context: StepContext<unknown>) => StepOutcome>> = {
+    delivered: does('ship'),
+    refused: () => stepFailed('no carrier'),
+    answered: () => stepWaits(),
   };
   const saga = defineSaga<{ order: string }>({
     name: 'order',
@@ -67,7 +75,8 @@ export function orderSaga(errand: SagaErrand): SagaRunner<{ order: string }> {
       { name: 'pay', run: does('pay'), compensate: undoes('pay') },
       {
         name: 'ship',
-        run: (context) => (scenario === 'refused' ? stepFailed('no carrier') : does('ship')(context)),
+        run: (context) => shipping[scenario](context),
+        onMessage: does('ship'),
       },
     ],
   });
@@ -83,8 +92,7 @@ const appendToOutbox: NonNullable<SqlSagaStoreOptions<unknown>['appendToOutbox']
 function storeOf(sql: SqlDatabase, defect: SagaChildDefect): SagaStore {
   const store = createSqlSagaStore({ sql, appendToOutbox });
   if (defect !== 'emits before' && defect !== 'emits after') return store;
-  return {
-    ...watched(store, () => {}),
+  return changedStore(store, {
     async save(record, changes) {
       const emit = async () =>
         changes.messages.length > 0 &&
@@ -94,7 +102,7 @@ function storeOf(sql: SqlDatabase, defect: SagaChildDefect): SagaStore {
       if (defect === 'emits after' && saved) await emit();
       return saved;
     },
-  };
+  });
 }
 
 /** Also inside of transactions, and after each commit. */
@@ -118,15 +126,12 @@ function watchedSql(sql: SqlDatabase, at: (point: SagaPoint) => void): SqlDataba
 
 function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
   let saves = 0;
-  return {
-    emits: store.emits,
-    prepare: () => store.prepare(),
+  return changedStore(store, {
     async create(record) {
       const created = await store.create(record);
       at('after begin');
       return created;
     },
-    load: (saga, key) => store.load(saga, key),
     async save(record, changes) {
       const isClaim = (saves += 1) === 1;
       at('before save');
@@ -134,12 +139,7 @@ function watched(store: SagaStore, at: (point: SagaPoint) => void): SagaStore {
       at(isClaim ? 'after claim' : 'after save');
       return saved;
     },
-    due: (saga, now, limit) => store.due(saga, now, limit),
-    deliver: (saga, key, mail, now) => store.deliver(saga, key, mail, now),
-    mail: (saga, key) => store.mail(saga, key),
-    purge: (saga, purge) => store.purge(saga, purge),
-    list: (saga, filter, limit) => store.list(saga, filter, limit),
-  };
+  });
 }
 
 const [argument = '', effects = '', scenario = '', point = '', visit = '', defect = ''] =
@@ -157,6 +157,8 @@ if (defect !== '') {
     },
   });
   await runner.begin('A-1', { order: 'A-1' });
-  await runner.sweep();
+  if (scenario === 'answered')
+    await runner.deliver('A-1', { messageId: 'answer', type: 'answer', data: null });
+  while ((await runner.sweep()) > 0);
   process.exit(0);
 }
