@@ -82,10 +82,19 @@ describe.skipIf(rabbitUrl === undefined)(
           };
           await bus.subscribe(orders, { name: 'one', handler }).started;
           expect(troubles()).toEqual([]);
-          await onBroker(async (amqp) => {
-            await amqp.deleteQueue(queue);
-            await amqp.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'classic' } });
-          });
+          // The engine makes it again after 50 ms, which may be before it is made here.
+          await eventually(
+            () =>
+              onBroker(async (amqp) => {
+                await amqp.deleteQueue(queue);
+                await amqp.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'classic' } });
+              }).then(
+                () => true,
+                () => false,
+              ),
+            (isMade) => isMade,
+            'a queue with other arguments',
+          );
           await eventually(
             async () => troubles().length,
             (count) => count >= 5,
