@@ -143,8 +143,13 @@ export class RabbitConnection implements EngineConnection {
 
   async declare(topology: Topology): Promise<void> {
     this.#refuseClosed();
-    this.#book.remember(topology);
-    await this.#declareOn(this.#consumeLink.model(), topology, (spec) => this.#book.refuseWrongWord(spec));
+    const takeBack = this.#book.remember(topology);
+    try {
+      await this.#declareOn(this.#consumeLink.model(), topology, (spec) => this.#book.refuseWrongWord(spec));
+    } catch (error) {
+      takeBack();
+      throw error;
+    }
     this.#book.forget(topology);
   }
 

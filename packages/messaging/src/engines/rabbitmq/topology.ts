@@ -52,19 +52,36 @@ export class TopologyBook {
     return found;
   }
 
-  remember({ channels, subscriptions }: Topology): void {
+  /** Returns what takes it back: a declare that failed must not be made again at each connection, where everything else would wait for it. */
+  remember(topology: Topology): () => void {
+    const steps: (() => void)[] = [];
+    const takeBack = (): void => {
+      for (const step of steps.toReversed()) step();
+    };
+    try {
+      this.#remember(topology, steps);
+    } catch (error) {
+      takeBack();
+      throw error;
+    }
+    return takeBack;
+  }
+
+  #remember({ channels, subscriptions }: Topology, steps: (() => void)[]): void {
     for (const one of subscriptions) {
       const spec = channels.find(({ name }) => name === one.channel) ?? this.known(one.channel).spec;
       this.#refuseUnfit(spec, one);
     }
     for (const spec of channels) {
       this.#refuseImpossible(spec);
-      const known = this.channels.get(spec.name);
-      this.channels.set(spec.name, {
-        spec,
-        subscriptions: known?.subscriptions ?? new Map(),
-        removed: known?.removed ?? new Set(),
-      });
+      steps.push(
+        setting(this.channels, spec.name, {
+          subscriptions: new Map(),
+          removed: new Set(),
+          ...this.channels.get(spec.name),
+          spec,
+        }),
+      );
     }
     for (const { channel, name, bindings } of subscriptions) {
       const known = this.known(channel).subscriptions;
@@ -73,7 +90,7 @@ export class TopologyBook {
           'DB_MSG_INVALID_OPTIONS',
           `channel "${channel}" stands for one existing queue, and that is one subscription; "${name}" would be a second`,
         );
-      known.set(name, bindings ?? known.get(name));
+      steps.push(setting(known, name, bindings ?? known.get(name)));
     }
   }
 
@@ -349,6 +366,14 @@ export class TopologyBook {
     await channel.assertQueue(name, { durable: true, ...options });
     this.#settings.onDeclared('queue', name);
   }
+}
+
+/** Returns what makes it as it was. */
+function setting<K, V>(map: Map<K, V>, key: K, value: V): () => void {
+  const had = map.has(key);
+  const was = map.get(key) as V;
+  map.set(key, value);
+  return () => void (had ? map.set(key, was) : map.delete(key));
 }
 
 const SURER = {
