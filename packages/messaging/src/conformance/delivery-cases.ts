@@ -6,7 +6,7 @@ import type { Delivery } from '../engine.ts';
 import type { Message } from '../message.ts';
 import { ack, deadLetter, reply, retry } from '../outcome.ts';
 import { asked, plain } from './channels.ts';
-import { Collector, eventually, signal, withBus } from './fixture.ts';
+import { Collector, type EngineFixture, eventually, patience, signal, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
 
 const noRetries = { immediate: 0, delayed: [] };
@@ -15,6 +15,35 @@ const once = (name: string, run: ConformanceCase['run']): ConformanceCase => ({ 
 async function publishNumbers(bus: Bus, from: number, to: number): Promise<void> {
   const items = Array.from({ length: to - from + 1 }, (_, index) => ({ data: { n: from + index } }));
   await bus.publishBatch(plain, items);
+}
+
+/** How often a message is begun whose handler takes four leases, while another consumer is there to take it. */
+async function timesBegun(fixture: EngineFixture, leaseMs: number): Promise<number> {
+  const began = new Collector<number>();
+  const again = new AbortController();
+  await withBus({
+    fixture,
+    channels: [plain],
+    async use(bus) {
+      for (const _ of [1, 2]) {
+        await bus.subscribe(plain, {
+          name: 'one',
+          leaseMs,
+          handler: async ({ data }) => {
+            if (data.n !== leaseMs) return ack();
+            began.add(data.n);
+            if (began.values.length > 1) again.abort();
+            await pause(systemClock, 4 * leaseMs, again.signal);
+            return ack();
+          },
+        }).started;
+      }
+      await bus.publish(plain, { n: leaseMs });
+      await began.waitFor(1);
+      await pause(systemClock, 5 * leaseMs, again.signal);
+    },
+  });
+  return began.values.length;
 }
 
 export const deliveryCases: readonly ConformanceCase[] = [
@@ -196,28 +225,11 @@ export const deliveryCases: readonly ConformanceCase[] = [
   }),
 
   once('a handler longer than its lease keeps the message by heartbeat', async (fixture) => {
-    const began = new Collector<number>();
-    await withBus({
-      fixture,
-      channels: [plain],
-      async use(bus) {
-        for (const _ of [1, 2]) {
-          await bus.subscribe(plain, {
-            name: 'one',
-            leaseMs: 150,
-            handler: async ({ data }) => {
-              began.add(data.n);
-              await pause(systemClock, 700);
-              return ack();
-            },
-          }).started;
-        }
-        await bus.publish(plain, { n: 1 });
-        await began.waitFor(1);
-        await pause(systemClock, 900);
-        assert.deepEqual(began.values, [1]);
-      },
-    });
+    // A machine that stands still for a part of the short lease loses it once; who does not beat loses the long one too.
+    const begun: number[] = [];
+    do begun.push(await timesBegun(fixture, [150, 1_500][begun.length] as number));
+    while (begun.at(-1) !== 1 && begun.length < 2);
+    assert.equal(begun.at(-1), 1, `begun ${begun.join(', then ')} times`);
   }),
 
   once(
@@ -259,9 +271,11 @@ export const deliveryCases: readonly ConformanceCase[] = [
         if (second.abandoned !== undefined) assert.equal(second.abandoned, 1);
         assert.deepEqual(await consumer.settle([{ kind: 'ack', token: first.token }]), ['lost']);
         await got.waitFor(3, 'hand-outs after a late ack');
-        assert.deepEqual(
-          await consumer.settle([{ kind: 'ack', token: (got.values.at(-1) as Delivery).token }]),
-          ['settled'],
+        // One that comes too late for a lease as short as this is followed by another hand-out.
+        await eventually(
+          () => consumer.settle([{ kind: 'ack', token: (got.values.at(-1) as Delivery).token }]),
+          ([result]) => result === 'settled',
+          'an acknowledgement in time',
         );
       } finally {
         await connection.close();
@@ -314,7 +328,7 @@ export const deliveryCases: readonly ConformanceCase[] = [
             data.n === 3 ? ack() : reply(data.n === 2 ? { doubled: 'text' } : { doubled: data.n * 2 }),
         }),
       async use(bus) {
-        assert.deepEqual(await bus.request(asked, { n: 21 }, { timeoutMs: 5_000 }), { doubled: 42 });
+        assert.deepEqual(await bus.request(asked, { n: 21 }, { timeoutMs: patience() }), { doubled: 42 });
         await assert.rejects(bus.request(asked, { n: 2 }, { timeoutMs: 2_000 }), {
           code: 'DB_MSG_REQUEST_TIMEOUT',
         });

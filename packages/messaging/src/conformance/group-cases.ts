@@ -1,5 +1,6 @@
 /** Consumers that come and go, and what carries them breaking: nothing is lost, and the order of a key holds through all of it. */
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import type { Bus, Subscription } from '../bus.ts';
 import { pause, systemClock } from '../clock.ts';
 import type { Capabilities } from '../engine.ts';
@@ -7,6 +8,7 @@ import { ack, deadLetter } from '../outcome.ts';
 import { plain, sequenced } from './channels.ts';
 import {
   Collector,
+  type EngineFixture,
   eventually,
   type FixtureTraits,
   numbers,
@@ -91,6 +93,37 @@ const allOf = (got: Collector<number>, count: number): Promise<unknown> =>
     `${count} different messages`,
   );
 
+/** What handlers tell of three messages of a key, the first of which takes several leases, while another consumer is there. */
+async function toldOfKey(fixture: EngineFixture, leaseMs: number): Promise<readonly string[]> {
+  const ours = `lease of ${leaseMs}`;
+  const told = new Collector<string>();
+  await withBus({
+    fixture,
+    channels: [sequenced],
+    async use(bus) {
+      for (const _ of [1, 2])
+        await bus.subscribe(sequenced, {
+          name: 'one',
+          concurrency: 2,
+          leaseMs,
+          handler: async ({ key, data }) => {
+            if (key !== ours) return ack();
+            told.add(`begin ${data.n}`);
+            if (data.n === 1) await pause(systemClock, 4.5 * leaseMs);
+            told.add(`end ${data.n}`);
+            return ack();
+          },
+        }).started;
+      await bus.publishBatch(
+        sequenced,
+        numbers(1, 3).map((n) => ({ data: { n }, options: { key: ours } })),
+      );
+      await told.waitFor(6);
+    },
+  });
+  return told.values;
+}
+
 export const groupCases: readonly ConformanceCase[] = [
   {
     name: 'consumers join and leave while messages flow: nothing is lost, and every key keeps its order',
@@ -139,31 +172,14 @@ export const groupCases: readonly ConformanceCase[] = [
     name: 'order per key holds against other consumers while a handler outlasts its lease',
     unless: noOrder,
     async run(fixture) {
-      const told = new Collector<string>();
-      await withBus({
-        fixture,
-        channels: [sequenced],
-        async use(bus) {
-          for (const _ of [1, 2])
-            await bus.subscribe(sequenced, {
-              name: 'one',
-              concurrency: 2,
-              leaseMs: 200,
-              handler: async ({ data }) => {
-                told.add(`begin ${data.n}`);
-                if (data.n === 1) await pause(systemClock, 900);
-                told.add(`end ${data.n}`);
-                return ack();
-              },
-            }).started;
-          await bus.publishBatch(
-            sequenced,
-            numbers(1, 3).map((n) => ({ data: { n }, options: { key: 'a' } })),
-          );
-          await told.waitFor(6);
-        },
-      });
-      assert.deepEqual(told.values, ['begin 1', 'end 1', 'begin 2', 'end 2', 'begin 3', 'end 3']);
+      // A machine that stands still for a part of the short lease loses it once; who does not beat loses the long one too.
+      const expected = ['begin 1', 'end 1', 'begin 2', 'end 2', 'begin 3', 'end 3'];
+      let told: readonly string[] = [];
+      for (const leaseMs of [200, 1_200]) {
+        told = await toldOfKey(fixture, leaseMs);
+        if (isDeepStrictEqual(told, expected)) return;
+      }
+      assert.deepEqual(told, expected);
     },
   },
   {

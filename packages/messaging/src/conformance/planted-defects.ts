@@ -18,6 +18,7 @@ import type {
   SubscriptionName,
   SubscriptionView,
 } from '../engine.ts';
+import { eventually } from './fixture.ts';
 
 type Wrap = (connection: EngineConnection) => Partial<EngineConnection>;
 type WrapConsumer = (consumer: Consumer) => Partial<Consumer>;
@@ -368,7 +369,11 @@ export const plantedDefects = {
         },
         (deliveries) => taken.push(...deliveries.map(({ token }) => token)),
       );
-      await pause(systemClock, 50);
+      await eventually(
+        async () => taken.length,
+        (count) => count >= seen.length,
+        'what was peeked at',
+      );
       await consumer.settle(taken.map((token) => ({ kind: 'ack', token })));
       await consumer.close();
       return seen;

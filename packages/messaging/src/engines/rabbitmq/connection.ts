@@ -81,6 +81,7 @@ export class RabbitConnection implements EngineConnection {
       names: this.#names,
       ladder: this.#ladder,
       onDeclared: (what, name) => settings.onNotice({ kind: 'declared', what, name }),
+      onLessDurable: (channel, queue) => settings.onNotice({ kind: 'lessDurable', channel, queue }),
     });
     this.#publisher = new Publisher({
       clock,
@@ -142,8 +143,13 @@ export class RabbitConnection implements EngineConnection {
 
   async declare(topology: Topology): Promise<void> {
     this.#refuseClosed();
-    this.#book.remember(topology);
-    await this.#declareOn(this.#consumeLink.model(), topology);
+    const takeBack = this.#book.remember(topology);
+    try {
+      await this.#declareOn(this.#consumeLink.model(), topology, (spec) => this.#book.refuseWrongWord(spec));
+    } catch (error) {
+      takeBack();
+      throw error;
+    }
     this.#book.forget(topology);
   }
 
@@ -342,11 +348,16 @@ export class RabbitConnection implements EngineConnection {
     this.#capabilities ??= capabilitiesOf(model, { maxMessageBytes, ladder: this.#ladder });
   }
 
-  async #declareOn(model: ChannelModel, { channels, subscriptions, removed = [] }: Topology): Promise<void> {
+  async #declareOn(
+    model: ChannelModel,
+    { channels, subscriptions, removed = [] }: Topology,
+    judge: (learnt: ChannelSpec) => void = () => {},
+  ): Promise<void> {
     try {
       if (channels.some(({ ephemeral }) => !ephemeral)) await this.#book.declareLadder(model);
       for (const spec of channels) {
         await this.#book.learnForeign(model, spec);
+        judge(spec);
         await this.#book.declareDeadLetterExchange(model, spec);
         await this.#book.declarePartitionMark(model, spec);
       }

@@ -121,7 +121,8 @@ describe.skipIf(rabbitUrl === undefined)(
             (deliveries) => deliveries.forEach(({ message }) => got.add(message?.id ?? '')),
           );
           const now = systemClock.now();
-          await connection.publish([{ channel: 'orders', message: messageOf('long'), dueAt: now + 600 }]);
+          // Far enough apart for a busy machine to publish both before the first is due.
+          await connection.publish([{ channel: 'orders', message: messageOf('long'), dueAt: now + 1_500 }]);
           await connection.publish([{ channel: 'orders', message: messageOf('short'), dueAt: now + 50 }]);
           expect(await got.waitFor(2)).toEqual(['short', 'long']);
         });
@@ -419,7 +420,8 @@ describe.skipIf(rabbitUrl === undefined)(
         await withBus(fixture.open(), [inOrder], async (bus) => {
           await bus.subscribe(inOrder, {
             name: 'one',
-            retries: { immediate: 0, delayed: [300] },
+            // Long enough to be seen before it is due.
+            retries: { immediate: 0, delayed: [1_500] },
             handler: (_, { attempt }) => {
               attempts.add(attempt);
               failed.fire();

@@ -4,6 +4,9 @@ import Type from 'typebox';
 import type { Options } from 'amqplib';
 import { defineChannel, type Durability } from '../../channel.ts';
 import { registerControls } from '../../conformance/controls.ts';
+import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
+import type { Bus } from '../../bus.ts';
+import type { MessagingError } from '../../errors.ts';
 import { ack } from '../../outcome.ts';
 import {
   onBroker,
@@ -20,6 +23,8 @@ import { TopologyBook } from './topology.ts';
 const LADDER = 'foreign-queue.';
 const schema = Type.Object({ n: Type.Integer() });
 const onDisk = defineChannel({ name: 'orders', version: 1, schema, requires: { confirm: 'disk' } });
+
+const besides = defineChannel({ name: 'besides', version: 1, schema });
 
 const onRabbit = (use: (fixture: RabbitFixture) => Promise<void>): Promise<void> =>
   withFixture({ ladderPrefix: LADDER }, use);
@@ -69,6 +74,84 @@ async function refusesDisk(fixture: RabbitFixture, place: ExistingPlace, named: 
   });
 }
 
+/** What a publish states once the connection is back. */
+async function statedWhenBack(
+  bus: Bus,
+  channel: typeof orders | typeof besides,
+  n: number,
+): Promise<Durability | undefined> {
+  const published = await eventually(
+    () =>
+      bus.publish(channel, { n }, { id: `${channel.name}-${n}` }).catch((error: MessagingError) => {
+        if (!error.retryable) throw error;
+        return undefined;
+      }),
+    (found) => found !== undefined,
+    `publishing to ${channel.name}`,
+  );
+  return published?.durability;
+}
+
+/** The queue for whose durability the team gave its word is deleted and made again while the connection is used for another channel too. */
+async function makeAnewMeanwhile(fixture: RabbitFixture, queue: string): Promise<void> {
+  const told = new Collector<string>();
+  const got = new Collector<string>();
+  const engine = fixture.engine({
+    existing: { orders: { queue, durable: true } },
+    onNotice: (notice) => {
+      if (notice.kind === 'lessDurable') told.add(`${notice.channel} at ${notice.queue}`);
+    },
+  });
+  await withBus(engine, [orders, besides], async (bus) => {
+    for (const channel of [orders, besides])
+      await bus.subscribe(channel, {
+        name: 'one',
+        handler: ({ data }) => {
+          got.add(`${channel.name}-${data.n}`);
+          return ack();
+        },
+      }).started;
+    expect(await statedWhenBack(bus, orders, 1)).toBe('disk');
+    await got.waitFor(1);
+    await onBroker(async (amqp) => {
+      await amqp.deleteQueue(queue);
+      await amqp.assertQueue(queue, { durable: false });
+    });
+    // The second time there is nothing new to tell.
+    for (const n of [2, 3]) {
+      expect(await fixture.breakConnections?.()).toBeGreaterThan(0);
+      await told.waitFor(1, 'notices');
+      expect(await statedWhenBack(bus, orders, n)).toBe('memory');
+      expect(await statedWhenBack(bus, besides, n)).toBe('disk');
+      for (const channel of [orders, besides])
+        await eventually(
+          async () => got.values,
+          (all) => all.includes(`${channel.name}-${n}`),
+          `${n} at the subscription of ${channel.name}`,
+        );
+    }
+    expect(told.values).toEqual([`orders at ${queue}`]);
+  });
+}
+
+const MADE_ANEW =
+  'a queue that is made anew and not durable stops no subscription, and is memory from then on';
+const madeAnew = (): Promise<void> => withQueue({ durable: true }, makeAnewMeanwhile);
+
+/** Runs with another way of learning what is there, made of the real one. */
+async function learningBy(
+  make: (learn: TopologyBook['learnForeign']) => TopologyBook['learnForeign'],
+  run: () => Promise<void>,
+): Promise<void> {
+  const { learnForeign } = TopologyBook.prototype;
+  TopologyBook.prototype.learnForeign = make(learnForeign);
+  try {
+    await run();
+  } finally {
+    TopologyBook.prototype.learnForeign = learnForeign;
+  }
+}
+
 const cases = {
   'a queue that is not durable is stated as memory, and who requires disk is refused': () =>
     withQueue({ durable: false }, async (fixture, queue) => {
@@ -94,6 +177,8 @@ describe.skipIf(rabbitUrl === undefined)(
   'the durability of places of others (needs RABBITMQ_URL)',
   { timeout: 60_000 },
   () => {
+    // A healthy engine needs a tenth of it.
+    limitPatience(8_000);
     afterAll(() => removeLadder(LADDER));
 
     it.each(Object.entries(cases))('%s', async (_, run) => {
@@ -120,6 +205,10 @@ describe.skipIf(rabbitUrl === undefined)(
         });
       }));
 
+    it.each([MADE_ANEW])('%s', async () => {
+      await expect(madeAnew()).resolves.toBeUndefined();
+    });
+
     it('a queue that is not there is not made by asking', () =>
       onRabbit(async (fixture) => {
         const queue = `${fixture.prefix}not-there`;
@@ -128,6 +217,35 @@ describe.skipIf(rabbitUrl === undefined)(
         await expect(statedAt(fixture, { queue })).rejects.toMatchObject(refusal);
         await expect(onBroker((amqp) => amqp.checkQueue(queue))).rejects.toMatchObject({ code: 404 });
       }));
+
+    registerControls(it, 'rabbitmq', [
+      {
+        defect: 'a wrong word of the team is refused at each connection',
+        caughtBy: MADE_ANEW,
+        healthy: madeAnew,
+        defective: () =>
+          learningBy(
+            (learn) =>
+              async function (this: TopologyBook, model, spec) {
+                await learn.call(this, model, spec);
+                this.refuseWrongWord(spec);
+              },
+            madeAnew,
+          ),
+      },
+      {
+        defect: 'what was learnt of a place first stays',
+        caughtBy: MADE_ANEW,
+        healthy: madeAnew,
+        defective: () =>
+          learningBy((learn) => {
+            let left = 1;
+            return async function (this: TopologyBook, model, spec) {
+              if (spec.name !== 'orders' || left-- > 0) await learn.call(this, model, spec);
+            };
+          }, madeAnew),
+      },
+    ]);
 
     registerControls(
       it,

@@ -34,7 +34,8 @@ export interface RabbitEngineOptions {
    * subscription, without order per key, priorities or bindings. `{ exchange }`: published to, and subscriptions get queues of their own that are
    * bound to it; its type is what the channel's routing says. Both have to be there: DB_MSG_INVALID_OPTIONS otherwise.
    * A confirmation states `disk` where the broker says that the queue is durable, else `memory`. What queues of others hang on an exchange it cannot say: `durable: true` is the
-   * team's word that all of them are durable, and for a queue where the user may not ask (`configure`). DB_MSG_INVALID_OPTIONS where the broker says otherwise.
+   * team's word that all of them are durable, and for a queue where the user may not ask (`configure`). DB_MSG_INVALID_OPTIONS at the start where the broker says otherwise;
+   * of a queue that is made anew later the notice `lessDurable` tells it.
    */
   readonly existing?: Readonly<Record<string, ExistingPlace>>;
   /**
@@ -57,6 +58,11 @@ export type RabbitNotice =
   | { readonly kind: 'unblocked' }
   /** Why something does not come back; it is tried again and again, after at most 5 s (a refused publish's channel: 16 s). */
   | { readonly kind: 'trouble'; readonly error: unknown }
+  /**
+   * The queue of others that the channel stands for was durable and, after a connection came back or a consumer was lost, is not known to be any longer: what is published there is stated as
+   * `memory` from now on, also where the channel requires more. Told once.
+   */
+  | { readonly kind: 'lessDurable'; readonly channel: string; readonly queue: string }
   /** A consumer's channel was closed by the broker, or its queue deleted; it is declared and opened again. */
   | { readonly kind: 'consumerLost'; readonly channel: string; readonly subscription: string }
   | { readonly kind: 'declared'; readonly what: 'queue' | 'exchange'; readonly name: string };

@@ -336,23 +336,38 @@ describeOnOwnBroker('a RabbitMQ of its own, with a defence off', (own) => {
     },
   ]);
 
-  it('in an alarm a connection that has published stands still, and one that only consumes goes on (control on the bare broker)', () =>
-    onBroker(async (publisher) => {
-      await publisher.assertQueue('alarm', { durable: true });
-      await setAlarm(own.broker, true);
-      let isAnswered = false;
-      publisher.publish('', 'alarm', Buffer.from('1'));
-      const answer = publisher.checkQueue('alarm').then(() => {
+  it('in an alarm a connection that has published stands still, and one that only consumes goes on (control on the bare broker)', async () => {
+    const model = await connect(own.url);
+    let isBlocked = false;
+    model.on('blocked', () => {
+      isBlocked = true;
+    });
+    const publisher = await model.createChannel();
+    await publisher.assertQueue('alarm', { durable: true });
+    await setAlarm(own.broker, true);
+    let isAnswered = false;
+    let answer: Promise<void> | undefined;
+    try {
+      // The alarm is told to each connection by itself, and later than the operator has his answer.
+      await eventually(
+        async () => {
+          publisher.publish('', 'alarm', Buffer.from('1'));
+          return isBlocked;
+        },
+        (blocked) => blocked,
+        'a publishing connection blocked',
+      );
+      answer = publisher.checkQueue('alarm').then(() => {
         isAnswered = true;
       });
-      try {
-        await onBroker(async (consumer) => {
-          for (let question = 0; question < 200; question += 1) await consumer.checkQueue('alarm');
-        }, own.url);
-        expect(isAnswered).toBe(false);
-      } finally {
-        await setAlarm(own.broker, false);
-      }
-      await answer;
-    }, own.url));
+      await onBroker(async (consumer) => {
+        for (let question = 0; question < 200; question += 1) await consumer.checkQueue('alarm');
+      }, own.url);
+      expect(isAnswered).toBe(false);
+    } finally {
+      await setAlarm(own.broker, false);
+    }
+    await answer;
+    await model.close();
+  });
 });

@@ -1,7 +1,8 @@
 /** What the broker has already when a channel is declared: marks made before, other arguments; and what it could never carry. */
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Channel } from '../../channel.ts';
-import { Collector, eventually } from '../../conformance/fixture.ts';
+import { registerControls } from '../../conformance/controls.ts';
+import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { ack } from '../../outcome.ts';
 import {
@@ -15,6 +16,7 @@ import {
   withBus,
 } from './conformance-fixture.ts';
 import type { RabbitNotice } from './options.ts';
+import { TopologyBook } from './topology.ts';
 
 const LADDER = 'topology.';
 
@@ -32,6 +34,38 @@ const refusalOf = (queue: string, arguments_: Record<string, unknown>): Promise<
       (error: Error) => error.message,
     ),
   );
+
+const REFUSED =
+  'a subscription that was refused is not tried again with the others when the connection comes back';
+const refusedBesideAnother = (): Promise<void> =>
+  onRabbit(async (fixture) => {
+    const other = `${fixture.prefix}orders/s/two`;
+    await withBus(fixture.open(), [orders], async (bus) => {
+      const got = new Collector<number>();
+      const handler = ({ data }: { data: { n: number } }) => {
+        got.add(data.n);
+        return ack();
+      };
+      await bus.subscribe(orders, { name: 'one', handler }).started;
+      expect(await refusalOf(other, { 'x-queue-type': 'classic' })).toBeUndefined();
+      await expect(bus.subscribe(orders, { name: 'two', handler }).started).rejects.toMatchObject({
+        code: 'DB_MSG_INVALID_OPTIONS',
+      });
+      expect(await fixture.breakConnections?.()).toBeGreaterThan(0);
+      await eventually(
+        async () => {
+          await bus.publish(orders, { n: 1 }).catch(() => {});
+          return got.values;
+        },
+        ({ length }) => length > 0,
+        'a message handled by the other subscription',
+      );
+    });
+    await onBroker((amqp) => amqp.deleteQueue(other));
+  });
+
+// A healthy engine needs a tenth of it.
+limitPatience(10_000);
 
 describe.skipIf(rabbitUrl === undefined)(
   'what is declared on RabbitMQ (needs RABBITMQ_URL)',
@@ -82,10 +116,19 @@ describe.skipIf(rabbitUrl === undefined)(
           };
           await bus.subscribe(orders, { name: 'one', handler }).started;
           expect(troubles()).toEqual([]);
-          await onBroker(async (amqp) => {
-            await amqp.deleteQueue(queue);
-            await amqp.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'classic' } });
-          });
+          // The engine makes it again after 50 ms, which may be before it is made here.
+          await eventually(
+            () =>
+              onBroker(async (amqp) => {
+                await amqp.deleteQueue(queue);
+                await amqp.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'classic' } });
+              }).then(
+                () => true,
+                () => false,
+              ),
+            (isMade) => isMade,
+            'a queue with other arguments',
+          );
           await eventually(
             async () => troubles().length,
             (count) => count >= 5,
@@ -105,6 +148,30 @@ describe.skipIf(rabbitUrl === undefined)(
           expect(troubles().length).toBeLessThan(20);
         });
       }));
+
+    it.each([REFUSED])('%s', async () => {
+      await expect(refusedBesideAnother()).resolves.toBeUndefined();
+    });
+
+    registerControls(it, 'rabbitmq', [
+      {
+        defect: 'what was refused stays remembered',
+        caughtBy: REFUSED,
+        healthy: refusedBesideAnother,
+        async defective() {
+          const { remember } = TopologyBook.prototype;
+          TopologyBook.prototype.remember = function (topology) {
+            remember.call(this, topology);
+            return () => {};
+          };
+          try {
+            await refusedBesideAnother();
+          } finally {
+            TopologyBook.prototype.remember = remember;
+          }
+        },
+      },
+    ]);
 
     it('takes a subscription with more in its hands than AMQP can say', () =>
       onRabbit(async (fixture) => {

@@ -22,6 +22,8 @@ export interface TopologySettings {
   readonly routes: readonly Route[];
   readonly deadLetterExchangeOf: (channel: string) => string | undefined;
   readonly onDeclared: (kind: 'queue' | 'exchange', name: string) => void;
+  /** A queue of others was on disk and is not known to be any longer. */
+  readonly onLessDurable: (channel: string, queue: string) => void;
 }
 
 export interface KnownChannel {
@@ -50,19 +52,36 @@ export class TopologyBook {
     return found;
   }
 
-  remember({ channels, subscriptions }: Topology): void {
+  /** Returns what takes it back: a declare that failed must not be made again at each connection, where everything else would wait for it. */
+  remember(topology: Topology): () => void {
+    const steps: (() => void)[] = [];
+    const takeBack = (): void => {
+      for (const step of steps.toReversed()) step();
+    };
+    try {
+      this.#remember(topology, steps);
+    } catch (error) {
+      takeBack();
+      throw error;
+    }
+    return takeBack;
+  }
+
+  #remember({ channels, subscriptions }: Topology, steps: (() => void)[]): void {
     for (const one of subscriptions) {
       const spec = channels.find(({ name }) => name === one.channel) ?? this.known(one.channel).spec;
       this.#refuseUnfit(spec, one);
     }
     for (const spec of channels) {
       this.#refuseImpossible(spec);
-      const known = this.channels.get(spec.name);
-      this.channels.set(spec.name, {
-        spec,
-        subscriptions: known?.subscriptions ?? new Map(),
-        removed: known?.removed ?? new Set(),
-      });
+      steps.push(
+        setting(this.channels, spec.name, {
+          subscriptions: new Map(),
+          removed: new Set(),
+          ...this.channels.get(spec.name),
+          spec,
+        }),
+      );
     }
     for (const { channel, name, bindings } of subscriptions) {
       const known = this.known(channel).subscriptions;
@@ -71,7 +90,7 @@ export class TopologyBook {
           'DB_MSG_INVALID_OPTIONS',
           `channel "${channel}" stands for one existing queue, and that is one subscription; "${name}" would be a second`,
         );
-      known.set(name, bindings ?? known.get(name));
+      steps.push(setting(known, name, bindings ?? known.get(name)));
     }
   }
 
@@ -139,17 +158,28 @@ export class TopologyBook {
     return (queue ?? exchange) === undefined || this.#foreign.get(name) === true;
   }
 
-  /** Of a channel that stands for a place of others; asked on each connection, because others may have made it anew. Throws DB_MSG_INVALID_OPTIONS when the team's word is wrong. */
+  /** Of a channel that stands for a place of others; asked on each connection, because others may have made it anew. Tells when it was on disk and is no longer. */
   async learnForeign(model: ChannelModel, { name }: ChannelSpec): Promise<void> {
     const { queue, exchange, durable } = this.#settings.names.existing(name);
     if ((queue ?? exchange) === undefined) return;
     const told = queue === undefined ? undefined : await askWhetherDurable(model, queue);
-    if (told === false && durable === true)
+    const was = this.#foreign.get(name);
+    const isDurable = told ?? durable ?? false;
+    this.#foreign.set(name, isDurable);
+    if (queue !== undefined && was === true && !isDurable) this.#settings.onLessDurable(name, queue);
+  }
+
+  /**
+   * Throws DB_MSG_INVALID_OPTIONS when the team says that the queue is durable and the broker, as last learnt, that it is not. For whoever starts or declares: a
+   * connection that comes back is not refused, because every consumer on it would stay away for this one channel.
+   */
+  refuseWrongWord({ name }: ChannelSpec): void {
+    const { queue, durable } = this.#settings.names.existing(name);
+    if (queue !== undefined && durable === true && this.#foreign.get(name) === false)
       throw new MessagingError(
         'DB_MSG_INVALID_OPTIONS',
         `channel "${name}" stands for the queue "${queue}", which is not durable: its \`durable\` says otherwise`,
       );
-    this.#foreign.set(name, told ?? durable ?? false);
   }
 
   /** What channels that stand for places of others can give. */
@@ -162,6 +192,7 @@ export class TopologyBook {
       const { queue, exchange } = this.#settings.names.existing(spec.name);
       if ((queue ?? exchange) === undefined) continue;
       await this.learnForeign(model, spec);
+      this.refuseWrongWord(spec);
       const place = queue === undefined ? `exchange "${exchange}"` : `queue "${queue}"`;
       const durability = this.isOnDisk(spec) ? 'disk' : 'memory';
       found.set(spec.name, {
@@ -335,6 +366,14 @@ export class TopologyBook {
     await channel.assertQueue(name, { durable: true, ...options });
     this.#settings.onDeclared('queue', name);
   }
+}
+
+/** Returns what makes it as it was. */
+function setting<K, V>(map: Map<K, V>, key: K, value: V): () => void {
+  const had = map.has(key);
+  const was = map.get(key) as V;
+  map.set(key, value);
+  return () => void (had ? map.set(key, was) : map.delete(key));
 }
 
 const SURER = {

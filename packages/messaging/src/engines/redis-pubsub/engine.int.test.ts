@@ -224,9 +224,15 @@ describe.skipIf(!url)('Redis Pub/Sub, the broadcast engine (set REDIS_URL to run
   it('hears again after its connection was closed by force; what was said meanwhile is lost or refused', async () => {
     const bus = await busOn();
     const heard = await hearOn(bus);
-    const list = String(await raw('CLIENT', 'LIST', 'TYPE', 'pubsub')).split('\n');
-    const ears = list.filter((line) => line.includes(` name=${prefix}-ear `));
-    expect(ears).toHaveLength(1);
+    // Those of the tests before are gone when the server has noticed.
+    const ears = await eventually(
+      async () =>
+        String(await raw('CLIENT', 'LIST', 'TYPE', 'pubsub'))
+          .split('\n')
+          .filter((line) => line.includes(` name=${prefix}-ear `)),
+      ({ length }) => length === 1,
+      'one connection that hears',
+    );
     expect(await raw('CLIENT', 'KILL', 'ID', /^id=(\d+)/.exec(ears[0] ?? '')?.[1] ?? '0')).toBe(1);
     await eventually(
       async () => {

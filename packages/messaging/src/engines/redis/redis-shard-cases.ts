@@ -115,7 +115,13 @@ export const shardCases: readonly RedisCase[] = [
         ]);
         await publish(connection as EngineConnection, ['k4', 'a1']);
         await handleAll(consuming, 1, 6);
-        assert.deepEqual(idsOf(consuming), ['k1', 'a1', 'k1', 'k2', 'k3', 'k4']);
+        // Where a1 comes among them is a matter of how fast the machine is.
+        const ids = idsOf(consuming);
+        assert.ok(ids.includes('a1'));
+        assert.deepEqual(
+          ids.filter((id) => id !== 'a1'),
+          ['k1', 'k1', 'k2', 'k3', 'k4'],
+        );
       }),
   },
 
@@ -196,12 +202,13 @@ export const shardCases: readonly RedisCase[] = [
     name: 'shards of a consumer that is silent are taken when its leases are over, and what it settles then is lost',
     run: (fixture) =>
       withConnections(fixture, 2, async (a, b) => {
-        const first = await consume(a as EngineConnection, 10, 600);
+        // The other one looks at once, and then in 5 s.
+        const first = await consume(a as EngineConnection, 10, 2_000);
         await publish(a as EngineConnection, numbered('k', 2));
         const [{ token }] = (await first.got.waitFor(1)) as [Delivery];
         // It asks for nothing any more, and prolongs nothing.
         await first.consumer.pause();
-        const second = await consume(b as EngineConnection, 10, 600);
+        const second = await consume(b as EngineConnection);
         const [again] = (await second.got.waitFor(1)) as [Delivery];
         assert.deepEqual([again.message?.id, again.abandoned], ['k1', 1]);
         assert.deepEqual(await first.consumer.settle([{ kind: 'ack', token }]), ['lost']);
