@@ -236,14 +236,3 @@ export function groupOf(kind: FailureRecord['kind'], reason: string): string {
     .replace(/\d+/g, '#');
   return `${kind}: ${cause}`.slice(0, 200);
 }
-
-/** What was thrown, in one line. Anything may be thrown, also what has no text or throws when asked for it. */
-export function describeError(error: unknown): string {
-  try {
-    if (!(error instanceof Error)) return String(error);
-    const cause = error.cause instanceof Error ? ` (cause: ${error.cause.message})` : '';
-    return `${error.name}: ${error.message}${cause}`;
-  } catch {
-    return 'something was thrown that cannot be described';
-  }
-}

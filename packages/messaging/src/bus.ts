@@ -3,7 +3,6 @@
  * It owns no store and no connection; an `Engine` does, and the bus makes every engine behave alike where that is possible
  * and refuses to start where it is not.
  */
-import { describeError } from './attempts.ts';
 import type { Publish } from './causation.ts';
 import type {
   Answerable,
@@ -27,7 +26,7 @@ import type {
   PublishConfirmation,
   ReplayPoint,
 } from './engine.ts';
-import { MessagingError } from './errors.ts';
+import { describeError, MessagingError } from './errors.ts';
 import { refuseBadLimit } from './dead-letter-filter.ts';
 import { type DecisionLog, rewindNoted } from './dead-letter-decisions.ts';
 import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';

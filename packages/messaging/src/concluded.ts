@@ -1,5 +1,5 @@
 /** What came of calling a handler: its outcomes where they are sound, and what was wrong where they are not. */
-import { describeError } from './attempts.ts';
+import { describeError } from './errors.ts';
 import { type Outcome, soundOutcome } from './outcome.ts';
 
 /** What became of one attempt. */

@@ -5,8 +5,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormatsModule from 'ajv-formats';
 import type { Static, TSchema } from 'typebox';
-import { describeError } from './attempts.ts';
-import { MessagingError } from './errors.ts';
+import { describeError, MessagingError } from './errors.ts';
 import { isPromise } from './outcome.ts';
 
 /** The part of https://standardschema.dev that is used here. `Input` is what travels, `Output` what handlers get. */

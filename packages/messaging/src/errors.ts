@@ -158,3 +158,14 @@ export class UnsupportedCapabilityError extends MessagingError {
     this.unmet = unmet;
   }
 }
+
+/** What was thrown, in one line. Anything may be thrown, also what has no text or throws when asked for it. */
+export function describeError(error: unknown): string {
+  try {
+    if (!(error instanceof Error)) return String(error);
+    const cause = error.cause instanceof Error ? ` (cause: ${error.cause.message})` : '';
+    return `${error.name}: ${error.message}${cause}`;
+  } catch {
+    return 'something was thrown that cannot be described';
+  }
+}

@@ -10,10 +10,10 @@
  * for good is parked with the reason. The mark and what stands beside it are stored after the confirms, so a crash in between publishes
  * again what this step had published, with the same ids; so does an owner that lost its connection in the middle of a publish.
  */
+import { describeError } from './errors.ts';
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
 import { decodeCloudEvent } from './cloud-event.ts';
-import { describeError } from './attempts.ts';
 import { type Log, silentLog } from './log.ts';
 import type { OutboxRow } from './outbox.ts';
 import {

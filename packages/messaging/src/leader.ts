@@ -8,11 +8,10 @@
  * As with the lock, two leaders for a moment are possible: the old one may not know yet that it is old. It is for efficiency; what the work writes
  * to has to check the fence (`lock.ts`). While the work of a former term still runs, this process does not campaign again.
  */
-import { describeError } from './attempts.ts';
 import { type Clock, pause, systemClock } from './clock.ts';
 import { type HeldLock, type Locks, refuseBadLock } from './lock.ts';
 import { type Log, silentLog } from './log.ts';
-import { MessagingError } from './errors.ts';
+import { describeError, MessagingError } from './errors.ts';
 import { DRAIN_MS, ENDLESS_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 

@@ -11,9 +11,8 @@
  * Time of the lease is counted from before the request that got it, so this side gives up no later than the server does. It is neither fair
  * nor re-entrant. The engines are in `locks/`; `conformance/lock-cases.ts` holds what each of them promises.
  */
-import { describeError } from './attempts.ts';
 import { type CancelTimer, type Clock, pause, systemClock } from './clock.ts';
-import { MessagingError } from './errors.ts';
+import { describeError, MessagingError } from './errors.ts';
 import { createIds, drawFraction, type Ids, type Randomness, systemRandomness } from './ids.ts';
 import { type Log, silentLog } from './log.ts';
 import { refuseBadNumbers, SPAN_MS } from './sound-numbers.ts';

@@ -2,8 +2,7 @@
  * What a handler says about a message: a closed set of values, never an exception. Whoever writes TypeScript makes them with the functions below; what comes from
  * elsewhere is made sound before anything is stored.
  */
-import { describeError } from './attempts.ts';
-import { MessagingError } from './errors.ts';
+import { describeError, MessagingError } from './errors.ts';
 
 export type Outcome =
   | { readonly kind: 'ack'; readonly reply?: unknown }

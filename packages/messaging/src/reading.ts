@@ -1,5 +1,5 @@
 /** From a message as it came to one a handler may see: decoded, made as new as the contract by its upcasters, and read by it. */
-import { describeError } from './attempts.ts';
+import { describeError } from './errors.ts';
 import type { Channel } from './channel.ts';
 import type { ReadData } from './contract.ts';
 import { decodeData, decodedVersion } from './encoding.ts';

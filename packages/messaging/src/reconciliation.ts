@@ -10,12 +10,11 @@
  * It reads, and a repair publishes again with the same ids, which an inbox makes harmless. It never deletes, never marks, and never guesses:
  * where the records do not reach back far enough, or the engine does not show all it holds, it says `unverifiable`.
  */
-import { describeError } from './attempts.ts';
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
 import type { DecisionLog } from './dead-letter-decisions.ts';
 import type { OutgoingMessage } from './engine.ts';
-import { MessagingError } from './errors.ts';
+import { describeError, MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
 import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';

@@ -9,10 +9,9 @@
  * A channel that is not declared is refused as a whole: once one of its rows was, the others get the same verdict and the engine is not asked again.
  */
 import type { OutgoingMessage, PublishConfirmation } from './engine.ts';
-import { MessagingError, type MessagingErrorCode } from './errors.ts';
+import { describeError, MessagingError, type MessagingErrorCode } from './errors.ts';
 import type { OutboxRow } from './outbox.ts';
 import { laneOf } from './outbox-store.ts';
-import { describeError } from './attempts.ts';
 
 export type KeyOrder = 'strict' | 'batched';
 export type PoisonPolicy = 'blockKey' | 'skip';

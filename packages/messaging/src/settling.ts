@@ -8,7 +8,7 @@
  *
  * It knows no message and no outcome: what becomes of an attempt is its owner's, told by `SettlingOwner`.
  */
-import { describeError } from './attempts.ts';
+import { describeError } from './errors.ts';
 import type { Attempt } from './attempts-on-hand.ts';
 import { type Clock, pause } from './clock.ts';
 import type { Consumer, Settlement, SettleResult } from './engine.ts';

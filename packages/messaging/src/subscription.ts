@@ -12,9 +12,9 @@
  *
  * How settlements reach the engine is in `settling.ts`.
  */
+import { describeError } from './errors.ts';
 import {
   deadLetterSettlement,
-  describeError,
   isExhausted,
   isSuspect,
   isUntried,

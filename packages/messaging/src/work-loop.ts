@@ -7,8 +7,8 @@
  * It knows no rows, buses or databases; whoever uses it says what a step is. Steps run outside of whatever rang: a doorbell rung inside a transaction, or
  * a span, must not lend it to work that outlives it. Between steps the event loop gets its turn (`turns.ts`).
  */
+import { describeError } from './errors.ts';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { describeError } from './attempts.ts';
 import { type CancelTimer, type Clock, pause } from './clock.ts';
 import { Turns } from './turns.ts';
 

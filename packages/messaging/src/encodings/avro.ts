@@ -7,9 +7,8 @@
  * has only ever been one. Bytes whose schema is not known are refused: decoded by another schema they would be nonsense that fits.
  */
 import avro from 'avsc';
-import { describeError } from '../attempts.ts';
 import type { Encoding, WrittenVersion } from '../encoding.ts';
-import { MessagingError } from '../errors.ts';
+import { describeError, MessagingError } from '../errors.ts';
 import { soundnessOf } from './avro-soundness.ts';
 
 /** An Avro schema as its JSON, for instance `{ type: 'record', name: 'Order', fields: [...] }`. */

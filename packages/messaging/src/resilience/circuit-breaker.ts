@@ -9,9 +9,8 @@
  * A probe that never ends is looked for by the next call, as the end of openMs is: the breaker keeps no timers. It is not ended by that, and what comes of it later counts for nothing.
  * A refusal that says nothing about the provider's health (a bad phone number) is not a failure: `isFailure` decides.
  */
-import { describeError } from '../attempts.ts';
 import type { Clock } from '../clock.ts';
-import { MessagingError } from '../errors.ts';
+import { describeError, MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
 import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';

@@ -7,10 +7,9 @@
  * Mail that comes for what is claimed does not end the lease: the save that ends it finds the mail.
  * Due times are on this process's wall clock. A killed process costs the rest of its lease.
  */
-import { describeError } from '../attempts.ts';
 import type { Bus, Subscription } from '../bus.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import { MessagingError } from '../errors.ts';
+import { describeError, MessagingError } from '../errors.ts';
 import { createIds, type Ids } from '../ids.ts';
 import { type Log, silentLog } from '../log.ts';
 import type { Message } from '../message.ts';

@@ -3,10 +3,9 @@
  * then, so what cannot be used is no failure that could be tried again: its outcome is unknown, with the reason, the first time. Found out only when it is stored,
  * it is unknown too, but told in the words of a database, and on one database only.
  */
-import { describeError } from '../attempts.ts';
 import { encodeCloudEvent } from '../cloud-event.ts';
 import type { OutgoingMessage } from '../engine.ts';
-import { MessagingError } from '../errors.ts';
+import { describeError, MessagingError } from '../errors.ts';
 import type { StepOutcome } from '../saga.ts';
 import { faultOfOutgoing } from '../sound-outgoing.ts';
 import { faultOfText } from '../sound-text.ts';

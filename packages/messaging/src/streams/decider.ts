@@ -8,8 +8,7 @@
  * A snapshot is a short cut and no truth: one of another schema version is ignored, one that cannot be saved is logged and forgotten, one
  * that is ahead of its stream (tables that were restored to different times) is told and replaced by what the events say.
  */
-import { describeError } from '../attempts.ts';
-import { MessagingError } from '../errors.ts';
+import { describeError, MessagingError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
 import { COUNT, ORDINAL, refuseBadNumbers } from '../sound-numbers.ts';
 import type { SqlTransaction } from '../sql.ts';
