@@ -28,6 +28,8 @@ export interface DialOptions {
   readonly receive: (handOuts: HandOuts) => void;
   /** For tests that break connections. */
   readonly onSocket?: ((socket: Socket) => void) | undefined;
+  /** Aborted: nobody waits for the answer any more. */
+  readonly signal?: AbortSignal;
 }
 
 /** For whoever gives up on a host that is `silent`. */
@@ -43,7 +45,13 @@ export async function dial(path: string, options: DialOptions): Promise<Link | '
     isThere = true;
   });
   options.onSocket?.(socket);
-  if (await link.opened) return link;
+  const giveUp = (): void => void socket.destroy();
+  options.signal?.addEventListener('abort', giveUp, { once: true });
+  try {
+    if (await link.opened) return link;
+  } finally {
+    options.signal?.removeEventListener('abort', giveUp);
+  }
   return isThere ? 'silent' : 'nobody';
 }
 
