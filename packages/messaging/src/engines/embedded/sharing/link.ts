@@ -19,7 +19,7 @@ export interface Link {
   close(): Promise<void>;
 }
 
-const ANSWER_MS = 5_000;
+export const ANSWER_MS = 5_000;
 /** A turn waits for the disk; a host that is silent for so long is stopped or stuck, and the link of no use. */
 const TURN_MS = 60_000;
 

@@ -34,7 +34,7 @@ export interface SharedWriterOptions {
 /** Between two looks for a host while the file is held and nobody listens: a host that starts or ends. */
 const SEEK_MS = 25;
 /** So long an operation waits for a host before it is told that there is none; also how long `connect` seeks. */
-const PATIENCE_MS = 10_000;
+export const PATIENCE_MS = 10_000;
 /** Before what a new host refused for now is asked of it again. */
 const RESTORE_AGAIN_MS = 500;
 /** Generations are told apart modulo this; a hand-out would have to outlive a thousand links to be mistaken. */
