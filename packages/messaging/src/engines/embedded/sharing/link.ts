@@ -106,7 +106,10 @@ class SocketLink implements Link {
 
   async close(): Promise<void> {
     this.#socket.end();
+    // A host that stands still does not hear it.
+    const cancel = this.#clock.setTimer(ANSWER_MS, () => this.#socket.destroy());
     await this.ended;
+    cancel();
   }
 
   /** What is too large together may not be alone. */
