@@ -13,6 +13,7 @@ import { Moves } from './moves.ts';
 import { LogSource } from './partition.ts';
 import { ParcelProducer } from './produce-request.ts';
 import { type Item, Publisher } from './publisher.ts';
+import { Registry } from './registry.ts';
 import { Replay } from './replay.ts';
 import { TakenBack } from './taken-back.ts';
 import { Takeover } from './takeover.ts';
@@ -317,6 +318,16 @@ export const ownDefects = {
         async function (this: KafkaConnection, batch) {
           const durability = this.capabilities.confirm;
           return (await original.call(this, batch)).map((one) => ({ ...one, durability }));
+        },
+    ),
+  /** It takes nothing, and everything is settled as unwanted. */
+  'what is no record of bindings binds nothing': () =>
+    replace(
+      Registry.prototype,
+      'bindingsOf',
+      (original) =>
+        function (this: Registry, name) {
+          return this.isUnreadable(name) ? [] : original.call(this, name);
         },
     ),
   'topics are made without the sync that is stated': () =>
