@@ -308,7 +308,7 @@ export class KafkaConnection implements EngineConnection {
         places.push({ channel, subscription, later, book: this.#deadBook(channel, subscription) });
       };
       for (const name of subscriptions) place(name, this.#names.later(channel, name));
-      for (const name of removed) place(name, undefined);
+      for (const name of removed.keys()) place(name, undefined);
     }
     return places;
   }

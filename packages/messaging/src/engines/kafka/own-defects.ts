@@ -2,7 +2,13 @@
  * Mistakes of this engine's own kind, each made for real somewhere: planted by replacing a method while a test runs, in this process and in a child's.
  * The suite and `kafka-cases.ts` have to catch every one; they are never part of the engine.
  */
-import { Admin, Base, type CreateTopicsOptions, kGetApi } from '@platformatic/kafka';
+import {
+  Admin,
+  Base,
+  type CreateTopicsOptions,
+  type DeleteGroupsOptions,
+  kGetApi,
+} from '@platformatic/kafka';
 import { KafkaConnection } from './connection.ts';
 import { DeadBook } from './dead-book.ts';
 import { KeyLanes } from './key-lanes.ts';
@@ -329,6 +335,18 @@ export const ownDefects = {
         function (this: Registry, name) {
           return this.isUnreadable(name) ? [] : original.call(this, name);
         },
+    ),
+  'what was forgotten here is passed over for good': () =>
+    replace(TopologyBook.prototype, 'isAnew', () => async () => false),
+  'what waits is deleted before the group is known to be empty': () =>
+    replace(
+      Admin.prototype,
+      'deleteGroups',
+      (original) =>
+        async function (this: Admin, options: DeleteGroupsOptions) {
+          await this.deleteTopics({ topics: options.groups.map((group) => `${group}-L`) }).catch(() => {});
+          return original.call(this, options);
+        } as Admin['deleteGroups'],
     ),
   'topics are made without the sync that is stated': () =>
     replace(
