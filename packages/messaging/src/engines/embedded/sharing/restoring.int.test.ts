@@ -254,12 +254,12 @@ describe('a consumer whose host has changed', { timeout: 60_000 }, () => {
     const ended = end(writer);
     answered.fire();
     await ended;
-    // What was asked of that host before is answered before.
-    await eventually(
+    const left = await eventually(
       () => consumersOf(hub),
       ([consumers]) => consumers === 0,
       'no consumer left',
     );
+    expect(left).toEqual([0]);
     await writer.close();
   });
 
