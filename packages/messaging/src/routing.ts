@@ -43,6 +43,16 @@ function takes(
   return routing === 'topic' && fitsPattern(binding.split('.'), routingKey.split('.'));
 }
 
+/** Whether what a store has is a binding of one kind or the other. */
+export function isBinding(found: unknown): found is Binding {
+  if (typeof found === 'string') return true;
+  if (typeof found !== 'object' || found === null || !isReadable(found)) return false;
+  const { match, headers } = found;
+  return (
+    (match === 'all' || match === 'any') && Object.values(headers).every((one) => typeof one === 'string')
+  );
+}
+
 function isReadable(binding: Partial<HeadersBinding> | null): binding is HeadersBinding {
   return typeof binding?.headers === 'object' && binding.headers !== null;
 }

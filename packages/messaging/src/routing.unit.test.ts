@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Binding, isBound, type RoutingKind } from './routing.ts';
+import { type Binding, isBinding, isBound, type RoutingKind } from './routing.ts';
 
 const message = (routingKey: string, headers: Record<string, string> = {}) => ({ routingKey, headers });
 
@@ -10,6 +10,21 @@ it.each([null, undefined, 7, [], {}, { match: 'all' }, { match: 'any', headers: 
       expect(isBound(routing, [binding as unknown as Binding], message('eu', { eu: 'eu' }))).toBe(false);
   },
 );
+
+it.each([
+  [null, false],
+  [7, false],
+  [[], false],
+  [{}, false],
+  [{ match: 'all' }, false],
+  [{ match: 'some', headers: {} }, false],
+  [{ match: 'any', headers: null }, false],
+  [{ match: 'any', headers: { eu: 7 } }, false],
+  ['', true],
+  [{ match: 'all', headers: { eu: 'yes' } }, true],
+])('%j is a binding: %s', (found, expected) => {
+  expect(isBinding(found)).toBe(expected);
+});
 
 describe('what a binding takes', () => {
   it.each<[RoutingKind, Binding, string, boolean]>([

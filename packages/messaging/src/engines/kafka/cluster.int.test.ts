@@ -192,7 +192,7 @@ async function isConfirmedAlone(cluster: OwnCluster, fixture: KafkaFixture): Pro
     // Both know the leader, and are connected to it, before the others fall silent.
     expect((await bus.publish(plain, { n: 0 })).durability).toBe('replicated');
     await askLeader();
-    cluster.freezeAllBut(await leaderOf(cluster.url, [topic]));
+    await cluster.freezeAllBut(await leaderOf(cluster.url, [topic]));
     let isConfirmed = false;
     const publishing = bus.publish(plain, { n: 1 }).then(() => (isConfirmed = true));
     // What it says when it is thawed is another matter: a relay would publish again what is refused then.

@@ -87,7 +87,12 @@ export class KafkaConnection implements EngineConnection {
     this.#names = namesOf(settings.prefix);
     this.#logs = new Logs(admin, link);
     this.#publisher = new Publisher(settings, clock, probed.maxRecordBytes);
-    this.#registry = new Registry(this.#names.registry, this.#logs, this.#publisher);
+    this.#registry = new Registry({
+      topic: this.#names.registry,
+      logs: this.#logs,
+      publisher: this.#publisher,
+      onNotice: settings.onNotice,
+    });
     const parts = { settings, clock, link, admin, logs: this.#logs, names: this.#names };
     this.#book = new TopologyBook({ ...parts, registry: this.#registry, probe: probed });
     this.#trimmer = new Trimmer({ ...parts, book: this.#book });
@@ -241,6 +246,12 @@ export class KafkaConnection implements EngineConnection {
 
   async #openReader(known: KnownChannel, subscription: string, group: string): Promise<Reader> {
     const { spec, topics } = known;
+    const name = { channel: spec.name, name: subscription };
+    if (spec.routing !== 'fanout' && this.#registry.bindingsOf(name) === undefined)
+      throw new MessagingError(
+        'DB_MSG_UNKNOWN_CHANNEL',
+        `what "${subscription}" of "${spec.name}" is bound to is not known: what is on record is none of this toolkit's; declare its bindings`,
+      );
     const later = spec.ephemeral ? undefined : this.#names.later(spec.name, subscription);
     const book = spec.ephemeral ? undefined : this.#deadBook(spec.name, subscription);
     const shared = { link: this.#link, spec, group, topics, later, book };
@@ -250,7 +261,7 @@ export class KafkaConnection implements EngineConnection {
       clock: this.#clock,
       publisher: this.#publisher,
       subscription,
-      bindings: () => this.#registry.bindingsOf({ channel: spec.name, name: subscription }),
+      bindings: () => this.#registry.bindingsOf(name),
       takeover: new Takeover({
         ...shared,
         subscription,
@@ -297,7 +308,7 @@ export class KafkaConnection implements EngineConnection {
         places.push({ channel, subscription, later, book: this.#deadBook(channel, subscription) });
       };
       for (const name of subscriptions) place(name, this.#names.later(channel, name));
-      for (const name of removed) place(name, undefined);
+      for (const name of removed.keys()) place(name, undefined);
     }
     return places;
   }

@@ -8,7 +8,6 @@ import { KafkaDeadLetters } from './dead-letters.ts';
 import type { StoredLetter } from './letters.ts';
 import type { Logs } from './logs.ts';
 import type { Publisher } from './publisher.ts';
-import { bindingsIn } from './registry.ts';
 import { encodeMessage, type Parcel, Received } from './wire.ts';
 
 const message = {
@@ -102,16 +101,6 @@ describe('what others put among the letters', () => {
   it('ends as a letter does', () => {
     const book = bookWith(foreign(0), recordAt(1, tombstoneOf('theirs 0')));
     expect(book.letters()).toEqual([]);
-  });
-});
-
-describe('bindings on record', () => {
-  it.each(['', 'hello', 'null', '{}', '5'])('take nothing where they are none: %s', (text) => {
-    expect(bindingsIn(text)).toEqual([]);
-  });
-
-  it('are read as they were written', () => {
-    expect(bindingsIn('["a.*"]')).toEqual(['a.*']);
   });
 });
 

@@ -6,18 +6,24 @@ import { memberCases } from './member-cases.ts';
 import { logCases } from './log-cases.ts';
 import { redriveCases } from './redrive-cases.ts';
 import { rewindCases } from './rewind-cases.ts';
+import { topologyCases } from './topology-cases.ts';
 import { standingCases } from './standing-cases.ts';
 
 describe.skipIf(kafkaUrl === undefined)('facts of Kafka (needs KAFKA_URL)', { timeout: 60_000 }, () => {
-  it.each([...kafkaCases, ...memberCases, ...redriveCases, ...logCases, ...rewindCases, ...standingCases])(
-    '$name',
-    async ({ run }) => {
-      const fixture = await createKafkaFixture();
-      try {
-        await expect(run(fixture)).resolves.toBeUndefined();
-      } finally {
-        await fixture.destroy();
-      }
-    },
-  );
+  it.each([
+    ...kafkaCases,
+    ...memberCases,
+    ...redriveCases,
+    ...logCases,
+    ...rewindCases,
+    ...standingCases,
+    ...topologyCases,
+  ])('$name', async ({ run }) => {
+    const fixture = await createKafkaFixture();
+    try {
+      await expect(run(fixture)).resolves.toBeUndefined();
+    } finally {
+      await fixture.destroy();
+    }
+  });
 });

@@ -28,7 +28,8 @@ export interface IntakeParts {
   readonly subscription: string;
   readonly later: string | undefined;
   readonly book: DeadBook | undefined;
-  readonly bindings: () => readonly Binding[];
+  /** Undefined: not known. */
+  readonly bindings: () => readonly Binding[] | undefined;
   readonly takeover: Takeover;
   readonly moves: Moves;
   readonly commits: Commits;
@@ -123,7 +124,10 @@ export class Intake {
       return false;
     }
     if (spec.routing === 'fanout') return true;
-    return received.message === undefined || isBound(spec.routing, bindings(), received.message);
+    const bound = bindings();
+    // What nobody can tell to be unwanted is not settled as that.
+    if (bound === undefined || received.message === undefined) return true;
+    return isBound(spec.routing, bound, received.message);
   }
 
   #admitMain(entry: Entry, delayed: Entry[]): void {

@@ -90,6 +90,16 @@ export type KafkaNotice =
       readonly retentionMs: number | undefined;
       readonly retentionBytes: number | undefined;
     }
+  /**
+   * What is on record as the bindings of a subscription is none: somebody else wrote it. `isKnown`: this process goes on with those it knew; else it refuses to consume the
+   * subscription until they are declared again. Without an `onNotice` a warning of the process.
+   */
+  | {
+      readonly kind: 'unreadableBindings';
+      readonly channel: string;
+      readonly subscription: string;
+      readonly isKnown: boolean;
+    }
   /** The client that is installed is not the one that this engine is tried with. Without an `onNotice` a warning of the process. */
   | { readonly kind: 'untriedClient'; readonly version: string; readonly tried: string }
   | { readonly kind: 'trimmed'; readonly topic: string; readonly partition: number; readonly before: number }
@@ -163,11 +173,16 @@ export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
   };
 }
 
-/** What nobody may overlook: a loss, and a client that may cause one. */
+/** What nobody may overlook: a loss, and a client or a record that may cause one. */
 function warn(notice: KafkaNotice): void {
   if (notice.kind === 'untriedClient')
     return process.emitWarning(
       `@platformatic/kafka ${notice.version} is not the version that the Kafka engine is tried with, ${notice.tried}, and it builds on parts of it that may change in any release`,
+      { type: 'DoorbusterKafkaWarning' },
+    );
+  if (notice.kind === 'unreadableBindings')
+    return process.emitWarning(
+      `subscription "${notice.subscription}" of "${notice.channel}": what is on record as its bindings is none; ${notice.isKnown ? 'those that were known stay in force' : 'declare them'}`,
       { type: 'DoorbusterKafkaWarning' },
     );
   if (notice.kind !== 'gap' && notice.kind !== 'truncated') return;

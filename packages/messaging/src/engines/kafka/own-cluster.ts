@@ -12,8 +12,8 @@ export interface OwnCluster {
   readonly url: string;
   /** SIGKILL to one of them; the others go on. */
   kill(node: number): void;
-  /** SIGSTOP to all others: their connections stay, and only this one answers, until `thaw`. */
-  freezeAllBut(node: number): void;
+  /** SIGSTOP to all others: their connections stay, and only this one answers, until `thaw`. Resolves when that is so. */
+  freezeAllBut(node: number): Promise<void>;
   thaw(): void;
   destroy(): Promise<void>;
 }
@@ -66,11 +66,13 @@ export async function startOwnCluster(firstPort: number): Promise<OwnCluster> {
   return {
     url: urls.KAFKA_CLUSTER_URLS ?? urls.KAFKA_URL,
     kill: (node) => signal(node, 'SIGKILL'),
-    freezeAllBut(awake) {
-      for (const node of [1, 2, 3].filter((one) => one !== awake)) {
+    async freezeAllBut(awake) {
+      const others = [1, 2, 3].filter((one) => one !== awake);
+      for (const node of others) {
         signal(node, 'SIGSTOP');
         frozen.add(node);
       }
+      for (const node of others) await standsStill(processCalled(`kafka-${node}`, processes).pid);
     },
     thaw,
     async destroy() {
@@ -96,13 +98,7 @@ export async function startOwnBroker(firstPort: number): Promise<OwnBroker> {
     async freeze() {
       isFrozen = true;
       signal('SIGSTOP');
-      // It goes from thread to thread: on a busy machine some go on answering for as long as a commit and a farewell take.
-      const { pid } = processCalled('kafka', processes);
-      await eventually(
-        async () => runningThreads(pid),
-        (count) => count === 0,
-        'a broker of which every thread stands still',
-      );
+      await standsStill(processCalled('kafka', processes).pid);
     },
     thaw,
     url: state.urls.KAFKA_URL,
@@ -150,6 +146,15 @@ function processCalled(name: string, processes: State['processes']): State['proc
   const found = processes.find((one) => one.name === name);
   if (!found) throw new Error(`${name} was not started`);
   return found;
+}
+
+/** A SIGSTOP goes from thread to thread: on a busy machine some go on answering for as long as a commit and a farewell take. */
+async function standsStill(pid: number): Promise<void> {
+  await eventually(
+    async () => runningThreads(pid),
+    (count) => count === 0,
+    'a broker of which every thread stands still',
+  );
 }
 
 /** Those that do not stand still yet. Only Linux tells; elsewhere none. */

@@ -7,6 +7,7 @@ import { createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 import { kafkaCases } from './kafka-cases.ts';
 import { logCases } from './log-cases.ts';
 import { memberCases } from './member-cases.ts';
+import { topologyCases } from './topology-cases.ts';
 import { type OwnDefect, ownDefects, plantOwn } from './own-defects.ts';
 import { redriveCases } from './redrive-cases.ts';
 import { rewindCases } from './rewind-cases.ts';
@@ -39,6 +40,9 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'what a new topic would get speaks for one that is there': 'gives no disk to who asks for it later',
   'only the first topic of a channel is asked': 'the weakest counts, be it the last',
   'a confirmation states what the options ask of new topics': 'gives no disk to who asks for it later',
+  'what is no record of bindings binds nothing': 'leaves those in force that were known',
+  'what was forgotten here is passed over for good': 'declared anew elsewhere is seen again',
+  'what waits is deleted before the group is known to be empty': 'is refused to be forgotten',
   'topics are made without the sync that is stated': 'flushEachMessage makes every topic with a sync',
 };
 
@@ -50,6 +54,7 @@ const cases: readonly ConformanceCase[] = [
   ...logCases,
   ...rewindCases,
   ...standingCases,
+  ...topologyCases,
 ];
 
 // A healthy engine needs a third of it for each of these cases, the session of a killed process included; the start of a process is not counted.

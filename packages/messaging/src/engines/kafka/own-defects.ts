@@ -2,7 +2,13 @@
  * Mistakes of this engine's own kind, each made for real somewhere: planted by replacing a method while a test runs, in this process and in a child's.
  * The suite and `kafka-cases.ts` have to catch every one; they are never part of the engine.
  */
-import { Admin, Base, type CreateTopicsOptions, kGetApi } from '@platformatic/kafka';
+import {
+  Admin,
+  Base,
+  type CreateTopicsOptions,
+  type DeleteGroupsOptions,
+  kGetApi,
+} from '@platformatic/kafka';
 import { KafkaConnection } from './connection.ts';
 import { DeadBook } from './dead-book.ts';
 import { KeyLanes } from './key-lanes.ts';
@@ -13,6 +19,7 @@ import { Moves } from './moves.ts';
 import { LogSource } from './partition.ts';
 import { ParcelProducer } from './produce-request.ts';
 import { type Item, Publisher } from './publisher.ts';
+import { Registry } from './registry.ts';
 import { Replay } from './replay.ts';
 import { TakenBack } from './taken-back.ts';
 import { Takeover } from './takeover.ts';
@@ -318,6 +325,28 @@ export const ownDefects = {
           const durability = this.capabilities.confirm;
           return (await original.call(this, batch)).map((one) => ({ ...one, durability }));
         },
+    ),
+  /** It takes nothing, and everything is settled as unwanted. */
+  'what is no record of bindings binds nothing': () =>
+    replace(
+      Registry.prototype,
+      'bindingsOf',
+      (original) =>
+        function (this: Registry, name) {
+          return this.isUnreadable(name) ? [] : original.call(this, name);
+        },
+    ),
+  'what was forgotten here is passed over for good': () =>
+    replace(TopologyBook.prototype, 'isAnew', () => async () => false),
+  'what waits is deleted before the group is known to be empty': () =>
+    replace(
+      Admin.prototype,
+      'deleteGroups',
+      (original) =>
+        async function (this: Admin, options: DeleteGroupsOptions) {
+          await this.deleteTopics({ topics: options.groups.map((group) => `${group}-L`) }).catch(() => {});
+          return original.call(this, options);
+        } as Admin['deleteGroups'],
     ),
   'topics are made without the sync that is stated': () =>
     replace(

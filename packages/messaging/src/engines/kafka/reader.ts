@@ -41,7 +41,7 @@ export interface ReaderParts {
   /** Undefined on ephemeral channels: what is put off there stays in memory. */
   readonly later: string | undefined;
   readonly book: DeadBook | undefined;
-  readonly bindings: () => readonly Binding[];
+  readonly bindings: () => readonly Binding[] | undefined;
   readonly takeover: Takeover;
 }
 

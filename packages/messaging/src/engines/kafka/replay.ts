@@ -146,7 +146,11 @@ export class Replay {
         });
         const { message, note, tombstone } = received;
         const isDue = (note.dueAt ?? 0) <= clock.now();
-        const isOurs = isLater || message === undefined || isBound(spec.routing, bindings, message);
+        const isOurs =
+          isLater ||
+          bindings === undefined ||
+          message === undefined ||
+          isBound(spec.routing, bindings, message);
         const isRepeat = note.kept !== undefined && note.kept >= Math.max(start, ledger.watermark);
         if (isDue && isOurs && !tombstone && !isRepeat) found.push({ record, received, place });
       }

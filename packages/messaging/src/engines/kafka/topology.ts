@@ -23,8 +23,8 @@ export interface KnownChannel {
   /** The least that any of its topics gives. */
   readonly durability: Durability;
   readonly subscriptions: Set<string>;
-  /** Those that this process has forgotten: their dead letters can still be looked at. */
-  readonly removed: Set<string>;
+  /** Those that this process has forgotten, by the id of the log that went with each: their dead letters can still be looked at. */
+  readonly removed: Map<string, string | undefined>;
 }
 
 export interface TopologyParts {
@@ -118,7 +118,7 @@ export class TopologyBook {
       partitions: found.partitionsCount,
       durability: 'memory',
       subscriptions: new Set(),
-      removed: new Set(),
+      removed: new Map(),
     };
   }
 
@@ -165,10 +165,23 @@ export class TopologyBook {
   /** Learns of subscriptions that other processes have declared since: their dead letters are there to be looked at from here too. */
   async lookAround(): Promise<void> {
     const all = await this.allTopics();
-    // What was forgotten here may still be listed for a moment.
-    for (const { spec, subscriptions, removed } of this.channels.values())
-      for (const name of this.#parts.names.subscriptionsIn(all, spec.name))
-        if (!removed.has(name)) subscriptions.add(name);
+    for (const known of this.channels.values())
+      for (const name of this.#parts.names.subscriptionsIn(all, known.spec.name))
+        if (!known.removed.has(name) || (await this.isAnew(known, name))) {
+          known.removed.delete(name);
+          known.subscriptions.add(name);
+        }
+  }
+
+  /** Of one that was forgotten here and is listed: declared again by another process, or still listed for a moment, as its log tells. */
+  async isAnew({ spec, removed }: KnownChannel, name: string): Promise<boolean> {
+    const id = await this.#idOf(this.#parts.names.later(spec.name, name));
+    return id !== undefined && id !== removed.get(name);
+  }
+
+  /** Each topic that is made has one of its own; undefined when there is none. */
+  async #idOf(topic: string): Promise<string | undefined> {
+    return (await this.#parts.link.topics([topic], { fresh: true })).get(topic)?.id;
   }
 
   #topicsOf(spec: ChannelSpec): readonly Wanted[] {
@@ -266,7 +279,7 @@ export class TopologyBook {
       partitions: first.partitionsCount,
       durability: weakestOf(standing)?.durability ?? 'memory',
       subscriptions: before?.subscriptions ?? new Set(),
-      removed: before?.removed ?? new Set(),
+      removed: before?.removed ?? new Map(),
     });
     if (before) return;
     for (const { topic: one, retentionMs, retentionBytes } of standing)
@@ -277,7 +290,6 @@ export class TopologyBook {
   /** Its backlog goes, its dead letters stay. */
   async #remove({ channel, name }: SubscriptionName): Promise<void> {
     const { names, admin, registry } = this.#parts;
-    await this.#delete([names.later(channel, name)]);
     try {
       await admin.deleteGroups({ groups: [names.group(channel, name)] });
     } catch (error) {
@@ -287,10 +299,14 @@ export class TopologyBook {
         });
       if (!says(error, 'GROUP_ID_NOT_FOUND')) throw faultOf(error, `forgetting ${name}`);
     }
+    // Only now: of one that is refused, this is what waits.
+    const later = names.later(channel, name);
+    const id = await this.#idOf(later);
+    await this.#delete([later]);
     await registry.forget({ channel, name });
     const known = this.channels.get(channel);
     known?.subscriptions.delete(name);
-    known?.removed.add(name);
+    known?.removed.set(name, id);
   }
 
   async #delete(topics: readonly string[]): Promise<void> {

@@ -51,6 +51,8 @@ class GuestWriter implements Writer {
   /** Channels that go with a connection: the next host, and the next turn alone, do not know them. */
   readonly #ephemeral: Declare[] = [];
   #link: Link | undefined;
+  /** Resolves when every turn that was asked is over. */
+  #idle: Promise<unknown> = Promise.resolve();
   /** Somebody listened, and gave no answer in time. */
   #wasHeard = false;
 
@@ -65,7 +67,14 @@ class GuestWriter implements Writer {
     await this.#linked();
   }
 
-  async run(turn: Turn): Promise<TurnReply> {
+  /** One after the other: two that find no link would make one each, and two on the file alone would be done in any order. */
+  run(turn: Turn): Promise<TurnReply> {
+    const mine = this.#idle.then(() => this.#run(turn));
+    this.#idle = mine.catch(() => {});
+    return mine;
+  }
+
+  async #run(turn: Turn): Promise<TurnReply> {
     const results = turn.operations.some(({ op }) => op === 'subscribe')
       ? told(turn, 'DB_MSG_UNSUPPORTED_CAPABILITY', 'a guest of a shared file takes no messages')
       : await this.#results(turn);
@@ -75,6 +84,7 @@ class GuestWriter implements Writer {
 
   async close(): Promise<void> {
     this.#closing.abort();
+    await this.#idle;
     await this.#link?.close();
   }
 
@@ -101,7 +111,8 @@ class GuestWriter implements Writer {
 
   async #linked(): Promise<Link | undefined> {
     if (this.#link) return this.#link;
-    const link = await dial(this.#socketPath, { clock: this.#clock, receive: () => {} });
+    const { signal } = this.#closing;
+    const link = await dial(this.#socketPath, { clock: this.#clock, receive: () => {}, signal });
     this.#wasHeard = link === 'silent';
     if (typeof link === 'string') return undefined;
     this.durability = link.durability;

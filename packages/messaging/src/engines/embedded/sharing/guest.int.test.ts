@@ -2,15 +2,18 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../../bus.ts';
 import { type Clock, systemClock } from '../../../clock.ts';
 import { plain } from '../../../conformance/channels.ts';
-import { eventually } from '../../../conformance/fixture.ts';
+import { eventually, numbers } from '../../../conformance/fixture.ts';
 import type { EngineConnection } from '../../../engine.ts';
 import { specOf } from '../../../specs.ts';
 import { Keeper } from '../conformance-fixture.ts';
 import { createEmbeddedEngine, createGuestEngine } from '../engine.ts';
+import type { Operation, OperationValue, PublishRow, TurnReply, Writer } from '../turn.ts';
+import { openGuestWriter } from './guest-writer.ts';
+import { Hub, type HubSession } from './hub.ts';
 
 let folder: string;
 let path: string;
@@ -92,4 +95,68 @@ it('says that the file is held by one who does not share it', async () => {
   const hurried = { ...systemClock, monotonic: () => systemClock.monotonic() * 200 };
   const guest = await visit(hurried);
   await expect(guest.inspect()).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_LOCKED' });
+});
+
+describe('turns that are asked at once', () => {
+  const rowOf = (n: number): PublishRow => ({
+    channel: plain.name,
+    level: 0,
+    key: null,
+    expiresAt: null,
+    dueAt: null,
+    body: JSON.stringify({ n }),
+  });
+
+  async function openWriter(): Promise<Writer> {
+    const onFatal = (error: Error): never => {
+      throw error;
+    };
+    const writer = await openGuestWriter({ path, maxMessageBytes: 2 ** 20 }, { clock: systemClock, onFatal });
+    ends.push(() => writer.close());
+    return writer;
+  }
+
+  const ask = (writer: Writer, ...operations: readonly Operation[]): Promise<TurnReply> =>
+    writer.run({ now: systemClock.now(), monotonic: systemClock.monotonic(), operations });
+
+  it('keep their order also on the file alone', async () => {
+    await (await application(false)).stop();
+    const writer = await openWriter();
+    const subscriptions = [{ channel: plain.name, name: 'one' }];
+    await ask(writer, { op: 'declare', topology: { channels: [], subscriptions } });
+    await Promise.all(numbers(1, 6).map((n) => ask(writer, { op: 'publish', rows: [rowOf(n)] })));
+    const { results } = await ask(writer, {
+      op: 'peek',
+      channel: plain.name,
+      subscription: 'one',
+      limit: 10,
+    });
+    const [{ value: rows }] = results as readonly [{ readonly value: OperationValue['peek'] }];
+    expect(rows.map(({ body }) => JSON.parse(body) as unknown)).toEqual(numbers(1, 6).map((n) => ({ n })));
+  });
+
+  it('go over one link, and none is left at the host', async () => {
+    await (await application(true)).stop();
+    const writer = await openWriter();
+    const live = new Set<HubSession>();
+    const { join: real } = Hub.prototype;
+    Hub.prototype.join = function (receive) {
+      const session = real.call(this, receive);
+      live.add(session);
+      const end: HubSession['end'] = (how) => session.end(how).then(() => void live.delete(session));
+      return { run: (operations) => session.run(operations), end };
+    };
+    ends.push(async () => {
+      Hub.prototype.join = real;
+    });
+    await application(true);
+    await Promise.all([ask(writer, { op: 'inspect' }), ask(writer, { op: 'inspect' })]);
+    expect(live.size).toBe(2);
+    await writer.close();
+    await eventually(
+      async () => live.size,
+      (size) => size === 1,
+      'only the session of the host',
+    );
+  });
 });

@@ -19,7 +19,7 @@ export interface Link {
   close(): Promise<void>;
 }
 
-const ANSWER_MS = 5_000;
+export const ANSWER_MS = 5_000;
 /** A turn waits for the disk; a host that is silent for so long is stopped or stuck, and the link of no use. */
 const TURN_MS = 60_000;
 
@@ -28,6 +28,8 @@ export interface DialOptions {
   readonly receive: (handOuts: HandOuts) => void;
   /** For tests that break connections. */
   readonly onSocket?: ((socket: Socket) => void) | undefined;
+  /** Aborted: nobody waits for the answer any more. */
+  readonly signal?: AbortSignal;
 }
 
 /** For whoever gives up on a host that is `silent`. */
@@ -43,7 +45,13 @@ export async function dial(path: string, options: DialOptions): Promise<Link | '
     isThere = true;
   });
   options.onSocket?.(socket);
-  if (await link.opened) return link;
+  const giveUp = (): void => void socket.destroy();
+  options.signal?.addEventListener('abort', giveUp, { once: true });
+  try {
+    if (await link.opened) return link;
+  } finally {
+    options.signal?.removeEventListener('abort', giveUp);
+  }
   return isThere ? 'silent' : 'nobody';
 }
 
@@ -98,7 +106,10 @@ class SocketLink implements Link {
 
   async close(): Promise<void> {
     this.#socket.end();
+    // A host that stands still does not hear it.
+    const cancel = this.#clock.setTimer(ANSWER_MS, () => this.#socket.destroy());
     await this.ended;
+    cancel();
   }
 
   /** What is too large together may not be alone. */

@@ -33,3 +33,20 @@ export async function tryOver(
     );
   return refused.map(({ operation }) => operation);
 }
+
+/** Ends a link of which no use is made after all. Whoever was made again over it leaves first: a link that ends without a word counts what was handed out as abandoned. */
+export async function takeLeave(
+  link: Pick<Link, 'run' | 'close'>,
+  operations: readonly Operation[],
+): Promise<void> {
+  await allLeave(link, operations);
+  await link.close();
+}
+
+/** For each consumer that was asked for. One that was refused is not there, and its leave is refused too. */
+export async function allLeave(link: Pick<Link, 'run'>, operations: readonly Operation[]): Promise<void> {
+  const leaves = operations.flatMap((operation): readonly Operation[] =>
+    operation.op === 'subscribe' ? [{ op: 'leave', consumer: operation.consumer }] : [],
+  );
+  if (leaves.length > 0) await link.run(leaves);
+}

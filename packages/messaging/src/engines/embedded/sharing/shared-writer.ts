@@ -20,7 +20,7 @@ import { openWriterThread } from '../writer.ts';
 import { listenOn } from './host.ts';
 import { type HandOuts, Hub } from './hub.ts';
 import { dial, type Link, SILENT_HOST } from './link.ts';
-import { tryOver } from './restoring.ts';
+import { allLeave, takeLeave, tryOver } from './restoring.ts';
 import { socketPathOf } from './socket-path.ts';
 
 export interface SharedWriterOptions {
@@ -34,7 +34,7 @@ export interface SharedWriterOptions {
 /** Between two looks for a host while the file is held and nobody listens: a host that starts or ends. */
 const SEEK_MS = 25;
 /** So long an operation waits for a host before it is told that there is none; also how long `connect` seeks. */
-const PATIENCE_MS = 10_000;
+export const PATIENCE_MS = 10_000;
 /** Before what a new host refused for now is asked of it again. */
 const RESTORE_AGAIN_MS = 500;
 /** Generations are told apart modulo this; a hand-out would have to outlive a thousand links to be mistaken. */
@@ -63,6 +63,8 @@ class SharedWriter implements Writer {
   #linked = Promise.withResolvers<void>();
   #generation = 0;
   readonly #closing = new AbortController();
+  /** Resolves when the link that is sought after another one is used, or closed again. */
+  #relinking: Promise<void> = Promise.resolve();
   /** Somebody listened, and gave no answer in time. */
   #wasHeard = false;
   /** What has to be made again over a new link: consumers by their number, and channels that go with a connection. */
@@ -122,6 +124,8 @@ class SharedWriter implements Writer {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#linked.resolve();
+    // One that is being made is nobody's yet, and as host it holds the file.
+    await this.#relinking;
     await this.#link?.close();
   }
 
@@ -136,10 +140,20 @@ class SharedWriter implements Writer {
     return this.#link;
   }
 
+  /** Takes the link, or closes it in order: what was made again over it would live as long as the link, and nobody would know. */
   async #use(link: Link): Promise<void> {
-    const before = this.#generation;
-    const refused = await tryOver(link, this.#lostWithLink());
-    if (before !== this.#generation) return;
+    const lost = this.#lostWithLink();
+    let refused: readonly Operation[];
+    try {
+      refused = await tryOver(link, lost);
+    } catch (error) {
+      await takeLeave(link, lost);
+      throw error;
+    }
+    if (this.#closed) return takeLeave(link, lost);
+    // Who left meanwhile did not know of this link.
+    const ended = lost.filter((operation) => !this.#isWanted(operation));
+    void allLeave(link, ended);
     this.durability = link.durability;
     this.shared = { maxMessageBytes: link.maxMessageBytes };
     this.#link = link;
@@ -157,9 +171,15 @@ class SharedWriter implements Writer {
       try {
         left = await tryOver(link, wanted);
       } catch (error) {
-        return this.#onFatal(error as Error);
+        return this.#fail(error as Error);
       }
     }
+  }
+
+  /** No link comes any more: whoever waits for one is told at once. After a close nobody asks. */
+  #fail(error: Error): void {
+    this.#linked.resolve();
+    if (!this.#closed) this.#onFatal(error);
   }
 
   /** Nobody has left it since. */
@@ -173,7 +193,7 @@ class SharedWriter implements Writer {
       this.#link = undefined;
       this.#linked = Promise.withResolvers<void>();
     }
-    if (!this.#closed) void this.#seekAgain();
+    if (!this.#closed) this.#relinking = this.#seekAgain();
   }
 
   async #seekAgain(): Promise<void> {
@@ -183,10 +203,9 @@ class SharedWriter implements Writer {
         if (link && this.#closed) return await link.close();
         if (link) return await this.#use(link);
       } catch (error) {
-        if ((error as { code?: unknown }).code !== 'DB_MSG_ENGINE_LOCKED')
-          return this.#onFatal(error as Error);
+        if ((error as { code?: unknown }).code !== 'DB_MSG_ENGINE_LOCKED') return this.#fail(error as Error);
         // A host of another version: it may go, and this one is of no use before.
-        await pause(this.#clock, PATIENCE_MS / 10);
+        await pause(this.#clock, PATIENCE_MS / 10, this.#closing.signal);
       }
     }
   }
@@ -197,11 +216,12 @@ class SharedWriter implements Writer {
       const generation = this.#generation;
       const receive = (handOuts: HandOuts): void => this.#handOut(generation, handOuts);
       const { onSocket } = this.#options;
-      const found = await dial(this.#socketPath, { clock: this.#clock, receive, onSocket });
+      const { signal } = this.#closing;
+      const found = await dial(this.#socketPath, { clock: this.#clock, receive, onSocket, signal });
       if (found === 'silent') this.#wasHeard = true;
       const link = typeof found === 'string' ? await this.#host(receive) : found;
       if (link) return link;
-      await pause(this.#clock, SEEK_MS);
+      await pause(this.#clock, SEEK_MS, this.#closing.signal);
     } while (!this.#closed && this.#clock.monotonic() < until);
     return undefined;
   }

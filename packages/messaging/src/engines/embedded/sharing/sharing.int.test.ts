@@ -13,6 +13,8 @@ import { ack, reply } from '../../../outcome.ts';
 import { Keeper } from '../conformance-fixture.ts';
 import { createEmbeddedEngine, type EmbeddedEngineOptions } from '../engine.ts';
 import { encodeFrame, FrameReader } from './frames.ts';
+import { ANSWER_MS } from './link.ts';
+import { PATIENCE_MS } from './shared-writer.ts';
 
 let folder: string;
 let path: string;
@@ -181,6 +183,9 @@ describe('a host that stops', () => {
 });
 
 describe('who may connect', () => {
+  /** Its patience is over after 50 ms. */
+  const impatient = { ...systemClock, monotonic: () => systemClock.monotonic() * 200 };
+
   it('is the owner of the file', async () => {
     await startBus();
     expect(statSync(`${path}.sock`).mode & 0o777).toBe(0o600);
@@ -194,8 +199,7 @@ describe('who may connect', () => {
     const holder = createBus({ engine: createEmbeddedEngine({ path }), source: '/alone' });
     await holder.start();
     buses.push(holder);
-    const hurried = { ...systemClock, monotonic: () => systemClock.monotonic() * 200 };
-    await expect(startBus(undefined, { clock: hurried })).rejects.toMatchObject({
+    await expect(startBus(undefined, { clock: impatient })).rejects.toMatchObject({
       code: 'DB_MSG_ENGINE_LOCKED',
     });
   });
@@ -205,15 +209,28 @@ describe('who may connect', () => {
     await holder.start();
     buses.push(holder);
     const sockets: Socket[] = [];
-    const slow = createServer((socket) => void sockets.push(socket.on('error', () => {})));
+    const giveUps: (() => void)[] = [];
+    let passedMs = 0;
+    const slow = createServer((socket) => {
+      sockets.push(socket.on('error', () => {}));
+      // It has asked. Only now its time is over, however long that took here.
+      socket.once('data', () => {
+        passedMs += PATIENCE_MS;
+        for (const giveUp of giveUps.splice(0)) giveUp();
+      });
+    });
     await new Promise<void>((resolve) => slow.listen(`${path}.sock`, resolve));
-    const hurried: Clock = {
+    const byHand: Clock = {
       now: () => systemClock.now(),
-      monotonic: () => systemClock.monotonic() * 200,
-      setTimer: (ms, fn) => systemClock.setTimer(ms / 200, fn),
+      monotonic: () => systemClock.monotonic() + passedMs,
+      setTimer(ms, fn) {
+        if (ms !== ANSWER_MS) return systemClock.setTimer(ms, fn);
+        giveUps.push(fn);
+        return () => {};
+      },
     };
     try {
-      await expect(startBus(undefined, { clock: hurried })).rejects.toMatchObject({
+      await expect(startBus(undefined, { clock: byHand })).rejects.toMatchObject({
         code: 'DB_MSG_ENGINE_UNREACHABLE',
         retryable: true,
         message: expect.not.stringContaining('share: true'),
@@ -222,7 +239,7 @@ describe('who may connect', () => {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => slow.close(resolve));
     }
-    await expect(startBus(undefined, { clock: hurried })).rejects.toMatchObject({
+    await expect(startBus(undefined, { clock: impatient })).rejects.toMatchObject({
       code: 'DB_MSG_ENGINE_LOCKED',
       message: expect.stringContaining('share: true'),
     });
