@@ -212,6 +212,9 @@ class EngineBus implements Bus {
     this.#telemetry = options.telemetry?.attach({
       engine: this.#engine.name,
       source: this.#source,
+      server: this.#engine.server,
+      consumerGroupOf: ({ channel, subscription }) =>
+        this.#engine.consumerGroupOf?.({ channel, name: subscription }),
       view: () => this.#inspect(),
     });
     this.#messageParts = { clock: this.#clock, ids: this.#ids, source: this.#source };

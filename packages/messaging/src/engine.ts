@@ -11,11 +11,22 @@ import type { Binding, RoutingKind } from './routing.ts';
 export interface Engine {
   /** Names the kind: `embedded`, `rabbitmq`. Used in errors and views. */
   readonly name: string;
+  /** For who watches, known before it is connected. Undefined without a server, and where several addresses are named: none of them is that of every operation. */
+  readonly server?: ServerAddress | undefined;
+  /** For who watches: what the server itself calls those that share this subscription. Left out where it knows no groups of consumers. */
+  consumerGroupOf?(subscription: SubscriptionName): string;
   /**
    * Opens the store or the connection and probes what this instance really can do. Rejects when it is out of reach,
    * held by another (DB_MSG_ENGINE_LOCKED) or unable to keep what it would promise (DB_MSG_ENGINE_UNSAFE).
    */
   connect(context: EngineContext): Promise<EngineConnection>;
+}
+
+/** As it was given, not as it was resolved; never with a user or a password. */
+export interface ServerAddress {
+  /** A name or an IP address, one of IPv6 without brackets. */
+  readonly address: string;
+  readonly port: number;
 }
 
 export interface EngineContext {

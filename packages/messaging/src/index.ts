@@ -91,6 +91,7 @@ export type {
   PeekedMessage,
   PublishConfirmation,
   ReplayPoint,
+  ServerAddress,
   Settlement,
   SettleResult,
   ChannelStanding,

@@ -5,7 +5,7 @@
  * Without telemetry the bus takes none of these ways and allocates nothing for them. `telemetry/open-telemetry.ts` is the
  * implementation; this file knows no vendor.
  */
-import type { EngineView, OutgoingMessage, Settlement, SettleResult } from './engine.ts';
+import type { EngineView, OutgoingMessage, ServerAddress, Settlement, SettleResult } from './engine.ts';
 import type { Message } from './message.ts';
 import type { Outcome } from './outcome.ts';
 
@@ -18,6 +18,10 @@ export interface ObservedBus {
   /** Name of the engine: `embedded`, `rabbitmq`. */
   readonly engine: string;
   readonly source: string;
+  /** Undefined without a server, and where several addresses were named. */
+  readonly server: ServerAddress | undefined;
+  /** The server's own name for those that share a subscription; undefined where it knows no groups of consumers. */
+  readonly consumerGroupOf: (place: ConsumingPlace) => string | undefined;
   /** Backlog, for gauges; undefined while the bus is not running. */
   readonly view: () => Promise<EngineView | undefined>;
 }

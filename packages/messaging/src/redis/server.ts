@@ -7,7 +7,9 @@
  * rejects as retryable at once.
  */
 import { createClient, ErrorReply } from 'redis';
+import type { ServerAddress } from '../engine.ts';
 import { MessagingError, type MessagingErrorCode } from '../errors.ts';
+import { serverOf } from '../server-address.ts';
 
 export interface RedisServerOptions {
   /** `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS. */
@@ -29,6 +31,13 @@ export interface RedisConnectionSettings {
   /** Name of the connection on the server (CLIENT LIST). */
   readonly name: string;
   readonly connectTimeoutMs: number;
+}
+
+const DEFAULT_PORT = 6_379;
+
+/** What the engine says of where it is, before it is connected. */
+export function redisServerOf({ url }: Pick<RedisServerOptions, 'url'>): ServerAddress | undefined {
+  return serverOf([url], DEFAULT_PORT);
 }
 
 export type NodeRedis = ReturnType<typeof createClient>;

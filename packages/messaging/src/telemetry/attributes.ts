@@ -1,14 +1,13 @@
 /**
  * Names and values of the OpenTelemetry semantic conventions for messaging (status there: development), written out, because the
- * package that carries them moves its unstable names between releases.
+ * package that carries them moves its unstable names between releases. What depends on no message is in operations.ts.
  */
 import type { Attributes } from '@opentelemetry/api';
 import type { Message } from '../message.ts';
 import type { Outcome } from '../outcome.ts';
-import type { ConsumingPlace } from '../telemetry.ts';
 
-/** `create` and `send` of the conventions, `process` and `settle`; the name of an operation is what the engine calls it. */
-export type OperationType = 'create' | 'send' | 'process' | 'settle';
+/** The release of the conventions whose names these are; testing/conventions.ts has what it asks for. */
+export const CONVENTIONS_VERSION = '1.44.0';
 
 /** Values of `messaging.system`. The conventions know RabbitMQ and Kafka; the others are named for what stores the messages. */
 const SYSTEMS: Readonly<Record<string, string>> = {
@@ -21,40 +20,6 @@ export function systemOf(engine: string): string {
   return SYSTEMS[engine] ?? engine;
 }
 
-/** Replies go to a channel of the asking process: too many names for a span or a metric. */
-const REPLIES_TEMPLATE = 'replies.{id}';
-
-export interface Operation {
-  readonly system: string;
-  readonly name: string;
-  readonly type: OperationType;
-  /** Undefined when one operation serves several. */
-  readonly channel: string | undefined;
-  readonly subscription?: string;
-  readonly temporary?: boolean;
-}
-
-export function spanName({ name, channel, temporary }: Operation): string {
-  const destination = temporary === true ? REPLIES_TEMPLATE : channel;
-  return destination === undefined ? name : `${name} ${destination}`;
-}
-
-/** Of few values: fit for metrics as well as spans. */
-export function operationAttributes(operation: Operation): Attributes {
-  const attributes: Attributes = {
-    'messaging.system': operation.system,
-    'messaging.operation.name': operation.name,
-    'messaging.operation.type': operation.type,
-  };
-  if (operation.temporary === true) {
-    attributes['messaging.destination.template'] = REPLIES_TEMPLATE;
-    attributes['messaging.destination.temporary'] = true;
-  } else if (operation.channel !== undefined) attributes['messaging.destination.name'] = operation.channel;
-  if (operation.subscription !== undefined)
-    attributes['messaging.destination.subscription.name'] = operation.subscription;
-  return attributes;
-}
-
 /** Of one message: for spans only. */
 export function messageAttributes({ id, correlationId, key, version }: Message): Attributes {
   const attributes: Attributes = {
@@ -64,14 +29,6 @@ export function messageAttributes({ id, correlationId, key, version }: Message):
   if (correlationId !== undefined) attributes['messaging.message.conversation_id'] = correlationId;
   if (key !== undefined) attributes['doorbuster.messaging.key'] = key;
   return attributes;
-}
-
-export function placeAttributes(system: string, { channel, subscription }: ConsumingPlace): Attributes {
-  return {
-    'messaging.system': system,
-    'messaging.destination.name': channel,
-    'messaging.destination.subscription.name': subscription,
-  };
 }
 
 /** Of few values: the code of an operational error, else its class, else what the conventions give for the unknown. */

@@ -12,7 +12,7 @@ import type {
   ObservableGauge,
 } from '@opentelemetry/api';
 import type { EngineView, SubscriptionView } from '../engine.ts';
-import { placeAttributes } from './attributes.ts';
+import type { ConsumingPlace } from '../telemetry.ts';
 
 export interface Instruments {
   readonly meter: Meter;
@@ -90,19 +90,14 @@ function oldestAge({ oldestAgeMs, partial }: SubscriptionView): number | undefin
 /** Until the returned function is called. An engine that cannot be asked just now is no fault of the collection: there is no value then. */
 export function watchBacklog(
   { meter, backlog }: Instruments,
-  system: string,
+  attributesOf: (place: ConsumingPlace) => Attributes,
   view: () => Promise<EngineView | undefined>,
 ): () => void {
   const observe = async (result: BatchObservableResult): Promise<void> => {
     const found = await view().catch(() => undefined);
     for (const { name: channel, subscriptions } of found?.channels ?? [])
       for (const subscription of subscriptions)
-        report(
-          result,
-          backlog,
-          subscription,
-          placeAttributes(system, { channel, subscription: subscription.name }),
-        );
+        report(result, backlog, subscription, attributesOf({ channel, subscription: subscription.name }));
   };
   const gauges = backlog.map(({ gauge }) => gauge);
   meter.addBatchObservableCallback(observe, gauges);

@@ -31,17 +31,9 @@ import type { OutgoingMessage, Settlement, SettleResult } from '../engine.ts';
 import type { Message } from '../message.ts';
 import type { Outcome } from '../outcome.ts';
 import type { BusTelemetry, Failure, HandOut, ObservedBus, Settling, Telemetry } from '../telemetry.ts';
-import {
-  errorType,
-  failureOfOutcomes,
-  messageAttributes,
-  type Operation,
-  operationAttributes,
-  placeAttributes,
-  spanName,
-  systemOf,
-} from './attributes.ts';
+import { CONVENTIONS_VERSION, errorType, failureOfOutcomes, messageAttributes } from './attributes.ts';
 import { createInstruments, type Instruments, watchBacklog } from './instruments.ts';
+import { type Operation, Operations } from './operations.ts';
 import { creationContext, withCreationContext } from './trace-context.ts';
 
 export interface OpenTelemetryOptions {
@@ -59,12 +51,14 @@ export interface OpenTelemetryOptions {
 }
 
 const SCOPE = '@doorbuster/messaging';
+/** Tells a collector by which release of the conventions the names are. */
+const SCHEMA = { schemaUrl: `https://opentelemetry.io/schemas/${CONVENTIONS_VERSION}` };
 
 /** For `createBus({ telemetry })`. One may serve several buses. */
 export function openTelemetry(options: OpenTelemetryOptions = {}): Telemetry {
   const parts: Parts = {
-    tracer: options.tracer ?? trace.getTracer(SCOPE),
-    instruments: createInstruments(options.meter ?? metrics.getMeter(SCOPE)),
+    tracer: options.tracer ?? trace.getTracerProvider().getTracer(SCOPE, undefined, SCHEMA),
+    instruments: createInstruments(options.meter ?? metrics.getMeter(SCOPE, undefined, SCHEMA)),
     clock: options.clock ?? systemClock,
     createSpans: options.createSpans ?? false,
     settleSpans: options.settleSpans ?? true,
@@ -85,7 +79,7 @@ interface Parts {
 class OpenTelemetryOfBus implements BusTelemetry {
   readonly #parts: Parts;
   readonly #bus: ObservedBus;
-  readonly #system: string;
+  readonly #operations: Operations;
   /** Where each message is or was handled: its settlement belongs below. */
   readonly #handledIn = new WeakMap<Message, Context>();
   #stopWatching: () => void = () => {};
@@ -93,11 +87,12 @@ class OpenTelemetryOfBus implements BusTelemetry {
   constructor(parts: Parts, bus: ObservedBus) {
     this.#parts = parts;
     this.#bus = bus;
-    this.#system = systemOf(bus.engine);
+    this.#operations = new Operations(bus);
   }
 
   started(): void {
-    this.#stopWatching = watchBacklog(this.#parts.instruments, this.#system, this.#bus.view);
+    const attributesOf = this.#operations.place.bind(this.#operations);
+    this.#stopWatching = watchBacklog(this.#parts.instruments, attributesOf, this.#bus.view);
   }
 
   stopped(): void {
@@ -112,19 +107,19 @@ class OpenTelemetryOfBus implements BusTelemetry {
   ): Promise<T> {
     const [first] = batch;
     if (!first) return send(batch);
-    const operation: Operation = {
-      system: this.#system,
-      name: 'send',
-      type: 'send',
-      channel: channelOf(batch),
-      temporary,
-    };
-    const made = this.#parts.createSpans && batch.length > 1 ? this.#create(batch, operation) : batch;
+    const channel = channelOf(batch);
+    const operation = temporary ? this.#operations.replying() : this.#operations.producing('send', channel);
+    const made = this.#parts.createSpans && batch.length > 1 ? this.#create(batch) : batch;
     const custom = made.flatMap(({ message }) => creationContext(message) ?? []);
-    const span = this.#parts.tracer.startSpan(spanName(operation), {
+    const span = this.#parts.tracer.startSpan(operation.spanName, {
       // Its context is a creation context only where a message had none.
       kind: custom.length === made.length ? SpanKind.CLIENT : SpanKind.PRODUCER,
-      attributes: { ...operationAttributes(operation), ...ofMessages(made) },
+      attributes: {
+        ...operation.attributes,
+        // Of one message, and for spans only: there are too many of these.
+        ...(temporary && channel !== undefined ? { 'messaging.destination.name': channel } : {}),
+        ...ofMessages(made),
+      },
       links: custom.map((one) => ({ context: one })),
     });
     const sent = made.map((one) =>
@@ -136,7 +131,7 @@ class OpenTelemetryOfBus implements BusTelemetry {
       context.active(),
       () => send(sent),
       (error) => {
-        this.#parts.instruments.sent.add(batch.length, withError(operationAttributes(operation), error));
+        this.#parts.instruments.sent.add(batch.length, withError(operation.attributes, error));
       },
     );
   }
@@ -146,23 +141,16 @@ class OpenTelemetryOfBus implements BusTelemetry {
     handle: () => readonly Outcome[] | Promise<readonly Outcome[]>,
   ): Promise<readonly Outcome[]> {
     const { messages, attempts } = handOut;
-    const { channel, subscription } = handOut;
-    const operation: Operation = {
-      system: this.#system,
-      name: 'process',
-      type: 'process',
-      channel,
-      subscription,
-    };
+    const operation = this.#operations.consuming('process', 'process', handOut);
     const links = messages.flatMap((message) => linkTo(message, handOut.batched));
     const [parent] = links;
     const isContinued = this.#parts.continueTraces && messages.length === 1 && parent !== undefined;
     const span = this.#parts.tracer.startSpan(
-      spanName(operation),
+      operation.spanName,
       {
         kind: SpanKind.CONSUMER,
         attributes: {
-          ...operationAttributes(operation),
+          ...operation.attributes,
           ...(handOut.batched
             ? { 'messaging.batch.message_count': messages.length }
             : one(messages, attempts)),
@@ -173,7 +161,7 @@ class OpenTelemetryOfBus implements BusTelemetry {
     );
     const inside = trace.setSpan(ROOT_CONTEXT, span);
     for (const message of messages) this.#handledIn.set(message, inside);
-    this.#parts.instruments.consumed.add(messages.length, operationAttributes(operation));
+    this.#parts.instruments.consumed.add(messages.length, operation.attributes);
     return this.#timed(
       operation,
       span,
@@ -185,26 +173,21 @@ class OpenTelemetryOfBus implements BusTelemetry {
   }
 
   settle(
-    { settlements, messages, channel, subscription }: Settling,
+    settling: Settling,
     settle: () => Promise<readonly SettleResult[]>,
   ): Promise<readonly SettleResult[]> {
-    const operation: Operation = {
-      system: this.#system,
-      name: nameOf(settlements),
-      type: 'settle',
-      channel,
-      subscription,
-    };
+    const { settlements, messages } = settling;
+    const operation = this.#operations.consuming('settle', nameOf(settlements), settling);
     const alone = settlements.length === 1 ? messages[0] : undefined;
     const parent = (alone && this.#handledIn.get(alone)) ?? ROOT_CONTEXT;
     const span = !this.#parts.settleSpans
       ? undefined
       : this.#parts.tracer.startSpan(
-          spanName(operation),
+          operation.spanName,
           {
             kind: SpanKind.CLIENT,
             attributes: {
-              ...operationAttributes(operation),
+              ...operation.attributes,
               ...(alone ? messageAttributes(alone) : {}),
               ...(settlements.length > 1 ? { 'messaging.batch.message_count': settlements.length } : {}),
             },
@@ -214,26 +197,25 @@ class OpenTelemetryOfBus implements BusTelemetry {
         );
     const lost = (results: readonly SettleResult[]): undefined => {
       const count = results.filter((result) => result === 'lost').length;
-      if (count > 0)
-        this.#parts.instruments.lost.add(count, placeAttributes(this.#system, { channel, subscription }));
+      if (count > 0) this.#parts.instruments.lost.add(count, this.#operations.place(settling));
     };
     return this.#timed(operation, span, context.active(), settle, () => {}, lost);
   }
 
   failed(failure: Failure): void {
     const { retries, deadLetters } = this.#parts.instruments;
-    const attributes = { ...placeAttributes(this.#system, failure), 'error.type': failure.kind };
+    const attributes = { ...this.#operations.place(failure), 'error.type': failure.kind };
     (failure.outcome === 'retry' ? retries : deadLetters).add(1, attributes);
   }
 
   /** A `create` span for each message that was given no context of its own. */
-  #create(batch: readonly OutgoingMessage[], sending: Operation): readonly OutgoingMessage[] {
+  #create(batch: readonly OutgoingMessage[]): readonly OutgoingMessage[] {
     return batch.map((outgoing) => {
       if (outgoing.message.traceparent !== undefined) return outgoing;
-      const operation: Operation = { ...sending, name: 'create', type: 'create', channel: outgoing.channel };
-      const span = this.#parts.tracer.startSpan(spanName(operation), {
+      const operation = this.#operations.producing('create', outgoing.channel);
+      const span = this.#parts.tracer.startSpan(operation.spanName, {
         kind: SpanKind.PRODUCER,
-        attributes: { ...operationAttributes(operation), ...messageAttributes(outgoing.message) },
+        attributes: { ...operation.attributes, ...messageAttributes(outgoing.message) },
       });
       span.end();
       return inContext(outgoing, span.spanContext());
@@ -254,7 +236,7 @@ class OpenTelemetryOfBus implements BusTelemetry {
     const end = (fault: string | undefined, detail?: string): void => {
       const seconds = (clock.monotonic() - began) / 1_000;
       const histogram = operation.type === 'process' ? instruments.processing : instruments.operating;
-      histogram.record(seconds, withError(operationAttributes(operation), fault));
+      histogram.record(seconds, withError(operation.attributes, fault));
       count(fault);
       if (fault !== undefined) {
         span?.setAttribute('error.type', fault);

@@ -21,6 +21,8 @@ interface Server {
   readonly scheme?: string;
   /** What the conventions call it. */
   readonly system: string;
+  /** What the server calls those that share the subscription `mailer`, where it knows groups of consumers. */
+  readonly groupOf?: (prefix: string) => string;
   /** Knows the age of its oldest message. */
   readonly knowsAge: boolean;
   readonly clean: (url: string, prefix: string) => Promise<void>;
@@ -28,7 +30,7 @@ interface Server {
 
 const redis = { variable: 'REDIS_URL', system: 'redis', knowsAge: true, clean: cleanRedis };
 const servers: readonly Server[] = [
-  { engine: 'Redis', ...redis },
+  { engine: 'Redis', ...redis, groupOf: () => 'mailer' },
   { engine: 'Redis lists', scheme: 'redis-lists', ...redis },
   { engine: 'Redis Pub/Sub', scheme: 'redis-pubsub', ...redis, knowsAge: false },
   {
@@ -38,7 +40,14 @@ const servers: readonly Server[] = [
     knowsAge: false,
     clean: cleanRabbit,
   },
-  { engine: 'Kafka', variable: 'KAFKA_URL', system: 'kafka', knowsAge: true, clean: cleanKafka },
+  {
+    engine: 'Kafka',
+    variable: 'KAFKA_URL',
+    system: 'kafka',
+    groupOf: (prefix) => `${prefix}order.placed-S-mailer`,
+    knowsAge: true,
+    clean: cleanKafka,
+  },
 ];
 
 const { tracer, spans } = useSpans();
@@ -84,12 +93,19 @@ describe.each(named)('on %s', { timeout: 60_000 }, (_name, server) => {
     const metrics = await recorded.take();
     await bus.stop();
 
+    const { hostname, port } = new URL(address);
     const destination = {
       'messaging.system': server.system,
+      'server.address': hostname,
+      'server.port': Number(port),
       'messaging.destination.name': 'order.placed',
       'messaging.message.id': id,
     };
-    const consuming = { ...destination, 'messaging.destination.subscription.name': 'mailer' };
+    const consuming = {
+      ...destination,
+      'messaging.destination.subscription.name': 'mailer',
+      ...(server.groupOf && { 'messaging.consumer.group.name': server.groupOf(prefix) }),
+    };
     const [sent] = spans('send order.placed');
     expect(sent).toMatchObject({ kind: SpanKind.PRODUCER, attributes: destination });
     expect(sent?.parentSpanContext?.spanId).toBe(idOf(spans('POST /orders')[0]));

@@ -6,6 +6,7 @@
  * heartbeats of consumers would stop with it.
  */
 import type { EngineLacking } from '../../needs.ts';
+import { serverOf } from '../../server-address.ts';
 import { RabbitConnection } from './connection.ts';
 import { type RabbitEngineOptions, settingsOf } from './options.ts';
 
@@ -17,6 +18,7 @@ export function createRabbitEngine(options: RabbitEngineOptions): EngineLacking<
   const settings = settingsOf(options);
   return {
     name: 'rabbitmq',
+    server: serverOf(settings.urls, settings.urls[0]?.startsWith('amqps:') ? 5_671 : 5_672),
     async connect(context) {
       const connection = new RabbitConnection(settings, context);
       await connection.open();

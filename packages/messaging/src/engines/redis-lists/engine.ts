@@ -7,6 +7,7 @@
 import type { Engine } from '../../engine.ts';
 import type { EngineLacking } from '../../needs.ts';
 import { type OpenClient, openClient } from '../../redis/client.ts';
+import { redisServerOf } from '../../redis/server.ts';
 import { ListsConnection } from './connection.ts';
 import { type RedisListsEngineOptions, settingsOf } from './options.ts';
 
@@ -23,5 +24,9 @@ export function createRedisListsEngine(options: RedisListsEngineOptions): Engine
 /** The engine on connections of the caller's making: for tests that plant defects on the way. */
 export function redisListsEngineOn(open: OpenClient, options: RedisListsEngineOptions): Engine {
   const settings = settingsOf(options);
-  return { name: 'redis-lists', connect: (context) => ListsConnection.open(open, settings, context) };
+  return {
+    name: 'redis-lists',
+    server: redisServerOf(settings),
+    connect: (context) => ListsConnection.open(open, settings, context),
+  };
 }

@@ -8,7 +8,7 @@
  */
 import type { Engine } from '../../engine.ts';
 import type { EngineLacking } from '../../needs.ts';
-import { type ConnectRedis, connectRedis } from '../../redis/server.ts';
+import { type ConnectRedis, connectRedis, redisServerOf } from '../../redis/server.ts';
 import { BroadcastConnection } from './connection.ts';
 import { type RedisBroadcastOptions, settingsOf } from './options.ts';
 
@@ -32,5 +32,9 @@ export function createRedisBroadcastEngine(options: RedisBroadcastOptions): Engi
 /** The engine on connections of the caller's making: for tests that plant defects on the way. */
 export function broadcastEngineOn(connect: ConnectRedis, options: RedisBroadcastOptions): Engine {
   const settings = settingsOf(options);
-  return { name: 'redis-pubsub', connect: ({ clock }) => BroadcastConnection.open(connect, settings, clock) };
+  return {
+    name: 'redis-pubsub',
+    server: redisServerOf(settings),
+    connect: ({ clock }) => BroadcastConnection.open(connect, settings, clock),
+  };
 }

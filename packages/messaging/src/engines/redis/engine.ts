@@ -7,6 +7,7 @@
 import type { Engine } from '../../engine.ts';
 import type { EngineLacking } from '../../needs.ts';
 import { type OpenClient, openClient } from '../../redis/client.ts';
+import { redisServerOf } from '../../redis/server.ts';
 import { RedisConnection } from './connection.ts';
 import { type RedisEngineOptions, settingsOf } from './options.ts';
 import type { PresenceTimes } from './presence.ts';
@@ -25,5 +26,11 @@ export function redisEngineOn(
   times: Partial<PresenceTimes> = {},
 ): Engine {
   const settings = settingsOf(options, times);
-  return { name: 'redis', connect: (context) => RedisConnection.open(open, settings, context) };
+  return {
+    name: 'redis',
+    server: redisServerOf(settings),
+    // A subscription is a group of this name on each stream of its channel.
+    consumerGroupOf: ({ name }) => name,
+    connect: (context) => RedisConnection.open(open, settings, context),
+  };
 }
