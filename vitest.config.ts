@@ -8,7 +8,7 @@
 // NODE_OPTIONS, to every process a test starts.
 //
 // In CI a test with processes or a browser that failed is run once more, because a machine that stood still for a second must not throw away a
-// day's work; scripts/test.ts names each such test as flaky. Simulation, chaos and the demo, which watch the promises, are never run again.
+// day's work; scripts/test.ts names each such test as flaky directly above its last line, with what it said. Simulation, chaos and the demo, which watch the promises, are never run again.
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';

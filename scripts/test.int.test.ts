@@ -179,6 +179,25 @@ describe('npm test', () => {
     }
   });
 
+  it('names each flaky test directly above the sum, with what it said the first time', () => {
+    const files = ['late', 'early'].map((name) => `packages/a/src/flaky/${name}.int.test.ts`);
+    const assertion = "assert.deepEqual([tries], [2], 'the \\x1b[31mfirst\\x1b[39m time\\n\\n  was bad')";
+    const flaky = `import assert from 'node:assert';\n${using}let tries = 0;\nit('holds at last', () => { tries += 1; ${assertion}; });\n`;
+    const skipped = `it('is left out', (test) => test.skip('for a reason'));\n`;
+    for (const file of files) put(file, flaky + skipped);
+    try {
+      const { status, lines } = runWith({ CI: 'true' }, 'int', 'flaky');
+      expect(lines.at(-1)).toBe('2 passed, 0 failed, 2 skipped');
+      expect(status).toBe(0);
+      const named = files.map((file) => `flaky: ${file} > holds at last: the first time was bad`);
+      expect(lines.slice(-3, -1).toSorted()).toEqual(named.toSorted());
+      expect(lines.at(-4)).toMatch(/^2 flaky, failed once and passed when run again: /);
+      expect(lines.at(-5)).toMatch(/^not run: .* > is left out \(for a reason\)$/);
+    } finally {
+      for (const file of files) rmSync(join(tree, file));
+    }
+  });
+
   it('does not call it success when no test matches', () => {
     expect(run('unit', 'nothing-of-that-name')).toMatchObject({ status: 1 });
   });

@@ -3,8 +3,8 @@
 //   N passed, N failed, N skipped
 //
 // It is the last line on stdout. Each step of the check counts as one, and so does a test file that could not be
-// loaded: nothing that did not run is counted as passed. What was skipped is listed with its reason just above, and so is what failed at
-// first and passed when it was run again (CI only, see vitest.config.ts): a bug of the test or a race in the product, to be found.
+// loaded: nothing that did not run is counted as passed. What was skipped is listed with its reason above it, and directly above it stands what failed at first
+// and passed when it was run again (CI only, see vitest.config.ts), with what it said: a bug of the test or a race in the product, to be found.
 //
 //   npm test                        everything
 //   npm run test:unit -- lane       one tier, files whose path contains "lane"; the check is left out
@@ -19,7 +19,7 @@
 
 import { globSync } from 'node:fs';
 import { relative } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { startVitest, type TestCase, type TestModule } from 'vitest/node';
 import { check, root } from './check.ts';
 import { suitesFailed } from './engines/count.ts';
@@ -52,6 +52,12 @@ interface Seen extends Count {
   readonly notRun: readonly string[];
   /** Those of `notRun` whose server was there. */
   readonly withoutExcuse: readonly string[];
+  /** Each with what it said when it failed. */
+  readonly flaky: readonly string[];
+}
+
+interface Tested {
+  readonly count: Count;
   readonly flaky: readonly string[];
 }
 
@@ -74,7 +80,7 @@ function countModules(modules: readonly TestModule[]): Seen {
         const needs = withoutExcuse(file, test.fullName, process.env);
         if (needs) unexcused.push([name, ...needs.variables.map((one) => `${one} is set`)].join(', '));
       }
-      if (test.diagnostic()?.flaky) flaky.push(`${file} > ${test.fullName}`);
+      if (test.diagnostic()?.flaky) flaky.push(`${file} > ${test.fullName}: ${saidAtFirst(test)}`);
     }
     // A file that failed to load has no tests; a failed hook of a suite leaves its tests skipped.
     const failedItself = module.errors().length > 0 || suitesFailed(module);
@@ -89,6 +95,20 @@ function reasonOf(test: TestCase): string {
   return result.state === 'skipped' && result.note ? ` (${result.note})` : '';
 }
 
+/** In one line: an assertion says in its first one only that something differs. */
+function saidAtFirst(test: TestCase): string {
+  const [error] = test.result().errors ?? [];
+  const words = stripVTControlCharacters(error?.message ?? '').replace(/\s+/g, ' ');
+  return words.trim().slice(0, 500) || 'failed without a word';
+}
+
+/** The last thing to be read before the sum: that a test passed in the end must not hide that it failed. */
+function flakyLines(flaky: readonly string[]): readonly string[] {
+  if (flaky.length === 0) return [];
+  const head = `${flaky.length} flaky, failed once and passed when run again: a bug of the test or a race in the product`;
+  return [head, ...flaky.map((line) => `flaky: ${line}`)];
+}
+
 /** Suites of engines that lie in the tree and that no run of everything may leave out. */
 function lostSuites(modules: readonly TestModule[]): string[] {
   const seen = new Set(modules.map(({ moduleId }) => relative(root, moduleId)));
@@ -100,7 +120,7 @@ async function runTests(
   projects: readonly string[],
   filters: readonly string[],
   everything: boolean,
-): Promise<Count> {
+): Promise<Tested> {
   const vitest = await startVitest('test', [...filters], {
     root,
     config: `${root}vitest.config.ts`,
@@ -118,16 +138,12 @@ async function runTests(
   const strays = vitest.state.getUnhandledErrors().length;
   await vitest.close();
   for (const line of notRun) process.stdout.write(`not run: ${line}\n`);
-  for (const line of flaky) process.stdout.write(`flaky (failed once, passed when run again): ${line}\n`);
   if (strays > 0) process.stdout.write(`${strays} error(s) outside of any test\n`);
   for (const line of unexcused) process.stdout.write(`failed: it has to run in CI: ${line}\n`);
   for (const file of lost) process.stdout.write(`failed: it has to run in CI: ${file}, which is left out\n`);
   for (const line of faults) process.stdout.write(`failed: it has to hold in CI: ${line}\n`);
-  return {
-    passed: count.passed,
-    failed: count.failed + strays + unexcused.length + lost.length + faults.length,
-    skipped: count.skipped - unexcused.length,
-  };
+  const failed = count.failed + strays + unexcused.length + lost.length + faults.length;
+  return { count: { passed: count.passed, failed, skipped: count.skipped - unexcused.length }, flaky };
 }
 
 /** With the servers that the tests need, and without those that were started for them afterwards, also when it is told to end. */
@@ -162,7 +178,7 @@ async function main(): Promise<void> {
   const tell = (line: string): void => void process.stdout.write(`${line}\n`);
   const withInt = !alone && (chosen.length === 0 || chosen.includes('int'));
   const start = filters.length === 0;
-  const tested = await withServers(withInt ? { start, tell } : undefined, () =>
+  const { count: tested, flaky } = await withServers(withInt ? { start, tell } : undefined, () =>
     runTests(chosen, filters, withInt && start),
   );
   const total: Count = {
@@ -175,7 +191,7 @@ async function main(): Promise<void> {
     process.stdout.write('no test matches\n');
     total.failed = 1;
   }
-  process.stdout.write(`${summaryLine(total)}\n`);
+  for (const line of [...flakyLines(flaky), summaryLine(total)]) process.stdout.write(`${line}\n`);
   process.exit(total.failed === 0 ? 0 : 1);
 }
 

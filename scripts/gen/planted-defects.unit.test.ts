@@ -1,6 +1,7 @@
 // The page of planted defects from what `test:engines --json` says: one that escaped is not hidden, and a run without a list says that it has none.
 
 import { readFileSync } from 'node:fs';
+import { conformanceCases } from '@doorbuster/messaging/conformance';
 import { expect, it } from 'vitest';
 import type { Recorded } from '../evidence.ts';
 import { pageOf } from './planted-defects.ts';
@@ -62,6 +63,18 @@ it('says which cases of the suite caught nothing, and how many did on each engin
   expect(page).toMatch(/so many caught a defect there in this run: kafka 1 of \d+\./);
   expect(page).not.toContain(`\n- ${first}\n`);
   expect(page).toContain(`\n- ${second}\n`);
+});
+
+it('says that each case caught something, when each did, and does not count those that no case of the suite caught', () => {
+  const row = (caughtBy: string): object => ({ of: 'kafka', defect: 'd', caughtBy, caught: true });
+  const rows = [...conformanceCases.map(({ name }) => row(name)), row('a test of its own')];
+  const all = conformanceCases.length;
+  const page = pageOf(
+    recorded({ kafka: { defects: { planted: rows.length, caught: rows.length, list: rows } } }),
+  );
+  expect(page).toContain(`in this run: kafka ${all} of ${all}.`);
+  expect(page).toContain('\nEach case caught one on some engine.\n');
+  expect(page).not.toContain('caught none on any engine');
 });
 
 it('does not end a cell with a bar of its text', () => {

@@ -4,11 +4,11 @@ import { DatabaseSync } from 'node:sqlite';
 import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
-import { type ChannelRequirements, defineChannel } from './channel.ts';
+import { type Channel, type ChannelRequirements, defineChannel } from './channel.ts';
 import { Collector, eventually } from './conformance/fixture.ts';
 import type { Capabilities, Engine, ChannelStanding } from './engine.ts';
 import { createInProcessEngine, embeddedEngineOn, openInProcessWriter } from './engines/embedded/engine.ts';
-import { errorCatalogue, UnsupportedCapabilityError } from './errors.ts';
+import { errorCatalogue, type UnmetRequirement, UnsupportedCapabilityError } from './errors.ts';
 import { ack, type Outcome, snooze } from './outcome.ts';
 
 const schema = Type.Object({ n: Type.Integer() });
@@ -39,38 +39,96 @@ function poorEngine(change: Partial<Capabilities>, standing: ChannelStanding = {
 
 const none = { support: 'none', maxMs: 0, resolutionMs: 0 } as const;
 
+/** The only requirement that is unmet, of an engine that states so much less; what the person reads has all of it. */
+async function refusalOf(capabilities: Partial<Capabilities>, wants: Channel): Promise<UnmetRequirement> {
+  const bus = createBus({ engine: poorEngine(capabilities), source: '/t' });
+  bus.declare([plain, wants]);
+  const error: unknown = await bus.start().catch((caught: unknown) => caught);
+  expect(error).toBeInstanceOf(UnsupportedCapabilityError);
+  const { code, engine: name, unmet, message } = error as UnsupportedCapabilityError;
+  expect({ code, name }).toEqual({ code: 'DB_MSG_UNSUPPORTED_CAPABILITY', name: 'poor' });
+  const [one, ...others] = unmet;
+  if (!one || others.length > 0) throw new Error(`${unmet.length} requirements are unmet: ${message}`);
+  expect(one.remedies.length).toBeGreaterThan(0);
+  expect(message).toBe(
+    `channel "wants" requires ${one.feature} (${one.asked}); engine "poor" offers ${one.available}. Remedies: ${one.remedies.join('; or ')}.`,
+  );
+  return one;
+}
+
 describe('start', () => {
-  it.each<[string, ChannelRequirements, Partial<Capabilities>]>([
-    ['delay', { delay: { maxMs: 1_000 } }, { delay: none }],
-    ['delay', { delay: { maxMs: 1_000 } }, { delay: { support: 'native', maxMs: 500, resolutionMs: 1 } }],
-    ['delay', { delay: { maxMs: 1_000 } }, { delay: { support: 'emulated', maxMs: 5_000, resolutionMs: 1 } }],
-    ['priority', { priority: { levels: 5 } }, { priority: { support: 'native', levels: 4 } }],
-    ['ttl', { ttl: true }, { ttl: { support: 'none', granularity: 'message' } }],
-    ['replay', { replay: { keepMs: 1_000 } }, { replay: 'none' }],
+  it.each<[string, ChannelRequirements, Partial<Capabilities>, string, string]>([
+    ['delay', { delay: { maxMs: 1_000 } }, { delay: none }, 'up to 1000 ms', 'none'],
+    [
+      'delay',
+      { delay: { maxMs: 1_000 } },
+      { delay: { support: 'native', maxMs: 500, resolutionMs: 1 } },
+      'up to 1000 ms',
+      'up to 500 ms',
+    ],
+    [
+      'delay',
+      { delay: { maxMs: 1_000 } },
+      { delay: { support: 'emulated', maxMs: 5_000, resolutionMs: 1 } },
+      'up to 1000 ms',
+      'an emulation only',
+    ],
+    [
+      'priority',
+      { priority: { levels: 5 } },
+      { priority: { support: 'native', levels: 4 } },
+      '5 levels',
+      '4 levels',
+    ],
+    [
+      'priority',
+      { priority: { levels: 5 } },
+      { priority: { support: 'none', levels: 1 } },
+      '5 levels',
+      'none',
+    ],
+    ['ttl', { ttl: true }, { ttl: { support: 'none', granularity: 'message' } }, 'per message', 'none'],
+    ['replay', { replay: { keepMs: 1_000 } }, { replay: 'none' }, 'yes', 'none'],
     [
       'routing',
       { routing: 'topic' },
       { routing: { direct: 'native', fanout: 'native', topic: 'none', headers: 'none' } },
+      'topic',
+      'none',
     ],
-    ['confirm', { confirm: 'replicated' }, {}],
-    ['broadcast', { broadcast: true }, {}],
-    ['deadLetters', { deadLetters: true }, { deadLetters: 'none' }],
-    ['size', { size: { maxBytes: 2_001 } }, { maxMessageBytes: 2_000 }],
+    ['confirm', { confirm: 'replicated' }, { confirm: 'memory' }, 'replicated', 'memory'],
+    ['broadcast', { broadcast: true }, {}, 'every consumer hears every message', 'none'],
+    ['deadLetters', { deadLetters: true }, { deadLetters: 'none' }, 'kept with their history', 'none'],
+    [
+      'size',
+      { size: { maxBytes: 2_001 } },
+      { maxMessageBytes: 2_000 },
+      'up to 2001 bytes',
+      'up to 2000 bytes',
+    ],
   ])(
     'refuses an unmet %s, naming engine, feature, asked, available and remedies',
-    async (feature, requires, capabilities) => {
-      const bus = createBus({ engine: poorEngine(capabilities), source: '/t' });
-      bus.declare([plain, defineChannel({ name: 'wants', version: 1, schema, requires })]);
-      const error = await bus.start().catch((caught: unknown) => caught);
-      expect(error).toBeInstanceOf(UnsupportedCapabilityError);
-      expect(error).toMatchObject({
-        code: 'DB_MSG_UNSUPPORTED_CAPABILITY',
-        engine: 'poor',
-        unmet: [{ channel: 'wants', feature }],
+    async (feature, requires, capabilities, asked, available) => {
+      const wants = defineChannel({ name: 'wants', version: 1, schema, requires });
+      expect(await refusalOf(capabilities, wants)).toEqual({
+        channel: 'wants',
+        feature,
+        asked,
+        available,
+        remedies: expect.arrayContaining([expect.any(String)]),
       });
-      expect((error as UnsupportedCapabilityError).unmet[0]?.remedies.length).toBeGreaterThan(0);
     },
   );
+
+  it('refuses order per key that is not there, and one that is emulated', async () => {
+    const wants = defineChannel({ name: 'wants', version: 1, schema, order: 'key' });
+    const unmet = { channel: 'wants', feature: 'order', asked: 'per key' };
+    expect(await refusalOf({ orderPerKey: 'none' }, wants)).toMatchObject({ ...unmet, available: 'none' });
+    expect(await refusalOf({ orderPerKey: 'emulated' }, wants)).toMatchObject({
+      ...unmet,
+      available: 'an emulation only',
+    });
+  });
 
   const place = { place: 'topic "old"', remedies: ['raise it there'] };
   it.each<[string, ChannelRequirements, ChannelStanding, string]>([

@@ -428,7 +428,7 @@ export const capabilityCases: readonly ConformanceCase[] = [
       };
       assert.equal(await start(true), undefined);
       const error = await start(false);
-      assert.ok(error instanceof UnsupportedCapabilityError, String(error));
+      assert.ok(error instanceof UnsupportedCapabilityError, `the start did not refuse it: ${String(error)}`);
       // Each by itself: one that is let through stands in nobody's shadow.
       assert.deepEqual(
         error.unmet.map(({ channel, feature, remedies }) => [channel, feature, remedies.length > 0]),

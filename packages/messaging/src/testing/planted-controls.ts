@@ -6,7 +6,8 @@ import { caseNamed, type Control, onFixture } from '../conformance/controls.ts';
 import type { EngineFixture } from '../conformance/fixture.ts';
 import { plantedDefects, type PlantedDefect, whenLeaving } from '../conformance/planted-defects.ts';
 import { type ConformanceCase, conformanceCases } from '../conformance/suite.ts';
-import type { Engine } from '../engine.ts';
+import { pause, systemClock } from '../clock.ts';
+import type { Engine, EngineConnection, EngineContext } from '../engine.ts';
 import { withDefectEverywhere } from './defective-child.ts';
 import { stallingClock } from './stalling-clock.ts';
 
@@ -69,4 +70,31 @@ export function neverTryingAgain(fixture: EngineFixture): EngineFixture {
     return (await fixture.breakConnections?.()) ?? 0;
   };
   return { ...fixture, open, breakConnections };
+}
+
+/**
+ * For the case that kills the server: it confirms what it has in memory only, which the kill takes away. The early confirm of `plantedDefects` is caught by chance there, for what it has
+ * still to send may be in the client, which outlives the server.
+ */
+export function confirmingFromMemory(fixture: EngineFixture): EngineFixture {
+  let life = 0;
+  async function connect(context: EngineContext): Promise<EngineConnection> {
+    const real = await fixture.open().connect(context);
+    const stored = real.publish.bind(real);
+    const publish: EngineConnection['publish'] = async (batch) => {
+      const published = life;
+      const store = async (): Promise<unknown> => life === published && stored(batch);
+      void pause(systemClock, 1)
+        .then(store)
+        .catch(() => {});
+      const { confirm } = real.capabilities;
+      return batch.map(({ message }) => ({ id: message.id, durability: confirm, confirmedAt: 0 }));
+    };
+    return Object.assign(real, { publish });
+  }
+  const restartServer = async (): Promise<void> => {
+    life += 1;
+    await fixture.restartServer?.();
+  };
+  return { ...fixture, open: () => ({ name: 'forgetful', connect }), restartServer };
 }

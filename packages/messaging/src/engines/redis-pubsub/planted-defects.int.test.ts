@@ -1,4 +1,7 @@
-/** Negative controls of the broadcast engine: what a wrapper around it spoils has to be seen by the check that is there for it. */
+/**
+ * Negative controls of the broadcast engine: what a wrapper around it spoils has to be seen by the case of the suite that is there for it, and by checks of this file for what the suite
+ * asks of engines that keep something.
+ */
 import { createClient } from 'redis';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
@@ -14,6 +17,8 @@ import { createIds } from '../../ids.ts';
 import { ack, deadLetter, retry } from '../../outcome.ts';
 import { connectRedis } from '../../redis/server.ts';
 import { connectOnce } from '../../redis/testing/never-back.ts';
+import { plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
+import { broadcastFixture } from './conformance-fixture.ts';
 import { broadcastEngineOn, type RedisBroadcastNotice } from './engine.ts';
 
 const url = process.env['REDIS_URL'];
@@ -160,7 +165,7 @@ const attempted: Check = {
   run: countsAttempts,
 };
 
-const seenBy: Partial<Record<PlantedDefect, Check>> = {
+const seenHere: Partial<Record<PlantedDefect, Check>> = {
   'a confirmation claims too much': inOrder,
   'every message comes twice': inOrder,
   'one of a batch is not stored': inOrder,
@@ -176,6 +181,18 @@ const seenBy: Partial<Record<PlantedDefect, Check>> = {
   },
 };
 
+/** Part of the name of the case of the suite that sees it; only one of them waits in vain. */
+const seenBySuite: SeenBy = {
+  'only the first consumer is served': 'broadcast: two consumers of one subscription',
+  'every message comes twice': 'messages arrive once, oldest first',
+  'the retry state is forgotten': 'a throw is tried again by the policy',
+  'prefetch is not kept': 'never more unsettled deliveries',
+  'a confirmation claims too much': 'a confirmation states the durability',
+  'text is kept in a single byte a character': 'text of every kind arrives',
+  'large headers are dropped': 'headers of more than 64 KiB',
+  'large messages are cut': 'a message larger than the engine takes',
+};
+
 /** All connections of one check share a prefix. */
 function placeWith(change: (one: Engine) => Engine = (one) => one, connect = connectRedis): Place {
   const prefix = `broadcast-${createIds(systemClock).next()}`;
@@ -189,13 +206,15 @@ describe.skipIf(!url)('defects of a broadcast engine (set REDIS_URL to run it)',
   registerControls(
     it,
     'redis-pubsub',
-    Object.entries(seenBy).map(([defect, { name, run }]) => ({
+    Object.entries(seenHere).map(([defect, { name, run }]) => ({
       defect,
       caughtBy: name,
       healthy: () => run(placeWith()),
       defective: () => run(placeWith((one) => plant(defect as PlantedDefect, one))),
     })),
   );
+
+  registerControls(it, 'redis-pubsub', plantedControls(seenBySuite, broadcastFixture(url ?? '')));
 
   registerControls(it, 'redis-pubsub', [
     {

@@ -1,12 +1,17 @@
-/** Negative controls of sharing: defects between the socket and the hub, each of which the suite has to catch. */
+/**
+ * Negative controls of sharing: defects between the socket and the hub, and a confirm of what the host has not stored, each of which the suite has to catch. Of the engines with a
+ * server that dies in the suite this one's is back soonest, so that case has its control here.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'vitest';
+import { afterAll, describe, it } from 'vitest';
 import { systemClock } from '../../../clock.ts';
 import { caseNamed, onFixture, registerControls } from '../../../conformance/controls.ts';
 import { type EngineFixture, limitPatience } from '../../../conformance/fixture.ts';
 import { conformanceCases } from '../../../conformance/suite.ts';
+import { createSharedFixture, endKeeper } from '../conformance-fixture.ts';
+import { confirmingFromMemory } from '../../../testing/planted-controls.ts';
 import { createEmbeddedEngine } from '../engine.ts';
 import { openWriterThread } from '../writer.ts';
 import { listenOn } from './host.ts';
@@ -39,7 +44,8 @@ const defects: Readonly<
   },
 };
 
-limitPatience(4_000);
+const PATIENCE_MS = 4_000;
+limitPatience(PATIENCE_MS);
 
 /** Hosts in this process, with the defect in every session. */
 async function defectiveFixture(of: (real: HubSession) => HubSession): Promise<EngineFixture> {
@@ -82,4 +88,25 @@ describe('defects planted between the socket and the hub', { timeout: 30_000 }, 
       };
     }),
   );
+});
+
+describe('a host in another process that is killed', { timeout: 30_000 }, () => {
+  const { name, run } = caseNamed(conformanceCases, 'a server that is killed under load');
+  afterAll(endKeeper);
+  registerControls(it, 'embedded, shared', [
+    {
+      defect: 'a publish is confirmed before the host has stored it',
+      caughtBy: name,
+      healthy: () => onFixture(createSharedFixture, run),
+      defective: async () => {
+        // Nothing but the end is waited for in vain, a second after a healthy run has everything.
+        limitPatience(PATIENCE_MS / 4);
+        try {
+          await onFixture(createSharedFixture, (fixture) => run(confirmingFromMemory(fixture)));
+        } finally {
+          limitPatience(PATIENCE_MS);
+        }
+      },
+    },
+  ]);
 });
