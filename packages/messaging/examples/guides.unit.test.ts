@@ -9,6 +9,7 @@ const docs = fileURLToPath(new URL('../../../docs/messaging/', import.meta.url))
 const guides = [
   'README.md',
   'quickstart.md',
+  'publishing.md',
   'view.md',
   'migrating.md',
   ...[

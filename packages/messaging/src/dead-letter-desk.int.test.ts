@@ -148,6 +148,40 @@ describe('dead letters', () => {
     await bus.stop();
   });
 
+  it('that are redriven when their time is over are dropped and counted, the others are handled', async () => {
+    const clock = createManualClock();
+    const bus = createBus({
+      engine: createInProcessEngine(new DatabaseSync(':memory:')),
+      source: '/t',
+      clock,
+    });
+    const offers = defineChannel({ ...orders.definition, name: 'offers', requires: { ttl: true } });
+    bus.declare([offers]);
+    const got = new Collector<number>();
+    bus.subscribe(offers, {
+      name: 'one',
+      handler: ({ data }, { redrive }) => {
+        if (redrive) got.add(data.n);
+        return redrive ? ack() : deadLetter('refused');
+      },
+    });
+    await bus.start();
+    await bus.publish(offers, { n: 1 }, { expiresAt: clock.now() + 100 });
+    await bus.publish(offers, { n: 2 }, { expiresAt: clock.now() + 10_000 });
+    await eventually(
+      () => bus.deadLetters.list(),
+      ({ length }) => length === 2,
+      'both parked',
+    );
+    clock.advance(1_000);
+    expect(await bus.deadLetters.redrive({})).toEqual({ moved: 2, remaining: 0 });
+    await got.waitFor(1);
+    const { channels } = await bus.view();
+    expect(channels[0]?.subscriptions[0]).toMatchObject({ expired: 1, deadLetters: [] });
+    expect(got.values).toEqual([2]);
+    await bus.stop();
+  });
+
   it('edited twice the same way have one id, and another edit has another', async () => {
     const { bus } = await parked(1, () => false);
     const [letter] = await bus.deadLetters.list();
