@@ -48,6 +48,15 @@ describe.each(guides)('%s', (guide) => {
   });
 });
 
+it('the houses that are drawn have every engine that there is', () => {
+  const root = new URL('../../../', import.meta.url);
+  const folders = readdirSync(new URL('packages/messaging/src/engines', root)).toSorted();
+  for (const page of ['packages/messaging/README.md', 'ARCHITECTURE.md']) {
+    const [, drawn = ''] = /engines\/\{([^}]*)\}/.exec(readFileSync(new URL(page, root), 'utf8')) ?? [];
+    expect(drawn.split(',').toSorted(), page).toEqual(folders);
+  }
+});
+
 it('the blocks of the quickstart are whole files: they compile as they are pasted', () => {
   const [channel = '', ...parts] = blocksOf(readFileSync(join(docs, 'quickstart.md'), 'utf8'), 'ts');
   const codeOf = (name: string): string =>
