@@ -72,6 +72,15 @@ describe('each example prints', () => {
     expect(await output('migrating')).toEqual(migrated);
   });
 
+  it('publishing: what came late, what went first, what came again', async () => {
+    expect(await output('publishing')).toEqual([
+      'reminders: wait here, then the doors are open; 1 expired',
+      '3 stored, the last as ticket-3',
+      'tickets: nobody can pay, slow search, a typing error',
+      'prices: pen 120 from seoul, again pen 120 from seoul',
+    ]);
+  });
+
   it('routing: what each binding takes', async () => {
     expect(await output('routing')).toEqual([
       'alarm: nearly full',

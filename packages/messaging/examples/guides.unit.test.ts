@@ -9,6 +9,7 @@ const docs = fileURLToPath(new URL('../../../docs/messaging/', import.meta.url))
 const guides = [
   'README.md',
   'quickstart.md',
+  'publishing.md',
   'view.md',
   'migrating.md',
   ...[
@@ -45,6 +46,15 @@ describe.each(guides)('%s', (guide) => {
     const dead = links.filter((path) => !existsSync(join(docs, dirname(guide), path)));
     expect(dead).toEqual([]);
   });
+});
+
+it('the houses that are drawn have every engine that there is', () => {
+  const root = new URL('../../../', import.meta.url);
+  const folders = readdirSync(new URL('packages/messaging/src/engines', root)).toSorted();
+  for (const page of ['packages/messaging/README.md', 'ARCHITECTURE.md']) {
+    const [, drawn = ''] = /engines\/\{([^}]*)\}/.exec(readFileSync(new URL(page, root), 'utf8')) ?? [];
+    expect(drawn.split(',').toSorted(), page).toEqual(folders);
+  }
 });
 
 it('the blocks of the quickstart are whole files: they compile as they are pasted', () => {

@@ -1,4 +1,4 @@
-/** The snippets of docs/messaging/patterns that stand alone (they import what they use) run as they are printed, with the address of the server put in. */
+/** The snippets of docs/messaging/patterns that stand alone (they import what they use) run as they are printed, with the address of the server put in; so does the scheduled job, which needs one too. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -54,6 +54,23 @@ describe.skipIf(!redis)('on Redis (set REDIS_URL to run it)', () => {
     expect(run((leader ?? '').replace('redis://127.0.0.1:21379', redis ?? ''))).toMatch(
       /^elected, term \d+\n$/,
     );
+  });
+
+  const job = (change: (code: string) => string = (code) => code): string =>
+    run(
+      change(readFileSync(join(root, 'packages/messaging/examples/scheduled-job.ts'), 'utf8')).replace(
+        './stage.ts',
+        join(root, 'packages/messaging/examples/stage.ts'),
+      ),
+    );
+  const done = (once: boolean): string => `published twice: true\none report for each time: ${once}\n`;
+
+  it('scheduled-job.ts: two that lead publish each time twice, and its work is done once', () => {
+    expect(job()).toBe(done(true));
+  });
+
+  it('control: under an id of its own each is done twice', () => {
+    expect(job((code) => code.replace(/, \{ id: .+ \}\);/, ');'))).toBe(done(false));
   });
 });
 

@@ -70,6 +70,13 @@ const cutFrom: readonly (readonly [start: string, before: string, after: string]
     '',
   ],
   [
+    'await shop.prepare()',
+    `import type { openSqlStore } from '@doorbuster/messaging/stores';
+    declare const shop: Awaited<ReturnType<typeof openSqlStore>>;
+    declare const mailer: typeof shop;`,
+    '',
+  ],
+  [
     'await consumer.subscribe',
     // kafkajs is not installed here: its names are checked, and no more.
     `declare const consumer: any;

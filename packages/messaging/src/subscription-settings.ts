@@ -28,14 +28,18 @@ export function settingsOf<C extends Channel>(
   const concurrency = within(WHAT, 'concurrency', options.concurrency ?? 1, 1, 1_000);
   const batched = 'batch' in options && options.batch !== undefined;
   const batchMax = !batched ? 1 : within(WHAT, 'batch.max', options.batch.max, 1, 2_000);
+  // Left out silently they would be a rate cap, or a breaker, that nobody has.
+  const layers = (options.middleware ?? []) as readonly Middleware<Channel>[];
+  if (batched && layers.length > 0)
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `${WHAT} has a batch or middleware, not both: a layer goes around one message`,
+    );
   const handler = options.handler as unknown as (
     messages: unknown,
     contexts: unknown,
   ) => Outcome | readonly Outcome[] | Promise<Outcome & readonly Outcome[]>;
-  const one = withMiddleware(
-    handler as Handler<Channel>,
-    (options.middleware ?? []) as Middleware<Channel>[],
-  );
+  const one = withMiddleware(handler as Handler<Channel>, layers);
   const single: SubscriptionSettings['handle'] = (messages, contexts) => {
     const outcome = one(messages[0] as Message<never>, contexts[0] as HandlerContext);
     return isPromise(outcome) ? outcome.then((settled) => [settled]) : [outcome];

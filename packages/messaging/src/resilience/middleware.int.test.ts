@@ -175,3 +175,16 @@ describe('layers around a handler', () => {
     );
   });
 });
+
+it('layers are refused beside a batch, where nobody would call them, and the bus goes on', async () => {
+  const bus = createBus({ engine: createInProcessEngine(new DatabaseSync(':memory:')), source: '/t' });
+  bus.declare([calls]);
+  const layer = rateCapped(createRateCap({ clock: systemClock, permits: 1 }));
+  const batched = { name: 'many', batch: { max: 5 }, handler: () => [] };
+  expect(() => bus.subscribe(calls, { ...batched, middleware: [layer] as never })).toThrow(
+    expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS', message: expect.stringContaining('not both') }),
+  );
+  bus.subscribe(calls, { ...batched, middleware: [] as never });
+  await bus.start();
+  await bus.stop();
+});

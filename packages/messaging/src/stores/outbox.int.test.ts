@@ -489,7 +489,7 @@ for (const { kind, missing, create } of storeChoices)
         return Number(rows[0]?.c) > 0;
       };
 
-      it('skips no row of a transaction that commits late', async () => {
+      it('21: skips no row of a transaction that commits late', async () => {
         const owned = await fixture.store.outbox.own();
         const seen = await slowTransaction(
           (tx, message) => fixture.store.append(tx, [message]),

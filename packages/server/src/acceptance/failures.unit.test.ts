@@ -31,7 +31,7 @@ function numbersIn(path: string): ReadonlySet<string> {
 }
 
 it('has a row for each failure that applies to what is built', () => {
-  const expected = [...range(1, 12), ...range(14, 20), 22, 23, 24, 28, ...range(30, 35)].map(String);
+  const expected = [...range(1, 12), ...range(14, 24), 27, 28, ...range(30, 35)].map(String);
   expect(rows.map(({ number }) => number)).toEqual(expected);
 });
 
@@ -41,10 +41,13 @@ it('names files that exist', () => {
   expect(named.filter((path) => !existsSync(new URL(path, root)))).toEqual([]);
 });
 
-it.each(rows)('row $number stands in the titles of an acceptance test', ({ number, tests }) => {
-  const acceptance = tests.filter((path) => path.includes('/acceptance/'));
-  expect(acceptance.length).toBeGreaterThan(0);
-  for (const path of acceptance) expect([...numbersIn(path)], path).toContain(number);
+it.each(rows)('row $number stands in the titles of its tests', ({ number, tests }) => {
+  // What the toolkit shows by itself lies beside its code.
+  const titled = tests.filter(
+    (path) => path.includes('/acceptance/') || path.startsWith('packages/messaging/'),
+  );
+  expect(titled.length).toBeGreaterThan(0);
+  for (const path of titled) expect([...numbersIn(path)], path).toContain(number);
 });
 
 it.each(rows)('the control of row $number is there', ({ control }) => {
