@@ -58,6 +58,7 @@ describe('joining a group whose coordinator is away', () => {
       beforeRejoin: async () => {},
       onAssigned: () => {},
       holderOf: async () => undefined,
+      ask: async () => {},
       onTrouble: (error) => trouble.push(error),
     });
 
@@ -184,6 +185,7 @@ describe('leaving while something is under way', () => {
         await wait('who goes by its name');
         return undefined;
       },
+      ask: async () => {},
       onTrouble: () => {},
     });
     await one.join().then(
@@ -237,6 +239,7 @@ describe('leaving while something is under way', () => {
       beforeRejoin: async () => {},
       onAssigned: () => {},
       holderOf: async () => undefined,
+      ask: async () => {},
       onTrouble: () => {},
     });
     await one.leave();
