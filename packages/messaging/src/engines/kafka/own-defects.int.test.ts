@@ -43,7 +43,7 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'a confirmation states what the options ask of new topics': 'gives no disk to who asks for it later',
   'what is no record of bindings binds nothing': 'leaves those in force that were known',
   'what was forgotten here is passed over for good': 'declared anew elsewhere is seen again',
-  'what waits is deleted before the group is known to be empty': 'is refused to be forgotten',
+  'what waits is deleted before the group is known to be empty': 'is not forgotten under its consumers',
   'topics are made without the sync that is stated': 'flushEachMessage makes every topic with a sync',
 };
 
