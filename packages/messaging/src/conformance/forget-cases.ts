@@ -72,7 +72,7 @@ export const forgetCases: readonly ConformanceCase[] = [
           consumer.settle(deliveries.map(({ token }) => ({ kind: 'ack', token })));
         assert.deepEqual(await acks(out), ['settled', 'settled']);
         const rest = (await got.waitFor(5)).slice(3);
-        assert.deepEqual(idsOf(rest).toSorted(), ['kept-1', 'kept-4']);
+        assert.deepEqual(new Set(idsOf(rest)), new Set(['kept-1', 'kept-4']));
         assert.equal(rest.find(({ message }) => message?.id === 'kept-1')?.state, 'once');
         assert.deepEqual(await acks(rest), ['settled', 'settled']);
         await consumer.close();

@@ -123,7 +123,13 @@ describe.skipIf(kafkaUrl === undefined)(
       {
         defect: 'an empty prefix counts as none given',
         caughtBy: 'a topic of others is read and written under its own name',
-        healthy: () => share('').finally(clearAway),
+        async healthy() {
+          try {
+            await share('');
+          } finally {
+            await clearAway();
+          }
+        },
         async defective() {
           limitPatience(1_000);
           try {
