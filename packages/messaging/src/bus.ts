@@ -97,7 +97,8 @@ export interface Bus<Lacks extends Feature = never> {
   declare<const C extends readonly Channel[]>(channels: C & Fitting<C, Lacks>): void;
   /**
    * Connects, refuses unmet requirements with UnsupportedCapabilityError, creates what is missing and starts the subscriptions.
-   * `forget` names subscriptions that are gone for good: their backlog goes with them, else it is kept for ever.
+   * `forget` names subscriptions that are gone for good: their backlog goes with them, else it is kept for ever. They have to be stopped everywhere first
+   * (DB_MSG_SUBSCRIPTION_BUSY).
    */
   start(options?: {
     readonly forget?: readonly { readonly channel: string; readonly name: string }[];

@@ -47,7 +47,8 @@ export interface EngineConnection {
 
   /**
    * Creates what is missing and takes the settings of what exists; may be called again. A subscription that did not exist begins
-   * with the oldest message still kept. What `removed` names is forgotten with its backlog; its dead letters stay.
+   * with the oldest message still kept. What `removed` names is forgotten with its backlog; its dead letters stay. Rejects with DB_MSG_SUBSCRIPTION_BUSY while the
+   * engine sees consumers of it: nothing of that one is lost then.
    */
   declare(topology: Topology): Promise<void>;
 

@@ -71,7 +71,7 @@ export const errorCatalogue = {
   },
   DB_MSG_SUBSCRIPTION_BUSY: {
     retryable: true,
-    meaning: 'The subscription has consumers; stop them before it is moved.',
+    meaning: 'The subscription has consumers; stop them before it is moved or forgotten.',
   },
   DB_MSG_PEER_MISSING: {
     retryable: false,

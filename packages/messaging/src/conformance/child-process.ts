@@ -4,6 +4,8 @@
  * with any other.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { pause, systemClock } from '../clock.ts';
@@ -20,6 +22,8 @@ export interface ToldProcess {
   /** The first line that begins with this word, waited for from its start on; rejects with what the process complained of. */
   line(word: string): Promise<string>;
   send(signal: NodeJS.Signals): void;
+  /** SIGSTOP, until a SIGCONT; resolves when all of it stands still. */
+  freeze(): Promise<void>;
   /** Resolves when it is gone. */
   readonly ended: Promise<void>;
   /** For what it wrote to stderr. */
@@ -58,6 +62,10 @@ export function startChild(entry: URL, args: readonly string[]): ToldProcess {
     ended,
     trouble: () => trouble,
     send: (signal) => void child.kill(signal),
+    async freeze() {
+      child.kill('SIGSTOP');
+      await standsStill(child.pid ?? 0);
+    },
     async line(word) {
       await started;
       const find = (): string | undefined => told.values.find((one) => one.split(' ')[0] === word);
@@ -81,3 +89,28 @@ const conditions = (): string[] =>
         ? [one, all[index + 1] ?? '']
         : [],
   );
+
+/** A SIGSTOP goes from thread to thread: on a busy machine some go on answering for as long as a commit and a farewell take. */
+export async function standsStill(pid: number): Promise<void> {
+  await eventually(
+    async () => runningThreads(pid),
+    (count) => count === 0,
+    'a process of which every thread stands still',
+  );
+}
+
+/** Those that do not stand still yet. Only Linux tells; elsewhere none. */
+function runningThreads(pid: number): number {
+  const threads = `/proc/${pid}/task`;
+  if (!existsSync(threads)) return 0;
+  return readdirSync(threads).filter((thread) => {
+    try {
+      // The name in brackets may hold anything; the state is behind it.
+      const stat = readFileSync(join(threads, thread, 'stat'), 'utf8');
+      return stat.charAt(stat.lastIndexOf(')') + 2) !== 'T';
+    } catch {
+      // It has ended meanwhile.
+      return false;
+    }
+  }).length;
+}

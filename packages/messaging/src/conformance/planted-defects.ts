@@ -535,6 +535,9 @@ export const plantedDefects = {
         subscriptions: topology.subscriptions.map((one) => ({ ...one, bindings: one.bindings ?? ['#'] })),
       }),
   }),
+  'who is to be forgotten is not asked for consumers': (real) => ({
+    declare: (topology) => real.declare({ ...topology, removed: [] }),
+  }),
   'an unknown subscription is an empty one': (real) => ({
     async peek(subscription, limit) {
       return real.peek(subscription, limit).catch(() => []);

@@ -10,6 +10,7 @@ import { capabilityCases } from './capability-cases.ts';
 import { deliveryCases } from './delivery-cases.ts';
 import { failureCases } from './failure-cases.ts';
 import { type EngineFixture, type FixtureTraits, traitsOf } from './fixture.ts';
+import { forgetCases } from './forget-cases.ts';
 import { groupCases } from './group-cases.ts';
 import { killCases } from './kill-cases.ts';
 import { messageCases } from './message-cases.ts';
@@ -52,6 +53,7 @@ export const conformanceCases: readonly ConformanceCase[] = [
   ...replayCases,
   ...redriveCases,
   ...groupCases,
+  ...forgetCases,
   ...viewCases,
   ...killCases,
 ];

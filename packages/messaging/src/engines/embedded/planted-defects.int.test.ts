@@ -90,6 +90,7 @@ const seenBy: Readonly<Record<PlantedDefect, string | readonly string[]>> = {
   'text is kept in a single byte a character': 'text of every kind arrives',
   'bytes are read as text': 'an encoding of bytes goes through',
   'bindings that are not given take everything': 'bindings that are not given again stay',
+  'who is to be forgotten is not asked for consumers': 'is not forgotten under its consumers',
   'an unknown subscription is an empty one': [
     'peek into a subscription that nobody declared',
     'a rewind of a subscription that nobody declared',

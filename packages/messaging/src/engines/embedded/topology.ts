@@ -4,7 +4,7 @@
  */
 import { MessagingError } from '../../errors.ts';
 import type { FailureOrder } from '../../channel.ts';
-import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
+import type { ChannelSpec, SubscriptionName, SubscriptionSpec, Topology } from '../../engine.ts';
 import type { RoutingKind } from '../../routing.ts';
 import { bind, countUnbound, readBindings } from './bindings.ts';
 import { emptyLog, endOf, wholeMs } from './positions.ts';
@@ -87,6 +87,7 @@ export class StoredTopology {
   declare({ channels, subscriptions, removed }: Topology): undefined {
     // Refused before anything is written: the others of the turn stay.
     for (const spec of channels) this.#refuseToLose(spec);
+    for (const one of removed ?? []) this.#refuseBusy(one);
     for (const { channel, name } of removed ?? []) this.#removeSubscription(channel, name);
     for (const spec of channels) this.#declareChannel(spec);
     for (const spec of subscriptions) this.#declareSubscription(spec);
@@ -97,6 +98,16 @@ export class StoredTopology {
   #refuseToLose({ name, ephemeral }: ChannelSpec): void {
     if (ephemeral && this.#channels.get(name)?.ephemeral === false)
       throw new MessagingError('DB_MSG_INVALID_OPTIONS', `channel "${name}" is durable already`);
+  }
+
+  /** Its backlog would go while it is handled, and its consumers would wait for ever. */
+  #refuseBusy({ channel, name }: SubscriptionName): void {
+    const count = this.find(channel, name)?.consumers.length ?? 0;
+    if (count > 0)
+      throw new MessagingError(
+        'DB_MSG_SUBSCRIPTION_BUSY',
+        `subscription "${name}" of "${channel}" has ${count} consumers; stop them before it is forgotten`,
+      );
   }
 
   #declareChannel(spec: ChannelSpec): void {

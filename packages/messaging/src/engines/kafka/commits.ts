@@ -4,10 +4,9 @@
  */
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
-import { says } from './faults.ts';
 import type { LedgerText } from './ledger.ts';
 import type { Link } from './link.ts';
-import type { Identity, Membership } from './membership.ts';
+import { type Identity, isGone, type Membership } from './membership.ts';
 import type { LogSource } from './partition.ts';
 
 export interface CommitsParts {
@@ -79,7 +78,7 @@ export class Commits {
         if (identity) return await this.#send(identity, sources);
       } catch (error) {
         this.#parts.onTrouble(error as Error);
-        if (says(error, 'UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID')) this.#parts.membership.renew();
+        if (isGone(error)) this.#parts.membership.renew();
       }
       for (const source of sources) this.#dirty.add(source);
       if (this.#stopping.signal.aborted)

@@ -61,6 +61,7 @@ describe('a server that answers nothing', () => {
       beforeRejoin: async () => {},
       onAssigned: () => {},
       holderOf: async () => undefined,
+      ask: async () => {},
       onTrouble: () => {},
     });
     const joining = one.join().then(

@@ -48,7 +48,7 @@ const bytes = defineChannel({
   },
 });
 
-interface ForeignRecord {
+export interface ForeignRecord {
   readonly topic: string;
   readonly key?: string;
   readonly value?: string;
@@ -56,7 +56,7 @@ interface ForeignRecord {
 }
 
 /** Records of a producer that knows nothing of the toolkit. */
-async function produce(...messages: readonly ForeignRecord[]): Promise<void> {
+export async function produce(...messages: readonly ForeignRecord[]): Promise<void> {
   const producer = new Producer({ ...client(), serializers: stringSerializers });
   try {
     await producer.send({ messages: messages as never, acks: -1 });
@@ -66,7 +66,7 @@ async function produce(...messages: readonly ForeignRecord[]): Promise<void> {
 }
 
 /** What a consumer that knows nothing of the toolkit reads. */
-async function readForeign(topic: string, group: string, count: number) {
+export async function readForeign(topic: string, group: string, count: number) {
   const consumer = new Consumer({ ...client(), groupId: group, deserializers: stringDeserializers });
   const got = new Collector<{
     key: string;

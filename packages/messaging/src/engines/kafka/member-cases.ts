@@ -1,5 +1,5 @@
 /**
- * Members with a name, as cases in the manner of the suite. The session of these is longer than a negative control waits: what comes back sooner came back by
+ * A member that hangs, and members with a name, as cases in the manner of the suite. The session of the latter is longer than a negative control waits: what comes back sooner came back by
  * the name. The others are watched by what they tell of their partitions, because a rebalance is what must not happen.
  */
 import assert from 'node:assert/strict';
@@ -10,9 +10,12 @@ import { Collector, type EngineFixture, eventually, numbers } from '../../confor
 import type { ConformanceCase } from '../../conformance/suite.ts';
 import type { Message } from '../../message.ts';
 import { ack } from '../../outcome.ts';
+import { holderHangs } from '../../testing/hanging-process.ts';
 import type { KafkaFixture } from './conformance-fixture.ts';
 import type { KafkaEngineOptions, KafkaNotice } from './options.ts';
 
+/** As short as the test broker allows. */
+const SHORT = { sessionTimeoutMs: 500, heartbeatMs: 100 };
 const LONG = { sessionTimeoutMs: 15_000, revokeGraceMs: 500 };
 const childEntry = new URL('../../conformance/child.ts', import.meta.url);
 
@@ -54,6 +57,13 @@ const isDisplaced = (notice: KafkaNotice): boolean =>
   notice.kind === 'trouble' && notice.error.message.includes('goes by the name');
 
 export const memberCases: readonly ConformanceCase[] = [
+  {
+    name: 'a process that hangs as a whole loses its partition with its session, and its late settlement counts for nothing',
+    run(fixture) {
+      const { engine, childArgument } = fixture as KafkaFixture;
+      return holderHangs({ ...fixture, open: () => engine(SHORT) }, childArgument(SHORT));
+    },
+  },
   {
     name: 'a member that was killed and starts again by its name has its partitions at once, and nobody else notices',
     run: async (fixture) => {

@@ -22,7 +22,7 @@ import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { encodeOwned, PROTOCOL, stickyAssigner } from './assigner.ts';
 import { cut } from './farewell.ts';
-import { faultOf, isCoordinatorAway } from './faults.ts';
+import { faultOf, isCoordinatorAway, says } from './faults.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
 
@@ -35,6 +35,8 @@ export interface MembershipParts {
   readonly onAssigned: (partitions: readonly number[], kept: boolean) => void;
   /** The id of the member that goes by this name now. */
   readonly holderOf: (name: string) => Promise<string | undefined>;
+  /** Asks the broker about a member; rejects with what it says against it. */
+  readonly ask: (member: Identity) => Promise<void>;
   readonly onTrouble: (error: Error) => void;
 }
 
@@ -54,6 +56,8 @@ export class Membership {
   #consumer: Consumer | undefined;
   #identity: Identity | undefined;
   #owned: readonly number[] = [];
+  /** On the monotonic clock: so long the broker keeps the member that it last answered, whatever it hears of it. */
+  #sureUntil = 0;
   /** Undefined also once another process goes by it. */
   #name: string | undefined;
   readonly #closing = new AbortController();
@@ -81,6 +85,26 @@ export class Membership {
   renew(): void {
     if (this.#closing.signal.aborted) return;
     void this.#awaited(this.#startAgain());
+  }
+
+  /**
+   * Asks the broker where nothing was heard of it for a session: a process that stood still (SIGSTOP, a frozen machine, a blocked event loop) may be no member any more
+   * and not know it yet. For what the broker would not refuse by itself, as it does a commit. Rejects as retryable when there is no answer.
+   */
+  async makeSure(): Promise<void> {
+    const { clock, settings, group, ask } = this.#parts;
+    const member = this.#identity;
+    const asked = clock.monotonic();
+    if (member === undefined || asked < this.#sureUntil) return;
+    try {
+      await ask(member);
+      if (member === this.#identity) this.#sureUntil = asked + settings.sessionTimeoutMs;
+    } catch (error) {
+      // What is out may still be settled while the group waits for its members.
+      if (says(error, 'REBALANCE_IN_PROGRESS')) return;
+      if (!isGone(error)) throw faultOf(error, `asking whether it is still a member of ${group}`);
+      if (member === this.#identity) this.renew();
+    }
   }
 
   /** Before it joins anew: what is out may still be settled, for a while. */
@@ -164,11 +188,20 @@ export class Membership {
   }
 
   #listen(consumer: Consumer): void {
+    const { clock, settings } = this.#parts;
+    let asked = 0;
+    consumer.on('consumer:heartbeat:start', () => {
+      asked = clock.monotonic();
+    });
+    consumer.on('consumer:heartbeat:end', () => {
+      if (this.#consumer === consumer) this.#sureUntil = asked + settings.sessionTimeoutMs;
+    });
     consumer.on('consumer:group:join', ({ memberId, generationId = 0, assignments = [] }) => {
       if (this.#closing.signal.aborted) return;
       const before = this.#identity;
       const kept = before?.memberId === memberId && generationId === before.generation + 1;
       this.#consumer = consumer;
+      this.#sureUntil = clock.monotonic() + settings.sessionTimeoutMs;
       this.#identity = { memberId, generation: generationId, name: consumer.groupInstanceId };
       this.#owned = (assignments ?? []).flatMap(({ partitions }) => partitions);
       this.#parts.onAssigned(this.#owned, kept);
@@ -222,6 +255,11 @@ export class Membership {
     await consumer.close(true).catch(() => {});
     this.#consumers.delete(consumer);
   }
+}
+
+/** The broker knows no such member (any more). */
+export function isGone(error: unknown): boolean {
+  return says(error, 'UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID');
 }
 
 function displaced(group: string, name: string): MessagingError {

@@ -58,6 +58,7 @@ describe('joining a group whose coordinator is away', () => {
       beforeRejoin: async () => {},
       onAssigned: () => {},
       holderOf: async () => undefined,
+      ask: async () => {},
       onTrouble: (error) => trouble.push(error),
     });
 
@@ -184,6 +185,7 @@ describe('leaving while something is under way', () => {
         await wait('who goes by its name');
         return undefined;
       },
+      ask: async () => {},
       onTrouble: () => {},
     });
     await one.join().then(
@@ -237,10 +239,106 @@ describe('leaving while something is under way', () => {
       beforeRejoin: async () => {},
       onAssigned: () => {},
       holderOf: async () => undefined,
+      ask: async () => {},
       onTrouble: () => {},
     });
     await one.leave();
     await expect(one.join()).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
     expect(joinGroup).not.toHaveBeenCalled();
+  });
+});
+
+describe('whether it still is a member', () => {
+  const SESSION_MS = 1_000;
+  const manual = createManualClock();
+  const joined: Consumer[] = [];
+  let asked = 0;
+  let answer: Error | undefined;
+  let assigned: (readonly number[])[] = [];
+
+  beforeEach(() => {
+    [asked, answer, assigned] = [0, undefined, []];
+    vi.spyOn(Consumer.prototype, 'joinGroup').mockImplementation(async function (this: Consumer) {
+      joined.push(this);
+      const assignments = [{ topic: 't', partitions: [0] }];
+      this.emit('consumer:group:join', {
+        groupId: 'g',
+        memberId: 'm',
+        generationId: 1,
+        isLeader: true,
+        assignments,
+      });
+    } as never);
+    vi.spyOn(Consumer.prototype, 'leaveGroup').mockImplementation((async () => {}) as never);
+  });
+  afterEach(() => {
+    joined.length = 0;
+    vi.restoreAllMocks();
+  });
+
+  async function member(): Promise<Membership> {
+    const one = new Membership({
+      settings: settingsOf({ url: 'kafka://127.0.0.1:1', sessionTimeoutMs: SESSION_MS }),
+      clock: manual,
+      group: 'g',
+      topic: 't',
+      beforeRejoin: async () => {},
+      onAssigned: (partitions) => assigned.push(partitions),
+      holderOf: async () => undefined,
+      async ask() {
+        asked += 1;
+        if (answer) throw answer;
+      },
+      onTrouble: () => {},
+    });
+    await one.join();
+    return one;
+  }
+  const beat = (): void => {
+    const payload = { groupId: 'g', memberId: 'm', generationId: 1 };
+    joined[0]?.emit('consumer:heartbeat:start', payload);
+    manual.advance(300);
+    joined[0]?.emit('consumer:heartbeat:end', payload);
+  };
+
+  it('is known for a session from when the last answer was asked for, and asked then', async () => {
+    const one = await member();
+    manual.advance(SESSION_MS - 1);
+    await one.makeSure();
+    beat();
+    manual.advance(SESSION_MS - 301);
+    await one.makeSure();
+    expect(asked).toBe(0);
+    manual.advance(1);
+    await one.makeSure();
+    expect(asked).toBe(1);
+    // The answer counts for a session too.
+    manual.advance(SESSION_MS - 1);
+    await one.makeSure();
+    expect(asked).toBe(1);
+    await one.leave();
+  });
+
+  it.each(['UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID'])('is none on %s: all is let go of', async (id) => {
+    const one = await member();
+    manual.advance(SESSION_MS);
+    answer = failed(id);
+    await one.makeSure();
+    expect(assigned.slice(0, 2)).toEqual([[0], []]);
+    await one.leave();
+  });
+
+  it('still is while the group is joined anew, and what has no answer is to be tried again', async () => {
+    const one = await member();
+    manual.advance(SESSION_MS);
+    answer = failed('REBALANCE_IN_PROGRESS');
+    await one.makeSure();
+    answer = new Error('nobody answers');
+    await expect(one.makeSure()).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_UNREACHABLE',
+      retryable: true,
+    });
+    expect(assigned).toEqual([[0]]);
+    await one.leave();
   });
 });

@@ -1,10 +1,11 @@
 /** Brokers of a test's own, for what must not be done to those that others use: a kill under load. Started by `services:up` in a folder of its own. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { standsStill } from '../../conformance/child-process.ts';
 import { eventually } from '../../conformance/fixture.ts';
 
 export interface OwnCluster {
@@ -146,31 +147,6 @@ function processCalled(name: string, processes: State['processes']): State['proc
   const found = processes.find((one) => one.name === name);
   if (!found) throw new Error(`${name} was not started`);
   return found;
-}
-
-/** A SIGSTOP goes from thread to thread: on a busy machine some go on answering for as long as a commit and a farewell take. */
-async function standsStill(pid: number): Promise<void> {
-  await eventually(
-    async () => runningThreads(pid),
-    (count) => count === 0,
-    'a broker of which every thread stands still',
-  );
-}
-
-/** Those that do not stand still yet. Only Linux tells; elsewhere none. */
-function runningThreads(pid: number): number {
-  const threads = `/proc/${pid}/task`;
-  if (!existsSync(threads)) return 0;
-  return readdirSync(threads).filter((thread) => {
-    try {
-      // The name in brackets may hold anything; the state is behind it.
-      const stat = readFileSync(join(threads, thread, 'stat'), 'utf8');
-      return stat.charAt(stat.lastIndexOf(')') + 2) !== 'T';
-    } catch {
-      // It has ended meanwhile.
-      return false;
-    }
-  }).length;
 }
 
 function isTaken(port: number): Promise<boolean> {

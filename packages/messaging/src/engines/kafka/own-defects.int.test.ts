@@ -23,6 +23,7 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'the key does not choose the partition': 'order per key: one message of a key',
   'no group heartbeat while a handler works': 'a handler that works longer than the session',
   'a member has another name each time': 'starts again by its name',
+  'a member that hung does not ask whether it still is one': 'a process that hangs as a whole',
   'a displaced member takes its name back': 'of two processes by one name',
   'a copy that came before its confirm is waited for': 'read before its confirm',
   'a copy without a place takes the one it has in its own log': 'when its channel gets an order',
@@ -42,7 +43,7 @@ const ownSeenBy: Readonly<Record<OwnDefect, string>> = {
   'a confirmation states what the options ask of new topics': 'gives no disk to who asks for it later',
   'what is no record of bindings binds nothing': 'leaves those in force that were known',
   'what was forgotten here is passed over for good': 'declared anew elsewhere is seen again',
-  'what waits is deleted before the group is known to be empty': 'is refused to be forgotten',
+  'what waits is deleted before the group is known to be empty': 'is not forgotten under its consumers',
   'topics are made without the sync that is stated': 'flushEachMessage makes every topic with a sync',
 };
 

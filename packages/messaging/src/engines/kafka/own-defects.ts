@@ -196,6 +196,9 @@ export const ownDefects = {
     }),
   /** What it had waits for its session to end. */
   'a member has another name each time': () => renamed(),
+  /** Its letter is there beside what the next owner made of the message. */
+  'a member that hung does not ask whether it still is one': () =>
+    replace(Membership.prototype, 'makeSure', () => async () => {}),
   /** Two processes by one name put each other out for ever. */
   'a displaced member takes its name back': () =>
     replace(Takeover.prototype, 'holderOf', () => async () => undefined),

@@ -80,6 +80,15 @@ export class Reader {
       beforeRejoin: () => this.#beforeRejoin(),
       onAssigned: (partitions, kept) => this.#assigned(partitions, kept),
       holderOf: (name) => takeover.holderOf(name),
+      ask: ({ memberId, generation, name }) =>
+        link.atCoordinator<[string, number, string, string | null], void>(
+          group,
+          'Heartbeat',
+          group,
+          generation,
+          memberId,
+          name,
+        ),
       onTrouble,
     });
     this.#moves = new Moves(parts);
@@ -124,6 +133,9 @@ export class Reader {
 
   /** Copies and letters first, all or unknown; then all is settled here, and then for everybody. */
   async settle(pairs: readonly (readonly [Settlement, Entry])[]): Promise<void> {
+    // Of a member that is none any more the broker refuses the commit, and nobody refuses its copies and letters.
+    if (pairs.some(([{ kind }]) => kind === 'retry' || kind === 'deadLetter'))
+      await this.#membership.makeSure();
     const retried: (readonly [Extract<Settlement, { kind: 'retry' }>, Entry])[] = [];
     const dead: (readonly [LetterText, Entry])[] = [];
     const redriven: Entry[] = [];

@@ -8,7 +8,7 @@ import { direct, plain } from '../../conformance/channels.ts';
 import { Collector, type EngineFixture, eventually, settleIn, withBus } from '../../conformance/fixture.ts';
 import type { ConformanceCase } from '../../conformance/suite.ts';
 import type { EngineConnection } from '../../engine.ts';
-import { ack, deadLetter, retry } from '../../outcome.ts';
+import { ack, deadLetter } from '../../outcome.ts';
 import { specOf } from '../../specs.ts';
 import { clientOf, type KafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 import type { KafkaNotice } from './options.ts';
@@ -163,39 +163,6 @@ export const topologyCases: readonly ConformanceCase[] = [
         assert.deepEqual(await got.waitFor(2), [1, 1]);
       } finally {
         await Promise.all([here.stop(), elsewhere.stop()]);
-      }
-    },
-  },
-  {
-    name: 'a subscription with consumers is refused to be forgotten, and keeps what waits for its next attempt',
-    async run(fixture) {
-      const attempts = new Collector<number>();
-      await withBus({
-        fixture,
-        channels: [plain],
-        async use(bus) {
-          await bus.subscribe(plain, {
-            name: 'one',
-            handler: (_, { attempt }) => {
-              attempts.add(attempt);
-              return attempt === 1 ? retry({ delayMs: 1_500 }) : ack();
-            },
-          }).started;
-          await bus.publish(plain, { n: 1 });
-          await eventually(
-            async () => (await bus.view()).channels[0]?.subscriptions[0]?.delayed,
-            (delayed) => delayed === 1,
-            'put off',
-          );
-          await assert.rejects(begin(fixture, plain, ['one']), { code: 'DB_MSG_SUBSCRIPTION_BUSY' });
-          assert.deepEqual(await attempts.waitFor(2), [1, 2]);
-        },
-      });
-      const after = await begin(fixture, plain);
-      try {
-        assert.deepEqual(await subscriptionsOf(after), ['one']);
-      } finally {
-        await after.stop();
       }
     },
   },

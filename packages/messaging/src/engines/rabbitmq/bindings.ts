@@ -8,11 +8,11 @@
  */
 import type { Channel, ConsumeMessage } from 'amqplib';
 import type { ChannelSpec } from '../../engine.ts';
-import type { Binding } from '../../routing.ts';
+import { type Binding, isBinding } from '../../routing.ts';
 import type { Browsed } from './browse.ts';
 import type { Ladder } from './delay-ladder.ts';
 import type { Names } from './names.ts';
-import { areTexts, fieldsOf, readJson } from './read-json.ts';
+import { readJson } from './read-json.ts';
 import type { Parcel } from './wire.ts';
 import { HEADER_PREFIX } from './wire.ts';
 
@@ -112,11 +112,4 @@ function recordOf(bindings: readonly Binding[]): Parcel {
 export function bindingsOn({ content }: ConsumeMessage): readonly Binding[] | undefined {
   const found = readJson(content);
   return Array.isArray(found) && found.every(isBinding) ? found : undefined;
-}
-
-function isBinding(found: unknown): found is Binding {
-  if (typeof found === 'string') return true;
-  const { match, headers } = fieldsOf(found);
-  if (typeof headers !== 'object' || headers === null) return false;
-  return (match === 'all' || match === 'any') && areTexts(fieldsOf(headers), ...Object.keys(headers));
 }

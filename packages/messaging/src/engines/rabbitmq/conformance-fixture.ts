@@ -20,9 +20,12 @@ const LADDER = 'conformance.';
 
 export const PARTITIONS = 4;
 
-/** What a child process of the kill cases opens: the argument is the prefix. */
-export function openEngine(prefix: string): Engine {
-  return createRabbitEngine({ url: rabbitUrl ?? '', prefix, ladderPrefix: LADDER, partitions: PARTITIONS });
+/** What a child process of the kill cases opens: the argument is the prefix and, where it is not the engine's own, the heartbeat in seconds behind a bar. */
+export function openEngine(argument: string): Engine {
+  const [prefix = '', heartbeat] = argument.split('|');
+  const url = new URL(rabbitUrl ?? '');
+  if (heartbeat !== undefined) url.searchParams.set('heartbeat', heartbeat);
+  return createRabbitEngine({ url: url.href, prefix, ladderPrefix: LADDER, partitions: PARTITIONS });
 }
 
 export type RabbitFixture = EngineFixture & {

@@ -372,7 +372,7 @@ export class RabbitConnection implements EngineConnection {
         await this.#claim(model, several, subscriptions);
         for (const { channel: name, name: subscription } of removed) {
           const known = this.#book.channels.get(name);
-          if (known) await this.#book.removeQueues(channel, known.spec, subscription);
+          if (known) await this.#book.removeQueues(model, channel, known.spec, subscription);
         }
       });
     } catch (error) {

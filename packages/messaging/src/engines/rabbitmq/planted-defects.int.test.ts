@@ -176,6 +176,15 @@ const wireDefects: Readonly<Record<string, WireDefect>> = {
     },
     seenBy: 'order per key holds against other consumers',
   },
+  'nobody is asked who consumes': {
+    method: 'checkQueue',
+    instead: (real) =>
+      async function checkQueue(this: unknown, queue: string) {
+        const found = (await Reflect.apply(real, this, [queue])) as object;
+        return { ...found, consumerCount: 0 };
+      } as Method,
+    seenBy: 'is not forgotten under its consumers',
+  },
   'declares no priorities': {
     method: 'assertQueue',
     instead: withArguments((_, { 'x-max-priority': _levels, ...others }) => others),

@@ -346,14 +346,30 @@ export class TopologyBook {
   }
 
   /** Its backlog goes with it; its dead letters stay. */
-  async removeQueues(channel: Channel, spec: ChannelSpec, subscription: string): Promise<void> {
+  async removeQueues(
+    model: ChannelModel,
+    channel: Channel,
+    spec: ChannelSpec,
+    subscription: string,
+  ): Promise<void> {
     const { names, ladder } = this.#settings;
     const existing = names.existing(spec.name).queue;
     if (existing !== undefined)
       return void (await channel.unbindQueue(existing, ladder.out, ladder.pattern(existing)));
+    await this.#refuseBusy(model, spec, subscription);
     for (const queue of names.queues(spec, subscription)) await channel.deleteQueue(queue);
     for (const notes of names.notes(spec, subscription)) await channel.deleteQueue(notes);
     await channel.deleteQueue(names.bindings(spec.name, subscription));
+  }
+
+  /** Asked, because a quorum queue knows no deletion that depends on it: who begins to consume in between is not seen. */
+  async #refuseBusy(model: ChannelModel, spec: ChannelSpec, subscription: string): Promise<void> {
+    for (const queue of this.#settings.names.queues(spec, subscription))
+      if ((await consumersOf(model, queue)) > 0)
+        throw new MessagingError(
+          'DB_MSG_SUBSCRIPTION_BUSY',
+          `subscription "${subscription}" of channel "${spec.name}" has consumers; stop them everywhere before it is forgotten`,
+        );
   }
 
   #argumentsOf(spec: ChannelSpec): Record<string, unknown> {
@@ -365,6 +381,16 @@ export class TopologyBook {
   async #queue(channel: Channel, name: string, options: Options.AssertQueue): Promise<void> {
     await channel.assertQueue(name, { durable: true, ...options });
     this.#settings.onDeclared('queue', name);
+  }
+}
+
+/** A queue that is not there has none. */
+async function consumersOf(model: ChannelModel, queue: string): Promise<number> {
+  try {
+    return (await onChannels(model, 1, ([channel]) => channel.checkQueue(queue))).consumerCount;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
+    return 0;
   }
 }
 

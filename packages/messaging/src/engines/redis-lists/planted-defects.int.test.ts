@@ -23,6 +23,12 @@ interface Defect {
 
 const defects: readonly Defect[] = [
   {
+    name: 'a subscription is forgotten whoever consumes it',
+    from: `> 0 then return -1 end`,
+    to: '> 0 then end',
+    seenBy: 'is not forgotten under its consumers',
+  },
+  {
     name: 'a text is popped, not moved: who dies with it loses it',
     from: `redis.call('LMOVE', L, takenOf(consumer), 'RIGHT', 'LEFT')`,
     to: `redis.call('RPOP', L)`,

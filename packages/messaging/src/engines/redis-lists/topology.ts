@@ -1,5 +1,5 @@
 /** What this connection declared, kept so that it can be made again on a server that lost it. A channel is one list and belongs to one subscription. */
-import type { ChannelSpec, Topology } from '../../engine.ts';
+import type { ChannelSpec, SubscriptionName, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { refuseUnsupported, unsupported } from './capabilities.ts';
 import type { ListReader } from './list-reader.ts';
@@ -23,7 +23,7 @@ export class DeclaredLists {
       await this.#declare(spec, '');
       this.#channels.set(spec.name, spec);
     }
-    for (const { channel, name } of removed) await this.#scripts.run('listsRemove', [channel, name]);
+    for (const one of removed) await this.#remove(one);
     for (const { channel, name } of subscriptions) {
       const spec = this.#channels.get(channel);
       if (!spec)
@@ -53,6 +53,15 @@ export class DeclaredLists {
         'DB_MSG_UNKNOWN_CHANNEL',
         `subscription "${subscription}" of channel "${channel}" was never declared on this connection`,
       );
+  }
+
+  async #remove({ channel, name }: SubscriptionName): Promise<void> {
+    if ((await this.#scripts.run('listsRemove', [channel, name])) === -1)
+      throw new MessagingError(
+        'DB_MSG_SUBSCRIPTION_BUSY',
+        `subscription "${name}" of channel "${channel}" has consumers; stop them everywhere before it is forgotten`,
+      );
+    if (this.#subscriptions.get(channel) === name) this.#subscriptions.delete(channel);
   }
 
   async #declare({ name: channel, ephemeral }: ChannelSpec, subscription: string): Promise<void> {

@@ -146,9 +146,9 @@ export class RedisConnection implements EngineConnection {
   async declare(topology: Topology): Promise<void> {
     this.#opened(this.#topology);
     await this.#topology.declare(topology);
-    for (const { channel, name } of topology.removed ?? []) {
-      await this.#scripts.run('removeSubscription', [channel, name]);
-      await sweepSubscription(this.#client, this.#settings.prefix, channel, name);
+    for (const one of topology.removed ?? []) {
+      await this.#topology.forget(one);
+      await sweepSubscription(this.#client, this.#settings.prefix, one.channel, one.name);
     }
   }
 

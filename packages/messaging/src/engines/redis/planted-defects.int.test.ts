@@ -32,6 +32,13 @@ interface Defect {
 
 const defects: readonly Defect[] = [
   {
+    name: 'a subscription is forgotten whoever consumes it',
+    from: `if s and redis.call('ZCOUNT', s.consumers, int(NOW), '+inf') > 0 then return 0 end
+redis.call('SREM'`,
+    to: `redis.call('SREM'`,
+    seenBy: 'is not forgotten under its consumers',
+  },
+  {
     name: 'streams are kept short by MAXLEN',
     from: `'NOMKSTREAM', '*'`,
     to: `'NOMKSTREAM', 'MAXLEN', '=', '10', '*'`,

@@ -1,5 +1,5 @@
 /** What this connection declared, kept so that it can be made again on a server that lost it. */
-import type { ChannelSpec, SubscriptionSpec, Topology } from '../../engine.ts';
+import type { ChannelSpec, SubscriptionName, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { StreamScripts } from './scripts.ts';
 
@@ -16,10 +16,19 @@ export class DeclaredTopology {
     this.#shards = shards;
   }
 
-  async declare({ channels, subscriptions, removed = [] }: Topology): Promise<void> {
+  async declare({ channels, subscriptions }: Topology): Promise<void> {
     for (const spec of channels) await this.#declareChannel(spec);
     for (const one of subscriptions) await this.#declareSubscription(one);
-    for (const { channel, name } of removed) this.#subscriptions.delete(nameOf(channel, name));
+  }
+
+  /** What lies beside the streams is left for the caller to sweep. */
+  async forget({ channel, name }: SubscriptionName): Promise<void> {
+    if ((await this.#scripts.run('removeSubscription', [channel, encodeURIComponent(name), name])) !== 1)
+      throw new MessagingError(
+        'DB_MSG_SUBSCRIPTION_BUSY',
+        `subscription "${name}" of channel "${channel}" has consumers; stop them everywhere before it is forgotten`,
+      );
+    this.#subscriptions.delete(nameOf(channel, name));
   }
 
   async again(): Promise<void> {

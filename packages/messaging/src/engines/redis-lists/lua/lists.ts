@@ -99,10 +99,14 @@ if ARGV[3] ~= '' then redis.call('HSETNX', B, 'subscription', ARGV[3]) end
 return redis.call('HGET', B, 'subscription') or ''
 `;
 
-/** ARGV: channel, subscription. Forgets the subscription with its backlog, and a channel of replies altogether. Returns 1, or 0 when it has another one. */
+/**
+ * ARGV: channel, subscription ('' for a channel of replies, altogether). Forgets the subscription with its backlog. Returns 1, 0 when the channel has another one, or -1 when that
+ * has consumers: nothing is changed then.
+ */
 export const listsRemove = `${listsPrelude}
 if not L then return 0 end
 if ARGV[2] ~= '' and redis.call('HGET', B, 'subscription') ~= ARGV[2] then return 0 end
+if ARGV[2] ~= '' and redis.call('ZCOUNT', B .. ':consumers', '(' .. int(NOW), '+inf') > 0 then return -1 end
 for _, consumer in ipairs(redis.call('ZRANGE', B .. ':consumers', 0, -1)) do redis.call('UNLINK', takenOf(consumer)) end
 redis.call('UNLINK', L, B .. ':out', B .. ':lease', B .. ':again', B .. ':records', B .. ':consumers', B .. ':meta')
 redis.call('HDEL', B, 'subscription')

@@ -50,12 +50,17 @@ end
 return 1
 `;
 
-/** KEYS: prefix. ARGV: channel, group. The keys of the subscription are left for the caller to sweep; its dead letters stay. */
+/**
+ * KEYS: prefix. ARGV: channel, encoded subscription, group. Returns 1, or 0 when it has consumers: nothing is changed then. The keys of the subscription are left for the
+ * caller to sweep; its dead letters stay.
+ */
 export const removeSubscription = `
-redis.call('SREM', P .. ':subs:' .. ARGV[1], ARGV[2])
-redis.call('HDEL', P .. ':bindings:' .. ARGV[1], ARGV[2])
+local s = openSub(ARGV[1], ARGV[2], ARGV[3])
+if s and redis.call('ZCOUNT', s.consumers, int(NOW), '+inf') > 0 then return 0 end
+redis.call('SREM', P .. ':subs:' .. ARGV[1], ARGV[3])
+redis.call('HDEL', P .. ':bindings:' .. ARGV[1], ARGV[3])
 local levels = tonumber(redis.call('HGET', P .. ':channel:' .. ARGV[1], 'levels') or '0')
-for level = 0, levels - 1 do redis.pcall('XGROUP', 'DESTROY', streamOf(ARGV[1], level), ARGV[2]) end
+for level = 0, levels - 1 do redis.pcall('XGROUP', 'DESTROY', streamOf(ARGV[1], level), ARGV[3]) end
 return 1
 `;
 
