@@ -22,6 +22,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
+/** What it ends with and says itself; what a harness says is not in it. */
+async function told(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
+  const said: string[] = [];
+  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => said.push(String(text)) > 0);
+  const code = await main(args, folder).finally(() => write.mockRestore());
+  return { code, said: said.join('') };
+}
+
 test('keeps the last line of the harness with the command, the commit and the machine', {
   timeout: 240_000,
 }, async () => {
@@ -63,13 +71,31 @@ test.each([
   ['simulation', '--without=crash'],
   ['bench', '--quick'],
 ])('%s %s %s is no evidence: a usage error before anything runs', async (...args) => {
-  const said: string[] = [];
-  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => said.push(String(text)) > 0);
-  const code = await main(args, folder).finally(() => write.mockRestore());
+  const { code, said } = await told(args);
   expect(code).toBe(2);
   // The harnesses end with 2 as well, with a word of their own.
-  expect(said.join('')).toContain(`a run with ${notEvidence.join(', ')} is no evidence`);
+  expect(said).toContain(`a run with ${notEvidence.join(', ')} is no evidence`);
   expect(readdirSync(folder)).toEqual([]);
+});
+
+test.each([
+  [['--seconds', '1.5', '--rounds', '4'], '--rounds below 5 or --seconds below 4'],
+  [['--keyed', '--rounds=4'], '--rounds below 5'],
+  [['--rounds', '6', '--seconds=3.9'], '--seconds below 4'],
+])(
+  'messaging-bench %j is shorter than what is recorded: a usage error before anything runs',
+  async (given, what) => {
+    expect(await told(['messaging-bench', ...given])).toEqual({
+      code: 2,
+      said: `a run with ${what} is shorter than what is recorded, and no evidence; ask the harness itself\n`,
+    });
+    expect(readdirSync(folder)).toEqual([]);
+  },
+);
+
+test('as many rounds as the harness takes by itself are no reason to refuse: it is asked', async () => {
+  const { code, said } = await told(['messaging-bench', '--rounds', '5', '--seconds=4', 'no-such-engine']);
+  expect({ code, said }).toEqual({ code: 2, said: 'it ended with 2; nothing was recorded\n' });
 });
 
 test('clean is the same commit without changes before and after; only what is recorded may change', () => {
