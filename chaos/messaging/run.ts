@@ -19,9 +19,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { judge, type Verdict } from './audit.ts';
+import { keepsOrder, type SoakEngine } from './engines.ts';
 import { Ledger } from './ledger.ts';
 import { Timeline } from './timeline.ts';
-import { hasInbox, type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
+import { hasInbox, type Mode, type PartOptions, stateOf } from './part.ts';
 import { atThePoint } from './placed-kill.ts';
 
 export interface RunPlan {
@@ -149,7 +150,7 @@ class Soak {
   }
 
   async run(): Promise<RunResult> {
-    const { workers } = this.#plan;
+    const { engine, messages, workers } = this.#plan;
     if (!this.#oneProcess) {
       this.#publisher = this.#newPublisher();
       await this.#firstConfirmed();
@@ -166,8 +167,8 @@ class Soak {
     await sleep(afterwardsMs);
     await this.end();
     if (endedEarly !== null) process.stderr.write(`${await stateOf(this.#options([], 0, 'auditor'))}\n`);
-    const verdict = judge(this.#ledger.all(), this.#plan.messages);
-    const handled = this.#plan.messages - verdict.lost;
+    const verdict = judge(this.#ledger.all(), messages, { order: keepsOrder(engine) });
+    const handled = messages - verdict.lost;
     const seconds = (ended - began) / 1000;
     return {
       ...verdict,

@@ -3,6 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { soakEngines } from '../../chaos/messaging/engines.ts';
 import type { Recorded } from '../evidence.ts';
 import { promiseRows } from './evidence-promises.ts';
 import { notice, type Generator } from './generated.ts';
@@ -329,6 +330,7 @@ export function soakSection(soak: Recorded | null): string[] {
     column === 'rate' && Number(value) < leastRate
       ? `**${number(value)}**, ${leastRate} is not reached`
       : number(value);
+  const missing = soakEngines.filter((engine) => !engines.some(([name]) => name === engine));
   const violations = engines.flatMap(([name, figures]) =>
     ((figures?.['violations'] ?? []) as string[]).map((one) => `- ${name}: ${one}`),
   );
@@ -339,6 +341,10 @@ export function soakSection(soak: Recorded | null): string[] {
       ['engine', ...columns],
       engines.map(([name, figures]) => [name, ...columns.map((column) => cellOf(column, figures?.[column]))]),
     ),
+    ...(engines.some(([, figures]) => figures?.['orderBroken'] === null)
+      ? ['', '`orderBroken` "-": no order is promised there, so none was judged.']
+      : []),
+    ...(missing.length === 0 ? [] : ['', `Not in this run: ${missing.join(', ')}.`]),
     ...(violations.length === 0 ? [] : ['', 'What was not reached, or did not hold:', '', ...violations]),
   ];
 }

@@ -23,17 +23,19 @@ test.each([
   expect(figureRow([name, value]).at(-1)).toBe(reached);
 });
 
+const recordOf = (engines: object, reached?: boolean): Recorded => ({
+  command: 'npm run -s soak -- --engine redis --json',
+  commit: '0123456789',
+  clean: true,
+  measuredOn: '2026-11-29',
+  seconds: 1,
+  ...(reached === undefined ? {} : { reached }),
+  machine: { processor: 'any', cores: 2, memoryGiB: 4, system: 'linux x64', node: '26' },
+  result: { engines },
+});
+
 const soakOf = (reached: boolean | undefined, rate: number, violations: readonly string[]): string =>
-  soakSection({
-    command: 'npm run -s soak -- --engine redis --json',
-    commit: '0123456789',
-    clean: true,
-    measuredOn: '2026-11-29',
-    seconds: 1,
-    ...(reached === undefined ? {} : { reached }),
-    machine: { processor: 'any', cores: 2, memoryGiB: 4, system: 'linux x64', node: '26' },
-    result: { engines: { redis: { kills: 74, lost: 0, rate, violations } } },
-  } satisfies Recorded).join('\n');
+  soakSection(recordOf({ redis: { kills: 74, lost: 0, rate, violations } }, reached)).join('\n');
 
 test('a run that did not reach what is wanted says so, with the figure and what fell short', () => {
   const short = soakOf(false, 0.42, ['with kills 0.42 of the undisturbed rate, 0.5 is wanted']);
@@ -42,6 +44,18 @@ test('a run that did not reach what is wanted says so, with the figure and what 
   expect(short).toContain('- redis: with kills 0.42 of the undisturbed rate, 0.5 is wanted');
   for (const reached of [true, undefined])
     expect(soakOf(reached, 0.61, [])).not.toMatch(/not reached|Not all/);
+});
+
+test('what was not judged shows no figure, and engines that were not in the run are named', () => {
+  const lists = { lost: 0, handledTwice: 0, orderBroken: null, violations: [] };
+  const page = soakSection(recordOf({ kafka: { ...lists, orderBroken: 0 }, 'redis-lists': lists })).join(
+    '\n',
+  );
+  expect(page).toMatch(/\| redis-lists \|.* 0 \| 0 \| - \|/);
+  expect(page).toMatch(/\| kafka \|.* 0 \| 0 \| 0 \|/);
+  expect(page).toContain('no order is promised there, so none was judged');
+  expect(page).toContain('Not in this run: embedded, rabbitmq, redis.');
+  expect(soakOf(true, 0.61, [])).not.toContain('no order is promised');
 });
 
 test('every promise that is claimed has a test and a control, and their titles stand in the files', () => {
