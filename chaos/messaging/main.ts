@@ -1,6 +1,6 @@
 /**
  * `npm run -s soak -- --engine NAME [--messages N] [--workers K] [--kill-every-ms MS] [--limit-s S] [--controls]
- * [--kill-publisher-every N] [--rate-unjudged] [--timeline] [--json]`: the long run. Messages go through an engine
+ * [--kill-publisher-every N] [--least-kills N] [--rate-unjudged] [--timeline] [--json]`: the long run. Messages go through an engine
  * to workers of which one is killed (SIGKILL) at each interval and replaced; the handler uses the inbox. Nothing may be lost, handled twice, or out of order on
  * its key (where the engine promises an order), and with kills at least half of the undisturbed rate, measured in the same run, has to remain.
  *
@@ -22,6 +22,7 @@ import {
   serverUrls,
 } from '../../bench/messaging/servers.ts';
 import { keepsOrder, type SoakEngine, soakEngines } from './engines.ts';
+import { noFloor, tooFew } from './kill-floor.ts';
 import { channelName, engineOf, type Mode, subscriptionName } from './part.ts';
 import { type RunPlan, type RunResult, runOnce } from './run.ts';
 
@@ -49,6 +50,8 @@ interface Asked {
   readonly killEveryMs: number;
   /** Each such kill is the publisher's; 0: none is. */
   readonly publisherEvery: number;
+  /** The run goes on until it has met so many. */
+  readonly leastKills: number;
   readonly limitMs: number;
   readonly controls: boolean;
   /** The rate is told and not judged: in CI, where no test may depend on how fast a machine is. */
@@ -97,6 +100,7 @@ function read(argv: readonly string[]): Asked | null {
         workers: { type: 'string', default: '4' },
         'kill-every-ms': { type: 'string', default: '1000' },
         'kill-publisher-every': { type: 'string', default: '0' },
+        'least-kills': { type: 'string', default: '1' },
         'limit-s': { type: 'string', default: '1800' },
         controls: { type: 'boolean', default: false },
         'rate-unjudged': { type: 'boolean', default: false },
@@ -106,7 +110,7 @@ function read(argv: readonly string[]): Asked | null {
       },
     });
     const whole = (
-      name: 'messages' | 'workers' | 'kill-every-ms' | 'limit-s' | 'kill-publisher-every',
+      name: 'messages' | 'workers' | 'kill-every-ms' | 'limit-s' | 'kill-publisher-every' | 'least-kills',
       least = 1,
     ): number => {
       const value = Number(values[name]);
@@ -123,6 +127,7 @@ function read(argv: readonly string[]): Asked | null {
       workers: whole('workers'),
       killEveryMs: whole('kill-every-ms'),
       publisherEvery: whole('kill-publisher-every', 0),
+      leastKills: whole('least-kills'),
       limitMs: whole('limit-s') * 1000,
       controls: values.controls,
       rateUnjudged: values['rate-unjudged'],
@@ -143,7 +148,6 @@ async function isShared(): Promise<boolean> {
     prefix: '',
     path: join(folder, 'probe.sqlite'),
     ledger: '',
-    total: 0,
     worker: 0,
     name: 'probe',
     placed: false,
@@ -174,6 +178,7 @@ async function runOf(
     RunPlan,
     | 'mode'
     | 'messages'
+    | 'floor'
     | 'workers'
     | 'killEveryMs'
     | 'publisherEvery'
@@ -215,6 +220,8 @@ async function tidy(engine: SoakEngine, url: string, prefix: string): Promise<vo
 async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<EngineResult> {
   const { workers, killEveryMs, publisherEvery, limitMs, messages, rateUnjudged, timeline } = asked;
   const shared = engine === 'embedded' && (await isShared());
+  const isOneProcess = engine === 'embedded' && !shared;
+  const floor = { kills: asked.leastKills, publisherKills: publisherEvery > 0 && !isOneProcess ? 1 : 0 };
   const base = {
     mode: 'inbox' as Mode,
     workers,
@@ -227,22 +234,24 @@ async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<Engi
   const calm = await runOf(engine, url, {
     ...base,
     messages: Math.min(messages, Math.max(leastUndisturbed, Math.round(messages * undisturbedShare))),
+    floor: noFloor,
     killEveryMs: null,
     publisherEvery: 0,
   });
-  const killed = await runOf(engine, url, { ...base, messages, killEveryMs, publisherEvery });
+  const killed = await runOf(engine, url, { ...base, messages, floor, killEveryMs, publisherEvery });
   const rate = Number((killed.perSecond / Math.max(1, calm.perSecond)).toFixed(3));
-  const violations = [...faultsOf('undisturbed', calm), ...faultsOf('with kills', killed)];
-  if (killed.kills === 0) violations.push('nobody was killed: the run was too short to show anything');
-  if (killed.publisherKills === 0 && publisherEvery > 0)
-    violations.push('the publisher was never killed: the run was too short for that');
+  const violations = [
+    ...faultsOf('undisturbed', calm),
+    ...faultsOf('with kills', killed),
+    ...tooFew(floor, killed),
+  ];
   if (rate < leastRate && !rateUnjudged)
     violations.push(`with kills ${rate} of the undisturbed rate, ${leastRate} is wanted`);
   const { lost, handledTwice, orderBroken, kills, publisherKills, seconds } = killed;
   return {
-    messages,
+    messages: killed.messages,
     workers,
-    processes: engine === 'embedded' && !shared ? 1 : workers,
+    processes: isOneProcess ? 1 : workers,
     kills,
     publisherKills,
     lost,
@@ -270,7 +279,7 @@ function faultsOf(name: string, { lost, handledTwice, orderBroken, endedEarly, d
 async function controls(engine: SoakEngine, url: string, asked: Asked): Promise<ControlResult> {
   const { workers, limitMs, timeline } = asked;
   const shared = engine === 'embedded' && (await isShared());
-  const killing = { killEveryMs: null, publisherEvery: 0, placedKills: controlKills };
+  const killing = { killEveryMs: null, publisherEvery: 0, placedKills: controlKills, floor: noFloor };
   const plan = { workers, limitMs, shared, timeline, messages: controlMessages, stillMs: controlStillMs };
   const open = await runOf(engine, url, { ...plan, ...killing, mode: 'without-inbox' });
   const hasty = await runOf(engine, url, { ...plan, ...killing, mode: 'acknowledge-first' });
@@ -309,6 +318,7 @@ Messages go through an engine to workers that are killed and replaced; nothing m
   --kill-every-ms MS   SIGKILL to one of them (1000)
   --kill-publisher-every N
                        each Nth of these kills is the publisher's, who goes on behind what was confirmed (0: none is)
+  --least-kills N      the run goes on, past --messages, until it has met so many (1)
   --limit-s S          the run ends as failed after so long (1800)
   --controls           runs with a planted defect, which have to be found
   --rate-unjudged      tell the rate and do not judge it
