@@ -45,12 +45,18 @@ test('keeps the last line of the harness with the command, the commit and the ma
 test('keeps the figures of a run that did not reach what is wanted, marked so, and ends with its code', async () => {
   // Its time is over before anybody is killed: it shows nothing, and says so.
   const given = ['--messages', '400', '--kill-every-ms', '60000', '--limit-s', '1'];
-  expect(await main(['soak', '--engine', 'embedded', ...given], folder)).toBe(1);
-  const kept = JSON.parse(readFileSync(join(folder, 'soak.json'), 'utf8')) as Recorded;
+  expect(await main(['soak-host', ...given], folder)).toBe(1);
+  const kept = JSON.parse(readFileSync(join(folder, 'soak-host.json'), 'utf8')) as Recorded;
+  expect(kept.command).toContain('soak -- --engine embedded --kill-publisher-every 3 --rate-unjudged --mess');
   expect(kept.reached).toBe(false);
   const { engines } = kept.result as { engines: { embedded: { violations: string[] } } };
-  expect(engines.embedded).toMatchObject({ kills: 0, lost: 0 });
-  expect(engines.embedded.violations).toContain('0 kills, at least 1 are wanted');
+  expect(engines.embedded).toMatchObject({ kills: 0, lost: 0, leastRate: null });
+  expect(engines.embedded.violations).toEqual(
+    expect.arrayContaining([
+      '0 kills, at least 1 are wanted',
+      '0 kills of the publisher, at least 1 is wanted',
+    ]),
+  );
 });
 
 test('keeps nothing of a run that broke off, and knows its harnesses by name', async () => {

@@ -36,6 +36,11 @@ const harnesses: Readonly<Record<string, Harness>> = {
     least: { '--rounds': fullRun.rounds, '--seconds': fullRun.seconds },
   },
   soak: { verb: ['soak'], notReached: 1 },
+  // Beside it, because it has one result an engine, and its rate is of runs in which the host of a shared file lives.
+  'soak-host': {
+    verb: ['soak', '--engine', 'embedded', '--kill-publisher-every', '3', '--rate-unjudged'],
+    notReached: 1,
+  },
   engines: { verb: ['test:engines'], notReached: 1 },
   demo: { verb: ['demo'], notReached: 6 },
 };

@@ -75,6 +75,8 @@ interface EngineResult {
   readonly perSecondWithKills: number;
   /** With kills over undisturbed. */
   readonly rate: number;
+  /** What is wanted of it; null where it is told and not judged. */
+  readonly leastRate: number | null;
   readonly seconds: number;
   readonly violations: readonly string[];
 }
@@ -260,6 +262,7 @@ async function soak(engine: SoakEngine, url: string, asked: Asked): Promise<Engi
     perSecondUndisturbed: calm.perSecond,
     perSecondWithKills: killed.perSecond,
     rate,
+    leastRate: rateUnjudged ? null : leastRate,
     seconds,
     violations,
   };
