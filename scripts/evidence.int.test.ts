@@ -22,6 +22,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
+/** What it ends with and says itself; what a harness says is not in it. */
+async function told(args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
+  const said: string[] = [];
+  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => said.push(String(text)) > 0);
+  const code = await main(args, folder).finally(() => write.mockRestore());
+  return { code, said: said.join('') };
+}
+
 test('keeps the last line of the harness with the command, the commit and the machine', {
   timeout: 240_000,
 }, async () => {
@@ -35,11 +43,20 @@ test('keeps the last line of the harness with the command, the commit and the ma
 });
 
 test('keeps the figures of a run that did not reach what is wanted, marked so, and ends with its code', async () => {
-  // A soak that is over before anybody was killed shows nothing, and says so.
-  expect(await main(['soak', '--engine', 'embedded', '--messages', '400'], folder)).toBe(1);
-  const kept = JSON.parse(readFileSync(join(folder, 'soak.json'), 'utf8')) as Recorded;
+  // Its time is over before anybody is killed: it shows nothing, and says so.
+  const given = ['--messages', '400', '--kill-every-ms', '60000', '--limit-s', '1'];
+  expect(await main(['soak-host', ...given], folder)).toBe(1);
+  const kept = JSON.parse(readFileSync(join(folder, 'soak-host.json'), 'utf8')) as Recorded;
+  expect(kept.command).toContain('soak -- --engine embedded --kill-publisher-every 3 --rate-unjudged --mess');
   expect(kept.reached).toBe(false);
-  expect(kept.result).toMatchObject({ engines: { embedded: { messages: 400, kills: 0, lost: 0 } } });
+  const { engines } = kept.result as { engines: { embedded: { violations: string[] } } };
+  expect(engines.embedded).toMatchObject({ kills: 0, lost: 0, leastRate: null });
+  expect(engines.embedded.violations).toEqual(
+    expect.arrayContaining([
+      '0 kills, at least 1 are wanted',
+      '0 kills of the publisher, at least 1 is wanted',
+    ]),
+  );
 });
 
 test('keeps nothing of a run that broke off, and knows its harnesses by name', async () => {
@@ -63,13 +80,31 @@ test.each([
   ['simulation', '--without=crash'],
   ['bench', '--quick'],
 ])('%s %s %s is no evidence: a usage error before anything runs', async (...args) => {
-  const said: string[] = [];
-  const write = vi.spyOn(process.stderr, 'write').mockImplementation((text) => said.push(String(text)) > 0);
-  const code = await main(args, folder).finally(() => write.mockRestore());
+  const { code, said } = await told(args);
   expect(code).toBe(2);
   // The harnesses end with 2 as well, with a word of their own.
-  expect(said.join('')).toContain(`a run with ${notEvidence.join(', ')} is no evidence`);
+  expect(said).toContain(`a run with ${notEvidence.join(', ')} is no evidence`);
   expect(readdirSync(folder)).toEqual([]);
+});
+
+test.each([
+  [['--seconds', '1.5', '--rounds', '4'], '--rounds below 5 or --seconds below 4'],
+  [['--keyed', '--rounds=4'], '--rounds below 5'],
+  [['--rounds', '6', '--seconds=3.9'], '--seconds below 4'],
+])(
+  'messaging-bench %j is shorter than what is recorded: a usage error before anything runs',
+  async (given, what) => {
+    expect(await told(['messaging-bench', ...given])).toEqual({
+      code: 2,
+      said: `a run with ${what} is shorter than what is recorded, and no evidence; ask the harness itself\n`,
+    });
+    expect(readdirSync(folder)).toEqual([]);
+  },
+);
+
+test('as many rounds as the harness takes by itself are no reason to refuse: it is asked', async () => {
+  const { code, said } = await told(['messaging-bench', '--rounds', '5', '--seconds=4', 'no-such-engine']);
+  expect({ code, said }).toEqual({ code: 2, said: 'it ended with 2; nothing was recorded\n' });
 });
 
 test('clean is the same commit without changes before and after; only what is recorded may change', () => {

@@ -3,14 +3,15 @@
 //
 // A run that came to its end without what is wanted (a rate too low, a test that failed, a violation) is kept too, marked `reached: false`, and ends with the harness's
 // code: a page that goes on showing the last good run says what is no longer so. Nothing is kept of one that broke off or whose figures are void, nor of one
-// that was told to fail, or to look at a part only (`notEvidence`): those end with 0 and show nothing of the product. Exit codes: the harness's; 2 usage;
-// 1 when it did not print its result.
+// that was told to fail, to look at a part only (`notEvidence`) or to measure for a shorter time than it does by itself (`least`): those end with 0 and show nothing
+// of the product, or less than the page says. Exit codes: the harness's; 2 usage; 1 when it did not print its result.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { fullRun } from '../bench/messaging/full-run.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -19,6 +20,8 @@ interface Harness {
   readonly verb: readonly string[];
   /** The exit code that says: it came to its end, and something wanted was not reached. Undefined where a failed run has no sound figures. */
   readonly notReached?: number;
+  /** Of options with a number: a smaller one makes a shorter run than the page speaks of, and medians of few rounds are those of a moment. */
+  readonly least?: Readonly<Record<string, number>>;
 }
 
 /** What may be recorded, and what measures it. */
@@ -27,8 +30,17 @@ const harnesses: Readonly<Record<string, Harness>> = {
   controls: { verb: ['simulate', '--controls'], notReached: 6 },
   chaos: { verb: ['chaos'], notReached: 6 },
   bench: { verb: ['bench'] },
-  'messaging-bench': { verb: ['bench:messaging'], notReached: 3 },
+  'messaging-bench': {
+    verb: ['bench:messaging'],
+    notReached: 3,
+    least: { '--rounds': fullRun.rounds, '--seconds': fullRun.seconds },
+  },
   soak: { verb: ['soak'], notReached: 1 },
+  // Beside it, because it has one result an engine, and its rate is of runs in which the host of a shared file lives.
+  'soak-host': {
+    verb: ['soak', '--engine', 'embedded', '--kill-publisher-every', '3', '--rate-unjudged'],
+    notReached: 1,
+  },
   engines: { verb: ['test:engines'], notReached: 1 },
   demo: { verb: ['demo'], notReached: 6 },
 };
@@ -151,7 +163,7 @@ export async function main(
 ): Promise<number> {
   const harness = Object.hasOwn(harnesses, name) ? harnesses[name] : undefined;
   const wrong = harness
-    ? wrongIn(given)
+    ? (wrongIn(given) ?? shortenedIn(given, harness.least ?? {}))
     : `usage: evidence NAME [arguments of the harness]; NAME is one of ${Object.keys(harnesses).join(', ')}`;
   if (!harness || wrong !== null) {
     process.stderr.write(`${wrong}\n`);
@@ -197,5 +209,21 @@ function wrongIn(given: readonly string[]): string | null {
   if (refused.length === 0) return null;
   return `${refused.join(' ')}: a run with ${notEvidence.join(', ')} is no evidence; ask the harness itself`;
 }
+
+/** Why a run with these numbers is too short to be evidence, if it is. What is no number the harness refuses itself. */
+function shortenedIn(given: readonly string[], least: Readonly<Record<string, number>>): string | null {
+  const short = Object.entries(least).filter(([option, limit]) =>
+    given.some((arg, index) => {
+      const value = arg === option ? given[index + 1] : valueIn(arg, option);
+      return value !== undefined && Number(value) < limit;
+    }),
+  );
+  if (short.length === 0) return null;
+  const limits = short.map(([option, limit]) => `${option} below ${limit}`).join(' or ');
+  return `a run with ${limits} is shorter than what is recorded, and no evidence; ask the harness itself`;
+}
+
+const valueIn = (arg: string, option: string): string | undefined =>
+  arg.startsWith(`${option}=`) ? arg.slice(option.length + 1) : undefined;
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { readCheckout } from '../../scripts/evidence.ts';
 import { BenchProcess } from '../child-process.ts';
 import { channelName, subscriptionName } from './contender.ts';
+import { fullRun } from './full-run.ts';
 import { type Report, reportOf, type RoundRuns, tableOf } from './report.ts';
 import {
   hasRedisProgram,
@@ -94,8 +95,8 @@ function read(argv: readonly string[]): Asked | null {
     return {
       json,
       quick,
-      rounds: number('rounds', values.rounds, quick ? 1 : 5),
-      seconds: number('seconds', values.seconds, quick ? 0.4 : 4),
+      rounds: number('rounds', values.rounds, quick ? 1 : fullRun.rounds),
+      seconds: number('seconds', values.seconds, quick ? 0.4 : fullRun.seconds),
       profile: values.profile ?? null,
       kinds: values['keyed-only'] ? ['keyed'] : values.keyed ? ['plain', 'keyed'] : ['plain'],
       engines: positionals.length > 0 ? (positionals as EngineName[]) : engineNames,
@@ -273,8 +274,8 @@ The toolkit against bare clients, and the embedded engine against two job queues
   --keyed        messages with keys too: ratios.keyed
   --keyed-only   and no others
   --quick        a smoke run: one round, short
-  --rounds N     how often everything is measured; the medians count (5)
-  --seconds N    how long each side publishes (4)
+  --rounds N     how often everything is measured; the medians count (${fullRun.rounds})
+  --seconds N    how long each side publishes (${fullRun.seconds})
   --profile DIR  keep a processor profile of each side there
   --json         one JSON object as the last line
   --help         this text

@@ -5,14 +5,15 @@ export interface Verdict {
   readonly lost: number;
   /** Effects beyond the first of their message. */
   readonly handledTwice: number;
-  /** First effects that came behind a later message of their key. */
-  readonly orderBroken: number;
+  /** First effects that came behind a later message of their key; null where no order is promised, so that none was judged. */
+  readonly orderBroken: number | null;
 }
 
 /** Messages are numbered 0 to `total - 1`, and a key's messages were published in the order of their numbers. */
 export function judge(
   effects: Iterable<{ readonly n: number; readonly key: number }>,
   total: number,
+  { order }: { readonly order: boolean },
 ): Verdict {
   const seen = new Uint8Array(total);
   const last = new Map<number, number>();
@@ -30,5 +31,5 @@ export function judge(
     if (n < before) orderBroken += 1;
     else last.set(key, n);
   }
-  return { lost: total - distinct, handledTwice, orderBroken };
+  return { lost: total - distinct, handledTwice, orderBroken: order ? orderBroken : null };
 }

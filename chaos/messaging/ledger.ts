@@ -8,8 +8,8 @@ import { alreadyHandled, inboxSchema } from '@doorbuster/messaging';
 
 const schema = `
 CREATE TABLE IF NOT EXISTS effect (place INTEGER PRIMARY KEY, n INTEGER NOT NULL, key INTEGER NOT NULL, worker INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS progress (one INTEGER PRIMARY KEY CHECK (one = 1), confirmed INTEGER NOT NULL) STRICT;
-INSERT OR IGNORE INTO progress (one, confirmed) VALUES (1, 0);
+CREATE TABLE IF NOT EXISTS progress (one INTEGER PRIMARY KEY CHECK (one = 1), confirmed INTEGER NOT NULL, total INTEGER NOT NULL) STRICT;
+INSERT OR IGNORE INTO progress (one, confirmed, total) VALUES (1, 0, 0);
 `;
 
 export interface Effect {
@@ -48,6 +48,15 @@ export class Ledger {
 
   confirm(below: number): void {
     this.#db.prepare('UPDATE progress SET confirmed = ?').run(below);
+  }
+
+  /** Messages below this number are to be published. */
+  total(): number {
+    return (this.#db.prepare('SELECT total FROM progress').get() as { total: number }).total;
+  }
+
+  goOnTo(below: number): void {
+    this.#db.prepare('UPDATE progress SET total = ?').run(below);
   }
 
   /** Effects so far. */

@@ -1,6 +1,6 @@
 /**
  * One run: the publisher, the workers, and whoever kills one of them at each interval and starts another in its place. It ends when every message is in the
- * ledger, or when nothing has moved for `stillMs`, or when its time is over; then the judge reads the ledger.
+ * ledger and enough kills were met, or when nothing has moved for `stillMs`, or when its time is over; then the judge reads the ledger.
  *
  *   publisher ---> engine ---> worker 1..k ---> ledger          killer: SIGKILL to the oldest worker that has started, a new one for it
  *
@@ -19,9 +19,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { judge, type Verdict } from './audit.ts';
+import { keepsOrder, type SoakEngine } from './engines.ts';
+import { type Kills, totalFor } from './kill-floor.ts';
 import { Ledger } from './ledger.ts';
 import { Timeline } from './timeline.ts';
-import { hasInbox, type Mode, type PartOptions, type SoakEngine, stateOf } from './part.ts';
+import { hasInbox, lead, type Mode, type PartOptions, stateOf } from './part.ts';
 import { atThePoint } from './placed-kill.ts';
 
 export interface RunPlan {
@@ -31,6 +33,8 @@ export interface RunPlan {
   readonly prefix: string;
   readonly mode: Mode;
   readonly messages: number;
+  /** More messages are published until these were met. */
+  readonly floor: Kills;
   readonly workers: number;
   /** Null: nobody is killed. */
   readonly killEveryMs: number | null;
@@ -45,10 +49,9 @@ export interface RunPlan {
   readonly timeline: boolean;
 }
 
-export interface RunResult extends Verdict {
-  readonly kills: number;
-  /** Of these the publisher's. */
-  readonly publisherKills: number;
+export interface RunResult extends Verdict, Kills {
+  /** As many as were asked for, or more for the sake of kills. */
+  readonly messages: number;
   readonly perSecond: number;
   readonly seconds: number;
   /** Not everything had been handled when it was ended. */
@@ -128,6 +131,7 @@ class Soak {
   readonly #timeline: Timeline | undefined;
   readonly #workers: Part[] = [];
   #publisher: Part | undefined;
+  #total: number;
   #started = 0;
   #kills = 0;
   #publisherKills = 0;
@@ -139,6 +143,8 @@ class Soak {
     this.#plan = plan;
     this.#folder = folder;
     this.#ledger = new Ledger(join(folder, 'ledger.sqlite'));
+    this.#total = plan.messages;
+    this.#ledger.goOnTo(this.#total);
     if (plan.timeline)
       this.#timeline = new Timeline(this.#ledger, (line) => process.stderr.write(`${line}\n`));
   }
@@ -149,7 +155,7 @@ class Soak {
   }
 
   async run(): Promise<RunResult> {
-    const { workers } = this.#plan;
+    const { engine, workers } = this.#plan;
     if (!this.#oneProcess) {
       this.#publisher = this.#newPublisher();
       await this.#firstConfirmed();
@@ -166,11 +172,12 @@ class Soak {
     await sleep(afterwardsMs);
     await this.end();
     if (endedEarly !== null) process.stderr.write(`${await stateOf(this.#options([], 0, 'auditor'))}\n`);
-    const verdict = judge(this.#ledger.all(), this.#plan.messages);
-    const handled = this.#plan.messages - verdict.lost;
+    const verdict = judge(this.#ledger.all(), this.#total, { order: keepsOrder(engine) });
+    const handled = this.#total - verdict.lost;
     const seconds = (ended - began) / 1000;
     return {
       ...verdict,
+      messages: this.#total,
       kills: this.#kills,
       publisherKills: this.#publisherKills,
       perSecond: Math.round(handled / seconds),
@@ -203,7 +210,7 @@ class Soak {
   }
 
   #options(roles: PartOptions['roles'], worker: number, name: string, placed = false): PartOptions {
-    const { engine, url, shared, prefix, mode, messages } = this.#plan;
+    const { engine, url, shared, prefix, mode } = this.#plan;
     return {
       engine,
       url,
@@ -214,7 +221,6 @@ class Soak {
       worker,
       name,
       placed,
-      total: messages,
       path: join(this.#folder, 'bus.sqlite'),
       ledger: join(this.#folder, 'ledger.sqlite'),
       consumers: this.#oneProcess ? this.#plan.workers : 1,
@@ -294,6 +300,7 @@ class Soak {
     let movedAt = began;
     for (;;) {
       const effects = this.#ledger.effects();
+      if (why === null) this.#goOnUntilKilled();
       if (this.#isDone(effects)) return why;
       const now = performance.now();
       if (effects !== before) movedAt = now;
@@ -307,14 +314,22 @@ class Soak {
         this.#calm = true;
         movedAt = now;
       }
-      await sleep(effects >= this.#plan.messages ? 500 : lookMs);
+      await sleep(effects >= this.#total ? 500 : lookMs);
     }
+  }
+
+  #goOnUntilKilled(): void {
+    const run = { total: this.#total, confirmed: this.#ledger.confirmed(), step: lead };
+    const met = { kills: this.#kills, publisherKills: this.#publisherKills };
+    const total = totalFor(run, this.#plan.floor, met);
+    if (total > this.#total) this.#ledger.goOnTo(total);
+    this.#total = total;
   }
 
   /** Without an inbox there are more effects than messages; counting them apart is dear, so it is done near the end only. */
   #isDone(effects: number): boolean {
-    const { messages, mode } = this.#plan;
-    return effects >= messages && (hasInbox(mode) || this.#ledger.distinct() >= messages);
+    const { mode } = this.#plan;
+    return effects >= this.#total && (hasInbox(mode) || this.#ledger.distinct() >= this.#total);
   }
 
   async end(): Promise<void> {

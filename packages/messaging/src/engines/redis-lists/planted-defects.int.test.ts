@@ -3,12 +3,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
-import { type OpenClient, openClient } from '../../redis/client.ts';
 import { neverBack } from '../../redis/testing/never-back.ts';
 import { breakingControls, plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
 import { listsFixture } from './conformance-fixture.ts';
 import { redisListsEngineOn } from './engine.ts';
 import { listsCases } from './lists-cases.ts';
+import { planting } from './planted-scripts.ts';
 import { listsScriptTexts } from './scripts.ts';
 
 const url = process.env['REDIS_URL'];
@@ -93,23 +93,6 @@ const seenBy: SeenBy = {
   'an expiry is ignored': 'an expired message is dropped',
   'prefetch is not kept': 'never more unsettled deliveries',
 };
-
-/** The server keeps scripts by the digest of their true text, so a patched one is sent as text each time. */
-const planting =
-  ({ from, to }: Defect): OpenClient =>
-  async (options, onReady) => {
-    const client = await openClient(options, onReady);
-    return {
-      ...client,
-      async send(args) {
-        const [command, text = ''] = args;
-        if (command === 'SCRIPT') return 'OK';
-        if (command === 'EVAL') return client.send([command, text.replace(from, () => to), ...args.slice(2)]);
-        if (command === 'EVALSHA') throw new Error('NOSCRIPT: sent as text, with the defect');
-        return client.send(args);
-      },
-    };
-  };
 
 describe.skipIf(!url)(
   'defects planted into the scripts of lists (set REDIS_URL to run it)',

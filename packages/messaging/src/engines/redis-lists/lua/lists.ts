@@ -70,7 +70,9 @@ local function returnOrphans(consumer)
   end
   return #orphans
 end
+-- What a consumer holds has its text in the list of what it took: where that is empty nothing is looked through, because each claim asks for each that is gone.
 local function takeBack(consumer, abandoned)
+  if redis.call('EXISTS', takenOf(consumer)) == 0 then return 0 end
   for _, token in ipairs(tokensOf(consumer)) do
     local r = land(token)
     r.ab = r.ab + abandoned
