@@ -1,4 +1,6 @@
 /** `publish`, `peek` and `replay` on an embedded file: what a person puts in, what waits, and what is handed out again. */
+import { writeFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { expect, it } from 'vitest';
 import { orderPlaced } from '../../../examples/channels.ts';
 import { Collector } from '../../conformance/fixture.ts';
@@ -40,6 +42,16 @@ it('replay tells how many wait, and refuses a time in the future before it skips
     '3 waiting there now: all of it would be skipped.\n',
   );
   expect((await replay('earliest', '--dry-run')).err).toContain('3 waiting there now: none of it would');
+  // Where the module has lost messages looked for, what is skipped has to be noted.
+  const alone = shop.path('alone.mjs');
+  writeFileSync(
+    alone,
+    `export { orderPlaced } from '${pathToFileURL(module).href}';\nexport const reconciliation = { recorded: [], settled: [] };\n`,
+  );
+  const telling = async (from: string) =>
+    (await replay(from, '--dry-run', '--channels', alone)).err.includes('noted nowhere');
+  expect([await telling('latest'), await telling('2020-01-01')]).toEqual([true, true]);
+  expect(await telling('earliest')).toBe(false);
   expect(await replay('latest', '--confirm', 'report')).toMatchObject({ code: 0 });
   expect(jsonOf(await replay('latest', '--dry-run', '--json'))).toMatchObject({ waiting: 0 });
 });

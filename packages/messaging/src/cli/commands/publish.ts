@@ -7,6 +7,7 @@ import { type LooseOptions, makeMessage } from '../../outgoing.ts';
 import type { Command, Session, Values } from '../command.ts';
 import { onDecision, onEngine } from '../exits.ts';
 import { CliFailure, exitCodes, usage } from '../failure.ts';
+import { tellUnnoted } from '../known.ts';
 import { channelAlone } from '../present.ts';
 import { namesOf, placeOf, placeOptions, replayPointOf, wholeNumber } from '../filters.ts';
 
@@ -162,6 +163,7 @@ export const replay: Command = {
     const opened = await session();
     const { place, view } = await placeOf(context, opened);
     const dryRun = values.flag('dry-run');
+    if (from !== 'earliest') tellUnnoted(opened, terminal);
     try {
       if (dryRun) await opened.connection.rewind(place, from, { dryRun });
       else await rewindNoted(opened.connection, await opened.decisions(), place, from, context.clock.now());
