@@ -46,8 +46,15 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** What an engine that cannot list would show: of the mailer, and of another without an inbox. */
 function viewOf(mailer: Partial<SubscriptionView> | undefined, ...others: readonly string[]): EngineView {
   const one = (name: string, more: Partial<SubscriptionView>): SubscriptionView => ({
-    ...{ name, ready: 0, delayed: 0, waitingForKey: 0, inFlight: 0, oldestAgeMs: undefined },
-    ...{ deadLetters: [], expired: 0, consumers: 0 },
+    name,
+    ready: 0,
+    delayed: 0,
+    waitingForKey: 0,
+    inFlight: 0,
+    oldestAgeMs: undefined,
+    deadLetters: [],
+    expired: 0,
+    consumers: 0,
     ...more,
   });
   const subscriptions = [...(mailer ? [one('mailer', mailer)] : []), ...others.map((name) => one(name, {}))];
