@@ -355,6 +355,15 @@ describe('a rewind to a time', () => {
     await expect(bus.peek(kept, 'one')).resolves.toEqual([]);
     await bus.rewind(kept, 'one', { timeMs: 0 });
     await handled(2);
+    // What waits stays where a mistyped time would go past it; two clocks may differ a little.
+    await bus.publish(kept, { n: 3 });
+    await expect(bus.rewind(kept, 'one', { timeMs: Date.now() + 3_600_000 })).rejects.toMatchObject({
+      code: 'DB_MSG_INVALID_OPTIONS',
+      message: expect.stringContaining("'latest'"),
+    });
+    await expect(bus.peek(kept, 'one')).resolves.toHaveLength(1);
+    await bus.rewind(kept, 'one', { timeMs: Date.now() + 1_000 });
+    await expect(bus.peek(kept, 'one')).resolves.toEqual([]);
     await bus.stop();
   });
 });

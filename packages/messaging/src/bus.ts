@@ -40,6 +40,7 @@ import { asksOfItsPlace, refuseUnmet } from './requirements.ts';
 import { faultOfOutgoing } from './sound-outgoing.ts';
 import { DRAIN_MS, refuseBadNumbers } from './sound-numbers.ts';
 import { faultOfText } from './sound-text.ts';
+import { refuseBadPoint } from './replay-point.ts';
 import { isReplyChannel, makeReply } from './reply-channel.ts';
 import type { BatchSubscribeOptions, SubscribeOptions } from './subscribe-options.ts';
 import { refuseBadName, settingsOf } from './subscription-settings.ts';
@@ -137,7 +138,8 @@ export interface Bus<Lacks extends Feature = never> {
   /** What waits in a subscription, oldest first, without taking it. Default `limit` 20. */
   peek(channel: Channel, subscription: string, limit?: number): Promise<readonly PeekedMessage[]>;
   /**
-   * Hands out again what the channel keeps from there on (`requires.replay`), also what was settled: an inbox that knows the ids will skip it.
+   * Hands out again what the channel keeps from there on (`requires.replay`), also what was settled: an inbox that knows the ids will skip it. What waits before it is skipped:
+   * `latest` skips all that waits, a time in the future is refused (DB_MSG_INVALID_OPTIONS).
    * The subscription has to be stopped everywhere first (DB_MSG_SUBSCRIPTION_BUSY).
    */
   rewind<C extends Channel>(
@@ -419,9 +421,7 @@ class EngineBus implements Bus {
   }
 
   async rewind(channel: Channel, subscription: string, from: ReplayPoint): Promise<void> {
-    const timeMs = typeof from === 'object' && 'timeMs' in from ? from.timeMs : 0;
-    if (!Number.isFinite(timeMs))
-      throw new MessagingError('DB_MSG_INVALID_OPTIONS', 'timeMs is milliseconds since the epoch');
+    refuseBadPoint(from, this.#clock.now());
     this.#declared(channel.name);
     refuseBadName(subscription);
     const place = { channel: channel.name, name: subscription };

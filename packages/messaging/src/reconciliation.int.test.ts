@@ -420,6 +420,8 @@ for (const { kind, missing, create } of storeChoices)
       await order(1, 2, 3, 4, 5);
       await handled.waitFor(8);
       expect((await check({ window: { to: 1_000 } })).checked).toEqual({ recorded: 0, settled: 0 });
+      for (const window of [{ from: 2_000, to: 1_000 }, { from: 1_000, to: 1_000 }, { from: 8e15 }])
+        await expect(check({ window })).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
       const phases: string[] = [];
       let report = await check({
         pageSize: 2,

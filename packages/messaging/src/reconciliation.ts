@@ -40,7 +40,7 @@ export interface ReconcileOptions {
   /** The inboxes of the subscriptions. */
   readonly settled: readonly SettledSource[];
   readonly clock: Pick<Clock, 'now'>;
-  /** `from` is in, `to` is not, ms since the epoch. Default: everything there is until now. */
+  /** `from` is in, `to` is not, ms since the epoch, and `from` is before `to`. Default: everything there is until now. */
   readonly window?: Partial<TimeWindow>;
   /** What is younger than this since its publishing is not judged, ms. Default 60,000. Longer than a message takes with all its retries. */
   readonly graceMs?: number;
@@ -162,7 +162,7 @@ class Reconciliation {
     this.#window =
       earlier?.window ??
       withDefaults<Partial<TimeWindow>>(options.window ?? {}, { from: 0, to: this.#at + 1 });
-    refuseBadNumbers('the window of a reconciliation', this.#window, { from: TIME, to: TIME });
+    refuseBadWindow(this.#window);
     this.#report = new ReportBuilder({ samples, keys }, earlier);
     this.#backlog = new EngineBacklog(options.engine, options.assumeIdle ?? false);
   }
@@ -440,6 +440,16 @@ class Reconciliation {
         });
     }
   }
+}
+
+/** Nothing lies in a window that ends before it begins: it would look as if all were well. */
+function refuseBadWindow(window: TimeWindow): void {
+  refuseBadNumbers('the window of a reconciliation', window, { from: TIME, to: TIME });
+  if (window.from >= window.to)
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `the window of a reconciliation: from, ${window.from}, is not before to, ${window.to}`,
+    );
 }
 
 function withoutKey(message: Message): Message {

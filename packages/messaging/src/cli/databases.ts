@@ -2,6 +2,7 @@
  * What the clients of databases say of a table, a database or a user that is not there: a database that is another one than was meant is no bug of ours, and is told in words. What
  * they say of a server out of reach has its words already (`sql/faults.ts`).
  */
+import { MessagingError } from '../errors.ts';
 import { CliFailure, exitCodes } from './failure.ts';
 
 /** Which database it is, where its address is mended, and what makes the tables that it may lack. */
@@ -29,6 +30,18 @@ export async function inWords<T>(place: DatabasePlace, work: () => Promise<T>): 
   } catch (error) {
     throw worded(place, error) ?? error;
   }
+}
+
+/** The same for what opens it: an address that is refused is mended where it stands, and not as "the option that is named". */
+export function openedInWords<T>(place: DatabasePlace, open: () => Promise<T>): Promise<T> {
+  return inWords(place, async () => {
+    try {
+      return await open();
+    } catch (error) {
+      if (!(error instanceof MessagingError) || error.code !== 'DB_MSG_INVALID_OPTIONS') throw error;
+      throw new CliFailure(exitCodes.usage, error.message, place.remedy, error.code);
+    }
+  });
 }
 
 /** Undefined for what has its words already, and for a bug. */

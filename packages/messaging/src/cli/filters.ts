@@ -1,5 +1,12 @@
 /** The options that pick dead letters, and places of a subscription: read once, for every command that takes them. */
-import type { DeadLetterFilter, DeadLetterRecord, ReplayPoint, SubscriptionName } from '../engine.ts';
+import type {
+  DeadLetterFilter,
+  DeadLetterRecord,
+  ReplayPoint,
+  SubscriptionName,
+  SubscriptionView,
+} from '../engine.ts';
+import { isInFuture } from '../replay-point.ts';
 import type { CommandContext, OptionSpecs, Session, Values } from './command.ts';
 import { usage } from './failure.ts';
 
@@ -77,8 +84,11 @@ export function refuseNothingStored({ connection, engine }: Session): void {
   );
 }
 
-/** A subscription that the engine or the module knows: nothing is made by a typo. */
-export async function placeOf({ values }: CommandContext, session: Session): Promise<SubscriptionName> {
+/** A subscription that the engine or the module knows, and what is there of it: nothing is made by a typo. */
+export async function placeOf(
+  { values }: CommandContext,
+  session: Session,
+): Promise<{ readonly place: SubscriptionName; readonly view: SubscriptionView }> {
   const channel = values.text('channel') ?? '';
   const name = values.text('subscription') ?? '';
   refuseNothingStored(session);
@@ -89,12 +99,13 @@ export async function placeOf({ values }: CommandContext, session: Session): Pro
       `channel "${channel}" is not known to the engine`,
       `It knows: ${namesOf(view.channels)}. RabbitMQ and Kafka know what --channels declares.`,
     );
-  if (!found.subscriptions.some((one) => one.name === name))
+  const subscription = found.subscriptions.find((one) => one.name === name);
+  if (!subscription)
     throw usage(
       `channel "${channel}" has no subscription "${name}"`,
       `It has: ${namesOf(found.subscriptions)}. On RabbitMQ and Kafka the module's "subscriptions" name them.`,
     );
-  return { channel, name };
+  return { place: { channel, name }, view: subscription };
 }
 
 export function namesOf(views: readonly { readonly name: string }[]): string {
@@ -106,8 +117,8 @@ export function namesOf(views: readonly { readonly name: string }[]): string {
         .join(', ');
 }
 
-/** `earliest`, `latest`, `offset:<text>`, or a time. */
-export function replayPointOf(text: string): ReplayPoint {
+/** `earliest`, `latest`, `offset:<text>`, or a time that is not in the future. */
+export function replayPointOf(text: string, now: number): ReplayPoint {
   if (text === 'earliest' || text === 'latest') return text;
   if (text.startsWith('offset:')) return { offset: text.slice('offset:'.length) };
   const timeMs = Date.parse(text);
@@ -115,6 +126,11 @@ export function replayPointOf(text: string): ReplayPoint {
     throw usage(
       `--from ${text}: no place to go on from`,
       'Give earliest, latest, a time as ISO 8601 (2026-11-28T09:00:00Z), or offset:<offset> as peek shows it.',
+    );
+  if (isInFuture(timeMs, now))
+    throw usage(
+      `--from ${text}: a time in the future would skip all that waits`,
+      'Look at the year and the zone. To skip all that waits, say so: --from latest.',
     );
   return { timeMs };
 }

@@ -69,6 +69,14 @@ export function tellUnnamed({ engine, module, nothingThere }: Session, terminal:
   );
 }
 
+/** What nobody notes looks to every later `reconcile` as if the engine had lost it. Told before it is done, and by a dry run. */
+export function tellUnnoted({ module }: Session, terminal: Terminal): void {
+  if (module.reconciliation === undefined || module.decisions !== undefined) return;
+  terminal.say(
+    'The module of --channels exports "reconciliation" and no "decisions", so this is noted nowhere, and reconcile takes it for lost from then on. Export "decisions" from it.',
+  );
+}
+
 export async function refuseUnknown(session: Session, filter: DeadLetterFilter): Promise<void> {
   if (filter.channel === undefined) refuseNothingThere(session);
   const { channel, subscription, group, key, messageIds } = filter;

@@ -315,7 +315,11 @@ describe.each(named)('on %s', (_name, server) => {
       expect(busy).toMatchObject({ code: 1, err: expect.stringContaining('Stop every consumer') });
     });
     const moved = { channel: 'order.kept', name: 'report', from: 'earliest', moved: true };
-    expect(await answer(replay('order.kept', 'report', '--dry-run'))).toEqual({ ...moved, moved: false });
+    expect(await answer(replay('order.kept', 'report', '--dry-run'))).toEqual({
+      ...moved,
+      moved: false,
+      waiting: 0,
+    });
     expect(await answer(['peek', ...keptPlace])).toEqual([]);
     expect(await answer(replay('order.kept', 'report'))).toEqual(moved);
     const waiting = await answer<PeekedMessage[]>(['peek', ...keptPlace]);

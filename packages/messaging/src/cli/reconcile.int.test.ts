@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createInProcessEngine } from '../engines/embedded/engine.ts';
-import type { OutgoingMessage } from '../engine.ts';
+import type { EngineView, OutgoingMessage, SubscriptionView } from '../engine.ts';
 import type { ReconciliationReport } from '../reconciliation-report.ts';
 import { inProcess, main, type Said } from './testing/fixture.ts';
 
@@ -43,7 +43,30 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function say(args: readonly string[], stdin = ''): Promise<Said & { published: string[] }> {
+/** What an engine that cannot list would show: of the mailer, and of another without an inbox. */
+function viewOf(mailer: Partial<SubscriptionView> | undefined, ...others: readonly string[]): EngineView {
+  const one = (name: string, more: Partial<SubscriptionView>): SubscriptionView => ({
+    name,
+    ready: 0,
+    delayed: 0,
+    waitingForKey: 0,
+    inFlight: 0,
+    oldestAgeMs: undefined,
+    deadLetters: [],
+    expired: 0,
+    consumers: 0,
+    ...more,
+  });
+  const subscriptions = [...(mailer ? [one('mailer', mailer)] : []), ...others.map((name) => one(name, {}))];
+  const channels = [{ name: 'order.placed', subscriptions, scheduled: 0 }];
+  return { engine: 'embedded', storedBytes: undefined, showsAll: false, channels };
+}
+
+async function say(
+  args: readonly string[],
+  stdin = '',
+  view?: EngineView,
+): Promise<Said & { published: string[] }> {
   const published: string[] = [];
   const said = await inProcess(['reconcile', ...args], {
     stdin,
@@ -59,6 +82,7 @@ async function say(args: readonly string[], stdin = ''): Promise<Said & { publis
         return new Proxy(real, {
           get: (target, name) => {
             if (name === 'publish') return publish;
+            if (name === 'inspect' && view) return async () => view;
             const value = Reflect.get(target, name) as unknown;
             return typeof value === 'function' ? (value as () => unknown).bind(target) : value;
           },
@@ -90,8 +114,73 @@ describe('reconcile', () => {
       republished: 1,
     });
     const told = await say(['--channels', module, '--repair', '--assume-undecided']);
+    // All that was wrong is on its way, and nobody has settled it yet.
+    expect(told).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/1 of 1 published again\nnot clean\n$/),
+    });
     expect(told.err).toContain('before the next --repair: it would publish it once more');
     expect((await say(['--channels', module])).err).not.toContain('the next --repair');
+  });
+
+  it('leaves alone the channels of --in-order, and refuses one that nothing has before it publishes', async () => {
+    const repair = ['--channels', module, '--repair', '--assume-undecided'];
+    expect(await say([...repair, '--in-order', 'order.placed'])).toMatchObject({ code: 1, published: [] });
+    expect(await say([...repair, '--in-order', 'order.placed', '--in-order', 'order.plaecd'])).toMatchObject({
+      code: 2,
+      out: '',
+      published: [],
+      err: expect.stringMatching(/no channel of .* is "order\.plaecd"\nIt has: order\.placed\./),
+    });
+  });
+
+  it.each([
+    [['--in-order', 'order.placed'], /--in-order: of no use without --repair/],
+    [['--in-order', 'order.placed', '--without-inbox'], /--in-order and --without-inbox: of no use/],
+    [
+      ['--from', '2020-01-02T00:00:00Z', '--to', '2020-01-01T00:00:00Z'],
+      /--from .* is not before --to 2020-01-01/,
+    ],
+    [['--from', '2999-01-01T00:00:00Z'], /--from 2999-01-01T00:00:00Z is not before now/],
+  ])('refuses what would do nothing, or look at nothing: %j', async (args, text) => {
+    const refused = await say(['--channels', module, ...args]);
+    expect(refused).toMatchObject({ code: 2, out: '', err: expect.stringMatching(text) });
+  });
+
+  it('says that what waits in a backlog may be lost behind it', async () => {
+    const hint = /of the 1 waitingInEngine: .* or lost behind it; ask again when it is worked off\n/;
+    const waiting = await say(['--channels', module], '', viewOf({ ready: 1 }));
+    expect(waiting).toMatchObject({ code: 0, out: expect.stringMatching(hint) });
+    expect((await say(['--channels', module])).out).not.toMatch(hint);
+  });
+
+  it.each<[string, string, string, readonly string[], EngineView | undefined, string]>([
+    [
+      'parked',
+      "state: 'published'",
+      "state: 'parked', reason: 'too large'",
+      [],
+      undefined,
+      'outbox retry after',
+    ],
+    ['nobody noted', '', '', [], undefined, 'export "decisions"'],
+    [
+      'no inbox',
+      '',
+      '',
+      ['--assume-undecided'],
+      viewOf({}, 'report'),
+      'allow it with --repair --without-inbox',
+    ],
+    ['blind', '', '', ['--assume-undecided'], viewOf(undefined), 'in "subscriptions" of the module'],
+    ['partial', '', '', ['--assume-undecided'], viewOf({ partial: ['inFlight'] }), '--assume-idle'],
+  ])('has its remedies in words of the command line: %s', async (name, from, to, args, view, words) => {
+    const path = join(folder, `remedy-${name.replace(' ', '-')}.mjs`);
+    writeFileSync(path, readFileSync(module, 'utf8').replace(from, to));
+    const { out } = await say(['--channels', path, ...args, '--json'], '', view);
+    const { needsPerson } = (JSON.parse(out) as ReconciliationReport).repair;
+    expect(needsPerson[0]?.remedy).toContain(words);
+    for (const { remedy } of needsPerson) expect(remedy).not.toMatch(/\b[a-z]+[A-Z]|\brewind\b|a bus\b/);
   });
 
   it('leaves to a person what a person may have decided about, unless somebody vouches or it was noted', async () => {

@@ -153,11 +153,12 @@ describe('peek and replay', () => {
     const peeked = await say(engine, ['peek', ...place, '--limit', '2']);
     expect(peeked.out).toMatch(/7 +m-1/);
     expect(peeked.out).toContain('(not a CloudEvent) junk');
-    const at = '2026-11-28T00:00:00Z';
+    const at = '2020-11-28T00:00:00Z';
     const replayed = await say(engine, ['replay', ...place, '--from', at, '--confirm', 'mailer']);
     expect(replayed).toMatchObject({ code: 0, out: `order.placed / mailer goes on from ${at}\n` });
     const dry = await say(engine, ['replay', ...place, '--from', 'offset:7', '--dry-run']);
     expect(dry.out).toBe('order.placed / mailer would go on from offset:7; nothing was moved\n');
+    expect(dry.err).toBe('0 waiting there now: what lies before that point would be skipped.\n');
     const mailer = { channel: 'order.placed', name: 'mailer' };
     expect(store.calls).toEqual([
       [mailer, { timeMs: Date.parse(at) }],

@@ -68,19 +68,10 @@ async function dispatch(
   const found = commandOf(argv);
   if (!found) {
     if (argv.includes('--version')) return said(around, around.version);
-    const strange = strangeOptionIn(argv);
-    const words = wordsOf(argv);
-    const [word] = words;
-    if (argv.includes('--help') || argv.length === 0 || word === 'help') return said(around, helpOn(argv));
-    if (strange !== undefined)
-      throw usage(
-        `there is no option ${strange}`,
-        `${PROGRAM} --help shows the commands and the options of each.`,
-      );
-    throw usage(
-      word === undefined ? 'no command was given' : `there is no command "${words.join(' ')}"`,
-      `${meant(argv)}One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
-    );
+    const [word] = wordsOf(argv);
+    if (argv.includes('--help') || argv.length === 0 || word === 'help')
+      return said(around, helpOn(argv.filter((one) => one !== 'help')));
+    throw noCommandIn(argv);
   }
   const { command, rest } = found;
   if (rest.includes('--help')) return said(around, helpOf(command));
@@ -89,13 +80,29 @@ async function dispatch(
   return work(command, new Values(values), positionals, around, terminal);
 }
 
-/** Of the command that is named behind `help`, of the commands that begin with a word, or of all. */
-function helpOn(argv: readonly string[]): string {
-  const named = argv.filter((one) => one !== 'help');
+function noCommandIn(argv: readonly string[]): Error {
+  const strange = strangeOptionIn(argv);
+  const words = wordsOf(argv);
+  if (strange !== undefined)
+    return usage(
+      `there is no option ${strange}`,
+      `${PROGRAM} --help shows the commands and the options of each.`,
+    );
+  return usage(
+    words.length === 0 ? 'no command was given' : `there is no command "${words.join(' ')}"`,
+    `${meant(argv)}One of: ${commands.map(({ name }) => name).join(', ')}. ${PROGRAM} --help tells what they do.`,
+  );
+}
+
+/** Of the command that is named beside `help`, of the commands that begin with a word, or of all where none is named. */
+function helpOn(named: readonly string[]): string {
   const found = commandOf(named);
   if (found) return helpOf(found.command);
-  const family = families.find(({ name }) => name === wordsOf(named)[0]);
-  return family ? helpOfFamily(family) : overview();
+  const words = wordsOf(named);
+  if (words.length === 0) return overview();
+  const family = families.find(({ name }) => words.length === 1 && name === words[0]);
+  if (!family) throw noCommandIn(named);
+  return helpOfFamily(family);
 }
 
 function said({ stdout }: Surroundings, text: string): ExitCode {

@@ -13,7 +13,7 @@ import { readSqliteUrl } from '../sqlite-url.ts';
 import { refuseOtherFile } from './bus-file.ts';
 import type { ChannelsModule, Existing } from './channels-module.ts';
 import type { Session } from './command.ts';
-import { type DatabasePlace, inWords } from './databases.ts';
+import { type DatabasePlace, inWords, openedInWords } from './databases.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
 import { canList, presentOn } from './present.ts';
 
@@ -145,7 +145,7 @@ function decisionsOf({ decisions: given }: ChannelsModule): {
     );
   };
   return {
-    open: () => inWords(DECISIONS, () => (opened ??= open())),
+    open: () => openedInWords(DECISIONS, () => (opened ??= open())),
     async close() {
       const log = await opened?.catch(() => undefined);
       // The work is done and noted. A database that "reconciliation" has closed already is no failure of the command.

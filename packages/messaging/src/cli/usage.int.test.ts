@@ -50,6 +50,18 @@ describe('wrong input says what, why and what to do', () => {
       /no such file[\s\S]*Name the file/,
     ],
     ['a server out of reach', ['inspect', '--url', 'redis://127.0.0.1:1'], 4, /Check the URL/],
+    [
+      'an outbox in a file that is not there',
+      ['outbox', 'parked', '--store', 'sqlite:/nowhere/shop.db'],
+      2,
+      /shop\.db: there is no such file\nMend --store or DOORBUSTER_STORE_URL; nothing was done/,
+    ],
+    [
+      'an outbox at no address',
+      ['outbox', 'parked', '--store', 'shop.db'],
+      2,
+      /begins with[\s\S]*Mend --store/,
+    ],
     ['a module that is not there', ['asyncapi', '--channels', './nope.ts'], 2, /no such file/],
     [
       'a module without channels',
@@ -230,9 +242,32 @@ describe('help', () => {
     }
   });
 
-  it('falls back to the overview for what is no command', async () => {
+  it('is the overview where no command is named', async () => {
     const { out } = await here('--help');
-    for (const strange of [['help', 'inspekt'], ['inspekt', '--help'], ['-h'], []])
-      expect((await here(...strange)).out).toBe(out);
+    for (const bare of [['-h'], ['help'], ['help', '--help'], ['--help', '--quiet'], []])
+      expect(await here(...bare)).toMatchObject({ code: 0, out });
+  });
+
+  it.each([
+    ['help', 'inspekt'],
+    ['inspekt', '--help'],
+    ['--help', 'inspekt'],
+    ['-h', '--url', 'redis://127.0.0.1:1', 'inspekt'],
+  ])('of no command says what was probably meant, as without help: %s %s', async (...args) => {
+    const { code, out, err } = await here(...args);
+    expect({ code, out, err }).toEqual({ ...(await here('inspekt')), code: 2, out: '' });
+    expect(err).toMatch(/no command "inspekt"\nDid you mean inspect\?/);
+  });
+
+  it('of half a command and a wrong second word says so too', async () => {
+    for (const args of [
+      ['help', 'dead-letters', 'shwo'],
+      ['dead-letters', 'shwo', '--help'],
+    ])
+      expect(await here(...args)).toMatchObject({
+        code: 2,
+        out: '',
+        err: expect.stringMatching(/no command "dead-letters shwo"\nDid you mean dead-letters show\?/),
+      });
   });
 });

@@ -47,7 +47,10 @@ return redis.call('DEL', KEYS[1])`;
 /** By the first word of the server's reply; whatever else fails is the connection's. */
 const REPLIES: readonly (readonly [RegExp, MessagingErrorCode])[] = [
   [/^(OOM|MISCONF|NOREPLICAS)\b/, 'DB_MSG_ENGINE_FULL'],
-  [/^(NOAUTH|WRONGPASS|NOPERM)\b|^ERR The user executing the script can't/, 'DB_MSG_ENGINE_REFUSED'],
+  [
+    /^(NOAUTH|WRONGPASS|NOPERM)\b|^ERR (The user executing the script can't|AUTH <password> called without|Client sent AUTH, but no password)/,
+    'DB_MSG_ENGINE_REFUSED',
+  ],
   [/^(ERR|WRONGTYPE|NOSCRIPT|CROSSSLOT|MOVED|ASK)\b/, 'DB_MSG_ENGINE_FAILED'],
 ];
 

@@ -11,6 +11,7 @@ it.each([
   ["NOPERM User app has no permissions to run the 'eval' command", 'DB_MSG_ENGINE_REFUSED', false],
   ['NOAUTH Authentication required.', 'DB_MSG_ENGINE_REFUSED', false],
   ["ERR The user executing the script can't run this command", 'DB_MSG_ENGINE_REFUSED', false],
+  ['ERR AUTH <password> called without any password configured', 'DB_MSG_ENGINE_REFUSED', false],
   ['WRONGTYPE Operation against a key holding the wrong kind of value', 'DB_MSG_ENGINE_FAILED', false],
   ["OOM command not allowed when used memory > 'maxmemory'.", 'DB_MSG_ENGINE_FULL', true],
   ['LOADING Redis is loading the dataset in memory', 'DB_MSG_ENGINE_UNREACHABLE', true],

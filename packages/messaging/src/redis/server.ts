@@ -116,6 +116,8 @@ const REPLIES: readonly (readonly [RegExp, MessagingErrorCode])[] = [
   [/^(OOM|MISCONF|NOREPLICAS)\b/, 'DB_MSG_ENGINE_FULL'],
   [/^(LOADING|READONLY|MASTERDOWN|BUSY|TRYAGAIN|CLUSTERDOWN|UNBLOCKED)\b/, 'DB_MSG_ENGINE_UNREACHABLE'],
   [/^(NOAUTH|WRONGPASS|NOPERM)\b/, 'DB_MSG_ENGINE_REFUSED'],
+  // A password for a server without one, as Redis says it since 6 and before.
+  [/^ERR (AUTH <password> called without|Client sent AUTH, but no password)/, 'DB_MSG_ENGINE_REFUSED'],
   // What SELECT says; the number is the path of the URL.
   [/^ERR (DB index is out of range|invalid DB index)/, 'DB_MSG_INVALID_OPTIONS'],
 ];

@@ -124,7 +124,7 @@ export const peek: Command = {
   ],
   async run(context) {
     const session = await context.session();
-    const place = await placeOf(context, session);
+    const { place } = await placeOf(context, session);
     const found = await session.connection.peek(place, wholeNumber(context.values, 'limit', 20, 1, 1_000));
     context.terminal.table(found.map(peekedRow), ['offset', 'id', 'key', 'time', 'data'], found);
     return exitCodes.ok;

@@ -6,7 +6,7 @@ import { decodeCloudEvent } from '../../cloud-event.ts';
 import type { OutboxStore, ParkedRow } from '../../outbox-store.ts';
 import { openSqlStore } from '../../stores/open.ts';
 import type { Command, CommandContext, OptionSpecs, Values } from '../command.ts';
-import { inWords, OUTBOX_AND_INBOX } from '../databases.ts';
+import { inWords, openedInWords, OUTBOX_AND_INBOX } from '../databases.ts';
 import { afterDecision, onStore, stoppedEarly } from '../exits.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { wholeNumber } from '../filters.ts';
@@ -60,14 +60,12 @@ async function withOutbox<T>(
       'no database with an outbox was named',
       `Give --store, or set ${VARIABLE}: ${ADDRESSES}`,
     );
-  return inWords(DATABASE, async () => {
-    const store = await openSqlStore(address, { mustExist: true });
-    try {
-      return await work(store.outbox);
-    } finally {
-      await store.close();
-    }
-  });
+  const store = await openedInWords(DATABASE, () => openSqlStore(address, { mustExist: true }));
+  try {
+    return await inWords(DATABASE, () => work(store.outbox));
+  } finally {
+    await store.close();
+  }
 }
 
 /** What is known of the message, where its row can be read. */
@@ -96,7 +94,11 @@ export const parked: Command = {
     limit: { value: '<n>', description: 'at most so many, 1 to 1,000', standard: '100' },
     after: { value: '<n>', description: 'those behind this row: the next page', standard: '0' },
   },
-  exits: { 0: 'It listed what is parked, also when nothing is.', 2: 'Wrong command line.', ...onStore },
+  exits: {
+    0: 'It listed what is parked, also when nothing is.',
+    2: 'Wrong command line, or a file of --store that is not there.',
+    ...onStore,
+  },
   examples: [
     'outbox parked --store postgres://localhost/shop',
     'outbox parked --store sqlite:./shop.db --json',
@@ -134,7 +136,7 @@ export const retryParked: Command = {
   options: filterOptions,
   exits: {
     0: afterDecision,
-    2: 'Wrong command line, no filter, or a row that is not parked. Nothing was done.',
+    2: 'Wrong command line, no filter, or a file of --store or a row that is not there. Nothing was done.',
     ...onStore,
     ...stoppedEarly,
   },
@@ -158,7 +160,7 @@ export const discardParked: Command = {
   },
   exits: {
     0: afterDecision,
-    2: 'Wrong command line, no filter, not confirmed, or a row that is not parked. Nothing was done.',
+    2: 'Wrong command line, no filter, not confirmed, or a file of --store or a row that is not there. Nothing was done.',
     ...onStore,
     ...stoppedEarly,
   },

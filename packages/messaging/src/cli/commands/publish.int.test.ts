@@ -1,4 +1,6 @@
 /** `publish`, `peek` and `replay` on an embedded file: what a person puts in, what waits, and what is handed out again. */
+import { writeFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { expect, it } from 'vitest';
 import { orderPlaced } from '../../../examples/channels.ts';
 import { Collector } from '../../conformance/fixture.ts';
@@ -6,6 +8,8 @@ import { createEmbeddedEngine } from '../../engines/embedded/engine.ts';
 import { ack } from '../../outcome.ts';
 import {
   ended,
+  jsonOf,
+  kept,
   keptPlace,
   module,
   publishKept,
@@ -16,6 +20,41 @@ import {
 } from '../testing/fixture.ts';
 
 const shop = useShopFile();
+
+it('replay tells how many wait, and refuses a time in the future before it skips them', async () => {
+  const engine = createEmbeddedEngine({ path: shop.path('bus.db') });
+  await withReport(engine, new Set(), () => Promise.resolve());
+  await shop.application(async (bus) => {
+    bus.declare([kept]);
+    await bus.start();
+    await publishKept(bus, 1, 2, 3);
+  });
+  const replay = (from: string, ...more: string[]) =>
+    shop.onFileHere('replay', ...keptPlace, '--from', from, ...more);
+  for (const last of [['--confirm', 'report'], ['--dry-run']])
+    expect(await replay('2999-01-01T00:00:00Z', ...last)).toMatchObject({
+      code: 2,
+      out: '',
+      err: expect.stringMatching(/a time in the future would skip all that waits\n.*--from latest/),
+    });
+  expect(jsonOf(await replay('latest', '--dry-run', '--json'))).toMatchObject({ moved: false, waiting: 3 });
+  expect((await replay('latest', '--dry-run')).err).toBe(
+    '3 waiting there now: all of it would be skipped.\n',
+  );
+  expect((await replay('earliest', '--dry-run')).err).toContain('3 waiting there now: none of it would');
+  // Where the module has lost messages looked for, what is skipped has to be noted.
+  const alone = shop.path('alone.mjs');
+  writeFileSync(
+    alone,
+    `export { orderPlaced } from '${pathToFileURL(module).href}';\nexport const reconciliation = { recorded: [], settled: [] };\n`,
+  );
+  const telling = async (from: string) =>
+    (await replay(from, '--dry-run', '--channels', alone)).err.includes('noted nowhere');
+  expect([await telling('latest'), await telling('2020-01-01')]).toEqual([true, true]);
+  expect(await telling('earliest')).toBe(false);
+  expect(await replay('latest', '--confirm', 'report')).toMatchObject({ code: 0 });
+  expect(jsonOf(await replay('latest', '--dry-run', '--json'))).toMatchObject({ waiting: 0 });
+});
 
 it('peek shows what waits, and replay hands out again what the channel keeps', async () => {
   const seen = new Collector<number>();

@@ -1,12 +1,13 @@
 /** `publish`: one message by hand; `replay`: a subscription back to a point in the log. */
 import { rewindNoted } from '../../dead-letter-decisions.ts';
-import type { OutgoingMessage } from '../../engine.ts';
+import type { OutgoingMessage, ReplayPoint, SubscriptionView } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
 import { type LooseOptions, makeMessage } from '../../outgoing.ts';
 import type { Command, Session, Values } from '../command.ts';
 import { onDecision, onEngine } from '../exits.ts';
 import { CliFailure, exitCodes, usage } from '../failure.ts';
+import { tellUnnoted } from '../known.ts';
 import { channelAlone } from '../present.ts';
 import { namesOf, placeOf, placeOptions, replayPointOf, wholeNumber } from '../filters.ts';
 
@@ -124,9 +125,10 @@ export function parseData(text: string, from: string): unknown {
 
 export const replay: Command = {
   name: 'replay',
-  summary: 'moves a subscription to an earlier point: what the channel keeps from there on is handled again',
+  summary:
+    'moves a subscription to an earlier or a later point: what the channel keeps from there on is handled again, what waits before it is skipped',
   details:
-    'The channel has to keep what was settled (requires.replay). Stop the consumers of the subscription first. Handlers see settled messages again, so the name has to be repeated with --confirm. Where the module of --channels exports "decisions", it is noted there that messages may have been skipped: those before the time that is given, or, with latest or an offset, all until now.',
+    'The channel has to keep what was settled (requires.replay). Stop the consumers of the subscription first. Handlers see settled messages again, and never what is skipped, so the name has to be repeated with --confirm; latest skips all that waits, and a time in the future is refused. --dry-run tells how many wait. Where the module of --channels exports "decisions", it is noted there that messages may have been skipped: those before the time that is given, or, with latest or an offset, all until now.',
   arguments: [],
   options: {
     ...placeOptions,
@@ -136,26 +138,32 @@ export const replay: Command = {
       isRequired: true,
     },
     confirm: { value: '<subscription>', description: 'the name of the subscription' },
-    'dry-run': { description: 'check all that the replay itself would, and move nothing' },
+    'dry-run': {
+      description: 'check all that the replay itself would, tell how many wait, and move nothing',
+    },
   },
   exits: {
     ...onDecision,
     0: 'The subscription goes on from there; with --dry-run, it would.',
     1: 'A consumer of it is running, or its channel or engine keeps nothing to replay. Nothing was moved.',
-    2: 'Wrong command line, not confirmed, or a file, channel, subscription or place that is not there. Nothing was moved.',
+    2: 'Wrong command line, not confirmed, a time in the future, or a file, channel, subscription or place that is not there. Nothing was moved.',
   },
   examples: [
     'replay --channel order.placed --subscription report --from 2026-11-28T00:00:00Z --confirm report',
   ],
   async run(context) {
     const { session, values, terminal } = context;
-    const from = replayPointOf(values.text('from') ?? '');
+    const from = replayPointOf(values.text('from') ?? '', context.clock.now());
     const wanted = values.text('subscription') ?? '';
     if (!values.flag('dry-run') && values.text('confirm') !== wanted)
-      throw usage('handling messages again was not confirmed', `Repeat the name: --confirm ${wanted}`);
+      throw usage(
+        'handling messages again, or not at all, was not confirmed',
+        `Repeat the name: --confirm ${wanted}`,
+      );
     const opened = await session();
-    const place = await placeOf(context, opened);
+    const { place, view } = await placeOf(context, opened);
     const dryRun = values.flag('dry-run');
+    if (from !== 'earliest') tellUnnoted(opened, terminal);
     try {
       if (dryRun) await opened.connection.rewind(place, from, { dryRun });
       else await rewindNoted(opened.connection, await opened.decisions(), place, from, context.clock.now());
@@ -163,12 +171,27 @@ export const replay: Command = {
       throw withRemedy(error, opened);
     }
     const goesOn = `${place.channel} / ${place.name} ${dryRun ? 'would go' : 'goes'} on from ${values.text('from')}`;
-    terminal.data({ ...place, from, moved: !dryRun }, () =>
-      dryRun ? `${goesOn}; nothing was moved` : goesOn,
-    );
+    const answer = { ...place, from, moved: !dryRun };
+    if (!dryRun) terminal.data(answer, () => goesOn);
+    else {
+      terminal.data({ ...answer, waiting: waitingIn(view) }, () => `${goesOn}; nothing was moved`);
+      terminal.say(whatWaits(view, from));
+    }
     return exitCodes.ok;
   },
 };
+
+function waitingIn({ ready, delayed, waitingForKey }: SubscriptionView): number {
+  return ready + delayed + waitingForKey;
+}
+
+/** How many of them lie before a time or an offset no engine tells without reading them. */
+function whatWaits(view: SubscriptionView, from: ReplayPoint): string {
+  const isPart = view.partial?.some((count) => count !== 'inFlight' && count !== 'oldestAgeMs');
+  const count = `${isPart ? 'At least ' : ''}${waitingIn(view)} waiting there now`;
+  if (from === 'latest') return `${count}: all of it would be skipped.`;
+  return `${count}: ${from === 'earliest' ? 'none of it' : 'what lies before that point'} would be skipped.`;
+}
 
 /** Where the engine could and the channel does not keep what was settled, the mending is the channel's. */
 function withRemedy(error: unknown, { connection }: Session): unknown {

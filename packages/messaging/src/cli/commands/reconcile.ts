@@ -3,14 +3,15 @@
  * them: it exports `reconciliation`, an object or a function that makes one, with the outboxes (`recorded`) and the inboxes (`settled`).
  */
 import type { Command, CommandContext, Session } from '../command.ts';
-import { inWords, OUTBOX_AND_INBOX, worded } from '../databases.ts';
+import { inWords, openedInWords, OUTBOX_AND_INBOX, worded } from '../databases.ts';
 import { onEngine } from '../exits.ts';
 import { type ExitCode, exitCodes, failureOf, usage } from '../failure.ts';
-import { timeOf, wholeNumber } from '../filters.ts';
+import { namesOf, timeOf, wholeNumber } from '../filters.ts';
 import { topologyOf } from '../present.ts';
 import { printable } from '../terminal.ts';
 import { reconcile, type ReconcileOptions, ReconciliationBroken } from '../../reconciliation.ts';
 import type { ReconciliationReport } from '../../reconciliation-report.ts';
+import type { TimeWindow } from '../../reconciliation-sources.ts';
 
 type Sources = Pick<ReconcileOptions, 'recorded' | 'settled'> & { readonly close?: () => Promise<void> };
 
@@ -21,7 +22,7 @@ export const reconciliation: Command = {
   name: 'reconcile',
   summary: 'compares what outboxes recorded with what inboxes settled, and publishes again what was lost',
   details:
-    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it, so --channels is needed. Why something was found, or could not be judged, stands below it where a reason is known. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. What a person discarded, edited or skipped looks as if it were lost: --repair leaves what is missing to a person unless "decisions" of the module tells it apart, or --assume-undecided vouches that there was nothing of the kind. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, and with 5 when it was stopped early. Every database is opened before the first repair; where one breaks after it, the report so far is printed all the same, with what broke it, and --earlier goes on from there: keep it (--json).',
+    'The module of --channels exports "reconciliation": { recorded, settled, close } or a function that makes it, so --channels is needed. Why something was found, or could not be judged, stands below it where a reason is known. Without --repair nothing is published; with it the channels and subscriptions of the module are declared, as the application does. What a person discarded, edited or skipped looks as if it were lost: --repair leaves what is missing to a person unless "decisions" of the module tells it apart, or --assume-undecided vouches that there was nothing of the kind. Ctrl-C ends it with a report that --earlier goes on from. Ends with code 1 when something is lost, parked, unrecorded or could not be judged, also when --repair has just published it again, and with 5 when it was stopped early. Every database is opened before the first repair; where one breaks after it, the report so far is printed all the same, with what broke it, and --earlier goes on from there: keep it (--json).',
   arguments: [],
   options: {
     from: {
@@ -60,9 +61,9 @@ export const reconciliation: Command = {
   },
   exits: {
     ...onEngine,
-    0: 'Nothing is lost, parked or unrecorded, and all could be judged; with --repair, what was lost is published again.',
-    1: 'Something is lost, parked, unrecorded or could not be judged; the report says what.',
-    2: 'Wrong command line, a file that is not there, or one that is no report. Nothing was done.',
+    0: 'Nothing is lost, parked or unrecorded, and all could be judged.',
+    1: 'Something is lost, parked, unrecorded or could not be judged, and the report says what; also where --repair has published all of it again, because whether it arrives is known when consumers have settled it: ask again then.',
+    2: 'Wrong command line, a file or a channel that is not there, or a file that is no report. Nothing was done.',
     3: 'No engine was named, its client is not installed, the server refuses the user or the password, or a database of "reconciliation" or "decisions" cannot be opened or lacks its tables.',
     5: 'Stopped by Ctrl-C or by --max-messages, or broken after something was published again; --earlier goes on from its report.',
   },
@@ -76,16 +77,19 @@ export const reconciliation: Command = {
         '--channels is missing',
         'Only the application knows its databases: the module of --channels exports "reconciliation". doorbuster-bus reconcile --help tells more.',
       );
+    refuseOfNoUse(context);
+    const window = windowOf(context);
     const session = await context.session();
-    const sources = await inWords(DATABASE, () => sourcesOf(session));
+    const sources = await openedInWords(DATABASE, () => sourcesOf(session));
     try {
-      const options = await optionsOf(context, session, sources);
+      refuseUnknownChannels(context.values.texts('in-order'), session, sources);
+      const options = await optionsOf(context, window, session, sources);
       if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
       const { report, brokenBy } = await reportOf(options);
       context.terminal.data(brokenBy === undefined ? report : { ...report, brokenBy }, () => textOf(report));
       if (report.repair.republished > 0)
         context.terminal.say(
-          'Let the consumers settle what was published again before the next --repair: it would publish it once more.',
+          'Let the consumers settle what was published again before the next --repair: it would publish it once more. Whether it is settled, reconcile without --repair tells then.',
         );
       if (brokenBy !== undefined) context.terminal.warn(`It broke there: ${printable(brokenBy)}`);
       return exitOf(context, report);
@@ -131,13 +135,55 @@ async function sourcesOf({ module }: Session): Promise<Sources> {
   return made as Sources;
 }
 
+function refuseOfNoUse({ values }: CommandContext): void {
+  if (values.flag('repair')) return;
+  const given = [
+    ...(values.texts('in-order').length > 0 ? ['--in-order'] : []),
+    ...(values.flag('without-inbox') ? ['--without-inbox'] : []),
+  ];
+  if (given.length > 0)
+    throw usage(
+      `${given.join(' and ')}: of no use without --repair`,
+      'Give --repair, or leave it out: without it nothing is published.',
+    );
+}
+
+/** Told before a server or a database is asked. */
+function windowOf({ values, clock }: CommandContext): Partial<TimeWindow> {
+  const from = values.text('from');
+  const to = values.text('to');
+  const window = {
+    ...(from === undefined ? {} : { from: timeOf('--from', from) }),
+    ...(to === undefined ? {} : { to: timeOf('--to', to) }),
+  };
+  if (window.from !== undefined && window.from >= (window.to ?? clock.now()))
+    throw usage(
+      `--from ${from} is not before ${to === undefined ? 'now' : `--to ${to}`}`,
+      'Nothing lies between them: look at the years and the zones.',
+    );
+  return window;
+}
+
+/** A typo would let a repair publish what it was told to leave. Only what an inbox is to settle can be lost, so a name that stands there is known, too. */
+function refuseUnknownChannels(names: readonly string[], { module }: Session, { settled }: Sources): void {
+  const known = new Set([
+    ...module.channels.map(({ name }) => name),
+    ...settled.flatMap(({ channels }) => channels),
+  ]);
+  const unknown = names.filter((name) => !known.has(name));
+  if (unknown.length > 0)
+    throw usage(
+      `--in-order: no channel of the module of --channels is "${unknown.join('" or "')}"`,
+      `It has: ${namesOf([...known].map((name) => ({ name })))}. Nothing was published.`,
+    );
+}
+
 async function optionsOf(
   { values, clock, signal, terminal, read }: CommandContext,
+  window: Partial<TimeWindow>,
   session: Session,
   { recorded, settled }: Sources,
 ): Promise<ReconcileOptions> {
-  const from = values.text('from');
-  const to = values.text('to');
   const earlier = values.text('earlier');
   const decisions = await session.decisions();
   return {
@@ -148,10 +194,7 @@ async function optionsOf(
     assumeIdle: values.flag('assume-idle'),
     assumeUndecided: values.flag('assume-undecided'),
     ...(decisions ? { decisions: [decisions] } : {}),
-    window: {
-      ...(from === undefined ? {} : { from: timeOf('--from', from) }),
-      ...(to === undefined ? {} : { to: timeOf('--to', to) }),
-    },
+    window,
     graceMs: wholeNumber(values, 'grace', DEFAULT_GRACE_S, 0, 31_536_000) * 1_000,
     maxMessages: wholeNumber(values, 'max-messages', UNBOUNDED, 1, UNBOUNDED),
     engine: { deadLetters: session.deadLetters, view: () => session.connection.inspect() },
@@ -174,8 +217,21 @@ async function optionsOf(
 const FLAGS = [
   ['assumeUndecided', '--assume-undecided'],
   ['assumeIdle', '--assume-idle'],
-  ['withoutInbox', '--without-inbox'],
+  ['allow withoutInbox', 'allow it with --repair --without-inbox'],
+  ['give its inbox', 'name its inbox in "settled" of "reconciliation"'],
   ['give decisions', 'export "decisions" from the module of --channels'],
+  [
+    'retryParked after the cause is removed, or discardParked',
+    'outbox retry after the cause is removed, or outbox discard',
+  ],
+  ['redrive it, correct it or discard it', 'redrive, edit-and-redrive or discard it'],
+  ['rewind the subscription to before it', 'replay the subscription from before it'],
+  ['rewind what misses it to before it', 'replay what misses it from before it'],
+  [
+    'ask through a bus on which this subscription is declared',
+    'name it in "subscriptions" of the module of --channels, and see that it is there: the start of the application makes it, and --repair',
+  ],
+  ['declare the channel on the bus of the repair', 'export the channel from the module of --channels'],
 ] as const;
 
 function inFlags(report: ReconciliationReport): ReconciliationReport {
@@ -217,6 +273,7 @@ function textOf(report: ReconciliationReport): string {
     ...counts.map(([kind, count]) => `${String(count).padStart(8)}  ${kind}`),
     ...samplesText(report),
     ...forPerson(report),
+    ...backlogText(report),
     repairText(report),
     VERDICTS[report.verdict],
   ].join('\n');
@@ -238,6 +295,14 @@ function samplesText({ samples }: ReconciliationReport): string[] {
 function forPerson({ repair }: ReconciliationReport): string[] {
   const alike = Map.groupBy(repair.needsPerson, ({ why, remedy }) => `${why}; ${remedy}`);
   return [...alike].map(([text, those]) => `  for a person, ${those.length} of them: ${text}`);
+}
+
+/** What is lost behind a backlog counts as waiting, and a report that is clean otherwise would not show it. */
+function backlogText({ counts: { waitingInEngine } }: ReconciliationReport): string[] {
+  if (waitingInEngine === 0) return [];
+  return [
+    `  of the ${waitingInEngine} waitingInEngine: each may be in a backlog that reaches back that far, or lost behind it; ask again when it is worked off`,
+  ];
 }
 
 function repairText({ repair }: ReconciliationReport): string {

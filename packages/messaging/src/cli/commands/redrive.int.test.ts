@@ -86,6 +86,30 @@ export const decisions = async () => ({ note, close, about: async () => [], sinc
   ]);
 });
 
+it('discard and edit-and-redrive say that nobody notes it where the module has lost messages looked for', async () => {
+  await shop.withLetters(2);
+  const [alone, noting] = ['', 'export const decisions = async () => undefined;'].map((more, at) => {
+    const path = shop.path(`module-${at}.mjs`);
+    const sources = 'export const reconciliation = { recorded: [], settled: [] };';
+    writeFileSync(path, `${allOf(pathToFileURL(module).href)}\n${sources}\n${more}\n`);
+    return path;
+  }) as [string, string];
+  const unnoted = /exports "reconciliation" and no "decisions", so this is noted nowhere/;
+  const discarding = async (channels: string, ...last: string[]) =>
+    (await shop.onFileHere('discard', '--all', ...last, '--channels', channels)).err;
+  expect(await discarding(noting, '--dry-run')).not.toMatch(unnoted);
+  expect(await discarding(module, '--dry-run')).not.toMatch(unnoted);
+  expect(await discarding(alone, '--dry-run')).toMatch(unnoted);
+  writeFileSync(shop.path('data.json'), '{"orderId":"A-0","total":5}');
+  const [letter] = jsonOf<{ id: string }[]>(await shop.onFileHere('dead-letters', 'list', '--json'));
+  const edit = ['edit-and-redrive', letter?.id ?? '', '--data', shop.path('data.json'), '--channels', alone];
+  expect(await shop.onFileHere(...edit)).toMatchObject({ code: 0, err: expect.stringMatching(unnoted) });
+  expect((await shop.onFileHere('redrive', '--all', '--dry-run', '--channels', alone)).err).not.toMatch(
+    unnoted,
+  );
+  expect(await discarding(alone, '--confirm', 'all')).toMatch(unnoted);
+});
+
 it('edit-and-redrive prints the data to be edited, and asks the contract before it publishes', async () => {
   await shop.withLetters(1);
   const [letter] = jsonOf<{ messageId: string }[]>(await shop.onFile('dead-letters', 'list', '--json'));

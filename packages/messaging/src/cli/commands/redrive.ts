@@ -8,7 +8,7 @@ import type { Command, CommandContext, Session } from '../command.ts';
 import { afterDecision, onDecision, onEngine, stoppedEarly } from '../exits.ts';
 import { CliFailure, type ExitCode, exitCodes, usage } from '../failure.ts';
 import { filterOf, filterOptions, letterOf, lettersOf, wholeNumber } from '../filters.ts';
-import { refuseUnknown, tellUnnamed } from '../known.ts';
+import { refuseUnknown, tellUnnamed, tellUnnoted } from '../known.ts';
 import { parseData } from './publish.ts';
 
 const moveOptions = {
@@ -45,7 +45,7 @@ export const discard: Command = {
   name: 'discard',
   summary: 'forgets dead letters for good',
   details:
-    'It cannot be undone: the name of the channel has to be repeated with --confirm. Where the module of --channels exports "decisions", each is noted there, so that "reconcile" does not take it for lost. With --json it answers { discarded, remaining, aborted }.',
+    'It cannot be undone: the name of the channel has to be repeated with --confirm. Where the module of --channels exports "decisions", each is noted there, so that "reconcile" does not take it for lost; it says so where the module exports "reconciliation" alone. With --json it answers { discarded, remaining, aborted }.',
   arguments: [],
   options: {
     ...moveOptions,
@@ -82,6 +82,7 @@ async function move(context: CommandContext, done: 'redriven' | 'discarded', wor
   const session = await context.session();
   tellUnnamed(session, terminal);
   await refuseUnknown(session, filter);
+  if (done === 'discarded') tellUnnoted(session, terminal);
   if (values.flag('dry-run')) return preview(context, session, done, filter, limit);
   const moved = await work(session, filter, {
     limit,
@@ -170,6 +171,7 @@ export const editAndRedrive: Command = {
         'Give --channels with the module that defines it.',
       );
     const data = parseData(await read(path), path);
+    tellUnnoted(opened, terminal);
     const messageId = await opened.deadLetters.redriveEdited(letter, data);
     if (messageId === undefined)
       throw new CliFailure(
