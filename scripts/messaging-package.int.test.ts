@@ -197,6 +197,29 @@ describe('in a project without any client', () => {
     expect(output).toContain('attempt 2: order A-1');
   });
 
+  it('runs the outbox of its README on the bus of its quickstart, and the command that looks at it', () => {
+    const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+    const [quickstart = '', outbox = ''] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(
+      ([, code]) => code,
+    );
+    const published = /const confirmation = [\s\S]*?durability}`\);\n/;
+    expect(quickstart).toMatch(published);
+    const whole = quickstart
+      .replace(published, outbox)
+      .replace('await bus.stop()', 'await relay.stop();\n$&');
+    writeFileSync(join(shop, 'outbox.ts'), whole);
+    const { code, output } = run(process.execPath, ['outbox.ts'], shop);
+    expect({ code, output }).toEqual({
+      code: 0,
+      output: 'attempt 1: order A-1\nattempt 2: order A-1\n',
+    });
+    const [, command = ''] = /^npx (doorbuster-bus outbox parked --store \S+)/m.exec(readme) ?? [];
+    expect(run('npx', ['--no-install', ...command.split(' ')], shop)).toMatchObject({
+      code: 0,
+      output: '(none)\n',
+    });
+  });
+
   const clients = [
     ['rabbitmq', 'amqplib'],
     ['redis', 'redis'],
