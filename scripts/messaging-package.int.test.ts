@@ -171,6 +171,18 @@ describe('the tarball', () => {
     );
   });
 
+  it("names a version of OpenTelemetry's API that the package and the SDK of the example take", () => {
+    const sdk = JSON.parse(
+      readFileSync(join(root, 'node_modules/@opentelemetry/sdk-trace-base/package.json'), 'utf8'),
+    ) as { version: string; peerDependencies: Record<string, string> };
+    expect(sdk.peerDependencies['@opentelemetry/api']).toMatch(/ <1\.10\.0$/);
+    expect(manifest.peerDependencies['@opentelemetry/api']).toBe('^1.9.0');
+    const page = readFileSync(join(installed, 'docs/messaging/patterns/tracing.md'), 'utf8');
+    expect(page).toContain(`The SDK at version ${sdk.version} takes it below 1.10 only`);
+    for (const text of [page, readFileSync(join(installed, 'README.md'), 'utf8')])
+      expect(text).toContain('@opentelemetry/api@~1.9');
+  });
+
   it('runs nothing when it is installed, and brings no client of a server', () => {
     // What npm runs at an installation; prepack is for whoever packs.
     expect(Object.keys(manifest.scripts ?? {})).toEqual(['prepack']);
