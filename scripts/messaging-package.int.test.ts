@@ -385,6 +385,24 @@ export type All = [${uses.join(', ')}];
       symlinkSync(join(root, 'node_modules', name), join(shop, 'node_modules', name));
   });
 
+  it('take the quickstart under the options that a new project has and the two that the README names', () => {
+    const fresh = join(shop, 'fresh');
+    mkdirSync(fresh);
+    must(process.execPath, [compiler, '--init'], fresh);
+    const { channels, main } = quickstartOf(
+      readFileSync(join(installed, 'docs/messaging/quickstart.md'), 'utf8'),
+    );
+    writeFileSync(join(fresh, 'channels.ts'), channels);
+    writeFileSync(join(fresh, 'one-url.ts'), main);
+    const check = (...options: readonly string[]): string =>
+      run(process.execPath, [compiler, '-p', fresh, '--noEmit', ...options], shop).output;
+    const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+    expect(readme).toContain('`"types": ["node"]`');
+    expect(readme).toContain('`"rewriteRelativeImportExtensions": true`');
+    expect(check('--types', 'node', '--rewriteRelativeImportExtensions')).toBe('');
+    expect(check('--types', 'node')).toContain('TS5097');
+  });
+
   it('resolve for every export', () => {
     expect(compile(Object.keys(manifest.exports), '--skipLibCheck')).toEqual({ code: 0, output: '' });
   });
