@@ -11,9 +11,16 @@ const pages = [...globSync('docs/messaging/**/*.md', { cwd: repository }), 'docs
 const examples = globSync('examples/*.ts', { cwd: posix.join(repository, own) });
 const inPackage = new Set([...pages, 'README.md', ...examples.filter((path) => !path.includes('.test.'))]);
 
-/** A link of `page`, as it has to be in the package. What is no path of the repository stays: an address, a place on the page, code that looks like a link. */
+/**
+ * A link of `page`, as it has to be in the package. What is no path of the repository stays: an address, a place on the page, code that looks like a link.
+ *
+ * @param {string} page
+ * @param {string} whole
+ * @param {string} text
+ * @param {string} target
+ */
 function linkIn(page, whole, text, target) {
-  const [path, place] = target.split('#', 2);
+  const [path = '', place] = target.split('#', 2);
   const meant = posix.join(posix.dirname(page), path);
   if (path === '' || !existsSync(posix.join(repository, meant))) return whole;
   const packed = meant.startsWith(own) ? meant.slice(own.length) : meant;
@@ -30,6 +37,6 @@ for (const page of pages) {
   mkdirSync(posix.dirname(target), { recursive: true });
   writeFileSync(
     target,
-    text.replaceAll(/\[([^\]]*)\]\(([^)\s]+)\)/g, (...found) => linkIn(page, ...found)),
+    text.replaceAll(/\[([^\]]*)\]\(([^)\s]+)\)/g, (whole, words, link) => linkIn(page, whole, words, link)),
   );
 }
