@@ -24,7 +24,9 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const source = join(root, 'packages/messaging');
 const compiler = join(root, 'node_modules/typescript/bin/tsc');
 const work = mkdtempSync(join(tmpdir(), 'messaging-package-'));
-const built = join(work, 'package');
+/** Where packing looks for the guides, two folders above the package. */
+const repository = join(work, 'repository');
+const built = join(repository, 'packages/messaging');
 const shop = join(work, 'shop');
 const team = join(work, 'team');
 const installed = join(shop, 'node_modules/@doorbuster/messaging');
@@ -54,12 +56,14 @@ function must(command: string, args: readonly string[], cwd: string): void {
 }
 
 beforeAll(() => {
-  mkdirSync(built);
+  mkdirSync(built, { recursive: true });
+  symlinkSync(join(root, 'docs'), join(repository, 'docs'));
   mkdirSync(shop);
   const dist = ['--outDir', join(built, 'dist'), '--tsBuildInfoFile', join(built, 'dist/.tsbuildinfo')];
   must(process.execPath, [compiler, '-p', join(source, 'tsconfig.build.json'), ...dist], root);
   for (const file of ['package.json', 'README.md', 'LICENSE']) cpSync(join(source, file), join(built, file));
-  cpSync(join(source, 'bin'), join(built, 'bin'), { recursive: true });
+  for (const folder of ['bin', 'examples'])
+    cpSync(join(source, folder), join(built, folder), { recursive: true });
   must('npm', ['pack', '--silent', '--pack-destination', work], built);
   const [tarball = ''] = globSync('*.tgz', { cwd: work });
   writeFileSync(join(shop, 'package.json'), '{ "name": "shop", "private": true, "type": "module" }\n');
@@ -100,7 +104,8 @@ describe('the tarball', () => {
   it('holds no tests, no sources, no leftovers of the compiler, and the licence', () => {
     const files = packed();
     expect(files.filter((path) => /test|\.map$|tsbuildinfo|^src\//.test(path))).toEqual([]);
-    expect(files.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))).toEqual([]);
+    const isCode = (path: string): boolean => path.endsWith('.ts') && !path.endsWith('.d.ts');
+    expect(files.filter((path) => isCode(path) && !path.startsWith('examples/'))).toEqual([]);
     expect(existsSync(join(installed, 'LICENSE'))).toBe(true);
     expect(readFileSync(join(source, 'LICENSE'), 'utf8')).toBe(readFileSync(join(root, 'LICENSE'), 'utf8'));
   });
@@ -141,10 +146,41 @@ describe('the tarball', () => {
     const isThere = (target: string): boolean =>
       /^(https:|#)/.test(target) || existsSync(join(installed, target.split('#', 1)[0] ?? ''));
     expect(links.filter((target) => !isThere(target))).toEqual([]);
-    // Pages of the repository are named by their paths, and are there.
-    const named = [...readme.matchAll(/`(docs\/[^`]+\.md)`/g)].map(([, path]) => path ?? '');
+    // Pages are named by their paths, and are there.
+    const named = [...readme.matchAll(/`((?:docs|examples)\/[^`]+\.(?:md|ts))`/g)].map(
+      ([, path]) => path ?? '',
+    );
     expect(named.length).toBeGreaterThan(5);
-    expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+    const ofRepository = 'docs/internals/engine-folders.md';
+    expect(readme).toContain(`of the repository have one set of files; its \`${ofRepository}\``);
+    expect(named.filter((path) => !existsSync(join(installed, path)))).toEqual([ofRepository]);
+  });
+
+  it('has every guide, and none of them leads nowhere', () => {
+    const pages = globSync('docs/messaging/**/*.md', { cwd: root });
+    expect(pages.filter((page) => !existsSync(join(installed, page)))).toEqual([]);
+    const linksOf = (page: string): string[] =>
+      [...readFileSync(join(installed, page), 'utf8').matchAll(/\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)/g)]
+        .map(([, target]) => join(dirname(page), target ?? ''))
+        .filter((target) => !existsSync(join(installed, target)));
+    expect([...pages, 'docs/reference/errors.md'].flatMap(linksOf)).toEqual([]);
+    const guides = readFileSync(join(installed, 'docs/messaging/README.md'), 'utf8');
+    expect(guides).toContain('[README of the package](../../README.md)');
+    expect(guides).toContain(
+      "what is in an engine's folder (`docs/internals/engine-folders.md` of the repository)",
+    );
+  });
+
+  it("names a version of OpenTelemetry's API that the package and the SDK of the example take", () => {
+    const sdk = JSON.parse(
+      readFileSync(join(root, 'node_modules/@opentelemetry/sdk-trace-base/package.json'), 'utf8'),
+    ) as { version: string; peerDependencies: Record<string, string> };
+    expect(sdk.peerDependencies['@opentelemetry/api']).toMatch(/ <1\.10\.0$/);
+    expect(manifest.peerDependencies['@opentelemetry/api']).toBe('^1.9.0');
+    const page = readFileSync(join(installed, 'docs/messaging/patterns/tracing.md'), 'utf8');
+    expect(page).toContain(`The SDK at version ${sdk.version} takes it below 1.10 only`);
+    for (const text of [page, readFileSync(join(installed, 'README.md'), 'utf8')])
+      expect(text).toContain('@opentelemetry/api@~1.9');
   });
 
   it('runs nothing when it is installed, and brings no client of a server', () => {
@@ -195,6 +231,36 @@ describe('in a project without any client', () => {
     expect(code, output).toBe(0);
     expect(output).toContain('stored: disk');
     expect(output).toContain('attempt 2: order A-1');
+  });
+
+  it('runs an example that is copied out of it', () => {
+    for (const file of ['retries.ts', 'stage.ts'])
+      cpSync(join(installed, 'examples', file), join(shop, file));
+    const { code, output } = run(process.execPath, ['retries.ts'], shop);
+    expect({ code, output }).toEqual({ code: 0, output: expect.stringContaining('1 redriven') });
+  });
+
+  it('runs the outbox of its README on the bus of its quickstart, and the command that looks at it', () => {
+    const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+    const [quickstart = '', outbox = ''] = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(
+      ([, code]) => code,
+    );
+    const published = /const confirmation = [\s\S]*?durability}`\);\n/;
+    expect(quickstart).toMatch(published);
+    const whole = quickstart
+      .replace(published, outbox)
+      .replace('await bus.stop()', 'await relay.stop();\n$&');
+    writeFileSync(join(shop, 'outbox.ts'), whole);
+    const { code, output } = run(process.execPath, ['outbox.ts'], shop);
+    expect({ code, output }).toEqual({
+      code: 0,
+      output: 'attempt 1: order A-1\nattempt 2: order A-1\n',
+    });
+    const [, command = ''] = /^npx (doorbuster-bus outbox parked --store \S+)/m.exec(readme) ?? [];
+    expect(run('npx', ['--no-install', ...command.split(' ')], shop)).toMatchObject({
+      code: 0,
+      output: '(none)\n',
+    });
   });
 
   const clients = [
@@ -317,6 +383,24 @@ export type All = [${uses.join(', ')}];
     mkdirSync(join(shop, 'node_modules/@types'), { recursive: true });
     for (const name of ['@types/node', 'undici-types'])
       symlinkSync(join(root, 'node_modules', name), join(shop, 'node_modules', name));
+  });
+
+  it('take the quickstart under the options that a new project has and the two that the README names', () => {
+    const fresh = join(shop, 'fresh');
+    mkdirSync(fresh);
+    must(process.execPath, [compiler, '--init'], fresh);
+    const { channels, main } = quickstartOf(
+      readFileSync(join(installed, 'docs/messaging/quickstart.md'), 'utf8'),
+    );
+    writeFileSync(join(fresh, 'channels.ts'), channels);
+    writeFileSync(join(fresh, 'one-url.ts'), main);
+    const check = (...options: readonly string[]): string =>
+      run(process.execPath, [compiler, '-p', fresh, '--noEmit', ...options], shop).output;
+    const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+    expect(readme).toContain('`"types": ["node"]`');
+    expect(readme).toContain('`"rewriteRelativeImportExtensions": true`');
+    expect(check('--types', 'node', '--rewriteRelativeImportExtensions')).toBe('');
+    expect(check('--types', 'node')).toContain('TS5097');
   });
 
   it('resolve for every export', () => {

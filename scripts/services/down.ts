@@ -1,10 +1,10 @@
 // Ends exactly what `services:up` started, all at once, and clears its data away: these servers are for tests, and the next start is from
 // nothing. Logs stay for whoever wants to know what happened.
 
-import { rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Ending, stop } from './processes.ts';
-import { forget, type StartedProcess, startedIn, writeEnv } from './records.ts';
+import { forget, forgetFirstPort, type StartedProcess, startedIn, writeEnv } from './records.ts';
 import type { ServerName } from './server.ts';
 
 export interface Ended {
@@ -23,6 +23,8 @@ export async function bringDown(
     startedIn(folder).filter(({ server }) => servers.includes(server)),
   );
   if (!options.keepData) clearData(folder, servers);
+  const data = join(folder, 'data');
+  if (!existsSync(data) || readdirSync(data).length === 0) forgetFirstPort(folder);
   writeEnv(folder);
   return ended;
 }

@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { bringDown } from './down.ts';
 import { firstPortByDefault } from './ports.ts';
 import { isAlive } from './processes.ts';
-import { envPath, envText, startedIn, urlsOf, writeEnv } from './records.ts';
+import { envPath, envText, keptFirstPort, startedIn, urlsOf, writeEnv } from './records.ts';
 import { serversByName } from './servers.ts';
 import { isServerName, type Layout, type ServerName, serverNames } from './server.ts';
 import { bringUp } from './up.ts';
@@ -28,7 +28,8 @@ Real servers on loopback for the tests that need them; without a name all of the
   --folder DIR     where their data, logs and addresses are kept, and what "down" and "status" look at (.cache/services of this checkout);
                    another one is another set of servers beside the first
   --first-port N   each server listens on a fixed place counted from N (${firstPortByDefault}); give a second set another one, 1024 to 64000,
-                   and a --folder of its own: what runs in a folder keeps its ports
+                   and a --folder of its own. The folder keeps N for what is started in it later, until "down" has cleared the last
+                   of its data; what runs keeps its ports
   --cluster        three nodes where a server has them
   --keep-data      services:down leaves the data for the next start
   --json           one object instead of lines`;
@@ -122,7 +123,7 @@ function read(argv: readonly string[]): Asked | null {
       options: {
         cluster: { type: 'boolean', default: false },
         folder: { type: 'string', default: defaultFolder },
-        'first-port': { type: 'string', default: String(firstPortByDefault) },
+        'first-port': { type: 'string' },
         'keep-data': { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
       },
@@ -131,11 +132,12 @@ function read(argv: readonly string[]): Asked | null {
     if (verb !== 'up' && verb !== 'down' && verb !== 'status') throw new Error('up, down or status');
     const unknown = rest.find((name) => !isServerName(name));
     if (unknown !== undefined) throw new Error(`no server "${unknown}": one of ${serverNames.join(', ')}`);
-    const firstPort = Number(values['first-port']);
+    const folder = resolve(values.folder);
+    const firstPort = Number(values['first-port'] ?? keptFirstPort(folder) ?? firstPortByDefault);
     if (!Number.isSafeInteger(firstPort) || firstPort < 1024 || firstPort > 64_000)
       throw new Error('--first-port is a whole number from 1024 to 64000');
     const layout: Layout = {
-      folder: resolve(values.folder),
+      folder,
       firstPort,
       cluster: values.cluster,
       asRoot: process.getuid?.() === 0,

@@ -35,6 +35,26 @@ export function forget(folder: string, name: string): void {
   rmSync(recordOf(folder, name), { force: true });
 }
 
+const firstPortPath = (folder: string): string => join(folder, 'first-port');
+
+/** The place on which the servers of this folder were last started: whoever adds one need not repeat it. Kept as long as anything of them is. */
+export function keepFirstPort(folder: string, firstPort: number): void {
+  write(firstPortPath(folder), `${firstPort}\n`);
+}
+
+/** undefined where nothing was started, or all of it was cleared away. */
+export function keptFirstPort(folder: string): number | undefined {
+  try {
+    return Number(readFileSync(firstPortPath(folder), 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+export function forgetFirstPort(folder: string): void {
+  rmSync(firstPortPath(folder), { force: true });
+}
+
 /** All that was started and not ended by us, alive or not. */
 export function startedIn(folder: string): StartedProcess[] {
   let files: string[];

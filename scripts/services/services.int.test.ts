@@ -12,7 +12,7 @@ import { afterEach, beforeEach, describe, expect, it, type TestContext } from 'v
 import { host, portOf } from './ports.ts';
 import { ask, identityOf, isAlive, isTaken, start, stop } from './processes.ts';
 import { findPrograms } from './programs.ts';
-import { remember, startedIn } from './records.ts';
+import { keptFirstPort, remember, startedIn } from './records.ts';
 import type { Layout, Server, ServerName } from './server.ts';
 import { serversByName } from './servers.ts';
 import { bringUp } from './up.ts';
@@ -49,7 +49,12 @@ interface Ran {
 }
 
 function services(...args: string[]): Promise<Ran> {
-  const child = spawn(process.execPath, [program, '--folder', folder, `--first-port=${firstPort}`, ...args]);
+  return inFolder(`--first-port=${firstPort}`, ...args);
+}
+
+/** Without the port, as somebody who has given it once. */
+function inFolder(...args: string[]): Promise<Ran> {
+  const child = spawn(process.execPath, [program, '--folder', folder, ...args]);
   const said = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => void (said.stdout += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => void (said.stderr += chunk.toString()));
@@ -102,7 +107,8 @@ describe('services:up and services:down', () => {
 
     await stop({ pid: one!.pid, identity: identityOf(one!.pid)! }, 'SIGTERM');
     expect(stateOf(await services('status', '--json')).processes).toEqual([{ ...one, isRunning: false }]);
-    expect((await services('up', 'redis')).stdout).toBe(`REDIS_URL=${url}\n`);
+    // The folder knows its ports.
+    expect((await inFolder('up', 'redis')).stdout).toBe(`REDIS_URL=${url}\n`);
     const second = createClient({ url });
     await second.connect();
     expect(await second.get('kept')).toBe('yes');
@@ -113,6 +119,7 @@ describe('services:up and services:down', () => {
     expect(await isTaken(portOf({ firstPort }, 'redis'))).toBe(false);
     expect(existsSync(join(folder, 'env'))).toBe(false);
     expect(readdirSync(join(folder, 'data'))).toEqual([]);
+    expect(keptFirstPort(folder)).toBeUndefined();
     expect(await services('down')).toMatchObject({ code: 0, stderr: 'nothing was running\n' });
   });
 

@@ -18,7 +18,7 @@ import {
   start,
 } from './processes.ts';
 import { findPrograms, type Programs } from './programs.ts';
-import { remember, type StartedProcess, startedIn } from './records.ts';
+import { keepFirstPort, remember, type StartedProcess, startedIn } from './records.ts';
 import type { Layout, ProcessPlan, Server } from './server.ts';
 
 /** The slowest, a RabbitMQ node on a busy machine, has been seen to take 20 s. */
@@ -158,6 +158,7 @@ async function startOne(
     urls: server.urls(layout),
   };
   remember(layout.folder, record);
+  keepFirstPort(layout.folder, layout.firstPort);
   started.push(record);
   const problem = plan.probe ? await awaitReady(known, plan.probe, readyWithinMs) : undefined;
   if (problem !== undefined) throw new Error(`${plan.name}: ${problem}; the end of ${log}:\n${endOf(log)}`);

@@ -24,6 +24,7 @@ import {
 } from '@doorbuster/messaging/stores/postgres';
 import { Client, Pool } from 'pg';
 import Type from 'typebox';
+import { until } from './stage.ts';
 
 if (!process.env.DATABASE_URL)
   throw new Error('set DATABASE_URL, for instance postgres://localhost/postgres');
@@ -41,7 +42,6 @@ const orderPlaced = defineChannel({
 });
 const bus = createBus({ engine: createInProcessEngine(new DatabaseSync(':memory:')), source: '/shop' });
 bus.declare([orderPlaced]);
-const mailed = Promise.withResolvers<void>();
 
 await pool.query(postgresOutboxSchema);
 await pool.query(postgresInboxSchema);
@@ -49,8 +49,8 @@ await pool.query(postgresInboxSchema);
 const inbox = postgresInbox(pool);
 bus.subscribe(orderPlaced, {
   name: 'mailer',
-  handler: async (message) => {
-    const outcome = await handleOnce({
+  handler: (message) =>
+    handleOnce({
       inbox,
       subscription: 'mailer',
       message,
@@ -58,10 +58,7 @@ bus.subscribe(orderPlaced, {
       work: async (tx) => {
         await tx.query('UPDATE orders SET mails = mails + 1 WHERE id = $1', [message.data.orderId]);
       },
-    });
-    mailed.resolve();
-    return outcome;
-  },
+    }),
 });
 await bus.start();
 
@@ -84,9 +81,12 @@ await appendToPostgresOutbox(client, [write(orderPlaced, { orderId: 'A-1' }, { k
 await client.query('COMMIT');
 client.release();
 
-await mailed.promise;
-const { rows } = await pool.query<{ mails: number }>('SELECT mails FROM orders');
-console.log(`mails: ${rows[0]?.mails}`);
+const mails = async () => {
+  const { rows } = await pool.query<{ mails: number }>('SELECT mails FROM orders');
+  return rows[0]?.mails ?? 0;
+};
+await until(async () => (await mails()) > 0);
+console.log(`mails: ${await mails()}`);
 
 await relay.stop();
 await bus.stop();

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { excerptOf } from '../src/testing/excerpt.ts';
 
 const examples = ['reconciliation.ts', 'outbox-postgres.ts', 'inbox-sqlite.ts'];
 const read = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
@@ -36,7 +37,7 @@ describe('examples of the patterns', () => {
     expect(shown.length).toBeGreaterThan(0);
     for (const [, snippet = ''] of shown)
       expect(
-        code.some((text) => text.includes(words(snippet))),
+        code.some((text) => text.includes(words(excerptOf(snippet)))),
         snippet,
       ).toBe(true);
   });

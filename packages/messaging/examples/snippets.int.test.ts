@@ -19,6 +19,16 @@ interface Block {
   readonly isScript: boolean;
 }
 
+/** A pool, a bus, and a channel of the reader's own. */
+const onPostgres = `
+    import { Pool } from 'pg';
+    import type { Bus } from '@doorbuster/messaging';
+    import { defineChannel as define } from '@doorbuster/messaging';
+    import Schema from 'typebox';
+    declare const bus: Bus;
+    declare const pool: Pool;
+    const orderPlaced = define({ name: 'order.placed', version: 1, schema: Schema.Object({ orderId: Schema.String() }) });`;
+
 /** By page: what its text says is there. */
 const takenForGranted: Readonly<Record<string, string>> = {
   'packages/messaging/README.md': `
@@ -31,6 +41,12 @@ const takenForGranted: Readonly<Record<string, string>> = {
     declare const orderPlaced: typeof placed;
     declare const createFixture: () => Promise<EngineFixture>;
     declare const it: (name: string, options: { skip: boolean }, run: () => Promise<void>) => void;`,
+  'docs/messaging/patterns/inbox.md': onPostgres,
+  'docs/messaging/patterns/outbox.md': onPostgres,
+  'docs/messaging/patterns/contracts.md': `
+    import { orderPlaced as placed } from '../../packages/messaging/examples/channels.ts';
+    declare const orderPlaced: typeof placed;
+    declare const orderPacked: typeof placed;`,
   'docs/messaging/patterns/sagas.md': `
     import { DatabaseSync } from 'node:sqlite';
     declare const db: DatabaseSync;`,

@@ -51,6 +51,45 @@ async function parked(
   return { bus, got };
 }
 
+it('a rewind leaves dead letters: what fails again has a second one of its id, and a redrive takes both', async () => {
+  const kept = defineChannel({
+    name: 'kept',
+    version: 1,
+    schema: Type.Object({}),
+    requires: { replay: { keepMs: 60_000 } },
+  });
+  const bus = createBus({ engine: inMemory(), source: '/t' });
+  bus.declare([kept]);
+  let isMended = false;
+  const got = new Collector<string>();
+  const consume = () =>
+    bus.subscribe(kept, {
+      name: 'one',
+      handler: ({ id }) => {
+        got.add(id);
+        return isMended ? ack() : deadLetter('refused');
+      },
+    });
+  const letters = (count: number) =>
+    eventually(
+      () => bus.deadLetters.list(),
+      (list) => list.length === count,
+      `${count} letters`,
+    );
+  const consuming = consume();
+  await bus.start();
+  await bus.publish(kept, {}, { id: 'a' });
+  await letters(1);
+  await consuming.stop();
+  await bus.rewind(kept, 'one', 'earliest');
+  await consume().started;
+  await letters(2);
+  isMended = true;
+  expect(await bus.deadLetters.redrive({ messageIds: ['a'] })).toMatchObject({ moved: 2 });
+  expect(await got.waitFor(4)).toEqual(['a', 'a', 'a', 'a']);
+  await bus.stop();
+});
+
 /** The engine with another store of dead letters, made of its own. */
 function withStore(
   real: Engine,

@@ -128,7 +128,7 @@ export const replay: Command = {
   summary:
     'moves a subscription to an earlier or a later point: what the channel keeps from there on is handled again, what waits before it is skipped',
   details:
-    'The channel has to keep what was settled (requires.replay). Stop the consumers of the subscription first. Handlers see settled messages again, and never what is skipped, so the name has to be repeated with --confirm; latest skips all that waits, and a time in the future is refused. --dry-run tells how many wait. Where the module of --channels exports "decisions", it is noted there that messages may have been skipped: those before the time that is given, or, with latest or an offset, all until now.',
+    'The channel has to keep what was settled (requires: { replay: { keepMs } }). Stop the consumers of the subscription first. Handlers see settled messages again, and never what is skipped, so the name has to be repeated with --confirm; latest skips all that waits, and a time in the future is refused. --dry-run tells how many wait. Dead letters stay; their messages are handled again with the others, and one that fails again is a second dead letter of the same id. Where the module of --channels exports "decisions", it is noted there that messages may have been skipped: those before the time that is given, or, with latest or an offset, all until now.',
   arguments: [],
   options: {
     ...placeOptions,
