@@ -292,8 +292,9 @@ export interface DeadLetterStore {
     page: { readonly limit: number; readonly after?: string },
   ): Promise<readonly DeadLetterRecord[]>;
   /**
-   * Puts at most `limit` back at the front of their subscription with the same message id. A parked sequence of a key goes back as a
-   * whole and in order, so `moved` may exceed the limit. Call again while `remaining` is above 0: a filter is worked off in steps.
+   * Puts at most `limit` back with the same message id, at the front of their subscription where the engine can, else at its end. A parked
+   * sequence of a key goes back as a whole and in order, so `moved` may exceed the limit. Call again while `remaining` is above 0: a filter is
+   * worked off in steps.
    */
   redrive(
     filter: DeadLetterFilter,

@@ -1,4 +1,5 @@
 /** What a confirmation states of places of others: never more than is known of them. The controls take them for ours. */
+import assert from 'node:assert/strict';
 import { afterAll, describe, expect, it } from 'vitest';
 import Type from 'typebox';
 import type { Options } from 'amqplib';
@@ -94,14 +95,29 @@ async function statedWhenBack(
 
 /** The queue for whose durability the team gave its word is deleted and made again while the connection is used for another channel too. */
 async function makeAnewMeanwhile(fixture: RabbitFixture, queue: string): Promise<void> {
-  const told = new Collector<string>();
+  const told: string[] = [];
+  const troubles: string[] = [];
+  let connections = 0;
   const got = new Collector<string>();
   const engine = fixture.engine({
     existing: { orders: { queue, durable: true } },
     onNotice: (notice) => {
-      if (notice.kind === 'lessDurable') told.add(`${notice.channel} at ${notice.queue}`);
+      if (notice.kind === 'lessDurable') told.push(`${notice.channel} at ${notice.queue}`);
+      if (notice.kind === 'trouble') troubles.push((notice.error as Error).message);
+      if (notice.kind === 'connected' && notice.connection === 'consume') connections += 1;
     },
   });
+  /** What is there has been learnt anew by then. A refusal is seen when it is told: what it keeps away would only be waited for in vain. */
+  const connectedFor = (times: number): Promise<number> =>
+    eventually(
+      async () => {
+        const refusal = troubles.find((message) => message.includes('`durable`'));
+        assert.equal(refusal, undefined, 'a connection that comes back is refused');
+        return connections;
+      },
+      (count) => count >= times,
+      'a connection that consumes',
+    );
   await withBus(engine, [orders, besides], async (bus) => {
     for (const channel of [orders, besides])
       await bus.subscribe(channel, {
@@ -120,7 +136,8 @@ async function makeAnewMeanwhile(fixture: RabbitFixture, queue: string): Promise
     // The second time there is nothing new to tell.
     for (const n of [2, 3]) {
       expect(await fixture.breakConnections?.()).toBeGreaterThan(0);
-      await told.waitFor(1, 'notices');
+      await connectedFor(n);
+      expect(told).toEqual([`orders at ${queue}`]);
       expect(await statedWhenBack(bus, orders, n)).toBe('memory');
       expect(await statedWhenBack(bus, besides, n)).toBe('disk');
       for (const channel of [orders, besides])
@@ -130,7 +147,6 @@ async function makeAnewMeanwhile(fixture: RabbitFixture, queue: string): Promise
           `${n} at the subscription of ${channel.name}`,
         );
     }
-    expect(told.values).toEqual([`orders at ${queue}`]);
   });
 }
 

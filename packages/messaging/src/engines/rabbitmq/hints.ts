@@ -64,13 +64,26 @@ export class Hints {
 
   /** For whoever has something that others should take over; once for each connection. */
   async leaveWill(): Promise<void> {
-    const { names, onDeclared } = this.#parts;
-    const queue = names.will(this.#queue);
-    const { content } = hintParcel({ kind: 'ended', queue: this.#queue });
     if (!this.#model) return;
-    if (!this.#will) onDeclared('queue', queue);
-    this.#will ??= leaveWill(this.#model, { queue, exchange: names.hints, text: content });
+    if (!this.#will) this.#parts.onDeclared('queue', this.#parts.names.will(this.#queue));
+    this.#will ??= this.#keepWill(this.#model);
     await this.#will;
+  }
+
+  /**
+   * The broker closes its channel when the will has been lent for longer than `consumer_timeout`: it is carried out, which only makes others ask, and has to be left anew.
+   * Where that fails they are left with their pings.
+   */
+  async #keepWill(model: ChannelModel): Promise<Channel> {
+    const exchange = this.#parts.names.hints;
+    const { content: text } = hintParcel({ kind: 'ended', queue: this.#queue });
+    const channel = await leaveWill(model, { queue: this.#parts.names.will(this.#queue), exchange, text });
+    channel.on('close', () => {
+      if (this.#model !== model) return;
+      this.#will = this.#keepWill(model);
+      this.#will.catch(() => {});
+    });
+    return channel;
   }
 
   async tellDiscarded(place: Place): Promise<void> {
@@ -93,6 +106,7 @@ export class Hints {
 
   /** Who leaves in order has said so, and leaves no will behind. */
   async close(): Promise<void> {
+    this.#model = undefined;
     const will = await this.#will?.catch(() => undefined);
     await will?.deleteQueue(this.#parts.names.will(this.#queue)).catch(() => {});
   }

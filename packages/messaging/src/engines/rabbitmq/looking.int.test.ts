@@ -150,7 +150,8 @@ describe.skipIf(!rabbitUrl)('looking through a queue (needs RABBITMQ_URL)', { ti
   });
 
   it('leaves the order as it is while others publish', async () => {
-    expect(await roundOutOfOrder(lookThrough, 20)).toBeUndefined();
+    // One round shows it nearly always: of 20 with the look below 19 were out of order.
+    expect(await roundOutOfOrder(lookThrough, 6)).toBeUndefined();
   });
 
   it('a look that cancels its consumer while it has something does not (control)', async () => {

@@ -1,26 +1,70 @@
 /** What is done to a broker of the test's own: killed under load, connections closed by its operator, an alarm, a short patience with consumers. */
 import { expect, it } from 'vitest';
+import type { ConsumeMessage } from 'amqplib';
+import Type from 'typebox';
+import { defineChannel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
-import { Collector, eventually, signal } from '../../conformance/fixture.ts';
+import { registerControls } from '../../conformance/controls.ts';
+import { Collector, eventually, limitPatience, patience, signal } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
-import { ack } from '../../outcome.ts';
+import { ack, deadLetter } from '../../outcome.ts';
 import {
   inOrder,
+  onBroker,
   orders,
   type RabbitFixture,
   withBus,
   withFixture as withFixtureAt,
 } from './conformance-fixture.ts';
+import { RabbitConsumer } from './consumer.ts';
 import type { RabbitNotice } from './options.ts';
-import { closeAllConnections, restart, setAlarm } from './own-broker.ts';
+import { closeAllConnections, restart, setAlarm, setConsumerTimeout } from './own-broker.ts';
 import { describeOnOwnBroker } from './testing/on-own-broker.ts';
+import { once } from './testing/once.ts';
+import { type Method, withDefect } from './wire-defects.ts';
 
-/** `consumer_timeout` of the broker where a case shortens it. */
-const PATIENCE_MS = 3_000;
+/** `consumer_timeout` of the broker where a case shortens it, and how often a channel then looks at its time. */
+const LIMIT_MS = 2_000;
+const TICK_MS = 250;
+const PATIENCE_MS = patience();
+const VAIN_MS = 2_000;
+
+const OUTLASTED =
+  'a handler longer than consumer_timeout: what its consumer has comes again and is counted once, and the rest goes on';
+const WILL_OUTLASTED = 'a last will that is lent for longer than consumer_timeout is left anew';
+const blocking = defineChannel({
+  name: 'blocking',
+  version: 1,
+  schema: Type.Object({ n: Type.Integer() }),
+  order: 'key',
+  onFailure: 'blockKey',
+  requires: { emulation: ['order'] },
+});
+
+/** Who wants to be lent another is refused. */
+const onlyTheFirstWill = (real: Method): Method => {
+  let wills = 0;
+  return function consume(this: unknown, queue: string, ...others: readonly unknown[]) {
+    if (queue.includes('/will/') && wills++ > 0) return Promise.reject(new Error('one will is enough'));
+    return Reflect.apply(real, this, [queue, ...others]);
+  } as Method;
+};
+
+const abortOf = (lostLease: AbortSignal): Promise<void> =>
+  new Promise((resolve) => lostLease.addEventListener('abort', () => resolve()));
 
 describeOnOwnBroker('a RabbitMQ of its own', (own) => {
   const withFixture = (use: (fixture: RabbitFixture) => Promise<void>): Promise<void> =>
     withFixtureAt({ url: own.url, restartServer: () => restart(own.broker) }, use);
+
+  async function withLimit(limitMs: number, run: () => Promise<void>): Promise<void> {
+    await setConsumerTimeout(own.broker, { limitMs, tickMs: Math.min(TICK_MS, limitMs / 4) });
+    try {
+      await run();
+    } finally {
+      await setConsumerTimeout(own.broker, { limitMs: 1_800_000, tickMs: 60_000 });
+    }
+  }
 
   it('a server that is killed under load loses nothing (case of the suite)', async () => {
     const found = conformanceCases.filter(({ name }) =>
@@ -130,46 +174,145 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
       });
     }));
 
-  it('a handler longer than consumer_timeout: its message comes again and is counted, and the others go on', () =>
-    withFixture(async (fixture) => {
-      await own.broker.evaluate(`application:set_env(rabbit, consumer_timeout, ${PATIENCE_MS}).`);
-      await own.broker.evaluate('application:set_env(rabbit, channel_tick_interval, 500).');
-      try {
-        const lost = new Collector<RabbitNotice>();
-        const onNotice = (notice: RabbitNotice): void =>
-          notice.kind === 'consumerLost' ? lost.add(notice) : undefined;
-        await withBus(fixture.engine({ url: own.url, onNotice }), [orders], async (bus) => {
+  /** Two ends by the broker's limit, in the time of one: of a consumer without order and of one whose key is blocked. */
+  const outlasted = (limitMs: number, { isVain = false } = {}): Promise<void> =>
+    withLimit(limitMs, () =>
+      withFixture(async (fixture) => {
+        const ends = new Collector<string>();
+        const blockedEnds = new Collector<string>();
+        const onNotice = (notice: RabbitNotice): void => {
+          if (notice.kind === 'consumerLost')
+            (notice.channel === orders.name ? ends : blockedEnds).add(notice.subscription);
+        };
+        const engine = fixture.engine({ url: own.url, onNotice });
+        await withBus(engine, [orders, blocking], async (bus) => {
           const told = new Collector<string>();
-          const tooLong = signal();
-          const aborted = signal();
+          const tell = (n: number, attempt: number): void => told.add(`${n} attempt ${attempt}`);
           await bus.subscribe(orders, {
             name: 'one',
             leaseMs: 900,
+            // The third is lent and in no hands.
+            concurrency: 2,
+            retries: { abandoned: 2 },
             handler: async ({ data }, { attempt, signal: lostLease }) => {
-              told.add(`${data.n} attempt ${attempt}`);
-              if (data.n === 1 && attempt === 1) {
-                lostLease.addEventListener('abort', aborted.fire);
-                await tooLong.fired;
-              }
+              tell(data.n, attempt);
+              if (data.n === 1 || (data.n === 2 && attempt === 1)) await abortOf(lostLease);
               return ack();
             },
           }).started;
-          await bus.publish(orders, { n: 1 });
-          await lost.waitFor(1);
-          await aborted.fired;
-          tooLong.fire();
-          await bus.publish(orders, { n: 2 });
-          await told.waitFor(3);
-          expect([...told.values].sort()).toEqual(['1 attempt 1', '1 attempt 2', '2 attempt 1']);
-          expect(await bus.deadLetters.list()).toEqual([]);
-        });
-      } finally {
-        await own.broker.evaluate('application:set_env(rabbit, consumer_timeout, 1800000).');
-        await own.broker.evaluate('application:set_env(rabbit, channel_tick_interval, 60000).');
-      }
-    }));
+          const behind = new Collector<string>();
+          await bus.subscribe(blocking, {
+            name: 'one',
+            handler: ({ data }, { attempt }) => {
+              if (data.n === 0) return deadLetter('stops its key');
+              behind.add(`${data.n} attempt ${attempt}`);
+              return ack();
+            },
+          }).started;
+          for (const n of [0, 1, 2]) await bus.publish(blocking, { n }, { key: 'k' });
+          for (const n of [1, 2, 3]) await bus.publish(orders, { n }, { id: `orders ${n}` });
 
-  it('with its usual patience the same broker lets a handler of that length finish (control)', () =>
+          await ends.waitFor(1, 'ends');
+          if (isVain) limitPatience(VAIN_MS);
+          await told.waitFor(5);
+          await bus.publish(orders, { n: 4 });
+          await told.waitFor(6);
+          expect([...told.values].sort()).toEqual([
+            '1 attempt 1',
+            '1 attempt 2',
+            '2 attempt 1',
+            '2 attempt 2',
+            '3 attempt 2',
+            '4 attempt 1',
+          ]);
+
+          await Promise.all([ends.waitFor(2, 'ends'), blockedEnds.waitFor(2, 'ends of what waits')]);
+          const letters = await eventually(
+            () => bus.deadLetters.list({ channel: orders.name }),
+            ({ length }) => length > 0,
+            'a dead letter',
+          );
+          expect(letters).toMatchObject([
+            { messageId: 'orders 1', reason: expect.stringContaining('never settled') },
+          ]);
+          expect(told.values).toHaveLength(6);
+          expect(behind.values).toEqual([]);
+          expect(await bus.deadLetters.discard({ channel: blocking.name })).toMatchObject({ moved: 1 });
+          // Each was out of the queue at both ends, and in no hands: it is counted once.
+          expect(await behind.waitFor(2)).toEqual(['1 attempt 2', '2 attempt 2']);
+        });
+      }),
+    );
+  const outlastedOnce = once(() => outlasted(LIMIT_MS));
+
+  // By itself too: a control brings nobody into a situation (scripts/engines/count.ts).
+  it.each([OUTLASTED])('%s', async () => {
+    await expect(outlastedOnce()).resolves.toBeUndefined();
+  });
+
+  /** It is lent and never settled. What is carried out a second time has been left a second time. */
+  const willOutlasted = (): Promise<void> =>
+    withLimit(LIMIT_MS / 4, () =>
+      withFixture((fixture) =>
+        withBus(fixture.engine({ url: own.url }), [inOrder], async (bus) => {
+          await onBroker(async (amqp) => {
+            const ended = new Collector<string>();
+            const { queue } = await amqp.assertQueue('', { exclusive: true });
+            await amqp.bindQueue(queue, `${fixture.prefix}/hints`, '');
+            const onHint = (hint: ConsumeMessage | null): void => {
+              const text = hint?.content.toString() ?? '';
+              if (text.includes('"ended"')) ended.add(text);
+            };
+            await amqp.consume(queue, onHint, { noAck: true });
+            await bus.subscribe(inOrder, { name: 'one', handler: () => ack() }).started;
+            await ended.waitFor(2, 'last wills');
+          }, own.url);
+        }),
+      ),
+    );
+  const willOutlastedOnce = once(willOutlasted);
+
+  it.each([WILL_OUTLASTED])('%s', async () => {
+    await expect(willOutlastedOnce()).resolves.toBeUndefined();
+  });
+
+  registerControls(it, 'rabbitmq', [
+    {
+      defect: 'it is left once for each connection',
+      caughtBy: WILL_OUTLASTED,
+      healthy: willOutlastedOnce,
+      async defective() {
+        limitPatience(VAIN_MS);
+        try {
+          await withDefect('consume', onlyTheFirstWill, willOutlasted, own.url);
+        } finally {
+          limitPatience(PATIENCE_MS);
+        }
+      },
+    },
+    {
+      defect: 'a channel that the broker closed is not opened anew',
+      caughtBy: OUTLASTED,
+      healthy: outlastedOnce,
+      async defective() {
+        const { open } = RabbitConsumer.prototype;
+        const opened = new WeakSet<RabbitConsumer>();
+        RabbitConsumer.prototype.open = async function (model, hintQueue) {
+          if (opened.has(this)) return;
+          opened.add(this);
+          await open.call(this, model, hintQueue);
+        };
+        try {
+          await outlasted(LIMIT_MS / 4, { isVain: true });
+        } finally {
+          RabbitConsumer.prototype.open = open;
+          limitPatience(PATIENCE_MS);
+        }
+      },
+    },
+  ]);
+
+  it('with its usual limit the same broker lets a handler of that length finish (control)', () =>
     withFixture((fixture) =>
       withBus(fixture.engine({ url: own.url }), [orders], async (bus) => {
         const attempts = new Collector<number>();
@@ -183,8 +326,8 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
             if (data.n === 1)
               await eventually(
                 async () => systemClock.monotonic() - since,
-                (ms) => ms > PATIENCE_MS * 2,
-                'the time that the shorter patience would have taken',
+                (ms) => ms > LIMIT_MS + 4 * TICK_MS,
+                'the time that the shorter limit would have taken',
               );
             settled.add(data.n);
             return ack();

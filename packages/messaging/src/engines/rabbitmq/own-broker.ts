@@ -69,6 +69,15 @@ export async function setAlarm(broker: OwnBroker, isOn: boolean): Promise<void> 
   await broker.evaluate(`vm_memory_monitor:set_vm_memory_high_watermark(${isOn ? '{absolute, 1}' : '0.6'}).`);
 }
 
+/** `consumer_timeout` of channels that are opened from now on, and how often each of them looks at its time. */
+export async function setConsumerTimeout(
+  broker: OwnBroker,
+  { limitMs, tickMs }: { readonly limitMs: number; readonly tickMs: number },
+): Promise<void> {
+  await broker.evaluate(`application:set_env(rabbit, consumer_timeout, ${limitMs}).`);
+  await broker.evaluate(`application:set_env(rabbit, channel_tick_interval, ${tickMs}).`);
+}
+
 export async function startOwnBroker({ cluster }: { readonly cluster: boolean }): Promise<OwnBroker> {
   const folder = mkdtempSync(join(tmpdir(), 'rabbitmq-'));
   const { first, guard } = await takePlace();

@@ -3,6 +3,7 @@ import type { GetMessage } from 'amqplib';
 import { afterAll, describe, expect, it } from 'vitest';
 import Type from 'typebox';
 import { defineChannel } from '../../channel.ts';
+import { registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, settleIn } from '../../conformance/fixture.ts';
 import { ack, retry } from '../../outcome.ts';
 import {
@@ -15,8 +16,12 @@ import {
   withFixture,
   withBus,
 } from './conformance-fixture.ts';
+import { Publisher } from './publisher.ts';
+import { once } from './testing/once.ts';
 
 const LADDER = 'places.';
+const THEIR_QUEUE = 'their-queue';
+
 const schema = Type.Object({ n: Type.Integer() });
 const byTopic = defineChannel({
   name: 'by.topic',
@@ -34,59 +39,91 @@ const byHeaders = defineChannel({
 const onRabbit = (use: (fixture: RabbitFixture) => Promise<void>): Promise<void> =>
   withFixture({ ladderPrefix: LADDER }, use);
 
+const EXISTING =
+  'an existing queue is consumed with retries and dead letters, and published to; it is never declared or deleted';
+const onExistingQueue = (): Promise<void> =>
+  onRabbit(async (fixture) => {
+    const queue = `${fixture.prefix}${THEIR_QUEUE}`;
+    await onBroker((amqp) =>
+      amqp.assertQueue(queue, { durable: true, arguments: { 'x-max-length': 1_000 } }),
+    );
+    const engine = fixture.engine({ existing: { orders: { queue } } });
+    try {
+      await withBus(engine, [orders], async (bus) => {
+        const got = new Collector<string>();
+        await bus.subscribe(orders, {
+          name: 'one',
+          retries: { immediate: 0, delayed: [20] },
+          handler: ({ data, source }, { attempt }) => {
+            got.add(`${source} ${data.n} attempt ${attempt}`);
+            return data.n === 1 && attempt === 1 ? retry() : ack();
+          },
+        }).started;
+        await onBroker(async (amqp) => {
+          const event = { specversion: '1.0', id: 'f', type: 'orders', source: '/theirs', data: { n: 1 } };
+          amqp.sendToQueue(queue, Buffer.from(JSON.stringify(event)), {
+            contentType: 'application/cloudevents+json',
+          });
+          amqp.sendToQueue(queue, Buffer.from('no event'));
+          await amqp.waitForConfirms();
+        });
+        await got.waitFor(2);
+        await bus.publish(orders, { n: 2 });
+        expect([...(await got.waitFor(3))].toSorted()).toEqual([
+          '/rabbit 2 attempt 1',
+          '/theirs 1 attempt 1',
+          '/theirs 1 attempt 2',
+        ]);
+        const [letter] = await eventually(
+          () => bus.deadLetters.list(),
+          (found) => found.length === 1,
+          'the dead letter of what is no event',
+        );
+        expect(letter?.raw).toBe('no event');
+        await expect(
+          bus.subscribe(orders, { name: 'two', handler: () => ack() }).started,
+        ).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
+      });
+      expect((await onBroker((amqp) => amqp.checkQueue(queue))).messageCount).toBe(0);
+    } finally {
+      await onBroker((amqp) => amqp.deleteQueue(queue));
+    }
+  });
+const onExistingQueueOnce = once(onExistingQueue);
+
+/** By the name of the channel, as into a channel of ours. */
+async function toItsChannel(run: () => Promise<void>): Promise<void> {
+  const { publish } = Publisher.prototype;
+  Publisher.prototype.publish = function (exchange, routingKey, parcel) {
+    const isTheirs = exchange === '' && routingKey.endsWith(THEIR_QUEUE);
+    const key = isTheirs ? routingKey.replace(THEIR_QUEUE, orders.name) : routingKey;
+    return publish.call(this, exchange, key, parcel);
+  };
+  try {
+    await run();
+  } finally {
+    Publisher.prototype.publish = publish;
+  }
+}
+
 describe.skipIf(rabbitUrl === undefined)(
   'places and ways on RabbitMQ (needs RABBITMQ_URL)',
   { timeout: 60_000 },
   () => {
     afterAll(() => removeLadder(LADDER));
 
-    it('an existing queue is consumed with retries and dead letters, and published to; it is never declared or deleted', () =>
-      onRabbit(async (fixture) => {
-        const queue = `${fixture.prefix}their-queue`;
-        await onBroker((amqp) =>
-          amqp.assertQueue(queue, { durable: true, arguments: { 'x-max-length': 1_000 } }),
-        );
-        const engine = fixture.engine({ existing: { orders: { queue } } });
-        await withBus(engine, [orders], async (bus) => {
-          const got = new Collector<string>();
-          await bus.subscribe(orders, {
-            name: 'one',
-            retries: { immediate: 0, delayed: [20] },
-            handler: ({ data, source }, { attempt }) => {
-              got.add(`${source} ${data.n} attempt ${attempt}`);
-              return data.n === 1 && attempt === 1 ? retry() : ack();
-            },
-          }).started;
-          await onBroker(async (amqp) => {
-            const event = { specversion: '1.0', id: 'f', type: 'orders', source: '/theirs', data: { n: 1 } };
-            amqp.sendToQueue(queue, Buffer.from(JSON.stringify(event)), {
-              contentType: 'application/cloudevents+json',
-            });
-            amqp.sendToQueue(queue, Buffer.from('no event'));
-            await amqp.waitForConfirms();
-          });
-          await got.waitFor(2);
-          await bus.publish(orders, { n: 2 });
-          expect([...(await got.waitFor(3))].toSorted()).toEqual([
-            '/rabbit 2 attempt 1',
-            '/theirs 1 attempt 1',
-            '/theirs 1 attempt 2',
-          ]);
-          const [letter] = await eventually(
-            () => bus.deadLetters.list(),
-            (found) => found.length === 1,
-            'the dead letter of what is no event',
-          );
-          expect(letter?.raw).toBe('no event');
-          await expect(
-            bus.subscribe(orders, { name: 'two', handler: () => ack() }).started,
-          ).rejects.toMatchObject({ code: 'DB_MSG_INVALID_OPTIONS' });
-        });
-        await onBroker(async (amqp) => {
-          expect((await amqp.checkQueue(queue)).messageCount).toBe(0);
-          await amqp.deleteQueue(queue);
-        });
-      }));
+    it.each([EXISTING])('%s', async () => {
+      await expect(onExistingQueueOnce()).resolves.toBeUndefined();
+    });
+
+    registerControls(it, 'rabbitmq', [
+      {
+        defect: 'publishes to an existing queue by the name of its channel',
+        caughtBy: EXISTING,
+        healthy: onExistingQueueOnce,
+        defective: () => toItsChannel(onExistingQueue),
+      },
+    ]);
 
     it('an existing topic exchange is published to and bound to; one that is not there is refused by name', () =>
       onRabbit(async (fixture) => {

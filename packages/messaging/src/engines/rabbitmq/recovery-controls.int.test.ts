@@ -5,7 +5,7 @@
 import { afterAll, describe, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import { onFixture, registerControls } from '../../conformance/controls.ts';
-import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
+import { Collector, type EngineFixture, eventually, limitPatience } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { ack } from '../../outcome.ts';
 import {
@@ -20,6 +20,9 @@ import { breakingControls, neverTryingAgain } from '../../testing/planted-contro
 import { stallingClock } from '../../testing/stalling-clock.ts';
 
 const LADDER = 'recovery.';
+/** A healthy engine needs a fraction of a second, and on a machine with other work more than one that waits in vain is given. */
+const PATIENCE_MS = 6_000;
+const VAIN_MS = 2_000;
 
 type Fault = (fixture: RabbitFixture) => Promise<unknown>;
 
@@ -45,7 +48,10 @@ async function comesBack(fixture: RabbitFixture, fault: Fault, isDefective: bool
     }).started;
     await bus.publish(orders, { n: 1 });
     await got.waitFor(1);
-    if (isDefective) stall();
+    if (isDefective) {
+      stall();
+      limitPatience(VAIN_MS);
+    }
     await fault(fixture);
     await eventually(
       async () => {
@@ -57,8 +63,21 @@ async function comesBack(fixture: RabbitFixture, fault: Fault, isDefective: bool
     );
   } finally {
     letGo();
+    limitPatience(PATIENCE_MS);
     await bus.stop({ drainMs: 1_000 });
   }
+}
+
+/** What it waits for after the break it waits for in vain. */
+function hopeless(fixture: RabbitFixture): EngineFixture {
+  const stalling = neverTryingAgain(fixture);
+  return {
+    ...stalling,
+    breakConnections: async () => {
+      limitPatience(VAIN_MS);
+      return (await stalling.breakConnections?.()) ?? 0;
+    },
+  };
 }
 
 const faults: Readonly<Record<string, Fault>> = {
@@ -67,8 +86,7 @@ const faults: Readonly<Record<string, Fault>> = {
     breakConnections?.() ?? Promise.reject(new Error('the fixture cannot break connections')),
 };
 
-// A healthy engine needs a fraction of a second.
-limitPatience(6_000);
+limitPatience(PATIENCE_MS);
 
 describe.skipIf(rabbitUrl === undefined)(
   'coming back on RabbitMQ (needs RABBITMQ_URL)',
@@ -87,6 +105,13 @@ describe.skipIf(rabbitUrl === undefined)(
       })),
     );
 
-    registerControls(it, 'rabbitmq', breakingControls(create, neverTryingAgain));
+    registerControls(
+      it,
+      'rabbitmq',
+      breakingControls(create, hopeless).map((control) => ({
+        ...control,
+        defective: () => control.defective().finally(() => limitPatience(PATIENCE_MS)),
+      })),
+    );
   },
 );
