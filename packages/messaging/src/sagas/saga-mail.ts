@@ -5,11 +5,14 @@
  *   the last of its retries thrown, an answer that cannot be used or stored, or the fifth look that ended with its process --> left to a person: unread, and this step does not look
  *   at it again
  *
+ * Which message it is that ends processes nobody can tell of a look at several: after such a look what is there is asked about and stored one by one, until all of it has been looked
+ * through, and whose turn it is goes on record before it is asked about. So the ends count for it alone, and whatever else becomes due meanwhile waits.
+ *
  * Mail of an instance has places, counted up, so one number tells how far a step has come. It is of one step: the next one looks at everything that nobody has taken, which is how
  * an answer that came before its question finds it. What waits for a retry does not hold up what came behind it: an answer among a hundred messages that throw is still taken.
  */
 import type { StepOutcome } from '../saga.ts';
-import type { FailingMail, MailLook, SagaState } from './saga-state.ts';
+import { type FailingMail, type MailLook, type SagaState, waitsForMail } from './saga-state.ts';
 import type { KeptSagaMail, SagaRecord } from './saga-store.ts';
 
 /** Of the step at `at`; of one that has looked at nothing yet, when the stored look is that of an earlier step. */
@@ -17,8 +20,9 @@ export function lookOf({ at, look }: SagaState): MailLook {
   return look?.step === at ? look : { step: at, upTo: 0, failing: [] };
 }
 
-/** Goes on record with the claim of what waits for mail. */
+/** Goes on record with each lease on what waits for mail. */
 export function withLookBegun(state: SagaState): SagaState {
+  if (!waitsForMail(state)) return state;
   const look = lookOf(state);
   return { ...state, look: { ...look, begun: (look.begun ?? 0) + 1 } };
 }
@@ -43,6 +47,33 @@ export function toLookAt(
 ): readonly KeptSagaMail[] {
   const again = new Set(failing.filter(({ againAt }) => againAt <= now).map(({ id }) => id));
   return mail.filter(({ place, messageId }) => place >= upTo || again.has(messageId));
+}
+
+/** What is asked about one by one, the one whose turn it is first; none: everything is asked about together. */
+export function oneByOne(
+  { alone }: MailLook,
+  open: readonly KeptSagaMail[],
+  abandoned: number,
+): readonly KeptSagaMail[] {
+  const left = alone ? open.filter(({ place }) => place < alone.before) : [];
+  // What came since waits for the next look, or a time-out would wait for it.
+  if (left.length === 0) return abandoned > 0 ? open : [];
+  const others = left.filter(({ place }) => place !== alone?.at);
+  return [...left.filter(({ place }) => place === alone?.at), ...others];
+}
+
+/** It is the turn of the first of them, none: everything is asked about together again. */
+export function withTurn(look: MailLook, mail: readonly KeptSagaMail[]): MailLook {
+  const { alone, ...together } = look;
+  const [next] = mail;
+  if (!next) return together;
+  const before = mail.reduce((most, { place }) => Math.max(most, place + 1), alone?.before ?? 0);
+  return { ...together, alone: { at: next.place, before } };
+}
+
+/** Of the looks before that ended one at most was at this message, together with others. */
+export function withFirstTurn(look: MailLook, mail: readonly KeptSagaMail[], abandoned: number): MailLook {
+  return { ...withTurn(look, mail), begun: Math.min(abandoned, 1) };
 }
 
 /** The step has answered, whatever it said. */

@@ -11,7 +11,7 @@ export interface Move {
   readonly dueAt: number | undefined;
   readonly messages?: readonly OutgoingMessage[];
   readonly read?: readonly string[];
-  /** The next attempt is on record now. */
+  /** The next attempt is on record now, or which message is asked about next. */
   readonly marks?: boolean;
   /** This process works on it until it is due. */
   readonly isLease?: boolean;

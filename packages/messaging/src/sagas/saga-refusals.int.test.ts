@@ -17,7 +17,7 @@ import {
   sqlServers,
 } from '../testing/sql-fixture.ts';
 import { createSagaRunner, type SagaRunner } from './saga-runner.ts';
-import type { SagaState } from './saga-state.ts';
+import type { MailLook, SagaState } from './saga-state.ts';
 import type { SagaStore } from './saga-store.ts';
 import { createSqlSagaStore, type SqlSagaStoreOptions } from './sql-saga-store.ts';
 
@@ -57,8 +57,9 @@ async function begun(runner: SagaRunner<unknown>, ...ids: string[]): Promise<voi
   for (const id of ids) await runner.deliver('k', { messageId: id, type: 'x', data: null });
 }
 /** As many leases as the longest way takes, and everything that is due in each. */
-async function lives(runner: SagaRunner<unknown>): Promise<void> {
-  for (let life = 0; life < LIVES; life += 1) {
+const lives = (runner: SagaRunner<unknown>): Promise<void> => life(runner, LIVES);
+async function life(runner: SagaRunner<unknown>, leases = 1): Promise<void> {
+  for (let lease = 0; lease < leases; lease += 1) {
     while ((await runner.sweep()) > 0);
     clock.advance(LEASE_MS);
   }
@@ -250,31 +251,13 @@ const cases: readonly PartCase<Make>[] = [
   {
     name: 'a message that ends the process each time is given up and stays for a person, and it alone',
     async run(make) {
-      let isOver = false;
-      // What such a process would have stored is not.
-      const dying: Make = (store) =>
-        changedStore(make(store), {
-          save(record, changes) {
-            if (!isOver) return make(store).save(record, changes);
-            isOver = false;
-            return Promise.reject(new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the process ended'));
-          },
-        });
-      const runner = runnerOf(dying, {
-        run: () => stepWaits(),
-        timeoutMs: 60 * LEASE_MS,
-        onMessage(_context, { id }) {
-          done.push(id);
-          isOver = id === 'deadly';
-          return id === 'answer' ? stepDone() : stepWaits();
-        },
-      });
+      const runner = mortal(make, ({ id }) => id === 'deadly', { timeoutMs: 60 * LEASE_MS });
       await begun(runner, 'before', 'deadly');
       await lives(runner);
       const { status, history } = await stateOf(runner);
       expect([status, await unread(runner)]).toEqual(['unknown', ['deadly']]);
-      // Once with the other, once behind it, and five times by itself.
-      expect(done).toEqual(['before', 'deadly', 'before', ...Array.from({ length: 6 }, () => 'deadly')]);
+      // Once with the other, and five times by itself.
+      expect(done).toEqual(['before', 'deadly', 'before', ...times(5, 'deadly')]);
       expect(history.at(-1)?.detail).toContain('deadly: its attempts end with no outcome on record');
       expect(told.filter((text) => text.includes('keeps ending with no answer on record'))).toHaveLength(1);
       await runner.deliver('k', { messageId: 'answer', type: 'x', data: null });
@@ -282,7 +265,84 @@ const cases: readonly PartCase<Make>[] = [
       expect([(await stateOf(runner)).status, await unread(runner)]).toEqual(['completed', ['deadly']]);
     },
   },
+  {
+    name: 'it costs as many processes whatever came before it, and the time-out is stored at its time',
+    async run(make) {
+      const before = Array.from({ length: 10 }, (_, index) => `before ${index}`);
+      const runner = mortal(make, ({ id }) => id === 'deadly', { timeoutMs: 3 * LEASE_MS });
+      await begun(runner, ...before, 'deadly');
+      await life(runner, 3);
+      expect([(await stateOf(runner)).status, done]).toEqual([
+        'waiting',
+        [...before, 'deadly', ...before, ...times(2, 'deadly')],
+      ]);
+      // It is time, so the next one stores it before it ends.
+      await life(runner);
+      const { status, history } = await stateOf(runner);
+      expect([status, history.at(-1)?.detail]).toEqual(['unknown', 'no answer came in time']);
+      await lives(runner);
+      expect([done.filter((id) => id === 'deadly').length, await unread(runner)]).toEqual([6, ['deadly']]);
+      expect(done).toHaveLength(2 * before.length + 6);
+    },
+  },
+  {
+    name: 'what is due again meanwhile is not given up in its place, and does not have it asked more often',
+    async run(make) {
+      const delays = [1, 4, 1].map((leases) => leases * LEASE_MS);
+      const runner = mortal(make, ({ id }) => id === 'deadly', { retries: { delays } });
+      await begun(runner, 'failing', 'deadly');
+      await lives(runner);
+      expect(await unread(runner)).toEqual(['failing', 'deadly']);
+      expect(done).toEqual(['failing', 'deadly', 'failing', ...times(5, 'deadly'), ...times(3, 'failing')]);
+      expect(told.map((text) => text.split(' at the step')[0])).toEqual([
+        ...times(6, 'a saga could not be worked on'),
+        'message "deadly" keeps ending with no answer on record',
+        'the outcome of a step is unknown; somebody has to find out',
+        'message "failing" keeps failing',
+      ]);
+    },
+  },
+  {
+    name: 'an answer at which a process ended once is asked about again before the time-out counts',
+    async run(make) {
+      const runner = mortal(make, ({ id }) => id === 'answer' && done.length === 1, { timeoutMs: LEASE_MS });
+      await begun(runner, 'answer');
+      await life(runner, 2);
+      const { status, history } = await stateOf(runner);
+      expect([status, done]).toEqual(['completed', ['answer', 'answer']]);
+      expect(history.map(({ what }) => what)).toEqual(['wait', 'done']);
+    },
+  },
 ];
+
+const times = (length: number, what: string): readonly string[] => Array.from({ length }, () => what);
+
+/** Its process ends when it was asked about these: what it would have stored is not. */
+function mortal(
+  make: Make,
+  isDeadly: (message: { readonly id: string }) => boolean,
+  step: Partial<SagaStep<unknown>>,
+): SagaRunner<unknown> {
+  let isOver = false;
+  const dying: Make = (store) =>
+    changedStore(make(store), {
+      save(record, changes) {
+        if (!isOver) return make(store).save(record, changes);
+        isOver = false;
+        return Promise.reject(new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the process ended'));
+      },
+    });
+  return runnerOf(dying, {
+    run: () => stepWaits(),
+    onMessage(_context, message) {
+      done.push(message.id);
+      isOver = isDeadly(message);
+      if (message.id === 'failing') throw new Error('not readable');
+      return message.id === 'answer' ? stepDone() : stepWaits();
+    },
+    ...step,
+  });
+}
 
 const real: Make = (store) => store;
 /** The real store, whose refusals are told in other words. */
@@ -312,19 +372,42 @@ const defects = {
     seenBy: ['cannot do for the moment'],
   },
   'that a look was begun is not stored': {
-    make: ((store) =>
-      changedStore(store, {
-        save({ state, ...record }, changes) {
-          const { begun: _, ...look } = state.look ?? {};
-          return store.save(
-            { ...record, state: { ...state, ...(state.look && { look }) } as SagaState },
-            changes,
-          );
-        },
-      })) as Make,
+    make: looking((look) => {
+      const { begun: _, ...rest } = look;
+      return rest;
+    }),
     seenBy: ['ends the process each time'],
   },
+  'whose turn it is is not stored': {
+    make: looking((look) => {
+      const { alone: _, ...rest } = look;
+      return rest;
+    }),
+    seenBy: ['ends the process each time', 'it costs as many processes', 'is not given up in its place'],
+  },
+  'what goes on in its lease is not counted as begun': {
+    make: looking(({ begun, ...look }) => ({ ...look, ...(begun !== undefined && begun > 1 && { begun }) })),
+    seenBy: ['ends the process each time', 'it costs as many processes'],
+  },
+  'until when a step waits is forgotten where it is asked one by one': {
+    make: storing(({ waitUntil, ...state }) => ({
+      ...state,
+      ...(waitUntil !== undefined && !state.look?.alone && { waitUntil }),
+    })),
+    seenBy: ['it costs as many processes'],
+  },
 };
+
+function looking(change: (look: MailLook) => MailLook): Make {
+  return storing(({ look, ...state }) => ({ ...state, ...(look && { look: change(look) }) }));
+}
+/** The real store, with another state stored than what it was given. */
+function storing(change: (state: SagaState) => SagaState): Make {
+  return (store) =>
+    changedStore(store, {
+      save: (record, changes) => store.save({ ...record, state: change(record.state) }, changes),
+    });
+}
 
 async function fresh(): Promise<void> {
   await heal();

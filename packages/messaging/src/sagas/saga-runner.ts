@@ -311,8 +311,11 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   #claim(found: SagaRecord): Promise<SagaRecord | undefined> {
     const { clock, leaseMs } = this.#options;
-    const state = states.waitsForMail(found.state) ? mails.withLookBegun(found.state) : found.state;
-    return this.#store(found, { state, dueAt: clock.now() + leaseMs, isLease: true });
+    return this.#store(found, {
+      state: mails.withLookBegun(found.state),
+      dueAt: clock.now() + leaseMs,
+      isLease: true,
+    });
   }
 
   /** Undefined: it rests now, or somebody else changed it first. */
@@ -321,7 +324,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     const goesOn = move.dueAt !== undefined && move.dueAt <= clock.now() && this.#loop.state !== 'stopped';
     // A stop in between must not leave the mark of an attempt that never began.
     const rests = move.marks === true ? { state: record.state, dueAt: move.dueAt } : move;
-    const kept = goesOn ? { ...move, dueAt: clock.now() + leaseMs, isLease: true } : rests;
+    const leased = { ...move, state: mails.withLookBegun(move.state), dueAt: clock.now() + leaseMs };
+    const kept = goesOn ? { ...leased, isLease: true } : rests;
     try {
       const stored = await this.#store(record, kept);
       return goesOn ? stored : undefined;
@@ -348,7 +352,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   async #next(record: SagaRecord, marked: boolean): Promise<Move> {
     const { state } = record;
     if (states.isOver(state) || state.status === 'parked') return { state, dueAt: undefined };
-    if (states.waitsForMail(state)) return this.#readMail(record);
+    if (states.waitsForMail(state)) return this.#readMail(record, marked);
     if (!marked) return this.#mark(record);
     return state.status === 'compensating' ? this.#undo(record) : this.#run(record);
   }
@@ -403,28 +407,48 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   }
 
   /** Asks the step about everything that it was not asked about yet, or not in vain for long enough; the first answer that ends its waiting counts. */
-  async #readMail(record: SagaRecord): Promise<Move> {
+  async #readMail(record: SagaRecord, marked: boolean): Promise<Move> {
     const { store, saga, clock } = this.#options;
-    const step = this.#step(record.state);
-    const isLastToAsk = !saga.steps.slice(record.state.at + 1).some(({ onMessage }) => onMessage);
-    const abandoned = mails.abandonedLooks(record.state);
+    const { state } = record;
+    const step = this.#step(state);
+    const abandoned = mails.abandonedLooks(state);
     const kept = await store.mail(saga.name, record.key);
-    const look = mails.lookThrough(record.state, kept);
+    const look = mails.lookThrough(state, kept);
     const open = mails.toLookAt(look, kept, clock.now());
-    let round: mails.MailRound = {
-      record: { ...record, state: { ...record.state, look } },
+    const single = mails.oneByOne(look, open, abandoned);
+    const [first, ...others] = single;
+    if (first && first.place !== look.alone?.at) {
+      const turn = mails.withFirstTurn(look, single, abandoned);
+      return { state: { ...state, look: turn }, dueAt: clock.now(), marks: true };
+    }
+    const round: mails.MailRound = {
+      record: { ...record, state: { ...state, look: mails.withTurn(look, others) } },
       read: [],
       answers: [],
       givenUp: undefined,
     };
-    const [first] = open;
     if (first && abandoned >= MOST_ABANDONED)
       return this.#concludeRound(
         step,
         this.#withFailure(step, round, first, { kind: 'abandoned', reason: ABANDONED }),
       );
-    // After a look that ended with its process what is asked about is stored one by one, so that only the message that ends it is given up.
-    const asked = abandoned === 0 ? open : open.slice(0, 1);
+    // One that has ended a look by itself does not stop the time-out; before that the answer may be in it, and be lost to a process that ended for another reason.
+    if (first && abandoned > 0 && !marked && this.#isLate(state)) {
+      const asBefore = { ...record, state: { ...state, look: { ...look, begun: abandoned } } };
+      return withMail(this.#noAnswer(asBefore, step, undefined), [], []);
+    }
+    const asked = await this.#askAll(step, round, first ? [first] : open);
+    return this.#storable(step, asked, others.length > 0);
+  }
+
+  async #askAll(
+    step: SagaStep<Data>,
+    before: mails.MailRound,
+    asked: readonly KeptSagaMail[],
+  ): Promise<mails.MailRound> {
+    const following = this.#options.saga.steps.slice(before.record.state.at + 1);
+    const isLastToAsk = !following.some(({ onMessage }) => onMessage);
+    let round = before;
     for (const mail of asked) {
       const outcome = await this.#askAbout(round.record, step, mail);
       if (outcome?.kind === 'threw' || outcome?.kind === 'unusable') {
@@ -434,7 +458,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
       round = mails.withAnswer(round, mail, outcome, isLastToAsk);
       if (outcome && outcome.kind !== 'wait') break;
     }
-    return this.#storable(step, round, asked.length < open.length);
+    return round;
   }
 
   /** Answers that the store refuses are as those that cannot be used; the others still count. */
@@ -484,9 +508,12 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   #noAnswer(record: SagaRecord, step: SagaStep<Data>, givenUp: string | undefined): Move {
     const { state } = record;
     if (state.status !== 'waiting') return { state, dueAt: undefined };
-    const isLate = state.waitUntil !== undefined && this.#options.clock.now() >= state.waitUntil;
-    if (!isLate && givenUp === undefined) return { state, dueAt: state.waitUntil };
+    if (!this.#isLate(state) && givenUp === undefined) return { state, dueAt: state.waitUntil };
     return this.#conclude(record, step, { kind: 'unknown', reason: givenUp ?? 'no answer came in time' });
+  }
+
+  #isLate({ status, waitUntil }: SagaState): boolean {
+    return status === 'waiting' && waitUntil !== undefined && this.#options.clock.now() >= waitUntil;
   }
 
   /** It stays unread. Given up when the step is not asked about it again: its retries are used up, or it did answer, in a way that cannot be used, or it ends its process. */

@@ -59,8 +59,18 @@ export interface MailLook {
   /** It was asked about all mail with a lower place. */
   readonly upTo: number;
   readonly failing: readonly FailingMail[];
-  /** Looks that were begun since the last one that was stored; counted with the claim, so that one that ends its process is counted too. Not given: none. */
+  /** Looks that were begun since the last one that was stored; counted with each lease, so that one that ends its process is counted too. Not given: none. */
   readonly begun?: number;
+  /** Since a look that ended with its process: what is asked about one by one. Not given: everything is asked about together. */
+  readonly alone?: MailAlone;
+}
+
+/** By places. */
+export interface MailAlone {
+  /** Whose turn it is. */
+  readonly at: number;
+  /** What was there when it began has a lower one. */
+  readonly before: number;
 }
 
 export interface SagaState {
