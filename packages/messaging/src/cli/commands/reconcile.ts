@@ -4,6 +4,7 @@
  */
 import type { Command, CommandContext, Session } from '../command.ts';
 import { inWords, worded } from '../databases.ts';
+import { earlierReport, refuseOtherSources } from '../earlier-report.ts';
 import { onEngine } from '../exits.ts';
 import { bugOf, type ExitCode, exitCodes, failureOf, usage } from '../failure.ts';
 import { namesOf, timeOf, wholeNumber } from '../filters.ts';
@@ -37,7 +38,11 @@ export const reconciliation: Command = {
       standard: String(DEFAULT_GRACE_S),
     },
     'max-messages': { value: '<n>', description: 'stop after about so many' },
-    earlier: { value: '<file>', description: 'go on from this report (of --json); "-" reads stdin' },
+    earlier: {
+      value: '<file>',
+      description:
+        'go on from this report (of --json), with its --from and --to; "-" reads stdin. One that is complete leaves nothing to look at',
+    },
     repair: {
       description:
         'publish again, with the same ids, what no subscription knows. Once: until consumers have settled it, the next repair publishes it again',
@@ -79,13 +84,15 @@ export const reconciliation: Command = {
       );
     refuseOfNoUse(context);
     const window = windowOf(context);
+    const earlier = await earlierOf(context);
     const session = await context.session();
     const sources = await openSources(session.module);
     try {
       refuseUnknownChannels(context.values.texts('in-order'), session, sources);
+      if (earlier) refuseOtherSources(earlier, context.values.text('earlier') ?? '', sources);
       const options = await optionsOf(context, window, session, sources);
       if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
-      const { report, brokenBy, places } = await reportOf(options);
+      const { report, brokenBy, places } = await reportOf(earlier ? { ...options, earlier } : options);
       context.terminal.data(brokenBy === undefined ? report : { ...report, brokenBy }, () => textOf(report));
       if (report.repair.republished > 0)
         context.terminal.say(
@@ -93,6 +100,8 @@ export const reconciliation: Command = {
         );
       if (brokenBy !== undefined) context.terminal.warn(`It broke there: ${printable(brokenBy)}`);
       if (places !== undefined) context.terminal.warn(places);
+      if (earlier?.complete)
+        context.terminal.warn('Nothing was looked at: the report of --earlier is complete.');
       return exitOf(context, report);
     } finally {
       await closed(sources, context);
@@ -128,6 +137,12 @@ async function closed(sources: Sources, { terminal }: CommandContext): Promise<v
 }
 
 function refuseOfNoUse({ values }: CommandContext): void {
+  const bounds = ['from', 'to'].filter((name) => values.text(name) !== undefined).map((name) => `--${name}`);
+  if (values.text('earlier') !== undefined && bounds.length > 0)
+    throw usage(
+      `${bounds.join(' and ')}: of no use with --earlier`,
+      'The report of --earlier is gone on from between its own; leave one of them out.',
+    );
   if (values.flag('repair')) return;
   const given = [
     ...(values.texts('in-order').length > 0 ? ['--in-order'] : []),
@@ -156,6 +171,12 @@ function windowOf({ values, clock }: CommandContext): Partial<TimeWindow> {
   return window;
 }
 
+/** Read before a server or a database is asked, too. */
+async function earlierOf({ values, read }: CommandContext): Promise<ReconciliationReport | undefined> {
+  const from = values.text('earlier');
+  return from === undefined ? undefined : earlierReport(await read(from), from);
+}
+
 /** A typo would let a repair publish what it was told to leave. Only what an inbox is to settle can be lost, so a name that stands there is known, too. */
 function refuseUnknownChannels(names: readonly string[], { module }: Session, { settled }: Sources): void {
   const known = new Set([
@@ -171,12 +192,11 @@ function refuseUnknownChannels(names: readonly string[], { module }: Session, { 
 }
 
 async function optionsOf(
-  { values, clock, signal, terminal, read }: CommandContext,
+  { values, clock, signal, terminal }: CommandContext,
   window: Partial<TimeWindow>,
   session: Session,
   { recorded, settled }: Sources,
 ): Promise<ReconcileOptions> {
-  const earlier = values.text('earlier');
   const decisions = await session.decisions();
   return {
     recorded,
@@ -192,7 +212,6 @@ async function optionsOf(
     engine: { deadLetters: session.deadLetters, view: () => session.connection.inspect() },
     onProgress: (soFar) =>
       terminal.progress(`${soFar.recorded} recorded, ${soFar.settled} settled looked at`),
-    ...(earlier === undefined ? {} : { earlier: reportIn(await read(earlier), earlier) }),
     ...(values.flag('repair')
       ? {
           repair: {
@@ -232,16 +251,6 @@ function inFlags(report: ReconciliationReport): ReconciliationReport {
     remedy: FLAGS.reduce((text, [name, flag]) => text.replace(name, flag), one.remedy),
   }));
   return { ...report, repair: { ...report.repair, needsPerson } };
-}
-
-function reportIn(text: string, from: string): ReconciliationReport {
-  try {
-    const report = JSON.parse(text) as ReconciliationReport;
-    if (typeof report.at === 'number' && typeof report.counts === 'object') return report;
-  } catch {
-    // Told below: it is no report either way.
-  }
-  throw usage(`--earlier ${from}: not a report`, 'Give what an earlier run printed with --json.');
 }
 
 function exitOf({ terminal }: CommandContext, report: ReconciliationReport): ExitCode {
