@@ -14,6 +14,7 @@ import { pathToFileURL } from 'node:url';
 import type { AsyncApiServer } from '../asyncapi/document.ts';
 import type { Channel } from '../channel.ts';
 import { usage } from './failure.ts';
+import { reasonOf } from './reason.ts';
 
 export type Existing = Readonly<Record<string, { readonly queue: string } | { readonly exchange: string }>>;
 
@@ -53,7 +54,7 @@ export async function loadChannels(path: string): Promise<ChannelsModule> {
     exported = (await import(pathToFileURL(file).href)) as Readonly<Record<string, unknown>>;
   } catch (error) {
     throw usage(
-      `--channels ${path}: it could not be loaded: ${error instanceof Error ? error.message : String(error)}`,
+      `--channels ${path}: it could not be loaded: ${reasonOf(error)}`,
       'It is imported as Node would: try `node` on it. TypeScript works as long as its types can be stripped.',
     );
   }

@@ -46,7 +46,15 @@ export function openedInWords<T>(place: DatabasePlace, open: () => Promise<T>): 
 
 /** Undefined for what has its words already, and for a bug. */
 export function worded({ name, remedy, tables }: DatabasePlace, error: unknown): CliFailure | undefined {
-  const { code, errcode = 0, message } = error as { code?: unknown; errcode?: number; message?: unknown };
+  const {
+    code,
+    errcode = 0,
+    message,
+  } = (error ?? {}) as {
+    code?: unknown;
+    errcode?: number;
+    message?: unknown;
+  };
   const [why = ''] = String(message).split('\n', 1);
   const failure = (what: string, toDo: string): CliFailure =>
     new CliFailure(exitCodes.configuration, `${name} ${what}: ${why}`, toDo);

@@ -1,5 +1,6 @@
-/** How `doorbuster-bus` fails: what, why, what to do next, and a documented exit code. Everything else is a bug and keeps its stack. */
-import { MessagingError, type MessagingErrorCode } from '../errors.ts';
+/** How `doorbuster-bus` fails: what, why, what to do next, and a documented exit code. Everything else is a bug, and is told as one. */
+import { describeError, MessagingError, type MessagingErrorCode } from '../errors.ts';
+import { withoutAddressSecrets } from './reason.ts';
 
 export const exitCodes = {
   ok: 0,
@@ -81,6 +82,17 @@ export function failureOf(error: unknown): Failure | undefined {
     error.retryable ? 'Run the same command again.' : 'The message says why; nothing more was done.',
   ];
   return { error: withCause(error), code: error.code, remedy, exitCode };
+}
+
+/** Of what has no words of its own; where it was thrown is told beside it. */
+export function bugOf(error: unknown): Failure {
+  return {
+    error: `unexpected: ${withoutAddressSecrets(describeError(error))}`,
+    code: 'UNEXPECTED',
+    remedy:
+      'This is a bug, of this command or of what the module of --channels exports. The lines with "at" on stderr say where: mend it where they name a file of yours first, else report it with them.',
+    exitCode: exitCodes.failed,
+  };
 }
 
 /** Why, in the words of whoever refused, where the message does not have them already. */

@@ -1,8 +1,8 @@
 /** Entry of `doorbuster-bus`: the process's own streams, environment and signals around one run. */
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../clock.ts';
-import { exitCodes } from './failure.ts';
-import { run } from './run.ts';
+import { CliFailure, type ExitCode, exitCodes } from './failure.ts';
+import { run, tellFailure } from './run.ts';
 import { openExisting } from './session.ts';
 
 /** A reader that went away (`| head`) is no failure. */
@@ -26,7 +26,42 @@ const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.me
   version: string;
 };
 
-const code = await run(process.argv.slice(2), {
+/**
+ * The command has closed what it opened. What a module of the application holds open besides (a pool, a timer) nobody here can close, and it would keep an operator's shell for as long as
+ * it lasts.
+ */
+async function end(code: ExitCode): Promise<never> {
+  await Promise.all(
+    [process.stdout, process.stderr].map(
+      (stream) => new Promise<void>((written) => stream.write('', () => written())),
+    ),
+  );
+  process.exit(code);
+}
+
+const argv = process.argv.slice(2);
+let isTold = false;
+function tellAndEnd(error: unknown): void {
+  if (isTold) return;
+  isTold = true;
+  void end(tellFailure(argv, error, process));
+}
+
+/** What nobody awaits, for instance a pool of the module that nobody listens to. Node would print the line that threw it, with the password that stands in it. */
+process.on('uncaughtException', tellAndEnd);
+
+/** Nothing is under way any more, and the run is not over: Node would end it with 13 and not a word. */
+process.once('beforeExit', () =>
+  tellAndEnd(
+    new CliFailure(
+      exitCodes.failed,
+      'it cannot go on: it waits for something, and nothing is under way that could still bring it',
+      'Look in the module of --channels for a promise that is never settled, awaited at its top level or in a function that it exports.',
+    ),
+  ),
+);
+
+const code = await run(argv, {
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,
@@ -36,14 +71,4 @@ const code = await run(process.argv.slice(2), {
   openEngine: openExisting,
   version: manifest.version,
 });
-
-/**
- * The command has closed what it opened. What a module of the application holds open besides (a pool, a timer) nobody here can close, and it would keep an operator's shell for as long as
- * it lasts.
- */
-await Promise.all(
-  [process.stdout, process.stderr].map(
-    (stream) => new Promise<void>((written) => stream.write('', () => written())),
-  ),
-);
-process.exit(code);
+await end(code);

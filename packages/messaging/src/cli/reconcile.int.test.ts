@@ -141,6 +141,11 @@ describe('reconcile', () => {
       ['--from', '2020-01-02T00:00:00Z', '--to', '2020-01-01T00:00:00Z'],
       /--from .* is not before --to 2020-01-01/,
     ],
+    [['--earlier', 'none.json', '--from', '2020-01-01T00:00:00Z'], /--from: of no use with --earlier/],
+    [
+      ['--earlier', '-', '--from', '2020-01-01T00:00:00Z', '--to', '2020-01-02T00:00:00Z'],
+      /--from and --to: of no use with --earlier/,
+    ],
     [['--from', '2999-01-01T00:00:00Z'], /--from 2999-01-01T00:00:00Z is not before now/],
   ])('refuses what would do nothing, or look at nothing: %j', async (args, text) => {
     const refused = await say(['--channels', module, ...args]);
@@ -212,6 +217,48 @@ describe('reconcile', () => {
     expect(JSON.parse(second.out)).toMatchObject({
       complete: true,
       counts: { settled: expect.any(Number), lost: 1 },
+    });
+  });
+
+  it('refuses as a report what was cut down, and where there is nothing to go on to', async () => {
+    const { out } = await say(['--channels', module, '--max-messages', '1', '--json']);
+    const report = JSON.parse(out) as ReconciliationReport;
+    const earlier = (given: object): Promise<Said> =>
+      say(['--channels', module, '--earlier', '-'], JSON.stringify(given));
+    const part = (name: string): object => ({
+      code: 2,
+      out: '',
+      err: expect.stringContaining(`--earlier -: not a report: its "${name}" is not there`),
+    });
+    // As it was found: a stack, and a clean verdict on what was never looked at.
+    expect(await earlier({ at: 1, counts: {} })).toMatchObject(part('window'));
+    expect(await earlier({ at: 1, counts: {}, window: null, repair: {} })).toMatchObject(part('window'));
+    const cut = ['at', 'window', 'complete', 'resume', 'checked', 'counts', 'repair'] as const;
+    for (const name of cut) {
+      expect(await earlier({ ...report, [name]: undefined })).toMatchObject(part(name));
+      expect(await earlier({ ...report, [name]: {} })).toMatchObject(part(name));
+    }
+    expect(await earlier({ ...report, samples: [null] })).toMatchObject(part('samples'));
+    expect(await earlier([report])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('not a report\n'),
+    });
+    expect(await earlier({ ...report, resume: { ...report.resume, source: 4 } })).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/goes on at source 5 of "settled", and the module of --channels has 1/),
+    });
+    expect(await earlier({ ...report, samples: undefined, blindSpots: undefined })).toMatchObject({
+      code: 1,
+    });
+  });
+
+  it('says of a complete report that there was nothing to look at', async () => {
+    const { out } = await say(['--channels', module, '--json']);
+    const again = await say(['--channels', module, '--earlier', '-', '--json'], out);
+    expect(again).toMatchObject({
+      code: 1,
+      out,
+      err: 'Nothing was looked at: the report of --earlier is complete.\n',
     });
   });
 

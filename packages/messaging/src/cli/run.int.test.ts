@@ -223,7 +223,18 @@ it.each([
   },
 );
 
-it('a bug keeps its stack and is not dressed as a failure', async () => {
+it('a bug is told as one, with where it was thrown', async () => {
   const broken = new Store().engine(() => ({ inspect: () => Promise.reject(new TypeError('a bug')) }));
-  await expect(say(broken, ['inspect'])).rejects.toThrow('a bug');
+  const told = await say(broken, ['inspect']);
+  expect(told).toMatchObject({ code: 1, out: '' });
+  expect(told.err).toMatch(
+    /^doorbuster-bus: unexpected: TypeError: a bug\nThis is a bug, [^\n]*\n {4}at [^\n]*run\.int\.test\.ts\b/,
+  );
+  const said = await say(broken, ['inspect', '--json']);
+  expect(JSON.parse(said.out)).toMatchObject({
+    error: 'unexpected: TypeError: a bug',
+    code: 'UNEXPECTED',
+    exitCode: 1,
+  });
+  expect(said.err).toMatch(/^ {4}at /);
 });

@@ -9,10 +9,11 @@ import { type ChannelsModule, loadChannels, noModule } from './channels-module.t
 import { type Command, type CommandContext, Values } from './command.ts';
 import { commandOf, meant, strangeOptionIn, wordsOf } from './command-words.ts';
 import { commands, families, PROGRAM } from './commands.ts';
-import { type ExitCode, exitCodes, type Failure, failureOf, usage } from './failure.ts';
+import { bugOf, type ExitCode, exitCodes, type Failure, failureOf, usage } from './failure.ts';
 import { helpOf, helpOfFamily, overview } from './help.ts';
 import { absenceOf } from './known.ts';
 import { parseOptions } from './options.ts';
+import { placesOf } from './reason.ts';
 import { type OpenEngine, type OpenSession, openSession } from './session.ts';
 import { type Stream, Terminal } from './terminal.ts';
 
@@ -28,26 +29,50 @@ export interface Surroundings {
 }
 
 export async function run(written: readonly string[], around: Surroundings): Promise<ExitCode> {
-  const argv = written.map((one) => (one === '-h' ? '--help' : one));
-  const isJson = argv.includes('--json');
-  const terminal = new Terminal(around.stdout, around.stderr, {
-    json: isJson,
-    quiet: argv.includes('--quiet'),
-    colour: around.env['NO_COLOR'] === undefined && around.env['TERM'] !== 'dumb',
-  });
+  const argv = argvOf(written);
+  const terminal = terminalOf(argv, around);
   try {
     return await dispatch(argv, around, terminal);
   } catch (error) {
-    const found = failureOf(error);
-    if (!found) throw error;
-    const failure = withoutSecretsOf(argv, found);
-    if (isJson) terminal.data(failure, () => '');
-    else {
-      terminal.warn(`${PROGRAM}: ${failure.error}`);
-      terminal.warn(failure.remedy);
-    }
-    return failure.exitCode;
+    return tell(argv, error, terminal);
   }
+}
+
+/** Tells what no run can catch, because nobody awaits it, as a run tells what it can. */
+export function tellFailure(
+  written: readonly string[],
+  error: unknown,
+  streams: Pick<Surroundings, 'env' | 'stdout' | 'stderr'>,
+): ExitCode {
+  const argv = argvOf(written);
+  return tell(argv, error, terminalOf(argv, streams));
+}
+
+const argvOf = (written: readonly string[]): readonly string[] =>
+  written.map((one) => (one === '-h' ? '--help' : one));
+
+function terminalOf(
+  argv: readonly string[],
+  { env, stdout, stderr }: Pick<Surroundings, 'env' | 'stdout' | 'stderr'>,
+): Terminal {
+  return new Terminal(stdout, stderr, {
+    json: argv.includes('--json'),
+    quiet: argv.includes('--quiet'),
+    colour: env['NO_COLOR'] === undefined && env['TERM'] !== 'dumb',
+  });
+}
+
+/** Where a bug was thrown goes to stderr, with --json too. */
+function tell(argv: readonly string[], error: unknown, terminal: Terminal): ExitCode {
+  const found = failureOf(error);
+  const failure = withoutSecretsOf(argv, found ?? bugOf(error));
+  if (terminal.json) terminal.data(failure, () => '');
+  else {
+    terminal.warn(`${PROGRAM}: ${failure.error}`);
+    terminal.warn(failure.remedy);
+  }
+  if (!found) terminal.warn(placesOf(error));
+  return failure.exitCode;
 }
 
 /** An address that was given in a wrong place (`--channels amqp://...`, no option before it) is named without what opens it. */

@@ -15,6 +15,7 @@ import type { ChannelsModule, Existing } from './channels-module.ts';
 import type { Session } from './command.ts';
 import { type DatabasePlace, inWords, openedInWords } from './databases.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
+import { called, type ModuleCall } from './module-calls.ts';
 import { canList, presentOn } from './present.ts';
 
 /** `existing` is what channels of RabbitMQ stand for. */
@@ -135,9 +136,12 @@ function decisionsOf({ decisions: given }: ChannelsModule): {
 } {
   let opened: Promise<DecisionLog | undefined> | undefined;
   const open = async (): Promise<DecisionLog | undefined> => {
-    const log = (typeof given === 'function' ? await given() : given) as Partial<DecisionLog> | undefined;
+    const log = (typeof given === 'function' ? await given() : given) as
+      | Partial<DecisionLog>
+      | null
+      | undefined;
     if (log === undefined) return undefined;
-    if ([log.note, log.about, log.since].every((one) => typeof one === 'function'))
+    if ([log?.note, log?.about, log?.since].every((one) => typeof one === 'function'))
       return inItsWords(log as DecisionLog);
     throw usage(
       'the "decisions" of the module of --channels are not understood',
@@ -145,7 +149,7 @@ function decisionsOf({ decisions: given }: ChannelsModule): {
     );
   };
   return {
-    open: () => openedInWords(DECISIONS, () => (opened ??= open())),
+    open: () => called(OPENING, () => openedInWords(DECISIONS, () => (opened ??= open()))),
     async close() {
       const log = await opened?.catch(() => undefined);
       // The work is done and noted. A database that "reconciliation" has closed already is no failure of the command.
@@ -156,9 +160,9 @@ function decisionsOf({ decisions: given }: ChannelsModule): {
 
 function inItsWords(log: DecisionLog): DecisionLog {
   return {
-    note: (decisions) => inWords(DECISIONS, () => log.note(decisions)),
-    about: (messageIds) => inWords(DECISIONS, () => log.about(messageIds)),
-    since: () => inWords(DECISIONS, () => log.since()),
+    note: (decisions) => called(NOTING, () => inWords(DECISIONS, () => log.note(decisions))),
+    about: (messageIds) => called(READING, () => inWords(DECISIONS, () => log.about(messageIds))),
+    since: () => called(READING, () => inWords(DECISIONS, () => log.since())),
     close: async () => log.close?.(),
   };
 }
@@ -171,4 +175,22 @@ const DECISIONS: DatabasePlace = {
     madeBy:
       'call "await createSqlDecisions({ sql }).prepare()" once, where the application makes its tables: decisions are on record from then on. What could not be noted was not done',
   },
+};
+
+const OF_MODULE = '"decisions" of the module of --channels';
+const OPENING: ModuleCall = {
+  failed: `${OF_MODULE} could not be opened`,
+  exitCode: exitCodes.configuration,
+  remedy: 'Mend them in the module of --channels. What could not be noted was not done.',
+};
+const NOTING: ModuleCall = {
+  failed: `${OF_MODULE} could not note what was to be done`,
+  exitCode: exitCodes.failed,
+  remedy:
+    'What could not be noted was not done. Remove what the message names, then run the same command again.',
+};
+const READING: ModuleCall = {
+  failed: `${OF_MODULE} could not be read`,
+  exitCode: exitCodes.failed,
+  remedy: 'Remove what the message names, then run the same command again.',
 };

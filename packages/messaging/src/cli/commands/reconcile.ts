@@ -3,17 +3,18 @@
  * them: it exports `reconciliation`, an object or a function that makes one, with the outboxes (`recorded`) and the inboxes (`settled`).
  */
 import type { Command, CommandContext, Session } from '../command.ts';
-import { inWords, openedInWords, OUTBOX_AND_INBOX, worded } from '../databases.ts';
+import { inWords, worded } from '../databases.ts';
+import { earlierReport, refuseOtherSources } from '../earlier-report.ts';
 import { onEngine } from '../exits.ts';
-import { type ExitCode, exitCodes, failureOf, usage } from '../failure.ts';
+import { bugOf, type ExitCode, exitCodes, failureOf, usage } from '../failure.ts';
 import { namesOf, timeOf, wholeNumber } from '../filters.ts';
+import { openSources, SOURCES, type Sources } from '../module-sources.ts';
 import { topologyOf } from '../present.ts';
+import { placesOf, reasonOf } from '../reason.ts';
 import { printable } from '../terminal.ts';
 import { reconcile, type ReconcileOptions, ReconciliationBroken } from '../../reconciliation.ts';
 import type { ReconciliationReport } from '../../reconciliation-report.ts';
 import type { TimeWindow } from '../../reconciliation-sources.ts';
-
-type Sources = Pick<ReconcileOptions, 'recorded' | 'settled'> & { readonly close?: () => Promise<void> };
 
 const DEFAULT_GRACE_S = 60;
 const UNBOUNDED = Number.MAX_SAFE_INTEGER;
@@ -37,7 +38,11 @@ export const reconciliation: Command = {
       standard: String(DEFAULT_GRACE_S),
     },
     'max-messages': { value: '<n>', description: 'stop after about so many' },
-    earlier: { value: '<file>', description: 'go on from this report (of --json); "-" reads stdin' },
+    earlier: {
+      value: '<file>',
+      description:
+        'go on from this report (of --json), with its --from and --to; "-" reads stdin. One that is complete leaves nothing to look at',
+    },
     repair: {
       description:
         'publish again, with the same ids, what no subscription knows. Once: until consumers have settled it, the next repair publishes it again',
@@ -79,63 +84,65 @@ export const reconciliation: Command = {
       );
     refuseOfNoUse(context);
     const window = windowOf(context);
+    const earlier = await earlierOf(context);
     const session = await context.session();
-    const sources = await openedInWords(DATABASE, () => sourcesOf(session));
+    const sources = await openSources(session.module);
     try {
       refuseUnknownChannels(context.values.texts('in-order'), session, sources);
+      if (earlier) refuseOtherSources(earlier, context.values.text('earlier') ?? '', sources);
       const options = await optionsOf(context, window, session, sources);
       if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
-      const { report, brokenBy } = await reportOf(options);
+      const { report, brokenBy, places } = await reportOf(earlier ? { ...options, earlier } : options);
       context.terminal.data(brokenBy === undefined ? report : { ...report, brokenBy }, () => textOf(report));
       if (report.repair.republished > 0)
         context.terminal.say(
           'Let the consumers settle what was published again before the next --repair: it would publish it once more. Whether it is settled, reconcile without --repair tells then.',
         );
       if (brokenBy !== undefined) context.terminal.warn(`It broke there: ${printable(brokenBy)}`);
+      if (places !== undefined) context.terminal.warn(places);
+      if (earlier?.complete)
+        context.terminal.warn('Nothing was looked at: the report of --earlier is complete.');
       return exitOf(context, report);
     } finally {
-      await sources.close?.();
+      await closed(sources, context);
     }
   },
 };
 
-/** With the options of `reconcile` called as the command line has them; and what broke it once something may have been published again. */
-async function reportOf(
-  options: ReconcileOptions,
-): Promise<{ readonly report: ReconciliationReport; readonly brokenBy?: string }> {
+/** With the options of `reconcile` called as the command line has them; and what broke it once something may have been published again, with the places of a bug. */
+async function reportOf(options: ReconcileOptions): Promise<{
+  readonly report: ReconciliationReport;
+  readonly brokenBy?: string;
+  readonly places?: string;
+}> {
   try {
-    return { report: inFlags(await inWords(DATABASE, () => reconcile(options))) };
+    return { report: inFlags(await inWords(SOURCES, () => reconcile(options))) };
   } catch (error) {
     if (!(error instanceof ReconciliationBroken)) throw error;
-    const { report, cause } = error;
-    const failure = failureOf(worded(DATABASE, cause) ?? cause);
-    return { report: inFlags(report), brokenBy: failure?.error ?? stackOf(cause) };
+    const report = inFlags(error.report);
+    const { cause } = error;
+    const failure = failureOf(worded(SOURCES, cause) ?? cause);
+    if (failure) return { report, brokenBy: failure.error };
+    return { report, brokenBy: bugOf(cause).error, places: placesOf(cause) };
   }
 }
 
-/** Of a bug. */
-function stackOf(cause: unknown): string {
-  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
-}
-
-const DATABASE = {
-  name: 'a database of "reconciliation"',
-  remedy: 'Mend its address in the module of --channels; this run published nothing.',
-  tables: OUTBOX_AND_INBOX,
-};
-
-async function sourcesOf({ module }: Session): Promise<Sources> {
-  const given = module.reconciliation;
-  const made = (typeof given === 'function' ? await given() : given) as Partial<Sources> | undefined;
-  if (!Array.isArray(made?.recorded) || !Array.isArray(made?.settled))
-    throw usage(
-      'the module of --channels exports no "reconciliation" with "recorded" and "settled"',
-      'Export them: the outboxes of the producers and the inboxes of the subscriptions. For instance: import { openSqlStore } from "@doorbuster/messaging/stores"; const shop = await openSqlStore("postgres://localhost/shop"); export const reconciliation = { recorded: [shop.recorded("shop")], settled: [shop.settled({ subscription: "mailer", channels: ["order.placed"] })], close: () => shop.close() };',
-    );
-  return made as Sources;
+/** What was found is told already, and stays true whatever becomes of the connections. */
+async function closed(sources: Sources, { terminal }: CommandContext): Promise<void> {
+  try {
+    await sources.close?.();
+  } catch (error) {
+    terminal.warn(`"reconciliation" of the module of --channels could not be closed: ${reasonOf(error)}`);
+  }
 }
 
 function refuseOfNoUse({ values }: CommandContext): void {
+  const bounds = ['from', 'to'].filter((name) => values.text(name) !== undefined).map((name) => `--${name}`);
+  if (values.text('earlier') !== undefined && bounds.length > 0)
+    throw usage(
+      `${bounds.join(' and ')}: of no use with --earlier`,
+      'The report of --earlier is gone on from between its own; leave one of them out.',
+    );
   if (values.flag('repair')) return;
   const given = [
     ...(values.texts('in-order').length > 0 ? ['--in-order'] : []),
@@ -164,6 +171,12 @@ function windowOf({ values, clock }: CommandContext): Partial<TimeWindow> {
   return window;
 }
 
+/** Read before a server or a database is asked, too. */
+async function earlierOf({ values, read }: CommandContext): Promise<ReconciliationReport | undefined> {
+  const from = values.text('earlier');
+  return from === undefined ? undefined : earlierReport(await read(from), from);
+}
+
 /** A typo would let a repair publish what it was told to leave. Only what an inbox is to settle can be lost, so a name that stands there is known, too. */
 function refuseUnknownChannels(names: readonly string[], { module }: Session, { settled }: Sources): void {
   const known = new Set([
@@ -179,12 +192,11 @@ function refuseUnknownChannels(names: readonly string[], { module }: Session, { 
 }
 
 async function optionsOf(
-  { values, clock, signal, terminal, read }: CommandContext,
+  { values, clock, signal, terminal }: CommandContext,
   window: Partial<TimeWindow>,
   session: Session,
   { recorded, settled }: Sources,
 ): Promise<ReconcileOptions> {
-  const earlier = values.text('earlier');
   const decisions = await session.decisions();
   return {
     recorded,
@@ -200,7 +212,6 @@ async function optionsOf(
     engine: { deadLetters: session.deadLetters, view: () => session.connection.inspect() },
     onProgress: (soFar) =>
       terminal.progress(`${soFar.recorded} recorded, ${soFar.settled} settled looked at`),
-    ...(earlier === undefined ? {} : { earlier: reportIn(await read(earlier), earlier) }),
     ...(values.flag('repair')
       ? {
           repair: {
@@ -240,16 +251,6 @@ function inFlags(report: ReconciliationReport): ReconciliationReport {
     remedy: FLAGS.reduce((text, [name, flag]) => text.replace(name, flag), one.remedy),
   }));
   return { ...report, repair: { ...report.repair, needsPerson } };
-}
-
-function reportIn(text: string, from: string): ReconciliationReport {
-  try {
-    const report = JSON.parse(text) as ReconciliationReport;
-    if (typeof report.at === 'number' && typeof report.counts === 'object') return report;
-  } catch {
-    // Told below: it is no report either way.
-  }
-  throw usage(`--earlier ${from}: not a report`, 'Give what an earlier run printed with --json.');
 }
 
 function exitOf({ terminal }: CommandContext, report: ReconciliationReport): ExitCode {
