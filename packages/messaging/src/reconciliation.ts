@@ -389,11 +389,25 @@ class Reconciliation {
     });
     let republished = 0;
     for (const [number, { kind, reason }] of verdicts) {
-      if (kind === 'published') republished += 1;
-      else this.#notRepublished(missing[number] as RecordedMessage, kind, reason);
+      const message = missing[number] as RecordedMessage;
+      if (kind === 'published') {
+        republished += 1;
+        this.#noteOwn(message);
+      } else this.#notRepublished(message, kind, reason);
     }
     const failure = stoppedBy === undefined ? undefined : describeError(stoppedBy);
     this.#report.addRepair(missing.length, republished, failure);
+  }
+
+  /** For the looks of the pages to come. What expires or waits for a time may leave a queue without a consumer, and is not counted. */
+  #noteOwn(message: RecordedMessage): void {
+    const { channel, outgoing } = message;
+    if (outgoing?.message.expiresAt !== undefined || outgoing?.dueAt !== undefined) return;
+    const reached = this.#options.settled.filter(
+      ({ channels, takes }) => channels.includes(channel) && (takes?.(message) ?? true),
+    );
+    for (const name of new Set(reached.map(({ subscription }) => subscription)))
+      this.#backlog.addOwn(channel, name);
   }
 
   #notRepublished({ id, channel }: RecordedMessage, kind: 'waiting' | 'parked', reason: string): void {
