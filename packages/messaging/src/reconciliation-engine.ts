@@ -6,20 +6,25 @@ const LETTERS_PER_PAGE = 500;
 /** The engine's clock and ours may differ by so much, ms; within it a message counts as perhaps waiting. */
 const CLOCK_SLACK_MS = 5_000;
 
-/** Subscriptions in which each of these messages is a dead letter, as `channel subscription`. */
+export interface LetterPlace {
+  readonly channel: string;
+  readonly subscription: string;
+}
+
+/** By message id, where it is a dead letter: perhaps more than once in a place. */
 export async function deadLettersOf(
   engine: EngineSight | undefined,
   messageIds: readonly string[],
-): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
-  const found = new Map<string, Set<string>>();
+): Promise<ReadonlyMap<string, readonly LetterPlace[]>> {
+  const found = new Map<string, LetterPlace[]>();
   if (!engine || messageIds.length === 0) return found;
   let after: string | undefined;
   for (;;) {
     const page = { limit: LETTERS_PER_PAGE, ...(after === undefined ? {} : { after }) };
     const letters = await engine.deadLetters.list({ messageIds }, page);
     for (const { messageId, channel, subscription } of letters) {
-      const places = found.get(messageId) ?? new Set();
-      places.add(placeOf(channel, subscription));
+      const places = found.get(messageId) ?? [];
+      places.push({ channel, subscription });
       found.set(messageId, places);
     }
     after = letters.at(-1)?.id;

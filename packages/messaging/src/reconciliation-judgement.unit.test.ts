@@ -1,7 +1,6 @@
 /** The rules by which a recorded message is judged, one row each, in the order in which they win. */
 import { describe, expect, it } from 'vitest';
 import { Decisions } from './reconciliation-decisions.ts';
-import { placeOf } from './reconciliation-engine.ts';
 import { type Evidence, judge } from './reconciliation-judgement.ts';
 import type { FindingKind } from './reconciliation-report.ts';
 import type { RecordedMessage } from './reconciliation-sources.ts';
@@ -42,7 +41,7 @@ const evidence = (a: Inbox = {}, b: Inbox = {}, extra: Partial<Evidence> = {}): 
   ...extra,
 });
 const yes = { settled: true };
-const letterAtB = { deadLetters: new Map([['m', new Set([placeOf('c', 'b')])]]) };
+const letterAtB = { deadLetters: new Map([['m', [{ channel: 'c', subscription: 'b' }]]]) };
 const unseen: Partial<Evidence> = { backlog: { mayHold: () => false, doubt: () => 'partial' } };
 const waitingUnseen: Partial<Evidence> = { backlog: { mayHold: () => true, doubt: () => 'blind' } };
 const decidedAtB = {
@@ -169,6 +168,8 @@ describe('judge', () => {
   it.each([
     ['decided', decidedAtB],
     ['decided', { ...decidedAtB, ...letterAtB }],
+    ['deadLetter', letterAtB],
+    ['deadLetter', { ...skippedAtB(NOW), ...letterAtB }],
     ['skipped', skippedAtB(NOW)],
     [
       'skipped',
@@ -191,13 +192,20 @@ describe('judge', () => {
     });
   });
 
-  it('tells what was decided about at a subscription whose inbox is not given', () => {
+  it.each([
+    ['decided', decidedAtB],
+    ['deadLetter', letterAtB],
+  ])('tells it of a subscription whose inbox is not given: %s', (why, more) => {
     const { inboxes } = evidence();
-    const one = { ...evidence({}, {}, decidedAtB), inboxes: inboxes.slice(0, 1) };
-    expect(judge(message(), one)).toMatchObject({
-      kind: 'lost',
-      objections: [{ subscription: 'b', why: 'decided' }],
-    });
+    const one = { ...evidence({}, {}, more), inboxes: inboxes.slice(0, 1) };
+    expect(judge(message(), one)).toMatchObject({ kind: 'lost', objections: [{ subscription: 'b', why }] });
+    // Of another channel.
+    const elsewhere = { channel: 'd', id: 'm' };
+    const inboxOfIt = {
+      ...one,
+      inboxes: inboxes.map((inbox) => ({ ...inbox, source: { ...inbox.source, channels: ['d'] } })),
+    };
+    expect(judge(message(elsewhere), inboxOfIt).objections).toEqual([]);
   });
 
   it.each([

@@ -18,7 +18,14 @@ import { describeError, MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
 import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
-import { type Doubt, judge, type Judged, type Evidence, type Objection } from './reconciliation-judgement.ts';
+import {
+  type At,
+  type Doubt,
+  judge,
+  type Judged,
+  type Evidence,
+  type Objection,
+} from './reconciliation-judgement.ts';
 import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
 import type {
   EngineSight,
@@ -106,6 +113,7 @@ const CERTAINTY: Readonly<Record<Doubt, string>> = {
 /** Why a repair leaves alone what one subscription misses: it would reach another of the channel, too. */
 const OBJECTIONS: Readonly<Record<Objection, (subscription: string) => string>> = {
   decided: (subscription) => `a person decided about it at "${subscription}"`,
+  deadLetter: (subscription) => `it is a dead letter of "${subscription}"`,
   skipped: (subscription) => `"${subscription}" was rewound to a later point, perhaps past it`,
   forgotten: (subscription) => `the inbox of "${subscription}" may have forgotten that it settled it`,
 };
@@ -347,7 +355,7 @@ class Reconciliation {
     if (objections.length > 0)
       return person(
         `a repair goes to every subscription: ${objections.map(({ subscription, why }) => OBJECTIONS[why](subscription)).join('; ')}`,
-        `rewind what misses it to before it, or publish it by hand where ${objections.map(({ subscription }) => `"${subscription}"`).join(' and ')} may handle it`,
+        remedyOf(objections),
       );
     if (mayBeDecided)
       return person('perhaps a person decided about it: that looks the same, and nobody noted it', UNDECIDED);
@@ -454,6 +462,16 @@ class Reconciliation {
         });
     }
   }
+}
+
+/** Of what a repair leaves alone because it would reach others, too. */
+function remedyOf(objections: readonly At<Objection>[]): string {
+  const names = (of: readonly At<Objection>[]): string =>
+    of.map(({ subscription }) => `"${subscription}"`).join(' and ');
+  const letters = objections.filter(({ why }) => why === 'deadLetter');
+  const first =
+    letters.length === 0 ? '' : `redrive it, correct it or discard it at ${names(letters)} and ask again, `;
+  return `${first}rewind what misses it to before it, or publish it by hand where ${names(objections)} may handle it`;
 }
 
 /** Nothing lies in a window that ends before it begins: it would look as if all were well. */
