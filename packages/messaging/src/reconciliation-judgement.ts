@@ -8,10 +8,10 @@ import type { RecordedMessage, SettledSource } from './reconciliation-sources.ts
 export type Doubt = EngineDoubt | 'skipped';
 
 /**
- * Why a subscription must not get a message again: a person `decided` about it there, or has yet to, where it is a `deadLetter` (handled meanwhile, and corrected afterwards, both would take effect), a
+ * Why a subscription must not get a message again: it `joinedLater` and never was to settle it, a person `decided` about it there, or has yet to, where it is a `deadLetter` (handled meanwhile, and corrected afterwards, both would take effect), a
  * rewind may have `skipped` it, or the inbox may have `forgotten` that it was settled and would let it take effect twice.
  */
-export type Objection = 'decided' | 'deadLetter' | 'skipped' | 'forgotten';
+export type Objection = 'decided' | 'deadLetter' | 'skipped' | 'forgotten' | 'joinedLater';
 
 export interface At<Why> {
   readonly subscription: string;
@@ -83,10 +83,11 @@ function doubtOf(message: RecordedMessage, subscription: string, evidence: Evide
  * backlog that reaches back that far need not hold it.
  */
 function objectionsTo(
-  { id, channel, recordedAt }: RecordedMessage,
+  message: RecordedMessage,
   expected: readonly InboxEvidence[],
   { inboxes, deadLetters, decisions }: Evidence,
 ): readonly At<Objection>[] {
+  const { id, channel, recordedAt } = message;
   const here = inboxes.filter(({ source }) => source.channels.includes(channel));
   const settled = new Set(namesOf(here.filter((one) => one.settled.has(id))));
   const letters = (deadLetters.get(id) ?? []).filter((letter) => letter.channel === channel);
@@ -104,6 +105,15 @@ function objectionsTo(
     namesOf(expected).filter((one) => decisions.mayBeSkipped(channel, one, recordedAt)),
   );
   object('forgotten', namesOf(expected.filter(({ keptSince }) => recordedAt < keptSince)));
+  // What `takes` leaves out comes to nobody: the engine routes what is published again as it did the first time.
+  const late = here.filter(
+    ({ source }) => recordedAt < (source.since ?? 0) && (source.takes?.(message) ?? true),
+  );
+  const awaited = new Set(namesOf(expected));
+  object(
+    'joinedLater',
+    namesOf(late).filter((one) => !awaited.has(one)),
+  );
   return [...found].map(([subscription, why]) => ({ subscription, why }));
 }
 

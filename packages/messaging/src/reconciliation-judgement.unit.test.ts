@@ -193,6 +193,28 @@ describe('judge', () => {
   });
 
   it.each([
+    ['a later one', { since: NOW - 499_999 }, [{ subscription: 'b', why: 'joinedLater' }]],
+    ['a later one that settled it all the same', { since: NOW - 499_999, settled: true }, []],
+    ['one that joined in time', { since: NOW - 500_000, settled: true }, []],
+    ['a later one to which it is not routed', { since: NOW, takes: () => false }, []],
+    ['one to which it is not routed', { takes: () => false }, []],
+  ] as const)(
+    'tells that a repair would reach a subscription that joined later: %s',
+    (_what, b, objections) => {
+      expect(judge(message(), evidence({}, b)).objections).toEqual(objections);
+    },
+  );
+
+  it('takes no subscription for a later one of which another inbox was there in time', () => {
+    const { inboxes } = evidence({}, { since: NOW });
+    const moved = inboxes.map((one) => ({ ...one, source: { ...one.source, subscription: 'a' } }));
+    expect(judge(message(), { ...evidence(), inboxes: moved })).toMatchObject({
+      kind: 'lost',
+      objections: [],
+    });
+  });
+
+  it.each([
     ['decided', decidedAtB],
     ['deadLetter', letterAtB],
   ])('tells it of a subscription whose inbox is not given: %s', (why, more) => {

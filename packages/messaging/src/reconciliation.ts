@@ -116,6 +116,8 @@ const OBJECTIONS: Readonly<Record<Objection, (subscription: string) => string>> 
   deadLetter: (subscription) => `it is a dead letter of "${subscription}"`,
   skipped: (subscription) => `"${subscription}" was rewound to a later point, perhaps past it`,
   forgotten: (subscription) => `the inbox of "${subscription}" may have forgotten that it settled it`,
+  joinedLater: (subscription) =>
+    `"${subscription}" joined later (since), and would get it for the first time`,
 };
 
 const UNDECIDED =
@@ -468,10 +470,17 @@ class Reconciliation {
 function remedyOf(objections: readonly At<Objection>[]): string {
   const names = (of: readonly At<Objection>[]): string =>
     of.map(({ subscription }) => `"${subscription}"`).join(' and ');
-  const letters = objections.filter(({ why }) => why === 'deadLetter');
-  const first =
-    letters.length === 0 ? '' : `redrive it, correct it or discard it at ${names(letters)} and ask again, `;
-  return `${first}rewind what misses it to before it, or publish it by hand where ${names(objections)} may handle it`;
+  const at = (why: Objection): readonly At<Objection>[] => objections.filter((one) => one.why === why);
+  const [letters, late] = [at('deadLetter'), at('joinedLater')];
+  return [
+    ...(letters.length > 0
+      ? [`redrive it, correct it or discard it at ${names(letters)} and ask again`]
+      : []),
+    ...(late.length > 0
+      ? [`leave out "since" of ${names(late)} where all that is older may come to it`]
+      : []),
+    `rewind what misses it to before it, or publish it by hand where ${names(objections)} may handle it`,
+  ].join(', ');
 }
 
 /** Nothing lies in a window that ends before it begins: it would look as if all were well. */
