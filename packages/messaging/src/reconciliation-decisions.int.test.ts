@@ -15,7 +15,7 @@ import { handleOnce } from './handle-once.ts';
 import { createIds } from './ids.ts';
 import { createKeyedRelay } from './keyed-relay.ts';
 import { createOutboxWriter } from './outbox.ts';
-import { deadLetter } from './outcome.ts';
+import { ack, deadLetter } from './outcome.ts';
 import { reconcile, type ReconcileOptions } from './reconciliation.ts';
 import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
 import type { EngineSight } from './reconciliation-sources.ts';
@@ -275,6 +275,38 @@ for (const { kind, missing, create } of storeChoices)
         expect(report.repair.needsPerson[0]?.why).toContain('"mail" was rewound to a later point');
         // Control: nobody noted it.
         expect((await check({ ...ofBoth(), assumeUndecided: true })).repair.republishable).toBe(2);
+      });
+
+      it('a repair leaves what a rewind skipped at a subscription that keeps no inbox', async () => {
+        await open(log);
+        const seen: number[] = [];
+        const watch = (): ReturnType<Bus['subscribe']> =>
+          bus.subscribe(placed, {
+            name: 'watch',
+            handler({ data }) {
+              seen.push(data.n);
+              return ack();
+            },
+          });
+        await watch().stop();
+        await order(1, 2);
+        await eventually(settledIds, (count) => count === 2, 'both');
+        await bus.rewind(placed, 'watch', 'latest');
+        watch();
+        await shop.query('DELETE FROM inbox');
+        const repair = { bus, withoutInbox: true };
+        const report = await check({ decisions: [log], repair });
+        expect(found(report)).toEqual({ lost: 2 });
+        expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 2 });
+        expect(report.repair.needsPerson[0]?.why).toContain('"watch" was rewound to a later point');
+        expect(seen).toEqual([]);
+        // Control: nobody noted it.
+        expect((await check({ assumeUndecided: true, repair })).repair.republished).toBe(2);
+        await eventually(
+          async () => seen.toSorted(),
+          ({ length }) => length === 2,
+          'what was skipped',
+        );
       });
 
       it('what a rewind skipped stays skipped when the relay noted its publishing later', async () => {

@@ -31,7 +31,7 @@ export interface Evidence {
   /** By message id, where it is a dead letter. */
   readonly deadLetters: ReadonlyMap<string, readonly LetterPlace[]>;
   readonly backlog: Pick<EngineBacklog, 'mayHold' | 'doubt'>;
-  readonly decisions: Pick<Decisions, 'since' | 'decidedAt' | 'mayBeSkipped'>;
+  readonly decisions: Pick<Decisions, 'since' | 'decidedAt' | 'mayBeSkipped' | 'perhapsSkippedAt'>;
 }
 
 export interface Judged {
@@ -98,21 +98,18 @@ function objectionsTo(
   object('decided', decisions.decidedAt(channel, id));
   object(
     'deadLetter',
-    letters.map(({ subscription }) => subscription),
+    letters.map((letter) => letter.subscription),
   );
-  object(
-    'skipped',
-    namesOf(expected).filter((one) => decisions.mayBeSkipped(channel, one, recordedAt)),
-  );
-  object('forgotten', namesOf(expected.filter(({ keptSince }) => recordedAt < keptSince)));
   // What `takes` leaves out comes to nobody: the engine routes what is published again as it did the first time.
-  const late = here.filter(
-    ({ source }) => recordedAt < (source.since ?? 0) && (source.takes?.(message) ?? true),
-  );
-  const awaited = new Set(namesOf(expected));
+  const reached = here.filter(({ source }) => source.takes?.(message) ?? true);
+  const isReached = (name: string): boolean =>
+    !namesOf(here).includes(name) || namesOf(reached).includes(name);
+  object('skipped', decisions.perhapsSkippedAt(channel, recordedAt).filter(isReached));
+  object('forgotten', namesOf(expected.filter(({ keptSince }) => recordedAt < keptSince)));
+  const late = namesOf(reached.filter(({ source }) => recordedAt < (source.since ?? 0)));
   object(
     'joinedLater',
-    namesOf(late).filter((one) => !awaited.has(one)),
+    late.filter((one) => !namesOf(expected).includes(one)),
   );
   return [...found].map(([subscription, why]) => ({ subscription, why }));
 }

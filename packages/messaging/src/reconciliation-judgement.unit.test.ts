@@ -41,6 +41,7 @@ const evidence = (a: Inbox = {}, b: Inbox = {}, extra: Partial<Evidence> = {}): 
   ...extra,
 });
 const yes = { settled: true };
+const toNobody = (): boolean => false;
 const letterAtB = { deadLetters: new Map([['m', [{ channel: 'c', subscription: 'b' }]]]) };
 const unseen: Partial<Evidence> = { backlog: { mayHold: () => false, doubt: () => 'partial' } };
 const waitingUnseen: Partial<Evidence> = { backlog: { mayHold: () => true, doubt: () => 'blind' } };
@@ -192,12 +193,19 @@ describe('judge', () => {
     });
   });
 
+  it('does not ask what was skipped where nothing of it can come', () => {
+    const after = skippedAtB(NOW - 500_001);
+    expect(judge(message(), evidence({}, {}, after)).objections).toEqual([]);
+    const { objections } = judge(message(), evidence({}, { takes: () => false }, skippedAtB(NOW)));
+    expect(objections).toEqual([]);
+  });
+
   it.each([
     ['a later one', { since: NOW - 499_999 }, [{ subscription: 'b', why: 'joinedLater' }]],
     ['a later one that settled it all the same', { since: NOW - 499_999, settled: true }, []],
     ['one that joined in time', { since: NOW - 500_000, settled: true }, []],
-    ['a later one to which it is not routed', { since: NOW, takes: () => false }, []],
-    ['one to which it is not routed', { takes: () => false }, []],
+    ['a later one to which it is not routed', { since: NOW, takes: toNobody }, []],
+    ['one to which it is not routed', { takes: toNobody }, []],
   ] as const)(
     'tells that a repair would reach a subscription that joined later: %s',
     (_what, b, objections) => {
@@ -217,6 +225,7 @@ describe('judge', () => {
   it.each([
     ['decided', decidedAtB],
     ['deadLetter', letterAtB],
+    ['skipped', skippedAtB(NOW - 500_000)],
   ])('tells it of a subscription whose inbox is not given: %s', (why, more) => {
     const { inboxes } = evidence();
     const one = { ...evidence({}, {}, more), inboxes: inboxes.slice(0, 1) };
