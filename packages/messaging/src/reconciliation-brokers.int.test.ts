@@ -1,7 +1,7 @@
 /** What brokers lose after they have confirmed it, found and brought back: a queue deleted by mistake, a Redis without a disk that is restarted. */
 import { DatabaseSync } from 'node:sqlite';
 import Type from 'typebox';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { systemClock } from './clock.ts';
@@ -43,6 +43,10 @@ describe('reconciliation with a broker', () => {
   afterEach(async () => {
     for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
     db.close();
+  });
+
+  afterAll(async () => {
+    if (rabbitUrl) await removeLadder(LADDER);
   });
 
   const effects = async (): Promise<number> =>
@@ -223,7 +227,6 @@ describe('reconciliation with a broker', () => {
         } finally {
           for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
           await fixture.destroy();
-          if (rabbitUrl) await removeLadder(LADDER);
         }
       },
     );
@@ -238,7 +241,6 @@ describe('reconciliation with a broker', () => {
     } finally {
       for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
       await fixture.destroy();
-      await removeLadder(LADDER);
     }
   });
 

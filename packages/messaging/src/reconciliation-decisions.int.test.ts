@@ -247,7 +247,7 @@ for (const { kind, missing, create } of storeChoices)
         expect(report.repair).toMatchObject({ republishable: 0, republished: 0, needsPersonCount: 2 });
         expect(report.repair.needsPerson[0]).toMatchObject({
           why: 'a repair goes to every subscription: it is a dead letter of "mail"',
-          remedy: expect.stringContaining('discard it at "mail" and ask again') as string,
+          remedy: expect.stringContaining('discard it at "mail" and ask again, or rewind') as string,
         });
         await bus.deadLetters.redriveEdited(first ?? expect.fail(), { n: 3 });
         await eventually(settledIds, (count) => count === 1, 'the corrected one');

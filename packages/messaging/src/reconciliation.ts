@@ -479,7 +479,10 @@ function remedyOf(objections: readonly At<Objection>[]): string {
     ...(late.length > 0
       ? [`leave out "since" of ${names(late)} where all that is older may come to it`]
       : []),
-    `rewind what misses it to before it, or publish it by hand where ${names(objections)} may handle it`,
+    // By hand it comes to all of them, also beside a letter that somebody may still correct.
+    letters.length > 0
+      ? 'or rewind what misses it to before it'
+      : `rewind what misses it to before it, or publish it by hand where ${names(objections)} may handle it`,
   ].join(', ');
 }
 
