@@ -1,7 +1,7 @@
 /** What brokers lose after they have confirmed it, found and brought back: a queue deleted by mistake, a Redis without a disk that is restarted. */
 import { DatabaseSync } from 'node:sqlite';
 import Type from 'typebox';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { systemClock } from './clock.ts';
@@ -15,16 +15,19 @@ import {
 } from './engines/rabbitmq/conformance-fixture.ts';
 import { namesOf } from './engines/rabbitmq/names.ts';
 import { createRedisEngine } from './engines/redis/engine.ts';
+import { listsFixture } from './engines/redis-lists/conformance-fixture.ts';
 import { hasServerProgram, startOwnServer } from './redis/testing/own-server.ts';
 import { handleOnce } from './handle-once.ts';
 import { createIds } from './ids.ts';
+import { ack } from './outcome.ts';
 import { createKeyedRelay } from './keyed-relay.ts';
 import { appendToOutbox, createOutboxWriter } from './outbox.ts';
-import { reconcile } from './reconciliation.ts';
+import { reconcile, type ReconcileOptions } from './reconciliation.ts';
 import type { ReconciliationReport } from './reconciliation-report.ts';
 import { sqliteStore } from './stores/sqlite/store.ts';
 
 const LADDER = 'reconciliation.';
+const redisUrl = process.env['REDIS_URL'];
 const placed = defineChannel({ name: 'placed', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 const write = createOutboxWriter({ clock: systemClock, ids: createIds(systemClock), source: '/shop' });
 
@@ -40,6 +43,10 @@ describe('reconciliation with a broker', () => {
   afterEach(async () => {
     for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
     db.close();
+  });
+
+  afterAll(async () => {
+    if (rabbitUrl) await removeLadder(LADDER);
   });
 
   const effects = async (): Promise<number> =>
@@ -69,7 +76,7 @@ describe('reconciliation with a broker', () => {
     buses.splice(buses.indexOf(bus), 1);
     await bus.stop({ drainMs: 1_000 });
   }
-  async function order(bus: Bus, from: number, to: number): Promise<void> {
+  async function order(bus: Pick<Bus, 'forward'>, from: number, to: number): Promise<void> {
     db.exec('BEGIN IMMEDIATE');
     for (let n = from; n <= to; n += 1) appendToOutbox(db, [write(placed, { n })]);
     db.exec('COMMIT');
@@ -83,7 +90,12 @@ describe('reconciliation with a broker', () => {
     await relay.stop();
     expect(relay.view()).toMatchObject({ failures: 0, published: to - from + 1 });
   }
-  const check = (bus: Bus, repair = false, assumeIdle = false): Promise<ReconciliationReport> =>
+  const check = (
+    bus: Bus,
+    repair = false,
+    assumeIdle = false,
+    more: Partial<ReconcileOptions> = {},
+  ): Promise<ReconciliationReport> =>
     reconcile({
       assumeIdle,
       assumeUndecided: true,
@@ -93,6 +105,7 @@ describe('reconciliation with a broker', () => {
       graceMs: 0,
       engine: bus,
       ...(repair ? { repair: { bus } } : {}),
+      ...more,
     });
 
   /** Ten are handled; ten more are confirmed and wait while the consumer is away; then they are lost. `sees`: the engine shows all it holds, also to a producer. */
@@ -151,6 +164,73 @@ describe('reconciliation with a broker', () => {
     ).toBe(20);
   }
 
+  /** With its subscription declared and nobody at the queue. */
+  async function openIdle(engine: Engine): Promise<Bus> {
+    const bus = createBus({ engine, source: '/shop' });
+    bus.declare([placed]);
+    const mail = bus.subscribe(placed, { name: 'mail', handler: () => ack() });
+    await bus.start();
+    await mail.started;
+    await mail.stop();
+    buses.push(bus);
+    return bus;
+  }
+  async function workOff(engine: Engine, count: number): Promise<void> {
+    const consumer = await open(engine, true);
+    await eventually(effects, (done) => done === count, `${count} handled`);
+    await close(consumer);
+  }
+  const losing: Pick<Bus, 'forward'> = { forward: async () => [] };
+
+  for (const [name, missing, create] of [
+    ['RabbitMQ (RABBITMQ_URL)', !rabbitUrl, () => createRabbitFixture({ ladderPrefix: LADDER })],
+    ['Redis lists (REDIS_URL)', !redisUrl, listsFixture(redisUrl ?? '')],
+  ] as const)
+    it.skipIf(missing)(
+      `${name}: what a repair publishes hides nothing from its pages behind, what others publish meanwhile does`,
+      async () => {
+        const fixture = await create();
+        try {
+          const alone = await openIdle(fixture.open());
+          await order(losing, 1, 7);
+          const paged = { pageSize: 3 };
+          expect((await check(alone, false, true, paged)).repair.republishable).toBe(7);
+          const report = await check(alone, true, true, paged);
+          expect(report.counts).toMatchObject({ lost: 7, waitingInEngine: 0 });
+          expect(report.repair).toMatchObject({ republishable: 7, republished: 7 });
+          await close(alone);
+          await workOff(fixture.open(), 7);
+
+          // Control: another repair has come as far as the second page. Nothing of it is published twice.
+          const shared = await openIdle(fixture.open());
+          await order(losing, 8, 14);
+          const other = (
+            await sqliteStore(db)
+              .recorded('other')
+              .page({ from: 0, to: 1e15 }, { after: undefined, limit: 14 })
+          ).items;
+          let calls = 0;
+          const bus: Pick<Bus, 'forward'> = {
+            async forward(messages) {
+              const confirmed = await shared.forward(messages);
+              calls += 1;
+              if (calls === 1)
+                await shared.forward(other.slice(10, 11).flatMap(({ outgoing }) => outgoing ?? []));
+              return confirmed;
+            },
+          };
+          const raced = await check(shared, true, true, { pageSize: 10, repair: { bus } });
+          expect(raced.counts).toMatchObject({ settled: 7, lost: 3, waitingInEngine: 4 });
+          expect(raced.repair.republished).toBe(3);
+          await close(shared);
+          await workOff(fixture.open(), 11);
+        } finally {
+          for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
+          await fixture.destroy();
+        }
+      },
+    );
+
   it.skipIf(!rabbitUrl)('RabbitMQ (RABBITMQ_URL): a queue that was deleted by mistake', async () => {
     const fixture = await createRabbitFixture({ ladderPrefix: LADDER });
     try {
@@ -161,7 +241,6 @@ describe('reconciliation with a broker', () => {
     } finally {
       for (const bus of buses.splice(0)) await bus.stop({ drainMs: 200 });
       await fixture.destroy();
-      await removeLadder(LADDER);
     }
   });
 

@@ -15,7 +15,7 @@ import { handleOnce } from './handle-once.ts';
 import { createIds } from './ids.ts';
 import { createKeyedRelay } from './keyed-relay.ts';
 import { createOutboxWriter } from './outbox.ts';
-import { deadLetter } from './outcome.ts';
+import { ack, deadLetter } from './outcome.ts';
 import { reconcile, type ReconcileOptions } from './reconciliation.ts';
 import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
 import type { EngineSight } from './reconciliation-sources.ts';
@@ -233,6 +233,35 @@ for (const { kind, missing, create } of storeChoices)
         expect(numbersHandled()).toEqual(expect.arrayContaining([2, 2, 3, 3]));
       });
 
+      it('a repair of what a second subscription lost leaves what is a dead letter at the first', async () => {
+        await open(log);
+        alsoStock();
+        refused.add(1).add(2);
+        await order(1, 2);
+        const [first, second] = await letters(2);
+        await loseAtStock(2);
+        // What made them dead letters is mended meanwhile: from now on the first would handle the original.
+        refused.clear();
+        const report = await check({ ...ofBoth(), decisions: [log], repair: { bus } });
+        expect(found(report)).toEqual({ partlyLost: 2 });
+        expect(report.repair).toMatchObject({ republishable: 0, republished: 0, needsPersonCount: 2 });
+        expect(report.repair.needsPerson[0]).toMatchObject({
+          why: 'a repair goes to every subscription: it is a dead letter of "mail"',
+          remedy: expect.stringContaining('discard it at "mail" and ask again, or rewind') as string,
+        });
+        await bus.deadLetters.redriveEdited(first ?? expect.fail(), { n: 3 });
+        await eventually(settledIds, (count) => count === 1, 'the corrected one');
+        expect(numbersHandled()).toEqual([1, 2, 3]);
+        // Control: an engine that shows no letters. The original takes effect, and so does its correction.
+        const unseen: EngineSight = { view: () => bus.view(), deadLetters: { list: async () => [] } };
+        const untold = await check({ ...ofBoth(), decisions: [log], engine: unseen, repair: { bus } });
+        expect(untold.repair.republished).toBe(1);
+        await eventually(settledIds, (count) => count === 2, 'the original');
+        await bus.deadLetters.redriveEdited(second ?? expect.fail(), { n: 4 });
+        await eventually(settledIds, (count) => count === 3, 'its correction');
+        expect(await bus.deadLetters.list()).toEqual([]);
+      });
+
       it('a repair of what a second subscription lost leaves what a rewind of the first skipped', async () => {
         await open(log);
         alsoStock();
@@ -246,6 +275,38 @@ for (const { kind, missing, create } of storeChoices)
         expect(report.repair.needsPerson[0]?.why).toContain('"mail" was rewound to a later point');
         // Control: nobody noted it.
         expect((await check({ ...ofBoth(), assumeUndecided: true })).repair.republishable).toBe(2);
+      });
+
+      it('a repair leaves what a rewind skipped at a subscription that keeps no inbox', async () => {
+        await open(log);
+        const seen: number[] = [];
+        const watch = (): ReturnType<Bus['subscribe']> =>
+          bus.subscribe(placed, {
+            name: 'watch',
+            handler({ data }) {
+              seen.push(data.n);
+              return ack();
+            },
+          });
+        await watch().stop();
+        await order(1, 2);
+        await eventually(settledIds, (count) => count === 2, 'both');
+        await bus.rewind(placed, 'watch', 'latest');
+        watch();
+        await shop.query('DELETE FROM inbox');
+        const repair = { bus, withoutInbox: true };
+        const report = await check({ decisions: [log], repair });
+        expect(found(report)).toEqual({ lost: 2 });
+        expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 2 });
+        expect(report.repair.needsPerson[0]?.why).toContain('"watch" was rewound to a later point');
+        expect(seen).toEqual([]);
+        // Control: nobody noted it.
+        expect((await check({ assumeUndecided: true, repair })).repair.republished).toBe(2);
+        await eventually(
+          async () => seen.toSorted(),
+          ({ length }) => length === 2,
+          'what was skipped',
+        );
       });
 
       it('what a rewind skipped stays skipped when the relay noted its publishing later', async () => {

@@ -1,12 +1,12 @@
 /** What people decided about the messages of a page, for a reconciliation: pure once it is read. */
 import type { Decision, DecisionLog } from './dead-letter-decisions.ts';
-import { placeOf } from './reconciliation-engine.ts';
 
 export class Decisions {
   /** Nothing published by then, ms since the epoch, is certain not to have been decided about without a note. */
   readonly since: number;
   readonly #decidedAt = new Map<string, Set<string>>();
-  readonly #skippedUntil = new Map<string, number>();
+  /** By channel and subscription. */
+  readonly #skippedUntil = new Map<string, Map<string, number>>();
   readonly #replacements = new Set<string>();
 
   constructor(since: number, decisions: readonly Decision[] = []) {
@@ -19,8 +19,8 @@ export class Decisions {
   }
 
   #addSkipped({ channel, subscription, at }: Decision): void {
-    const place = placeOf(channel, subscription);
-    this.#skippedUntil.set(place, Math.max(at, this.#skippedUntil.get(place) ?? 0));
+    const places = this.#skippedUntil.get(channel) ?? new Map<string, number>();
+    this.#skippedUntil.set(channel, places.set(subscription, Math.max(at, places.get(subscription) ?? 0)));
   }
 
   #addDecided({ channel, subscription, messageId }: Decision): void {
@@ -36,8 +36,15 @@ export class Decisions {
 
   /** A rewind may have gone past what can have been published as early as that; in the very millisecond of the rewind, either may have been first. */
   mayBeSkipped(channel: string, subscription: string, publishedSince: number): boolean {
-    const until = this.#skippedUntil.get(placeOf(channel, subscription));
+    const until = this.#skippedUntil.get(channel)?.get(subscription);
     return until !== undefined && publishedSince <= until;
+  }
+
+  /** Every subscription of which `mayBeSkipped` is true. */
+  perhapsSkippedAt(channel: string, publishedSince: number): readonly string[] {
+    return [...(this.#skippedUntil.get(channel) ?? [])].flatMap(([subscription, until]) =>
+      publishedSince <= until ? [subscription] : [],
+    );
   }
 
   isReplacement(messageId: string): boolean {

@@ -6,20 +6,25 @@ const LETTERS_PER_PAGE = 500;
 /** The engine's clock and ours may differ by so much, ms; within it a message counts as perhaps waiting. */
 const CLOCK_SLACK_MS = 5_000;
 
-/** Subscriptions in which each of these messages is a dead letter, as `channel subscription`. */
+export interface LetterPlace {
+  readonly channel: string;
+  readonly subscription: string;
+}
+
+/** By message id, where it is a dead letter: perhaps more than once in a place. */
 export async function deadLettersOf(
   engine: EngineSight | undefined,
   messageIds: readonly string[],
-): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
-  const found = new Map<string, Set<string>>();
+): Promise<ReadonlyMap<string, readonly LetterPlace[]>> {
+  const found = new Map<string, LetterPlace[]>();
   if (!engine || messageIds.length === 0) return found;
   let after: string | undefined;
   for (;;) {
     const page = { limit: LETTERS_PER_PAGE, ...(after === undefined ? {} : { after }) };
     const letters = await engine.deadLetters.list({ messageIds }, page);
     for (const { messageId, channel, subscription } of letters) {
-      const places = found.get(messageId) ?? new Set();
-      places.add(placeOf(channel, subscription));
+      const places = found.get(messageId) ?? [];
+      places.push({ channel, subscription });
       found.set(messageId, places);
     }
     after = letters.at(-1)?.id;
@@ -43,6 +48,8 @@ export class EngineBacklog {
   #subscriptions = new Map<string, SubscriptionView>();
   #showsAll = false;
   #names = new Map<string, readonly string[]>();
+  /** By place: how many that this run published again are still there, for sure. */
+  readonly #own = new Map<string, number>();
 
   /** `assumeIdle`: the caller vouches for what the engine does not see of a subscription that it shows. */
   constructor(engine: EngineSight | undefined, assumeIdle: boolean) {
@@ -62,6 +69,24 @@ export class EngineBacklog {
         subscriptions.map((one) => [placeOf(name, one.name), one] as const),
       ),
     );
+    this.#forgetTaken();
+  }
+
+  /** This run has published a message again that reaches this subscription, and leaves it in no other way than through a consumer. */
+  addOwn(channel: string, subscription: string): void {
+    const place = placeOf(channel, subscription);
+    this.#own.set(place, (this.#own.get(place) ?? 0) + 1);
+  }
+
+  /**
+   * Where a consumer may have taken some of ours, as many that wait may be of others: another repair, a redrive. How many are taken no count tells, because what is at a handler need not be shown.
+   * So none counts as ours any more.
+   */
+  #forgetTaken(): void {
+    for (const [place, count] of this.#own) {
+      const view = this.#subscriptions.get(place);
+      if (!view || view.consumers > 0 || waitingIn(view) < count) this.#own.delete(place);
+    }
   }
 
   /** There is an engine, and it does not show this subscription, which may be there: some show only what their own connection declared. */
@@ -86,14 +111,21 @@ export class EngineBacklog {
 
   /**
    * Whether a message that could be handed out `ageMs` ago may still wait there: something waits, and the oldest of it is as old. Where the engine does not know the age of
-   * its oldest, anything that waits may be it.
+   * its oldest, anything that waits may be it, but as many as this run has published there itself: a repair would else hide from its second page on what it is to find.
    */
   mayHold(channel: string, subscription: string, ageMs: number): boolean {
-    const view = this.#subscriptions.get(placeOf(channel, subscription));
+    const place = placeOf(channel, subscription);
+    const view = this.#subscriptions.get(place);
     if (!view) return false;
-    const { ready, delayed, waitingForKey, inFlight, oldestAgeMs, partial } = view;
-    if (ready + delayed + waitingForKey + inFlight === 0) return false;
-    if (oldestAgeMs === undefined || partial?.includes('oldestAgeMs')) return true;
+    const { oldestAgeMs, partial } = view;
+    const waiting = waitingIn(view);
+    if (waiting === 0) return false;
+    if (oldestAgeMs === undefined || partial?.includes('oldestAgeMs'))
+      return waiting > (this.#own.get(place) ?? 0);
     return ageMs <= oldestAgeMs + CLOCK_SLACK_MS;
   }
+}
+
+function waitingIn({ ready, delayed, waitingForKey, inFlight }: SubscriptionView): number {
+  return ready + delayed + waitingForKey + inFlight;
 }

@@ -44,6 +44,36 @@ describe('the backlog of an engine', () => {
     expect(drained.doubt('c', 's')).toBeUndefined();
   });
 
+  it('takes what the run itself published there for no backlog, as long as no consumer may have taken any', async () => {
+    const partial = ['oldestAgeMs'] as const;
+    const channels = (view: Partial<SubscriptionView>) => [
+      { name: 'c', scheduled: 0, subscriptions: [{ ...empty, partial, ...view }] },
+    ];
+    let seen: Partial<SubscriptionView> = {};
+    const deadLetters = { list: async () => [] };
+    const view = async () => ({ channels: channels(seen) });
+    const looks = async (...views: readonly Partial<SubscriptionView>[]): Promise<readonly boolean[]> => {
+      const backlog = new EngineBacklog({ deadLetters, view }, true);
+      for (const _ of [1, 2]) backlog.addOwn('c', 's');
+      const held: boolean[] = [];
+      for (seen of views) {
+        await backlog.look();
+        held.push(backlog.mayHold('c', 's', 60_000));
+      }
+      return held;
+    };
+    expect(await looks({ ready: 2 }, { ready: 2 })).toEqual([false, false]);
+    // Another process, or a redrive, has put one there.
+    expect(await looks({ ready: 3 }, { ready: 2, delayed: 1 })).toEqual([true, true]);
+    // Perhaps one of ours was taken, and one of others came: also in a later look.
+    expect(await looks({ ready: 2, consumers: 1 }, { ready: 2 })).toEqual([true, true]);
+    expect(await looks({ ready: 1 }, { ready: 2 })).toEqual([true, true]);
+    expect(await looks({ ready: 1 }, {})).toEqual([true, false]);
+    // The age of the oldest tells more.
+    expect(await looks({ ready: 2, partial: [], oldestAgeMs: 60_000 })).toEqual([true]);
+    expect(await looks({ ready: 2, partial: [], oldestAgeMs: 10 })).toEqual([false]);
+  });
+
   it.each(['ready', 'delayed', 'waitingForKey', 'inFlight'] as const)(
     'doubts where %s is a part, unless somebody vouches for the rest',
     async (count) => {

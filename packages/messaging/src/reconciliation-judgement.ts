@@ -1,7 +1,6 @@
 /** What a recorded message comes to, given what the inboxes and the engine say: pure, in the order of its rules. */
 import type { Decisions } from './reconciliation-decisions.ts';
-import type { Doubt as EngineDoubt, EngineBacklog } from './reconciliation-engine.ts';
-import { placeOf } from './reconciliation-engine.ts';
+import type { Doubt as EngineDoubt, EngineBacklog, LetterPlace } from './reconciliation-engine.ts';
 import type { FindingKind, Standing } from './reconciliation-report.ts';
 import type { RecordedMessage, SettledSource } from './reconciliation-sources.ts';
 
@@ -9,10 +8,10 @@ import type { RecordedMessage, SettledSource } from './reconciliation-sources.ts
 export type Doubt = EngineDoubt | 'skipped';
 
 /**
- * Why a subscription must not get a message again: a person `decided` about it there, a rewind may have `skipped` it, or the inbox may have `forgotten` that it
- * was settled and would let it take effect twice.
+ * Why a subscription must not get a message again: it `joinedLater` and never was to settle it, a person `decided` about it there, or has yet to, where it is a `deadLetter` (handled meanwhile, and corrected afterwards, both would take effect), a
+ * rewind may have `skipped` it, or the inbox may have `forgotten` that it was settled and would let it take effect twice.
  */
-export type Objection = 'decided' | 'skipped' | 'forgotten';
+export type Objection = 'decided' | 'deadLetter' | 'skipped' | 'forgotten' | 'joinedLater';
 
 export interface At<Why> {
   readonly subscription: string;
@@ -29,10 +28,10 @@ export interface Evidence {
   readonly now: number;
   readonly graceMs: number;
   readonly inboxes: readonly InboxEvidence[];
-  /** By message id, the places (`placeOf`) where it is a dead letter. */
-  readonly deadLetters: ReadonlyMap<string, ReadonlySet<string>>;
+  /** By message id, where it is a dead letter. */
+  readonly deadLetters: ReadonlyMap<string, readonly LetterPlace[]>;
   readonly backlog: Pick<EngineBacklog, 'mayHold' | 'doubt'>;
-  readonly decisions: Pick<Decisions, 'since' | 'decidedAt' | 'mayBeSkipped'>;
+  readonly decisions: Pick<Decisions, 'since' | 'decidedAt' | 'mayBeSkipped' | 'perhapsSkippedAt'>;
 }
 
 export interface Judged {
@@ -56,24 +55,19 @@ export function judge(message: RecordedMessage, evidence: Evidence): Judged {
   if (expected.length === 0) return { ...PLAIN, kind: 'unwatched', standings: {} };
   const standings: Record<string, Standing> = {};
   const doubts: At<Doubt>[] = [];
-  const objections: At<Objection>[] = [];
   for (const inbox of expected) {
     const { subscription } = inbox.source;
     const standing = standingOf(message, inbox, evidence);
     const doubt = standing === 'missing' ? doubtOf(message, subscription, evidence) : undefined;
     if (doubt !== undefined) doubts.push({ subscription, why: doubt });
     standings[subscription] = doubt === undefined ? standing : 'unverifiable';
-    const objection = objectionOf(message, inbox, standing, evidence);
-    if (objection !== undefined) objections.push({ subscription, why: objection });
   }
-  for (const subscription of evidence.decisions.decidedAt(message.channel, message.id))
-    if (standings[subscription] !== 'settled') objections.push({ subscription, why: 'decided' });
   return {
     kind: kindOf(message, Object.values(standings), evidence.now, doubts.length > 0),
     standings,
     reason: doubts.length === 0 ? undefined : doubts.map(reasonOf).join('; '),
     doubts,
-    objections,
+    objections: objectionsTo(message, expected, evidence),
     mayBeDecided: message.recordedAt <= evidence.decisions.since,
   };
 }
@@ -84,17 +78,44 @@ function doubtOf(message: RecordedMessage, subscription: string, evidence: Evide
   return evidence.backlog.doubt(channel, subscription);
 }
 
-/** Also of what seems to wait there: a backlog that reaches back that far need not hold it. A letter is there, and none of both. */
-function objectionOf(
-  { channel, recordedAt }: RecordedMessage,
-  { source: { subscription }, keptSince }: InboxEvidence,
-  standing: Standing,
-  { decisions }: Evidence,
-): Objection | undefined {
-  if (standing === 'settled' || standing === 'deadLetter' || standing === 'decided') return undefined;
-  if (decisions.mayBeSkipped(channel, subscription, recordedAt)) return 'skipped';
-  return recordedAt < keptSince ? 'forgotten' : undefined;
+/**
+ * The first of each subscription, also of one whose inbox is not given. Nothing speaks against what an inbox knows, because it comes to nothing there; what seems to wait is no such thing: a
+ * backlog that reaches back that far need not hold it.
+ */
+function objectionsTo(
+  message: RecordedMessage,
+  expected: readonly InboxEvidence[],
+  { inboxes, deadLetters, decisions }: Evidence,
+): readonly At<Objection>[] {
+  const { id, channel, recordedAt } = message;
+  const here = inboxes.filter(({ source }) => source.channels.includes(channel));
+  const settled = new Set(namesOf(here.filter((one) => one.settled.has(id))));
+  const letters = (deadLetters.get(id) ?? []).filter((letter) => letter.channel === channel);
+  const found = new Map<string, Objection>();
+  const object = (why: Objection, subscriptions: Iterable<string>): void => {
+    for (const one of subscriptions) if (!settled.has(one) && !found.has(one)) found.set(one, why);
+  };
+  object('decided', decisions.decidedAt(channel, id));
+  object(
+    'deadLetter',
+    letters.map((letter) => letter.subscription),
+  );
+  // What `takes` leaves out comes to nobody: the engine routes what is published again as it did the first time.
+  const reached = here.filter(({ source }) => source.takes?.(message) ?? true);
+  const isReached = (name: string): boolean =>
+    !namesOf(here).includes(name) || namesOf(reached).includes(name);
+  object('skipped', decisions.perhapsSkippedAt(channel, recordedAt).filter(isReached));
+  object('forgotten', namesOf(expected.filter(({ keptSince }) => recordedAt < keptSince)));
+  const late = namesOf(reached.filter(({ source }) => recordedAt < (source.since ?? 0)));
+  object(
+    'joinedLater',
+    late.filter((one) => !namesOf(expected).includes(one)),
+  );
+  return [...found].map(([subscription, why]) => ({ subscription, why }));
 }
+
+const namesOf = (inboxes: readonly InboxEvidence[]): readonly string[] =>
+  inboxes.map(({ source }) => source.subscription);
 
 /**
  * By when it was published: what is too young to judge, and what may still wait, is judged by the latest time that it can have been. Whether a person may have decided about it, or an
@@ -132,7 +153,9 @@ function standingOf(message: RecordedMessage, inbox: InboxEvidence, evidence: Ev
   const { subscription } = inbox.source;
   const age = evidence.now - Math.max(publishedBy(message), outgoing?.dueAt ?? 0);
   if (inbox.settled.has(id)) return 'settled';
-  if (evidence.deadLetters.get(id)?.has(placeOf(channel, subscription))) return 'deadLetter';
+  const letters = evidence.deadLetters.get(id) ?? [];
+  if (letters.some((one) => one.channel === channel && one.subscription === subscription))
+    return 'deadLetter';
   if (evidence.decisions.decidedAt(channel, id).has(subscription)) return 'decided';
   if (age < evidence.graceMs) return 'inFlight';
   // Engines count the age of a delayed message from its publishing or from when it was due: the later of them misses none.

@@ -1,7 +1,6 @@
 /** The rules by which a recorded message is judged, one row each, in the order in which they win. */
 import { describe, expect, it } from 'vitest';
 import { Decisions } from './reconciliation-decisions.ts';
-import { placeOf } from './reconciliation-engine.ts';
 import { type Evidence, judge } from './reconciliation-judgement.ts';
 import type { FindingKind } from './reconciliation-report.ts';
 import type { RecordedMessage } from './reconciliation-sources.ts';
@@ -42,7 +41,8 @@ const evidence = (a: Inbox = {}, b: Inbox = {}, extra: Partial<Evidence> = {}): 
   ...extra,
 });
 const yes = { settled: true };
-const letterAtB = { deadLetters: new Map([['m', new Set([placeOf('c', 'b')])]]) };
+const toNobody = (): boolean => false;
+const letterAtB = { deadLetters: new Map([['m', [{ channel: 'c', subscription: 'b' }]]]) };
 const unseen: Partial<Evidence> = { backlog: { mayHold: () => false, doubt: () => 'partial' } };
 const waitingUnseen: Partial<Evidence> = { backlog: { mayHold: () => true, doubt: () => 'blind' } };
 const decidedAtB = {
@@ -169,6 +169,8 @@ describe('judge', () => {
   it.each([
     ['decided', decidedAtB],
     ['decided', { ...decidedAtB, ...letterAtB }],
+    ['deadLetter', letterAtB],
+    ['deadLetter', { ...skippedAtB(NOW), ...letterAtB }],
     ['skipped', skippedAtB(NOW)],
     [
       'skipped',
@@ -191,13 +193,50 @@ describe('judge', () => {
     });
   });
 
-  it('tells what was decided about at a subscription whose inbox is not given', () => {
-    const { inboxes } = evidence();
-    const one = { ...evidence({}, {}, decidedAtB), inboxes: inboxes.slice(0, 1) };
-    expect(judge(message(), one)).toMatchObject({
+  it('does not ask what was skipped where nothing of it can come', () => {
+    const after = skippedAtB(NOW - 500_001);
+    expect(judge(message(), evidence({}, {}, after)).objections).toEqual([]);
+    const { objections } = judge(message(), evidence({}, { takes: () => false }, skippedAtB(NOW)));
+    expect(objections).toEqual([]);
+  });
+
+  it.each([
+    ['a later one', { since: NOW - 499_999 }, [{ subscription: 'b', why: 'joinedLater' }]],
+    ['a later one that settled it all the same', { since: NOW - 499_999, settled: true }, []],
+    ['one that joined in time', { since: NOW - 500_000, settled: true }, []],
+    ['a later one to which it is not routed', { since: NOW, takes: toNobody }, []],
+    ['one to which it is not routed', { takes: toNobody }, []],
+  ] as const)(
+    'tells that a repair would reach a subscription that joined later: %s',
+    (_what, b, objections) => {
+      expect(judge(message(), evidence({}, b)).objections).toEqual(objections);
+    },
+  );
+
+  it('takes no subscription for a later one of which another inbox was there in time', () => {
+    const { inboxes } = evidence({}, { since: NOW });
+    const moved = inboxes.map((one) => ({ ...one, source: { ...one.source, subscription: 'a' } }));
+    expect(judge(message(), { ...evidence(), inboxes: moved })).toMatchObject({
       kind: 'lost',
-      objections: [{ subscription: 'b', why: 'decided' }],
+      objections: [],
     });
+  });
+
+  it.each([
+    ['decided', decidedAtB],
+    ['deadLetter', letterAtB],
+    ['skipped', skippedAtB(NOW - 500_000)],
+  ])('tells it of a subscription whose inbox is not given: %s', (why, more) => {
+    const { inboxes } = evidence();
+    const one = { ...evidence({}, {}, more), inboxes: inboxes.slice(0, 1) };
+    expect(judge(message(), one)).toMatchObject({ kind: 'lost', objections: [{ subscription: 'b', why }] });
+    // Of another channel.
+    const elsewhere = { channel: 'd', id: 'm' };
+    const inboxOfIt = {
+      ...one,
+      inboxes: inboxes.map((inbox) => ({ ...inbox, source: { ...inbox.source, channels: ['d'] } })),
+    };
+    expect(judge(message(elsewhere), inboxOfIt).objections).toEqual([]);
   });
 
   it.each([

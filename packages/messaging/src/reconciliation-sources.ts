@@ -70,7 +70,10 @@ export interface SettledSource {
   readonly channels: readonly string[];
   /** On channels with routing: whether this message is meant for it. Default: all are. */
   readonly takes?: (message: RecordedMessage) => boolean;
-  /** It is not expected to have settled what was recorded before, ms since the epoch: for a subscription that joined late. */
+  /**
+   * It is not expected to have settled what was recorded before, ms since the epoch: for a subscription that joined late. A repair, which would reach it, too, leaves to a person what another one
+   * lost of that.
+   */
   readonly since?: number;
   page(window: TimeWindow, page: PageRequest): Promise<Page<SettledMessage>>;
   settled(ids: readonly string[]): Promise<ReadonlySet<string>>;

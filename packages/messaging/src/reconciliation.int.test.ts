@@ -304,6 +304,31 @@ for (const { kind, missing, create } of storeChoices)
       expect((await check({ repair: { bus, withoutInbox: true }, settled })).repair.republished).toBe(1);
     });
 
+    it('leaves to a person what a repair would bring to a subscription that joined later', async () => {
+      lost.add(1);
+      await order(1);
+      const since = systemClock.now() + 1;
+      subscribe('audit', shop);
+      const withAudit = (from: object) => ({
+        settled: [
+          mailer.store.settled({ subscription: 'mail', channels: ['placed'] }),
+          ...[{ subscription: 'stock' }, { subscription: 'audit', ...from }].map((one) =>
+            shop.store.settled({ ...one, channels: ['placed'] }),
+          ),
+        ],
+      });
+      const report = await check({ ...withAudit({ since }), repair: { bus } });
+      expect(found(report)).toEqual({ lost: 1 });
+      expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 1 });
+      expect(report.repair.needsPerson[0]).toMatchObject({
+        why: expect.stringContaining('"audit" joined later') as string,
+        remedy: expect.stringContaining('leave out "since" of "audit"') as string,
+      });
+      // Control: nobody says that it joined later, and it handles what is older, too.
+      expect((await check({ ...withAudit({}), repair: { bus } })).repair.republished).toBe(1);
+      expect((await handled.waitFor(3)).toSorted()).toEqual(['audit 1', 'mail 1', 'stock 1']);
+    });
+
     it('repairs the rest of a page where some of it is refused, and names what was', async () => {
       for (const n of [1, 2, 3, 4, 5, 6, 7]) lost.add(n);
       await order(1, 2, 3, 4, 5, 6, 7);

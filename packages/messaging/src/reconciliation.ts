@@ -18,7 +18,14 @@ import { describeError, MessagingError } from './errors.ts';
 import type { Message } from './message.ts';
 import { type Decisions, decisionsAbout } from './reconciliation-decisions.ts';
 import { deadLettersOf, EngineBacklog } from './reconciliation-engine.ts';
-import { type Doubt, judge, type Judged, type Evidence, type Objection } from './reconciliation-judgement.ts';
+import {
+  type At,
+  type Doubt,
+  judge,
+  type Judged,
+  type Evidence,
+  type Objection,
+} from './reconciliation-judgement.ts';
 import { type ReconciliationReport, ReportBuilder, type ResumePoint } from './reconciliation-report.ts';
 import type {
   EngineSight,
@@ -106,8 +113,11 @@ const CERTAINTY: Readonly<Record<Doubt, string>> = {
 /** Why a repair leaves alone what one subscription misses: it would reach another of the channel, too. */
 const OBJECTIONS: Readonly<Record<Objection, (subscription: string) => string>> = {
   decided: (subscription) => `a person decided about it at "${subscription}"`,
+  deadLetter: (subscription) => `it is a dead letter of "${subscription}"`,
   skipped: (subscription) => `"${subscription}" was rewound to a later point, perhaps past it`,
   forgotten: (subscription) => `the inbox of "${subscription}" may have forgotten that it settled it`,
+  joinedLater: (subscription) =>
+    `"${subscription}" joined later (since), and would get it for the first time`,
 };
 
 const UNDECIDED =
@@ -347,7 +357,7 @@ class Reconciliation {
     if (objections.length > 0)
       return person(
         `a repair goes to every subscription: ${objections.map(({ subscription, why }) => OBJECTIONS[why](subscription)).join('; ')}`,
-        `rewind what misses it to before it, or publish it by hand where ${objections.map(({ subscription }) => `"${subscription}"`).join(' and ')} may handle it`,
+        remedyOf(objections),
       );
     if (mayBeDecided)
       return person('perhaps a person decided about it: that looks the same, and nobody noted it', UNDECIDED);
@@ -389,11 +399,25 @@ class Reconciliation {
     });
     let republished = 0;
     for (const [number, { kind, reason }] of verdicts) {
-      if (kind === 'published') republished += 1;
-      else this.#notRepublished(missing[number] as RecordedMessage, kind, reason);
+      const message = missing[number] as RecordedMessage;
+      if (kind === 'published') {
+        republished += 1;
+        this.#noteOwn(message);
+      } else this.#notRepublished(message, kind, reason);
     }
     const failure = stoppedBy === undefined ? undefined : describeError(stoppedBy);
     this.#report.addRepair(missing.length, republished, failure);
+  }
+
+  /** For the looks of the pages to come. What expires or waits for a time may leave a queue without a consumer, and is not counted. */
+  #noteOwn(message: RecordedMessage): void {
+    const { channel, outgoing } = message;
+    if (outgoing?.message.expiresAt !== undefined || outgoing?.dueAt !== undefined) return;
+    const reached = this.#options.settled.filter(
+      ({ channels, takes }) => channels.includes(channel) && (takes?.(message) ?? true),
+    );
+    for (const name of new Set(reached.map(({ subscription }) => subscription)))
+      this.#backlog.addOwn(channel, name);
   }
 
   #notRepublished({ id, channel }: RecordedMessage, kind: 'waiting' | 'parked', reason: string): void {
@@ -440,6 +464,26 @@ class Reconciliation {
         });
     }
   }
+}
+
+/** Of what a repair leaves alone because it would reach others, too. */
+function remedyOf(objections: readonly At<Objection>[]): string {
+  const names = (of: readonly At<Objection>[]): string =>
+    of.map(({ subscription }) => `"${subscription}"`).join(' and ');
+  const at = (why: Objection): readonly At<Objection>[] => objections.filter((one) => one.why === why);
+  const [letters, late] = [at('deadLetter'), at('joinedLater')];
+  return [
+    ...(letters.length > 0
+      ? [`redrive it, correct it or discard it at ${names(letters)} and ask again`]
+      : []),
+    ...(late.length > 0
+      ? [`leave out "since" of ${names(late)} where all that is older may come to it`]
+      : []),
+    // By hand it comes to all of them, also beside a letter that somebody may still correct.
+    letters.length > 0
+      ? 'or rewind what misses it to before it'
+      : `rewind what misses it to before it, or publish it by hand where ${names(objections)} may handle it`,
+  ].join(', ');
 }
 
 /** Nothing lies in a window that ends before it begins: it would look as if all were well. */
