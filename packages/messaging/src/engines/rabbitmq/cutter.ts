@@ -6,6 +6,8 @@ export interface Cutter {
   readonly url: string;
   /** Ends all connections and says how many there were; new ones are let in. */
   readonly slam: () => number;
+  /** Connections stay, and nothing goes through any more, as with a machine that froze. */
+  readonly halt: () => void;
   readonly close: () => Promise<void>;
 }
 
@@ -42,6 +44,9 @@ export async function createCutter(brokerUrl: string): Promise<Cutter> {
   return {
     url: url.toString(),
     slam,
+    halt() {
+      for (const socket of sockets) socket.pause();
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
