@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import type { ChannelModel } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 
-/** A loaded broker takes a second. */
+/** For each part of leaving. A loaded broker takes a second. */
 export const LONGEST_CLOSE_MS = 5_000;
 
 interface Closing {

@@ -22,7 +22,8 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { Leases } from '../../leases.ts';
-import { answered, LONGEST_ANSWER_MS } from './answered.ts';
+import { answered } from './answered.ts';
+import { LONGEST_CLOSE_MS } from './closing.ts';
 import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { markDue } from './long-waits.ts';
 import { type MemberHint, Members } from './members.ts';
@@ -248,7 +249,7 @@ export class RabbitConsumer implements Consumer {
 
   /** A broker that stands still is not waited for until the heartbeats are missed: it takes back with the connection what is out. */
   #soon(leaving: Promise<void>): Promise<void> {
-    return answered(this.#parts.clock, LONGEST_ANSWER_MS, leaving);
+    return answered(this.#parts.clock, LONGEST_CLOSE_MS, leaving);
   }
 
   async close(): Promise<void> {
