@@ -10,9 +10,9 @@ import { type OpenClient, openClient } from '../client.ts';
 import { type OwnServer, startOwnServer } from './own-server.ts';
 
 /** For the engines of these cases. */
-export const ANSWER_TIMEOUT_MS = 400;
+export const ANSWER_TIMEOUT_MS = 300;
 /** Several times what a healthy one takes. */
-const PATIENCE_MS = 1_800;
+const PATIENCE_MS = 1_500;
 
 /** With the defence off: answers are waited for as long as it takes. */
 export const withoutPatience: OpenClient = (options, onReady) =>
