@@ -2,6 +2,7 @@
  * A connection as the engines on streams and on lists use it: commands as lists of texts, so that tests can stand between an engine and its server. How it connects, comes back and what its
  * errors are called is in `server.ts`.
  */
+import { senderOn } from './sender.ts';
 import { connectRedis, type RedisConnectionSettings, redisFaultOf } from './server.ts';
 
 export interface RedisClient {
@@ -9,13 +10,16 @@ export interface RedisClient {
   send(args: readonly string[]): Promise<unknown>;
   /** Calls back with each message of a channel; goes on after a reconnect. */
   listen(channel: string, hear: (message: string) => void): Promise<void>;
-  /** A further connection with the same settings, for what blocks. */
+  /** A further connection with the same settings, for what blocks: an answer is waited for as long as it takes. */
   another(): Promise<RedisClient>;
   /** At once; what is on its way rejects. */
   end(): void;
 }
 
-export type ClientOptions = RedisConnectionSettings;
+export interface ClientOptions extends RedisConnectionSettings {
+  /** Undefined, or without a clock: answers are waited for as long as it takes. */
+  readonly answerTimeoutMs?: number | undefined;
+}
 
 /** How a connection is made: `onReady` is called after each reconnect. */
 export type OpenClient = (options: ClientOptions, onReady: () => void) => Promise<RedisClient>;
@@ -25,15 +29,15 @@ export async function openClient(
   options: ClientOptions,
   onReady: () => void = () => {},
 ): Promise<RedisClient> {
+  const { clock, answerTimeoutMs } = options;
   const client = await connectRedis(options, onReady);
+  const { send, end } = senderOn(
+    client,
+    clock && answerTimeoutMs !== undefined ? { clock, answerTimeoutMs } : undefined,
+  );
   return {
-    async send(args) {
-      try {
-        return await client.sendCommand(args);
-      } catch (error) {
-        throw redisFaultOf(error);
-      }
-    },
+    send,
+    end,
     async listen(channel, hear) {
       try {
         await client.subscribe(channel, hear);
@@ -41,9 +45,6 @@ export async function openClient(
         throw redisFaultOf(error);
       }
     },
-    another: () => openClient(options),
-    end() {
-      if (client.isOpen) client.destroy();
-    },
+    another: () => openClient({ ...options, answerTimeoutMs: undefined }),
   };
 }

@@ -139,15 +139,16 @@ export class BlockingLink {
     }
   }
 
-  /** The same for good. */
-  async end(underWay: ReadonlySet<Promise<void>>): Promise<void> {
-    try {
-      await this.release(underWay);
-    } catch {
-      // Out of reach, or UNBLOCK is not allowed: they end with their connection.
-      this.#blocking.end();
-      await Promise.all(underWay);
-    }
+  /** The same for good, and with what does not block and is `beside` it on this connection. */
+  async end(
+    underWay: ReadonlySet<Promise<void>>,
+    beside: ReadonlySet<Promise<void>> = new Set(),
+  ): Promise<void> {
+    const all = this.release(underWay).then(() => Promise.all(beside));
+    if (await soonOver(this.#clock, all)) return;
+    // Out of reach, standing still, or UNBLOCK is not allowed: they end with their connection.
+    this.#blocking.end();
+    await Promise.all([...underWay, ...beside]);
   }
 }
 
@@ -172,6 +173,25 @@ export function settlementArguments(
 
 export const hasExpired = (message: Message | undefined, now: number): boolean =>
   message?.expiresAt !== undefined && Date.parse(message.expiresAt) <= now;
+
+/** A server that answers does so by then; one that stands still is waited for no longer by who leaves. */
+const LONGEST_LEAVE_MS = 5_000;
+
+/** Whether it resolves within that time. Never rejects. */
+export async function soonOver(clock: Clock, leaving: Promise<unknown>): Promise<boolean> {
+  const over = new AbortController();
+  let isDone = false;
+  leaving
+    .then(
+      () => {
+        isDone = true;
+      },
+      () => {},
+    )
+    .finally(() => over.abort());
+  await pause(clock, LONGEST_LEAVE_MS, over.signal);
+  return isDone;
+}
 
 /** Leaving does not fail because the server is out of reach: others find out who is gone by the beat that is missing, or when leases end. */
 export async function leaveQuietly(leaving: Promise<unknown>): Promise<void> {

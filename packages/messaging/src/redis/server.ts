@@ -7,6 +7,7 @@
  * rejects as retryable at once.
  */
 import { createClient, ErrorReply } from 'redis';
+import type { Clock } from '../clock.ts';
 import type { ServerAddress } from '../engine.ts';
 import { MessagingError, type MessagingErrorCode } from '../errors.ts';
 import { serverOf } from '../server-address.ts';
@@ -16,6 +17,11 @@ export interface RedisServerOptions {
   readonly url: string;
   /** After this time without an answer the server counts as out of reach, ms. Default 5,000. */
   readonly connectTimeoutMs?: number;
+  /**
+   * When the server answers nothing of what waits for so long, or up to a quarter more, its connection is ended, ms: what waits rejects with DB_MSG_ENGINE_UNREACHABLE, and it is connected
+   * anew. Default 10,000.
+   */
+  readonly answerTimeoutMs?: number;
   /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
   readonly maxMessageBytes?: number;
 }
@@ -24,6 +30,7 @@ export const redisDefaults = {
   prefix: 'doorbuster',
   maxMessageBytes: 2 ** 20,
   connectTimeoutMs: 5_000,
+  answerTimeoutMs: 10_000,
 } as const;
 
 export interface RedisConnectionSettings {
@@ -31,6 +38,8 @@ export interface RedisConnectionSettings {
   /** Name of the connection on the server (CLIENT LIST). */
   readonly name: string;
   readonly connectTimeoutMs: number;
+  /** Undefined: one that takes the connection and then stands still is waited for as long as it takes. */
+  readonly clock?: Clock;
 }
 
 const DEFAULT_PORT = 6_379;
@@ -59,7 +68,7 @@ export function refuseBadPrefix(prefix: string): void {
  * called after each reconnect.
  */
 export async function connectRedis(
-  { url, name, connectTimeoutMs }: RedisConnectionSettings,
+  { url, name, connectTimeoutMs, clock }: RedisConnectionSettings,
   onReady: () => void = () => {},
 ): Promise<NodeRedis> {
   let connected = false;
@@ -82,11 +91,20 @@ export async function connectRedis(
   client.on('ready', () => {
     if (connected) onReady();
   });
+  // The client's own limit is for the connection alone, not for what is said on it at first.
+  let late: Error | undefined;
+  const cancel = clock?.setTimer(connectTimeoutMs, () => {
+    late = new Error(`the server does not answer within ${connectTimeoutMs} ms`);
+    client.destroy();
+  });
   try {
     await client.connect();
+    if (late) throw late;
   } catch (error) {
     client.destroy();
-    throw redisFaultOf(last ?? error);
+    throw redisFaultOf(last ?? late ?? error);
+  } finally {
+    cancel?.();
   }
   connected = true;
   return client as NodeRedis;

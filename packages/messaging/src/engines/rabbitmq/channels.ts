@@ -3,6 +3,7 @@
  * channel of its own.
  */
 import type { Channel, ChannelModel } from 'amqplib';
+import { closed } from './closing.ts';
 
 /** More would only wait for the broker together. */
 export const DECLARING_CHANNELS = 4;
@@ -23,7 +24,7 @@ export async function onChannels<T>(
     channel.on('error', () => {});
     return channel;
   });
-  const close = (): Promise<unknown> => Promise.allSettled(opening.map(async (one) => (await one).close()));
+  const close = (): Promise<unknown> => Promise.allSettled(opening.map(async (one) => closed(await one)));
   let result: T;
   try {
     result = await work((await Promise.all(opening)) as unknown as Channels);

@@ -20,10 +20,12 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { refuseAbove } from '../../message-size.ts';
+import { answered } from './answered.ts';
 import { applyBindings } from './bindings.ts';
 import { type Browsed, Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { type Channels, DECLARING_CHANNELS, onChannels } from './channels.ts';
+import { LONGEST_CLOSE_MS } from './closing.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
 import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
@@ -293,7 +295,7 @@ export class RabbitConnection implements EngineConnection {
 
   async #close(): Promise<void> {
     await Promise.all([...this.#consumers].map((consumer) => consumer.close()));
-    await this.#hints.close();
+    await answered(this.#clock, LONGEST_CLOSE_MS, this.#hints.close());
     this.#publisher.stop();
     await Promise.all([this.#publishLink.close(), this.#consumeLink.close()]);
     this.#publisher.down();

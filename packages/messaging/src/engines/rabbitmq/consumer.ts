@@ -22,6 +22,8 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { Leases } from '../../leases.ts';
+import { answered } from './answered.ts';
+import { LONGEST_CLOSE_MS } from './closing.ts';
 import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { markDue } from './long-waits.ts';
 import { type MemberHint, Members } from './members.ts';
@@ -235,17 +237,29 @@ export class RabbitConsumer implements Consumer {
     if (this.#paused) return;
     this.#paused = true;
     // A keyed consumer keeps its place: another would get what follows a message that is still out here.
-    if (this.#keyed) return;
+    if (!this.#keyed) await this.#soon(this.#giveBack());
+  }
+
+  async #giveBack(): Promise<void> {
     for (const source of this.#sources.values()) {
       const back = await source.stop();
       await this.#release(back).catch(() => {});
     }
   }
 
+  /** A broker that stands still is not waited for until the heartbeats are missed: it takes back with the connection what is out. */
+  #soon(leaving: Promise<void>): Promise<void> {
+    return answered(this.#parts.clock, LONGEST_CLOSE_MS, leaving);
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#paused = true;
     this.#closed = true;
+    await this.#soon(this.#leaveAll());
+  }
+
+  async #leaveAll(): Promise<void> {
     await this.#sharing;
     const sources = [...this.#sources.values()];
     const back = [...this.#leases.clear(), ...this.#noting, ...sources.flatMap((source) => source.drain())];

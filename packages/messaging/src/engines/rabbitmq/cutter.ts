@@ -6,13 +6,18 @@ export interface Cutter {
   readonly url: string;
   /** Ends all connections and says how many there were; new ones are let in. */
   readonly slam: () => number;
+  /** Connections stay, and what is sent on them comes to nothing, as with a machine that froze. Resolves with the first that the engine sends then. */
+  readonly halt: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
 export async function createCutter(brokerUrl: string): Promise<Cutter> {
   const target = new URL(brokerUrl);
   const sockets = new Set<Socket>();
+  const inners = new Set<Socket>();
   const server = createServer((inner) => {
+    inners.add(inner);
+    inner.on('close', () => inners.delete(inner));
     const outer = connect(Number(target.port || 5672), target.hostname);
     for (const [one, other] of [
       [inner, outer],
@@ -42,6 +47,12 @@ export async function createCutter(brokerUrl: string): Promise<Cutter> {
   return {
     url: url.toString(),
     slam,
+    halt() {
+      for (const socket of sockets) socket.unpipe().resume();
+      return new Promise((resolve) => {
+        for (const inner of inners) inner.once('data', () => resolve());
+      });
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -15,6 +15,7 @@
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import { beginConsuming } from './answered.ts';
+import { closed } from './closing.ts';
 import { unreachable } from './link.ts';
 import { decodeNotes, type Note, type Noted, type QueueNotes } from './notes.ts';
 
@@ -117,7 +118,7 @@ export class KeptNotes implements QueueNotes {
   async close(): Promise<void> {
     this.#closed = true;
     const channel = await this.#channel?.catch(() => undefined);
-    await channel?.close().catch(() => {});
+    if (channel) await closed(channel);
   }
 
   #open(): Promise<Channel> {

@@ -8,6 +8,7 @@
 import { type ChannelModel, connect } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
+import { closeConnection, letGoOfSocket } from './closing.ts';
 import { gatherWrites } from './gathering.ts';
 
 export interface LinkParts {
@@ -65,11 +66,12 @@ export class Link {
     return this.#model;
   }
 
+  /** Within `LONGEST_CLOSE_MS`, whatever the broker does. */
   async close(): Promise<void> {
     this.#closing.abort();
     const model = this.#model;
     this.#model = undefined;
-    await model?.close().catch(() => {});
+    if (model) await closeConnection(model, this.#parts.clock);
   }
 
   async #connect(): Promise<void> {
@@ -85,18 +87,19 @@ export class Link {
     let closed = false;
     // Without a listener an error event would end the process; `close` follows it.
     model.on('error', () => {});
-    model.on('close', () => {
+    model.on('close', (cause?: Error) => {
       closed = true;
+      if (cause) letGoOfSocket(model);
       if (this.#model === model) this.#lost();
     });
     try {
       await onUp(model);
     } catch (error) {
-      await model.close().catch(() => {});
+      await closeConnection(model, this.#parts.clock);
       throw error;
     }
     if (closed || this.#closing.signal.aborted) {
-      await model.close().catch(() => {});
+      await closeConnection(model, this.#parts.clock);
       throw unreachable('the connection closed while it was being set up');
     }
     this.#model = model;

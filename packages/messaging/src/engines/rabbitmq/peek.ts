@@ -8,6 +8,7 @@
 import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
+import { closed } from './closing.ts';
 import { unreachable } from './link.ts';
 import { copyIdOf, deliveryCountOf, encodeNotes } from './notes.ts';
 import { decodeMessage, type Parcel, type Received } from './wire.ts';
@@ -57,7 +58,7 @@ export async function peekQueues(
       throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `there is no such subscription: ${queues[0]}`);
     throw unreachable(`looking into the queue failed: ${(error as Error).message}`, error);
   } finally {
-    await channel.close().catch(() => {});
+    await closed(channel);
   }
 }
 

@@ -12,6 +12,7 @@ import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import type { ChannelSpec } from '../../engine.ts';
 import { Acks } from './acks.ts';
 import { beginConsuming } from './answered.ts';
+import { closed } from './closing.ts';
 import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
 import { dueAtOf } from './long-waits.ts';
@@ -285,7 +286,7 @@ export class Source {
     this.#live = false;
     this.#acks.flush();
     await this.#applied().catch(() => {});
-    await this.#channel.close().catch(() => {});
+    await closed(this.#channel);
     await this.#parts.notes?.close();
   }
 

@@ -9,6 +9,7 @@
  */
 import type { Channel, ChannelModel } from 'amqplib';
 import type { ChannelView, EngineView, PartialCount, SubscriptionView } from '../../engine.ts';
+import { closed } from './closing.ts';
 import type { RabbitConsumer } from './consumer.ts';
 import type { RabbitDeadLetters } from './dead-letters.ts';
 import { unreachable } from './link.ts';
@@ -72,7 +73,7 @@ class Look {
   }
 
   async close(): Promise<void> {
-    await this.#channel?.close().catch(() => {});
+    if (this.#channel) await closed(this.#channel);
   }
 
   async #open(): Promise<Channel> {

@@ -18,6 +18,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
 import type { OpenClient, RedisClient } from '../../redis/client.ts';
+import { soonOver } from '../../redis/consuming.ts';
 import { confirmOf, type Probe, probe } from '../../redis/probe.ts';
 import { capabilitiesOf, unsupported } from './capabilities.ts';
 import { ListsConsumer } from './consumer.ts';
@@ -51,8 +52,9 @@ export class ListsConnection implements EngineConnection {
   ): Promise<ListsConnection> {
     const instance = createIds(clock).next();
     let reconnected = (): void => {};
-    const { url, connectTimeoutMs } = settings;
-    const client = await open({ url, name: `doorbuster-${instance}`, connectTimeoutMs }, () => reconnected());
+    const { url, connectTimeoutMs, answerTimeoutMs } = settings;
+    const name = `doorbuster-${instance}`;
+    const client = await open({ url, name, connectTimeoutMs, answerTimeoutMs, clock }, () => reconnected());
     try {
       const connection = new ListsConnection(settings, clock, instance, client, await probe(client));
       reconnected = () => void connection.#again().catch(() => {});
@@ -177,10 +179,14 @@ export class ListsConnection implements EngineConnection {
   }
 
   async #close(): Promise<void> {
+    await soonOver(this.#clock, this.#leaveAll());
+    this.#client.end();
+  }
+
+  async #leaveAll(): Promise<void> {
     await Promise.all([...this.#consumers].map((one) => one.close().catch(() => {})));
     for (const name of this.#topology.ephemeral())
       await this.#scripts.run('listsRemove', [name, '']).catch(() => {});
-    this.#client.end();
   }
 
   #ring(channel: string): void {

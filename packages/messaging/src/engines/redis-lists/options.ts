@@ -20,7 +20,7 @@ const DEFAULTS = { ...redisDefaults, lists: {}, foreign: 'refuse' } as const;
 
 export type Settings = Required<RedisListsEngineOptions>;
 
-const NUMBERS = { connectTimeoutMs: SPAN_MS, maxMessageBytes: COUNT } as const;
+const NUMBERS = { connectTimeoutMs: SPAN_MS, answerTimeoutMs: SPAN_MS, maxMessageBytes: COUNT } as const;
 const FOREIGN: readonly unknown[] = ['refuse', 'wrap'] satisfies Settings['foreign'][];
 
 /** Throws DB_MSG_INVALID_OPTIONS when the prefix could not be told from the rest of a key, a number is out of its bounds or `foreign` is neither word. */

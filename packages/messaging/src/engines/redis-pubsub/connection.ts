@@ -14,6 +14,8 @@ import type {
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
+import { soonOver } from '../../redis/consuming.ts';
+import { type Sender, senderOn } from '../../redis/sender.ts';
 import { type ConnectRedis, type NodeRedis, redisFaultOf } from '../../redis/server.ts';
 import { capabilitiesOf, unsupported } from './capabilities.ts';
 import { Listener } from './consumer.ts';
@@ -33,7 +35,7 @@ export class BroadcastConnection implements EngineConnection {
   };
   readonly #settings: Settings;
   readonly #clock: Clock;
-  readonly #speaker: NodeRedis;
+  readonly #speaker: Sender;
   readonly #ear: NodeRedis;
   readonly #topology = new DeclaredChannels();
   readonly #publisher: BroadcastPublisher;
@@ -42,10 +44,10 @@ export class BroadcastConnection implements EngineConnection {
 
   static async open(connect: ConnectRedis, settings: Settings, clock: Clock): Promise<BroadcastConnection> {
     const { url, prefix, connectTimeoutMs } = settings;
-    const speaker = await connect({ url, name: `${prefix}-speaker`, connectTimeoutMs });
+    const speaker = await connect({ url, name: `${prefix}-speaker`, connectTimeoutMs, clock });
     let ear: NodeRedis | undefined;
     try {
-      ear = await connect({ url, name: `${prefix}-ear`, connectTimeoutMs });
+      ear = await connect({ url, name: `${prefix}-ear`, connectTimeoutMs, clock });
       const info = String(await speaker.sendCommand(['INFO', 'server']));
       const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown';
       return new BroadcastConnection(settings, clock, version, { speaker, ear });
@@ -64,9 +66,10 @@ export class BroadcastConnection implements EngineConnection {
   ) {
     this.#settings = settings;
     this.#clock = clock;
-    this.#speaker = clients.speaker;
+    const { answerTimeoutMs } = settings;
+    this.#speaker = senderOn(clients.speaker, { clock, answerTimeoutMs });
     this.#ear = clients.ear;
-    this.#publisher = new BroadcastPublisher(clients.speaker, settings);
+    this.#publisher = new BroadcastPublisher(this.#speaker, settings);
     this.capabilities = capabilitiesOf(version, settings.maxMessageBytes);
   }
 
@@ -99,7 +102,8 @@ export class BroadcastConnection implements EngineConnection {
         }),
       left: async () => {
         this.#listeners.delete(listener);
-        if (this.#ear.isReady) await this.#ear.unsubscribe(name, hear);
+        // While the server stands still it hears no more all the same: the connection is its own bus's.
+        if (this.#ear.isReady) await soonOver(this.#clock, this.#ear.unsubscribe(name, hear));
       },
     });
     this.#listeners.add(listener);
@@ -133,7 +137,7 @@ export class BroadcastConnection implements EngineConnection {
     this.#closed = true;
     await Promise.all([...this.#listeners].map((one) => one.close().catch(() => {})));
     this.#ear.destroy();
-    this.#speaker.destroy();
+    this.#speaker.end();
   }
 
   #refuseClosed(): void {

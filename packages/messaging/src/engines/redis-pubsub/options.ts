@@ -27,7 +27,12 @@ export type Settings = Required<RedisBroadcastOptions>;
 
 const DEFAULTS = { ...redisDefaults, maxWaiting: 10_000, onNotice: warnOfLoss } as const;
 
-const NUMBERS = { connectTimeoutMs: SPAN_MS, maxMessageBytes: COUNT, maxWaiting: COUNT } as const;
+const NUMBERS = {
+  connectTimeoutMs: SPAN_MS,
+  answerTimeoutMs: SPAN_MS,
+  maxMessageBytes: COUNT,
+  maxWaiting: COUNT,
+} as const;
 
 /** Throws DB_MSG_INVALID_OPTIONS when a number is out of its bounds. */
 export function settingsOf(options: RedisBroadcastOptions): Settings {

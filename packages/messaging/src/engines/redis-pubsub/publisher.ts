@@ -2,26 +2,22 @@
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
 import { refuseAbove } from '../../message-size.ts';
-import { type NodeRedis, redisFaultOf } from '../../redis/server.ts';
+import type { Sender } from '../../redis/sender.ts';
 import { unsupported } from './capabilities.ts';
 import { pubsubNameOf, type Settings } from './options.ts';
 
 export class BroadcastPublisher {
-  readonly #speaker: NodeRedis;
+  readonly #speaker: Sender;
   readonly #settings: Settings;
 
-  constructor(speaker: NodeRedis, settings: Settings) {
+  constructor(speaker: Sender, settings: Settings) {
     this.#speaker = speaker;
     this.#settings = settings;
   }
 
   async publish(batch: readonly OutgoingMessage[]): Promise<void> {
     const encoded = batch.map((one) => this.#encode(one));
-    try {
-      await Promise.all(encoded.map(({ name, body }) => this.#speaker.sendCommand(['PUBLISH', name, body])));
-    } catch (error) {
-      throw redisFaultOf(error);
-    }
+    await Promise.all(encoded.map(({ name, body }) => this.#speaker.send(['PUBLISH', name, body])));
   }
 
   #encode({ channel, message, dueAt, priority }: OutgoingMessage): { name: string; body: string } {

@@ -20,6 +20,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
 import type { OpenClient, RedisClient } from '../../redis/client.ts';
+import { soonOver } from '../../redis/consuming.ts';
 import { confirmOf, type Probe, probe } from '../../redis/probe.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { RedisConsumer } from './consumer.ts';
@@ -61,10 +62,10 @@ export class RedisConnection implements EngineConnection {
     { clock }: EngineContext,
   ): Promise<RedisConnection> {
     const instance = createIds(clock).next();
-    const { url, connectTimeoutMs } = settings;
+    const { url, connectTimeoutMs, answerTimeoutMs } = settings;
     const name = connectionName(instance);
     let reconnected = (): void => {};
-    const client = await open({ url, name, connectTimeoutMs }, () => reconnected());
+    const client = await open({ url, name, connectTimeoutMs, answerTimeoutMs, clock }, () => reconnected());
     let bell: RedisClient | undefined;
     try {
       const probed = await probe(client);
@@ -228,12 +229,16 @@ export class RedisConnection implements EngineConnection {
   }
 
   async #close(): Promise<void> {
+    await soonOver(this.#clock, this.#leaveAll());
+    this.#bell.end();
+    this.#client.end();
+  }
+
+  async #leaveAll(): Promise<void> {
     await this.#presence.stop();
     // Out of reach: then the others find this instance gone by its connection and its beat.
     await Promise.all([...this.#consumers.values()].map((one) => one.close().catch(() => {})));
     await this.#leave().catch(() => {});
-    this.#bell.end();
-    this.#client.end();
   }
 
   async #leave(): Promise<void> {

@@ -32,6 +32,7 @@ const MOST_SHARDS = 256;
 
 const NUMBERS = {
   connectTimeoutMs: SPAN_MS,
+  answerTimeoutMs: SPAN_MS,
   maxMessageBytes: COUNT,
   keepUnsubscribedMs: WAIT_MS,
   strangerIdleMs: WAIT_MS,

@@ -134,7 +134,6 @@ export class StreamReader {
   /** Nothing is under way afterwards. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#link.end(this.#underWay);
-    await Promise.all(this.#beside);
+    await this.#link.end(this.#underWay, this.#beside);
   }
 }

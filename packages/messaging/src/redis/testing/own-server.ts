@@ -14,6 +14,10 @@ export interface OwnServer {
   raw(...args: readonly string[]): Promise<unknown>;
   /** SIGKILL, and a new process on the same data. */
   restart(): Promise<void>;
+  /** SIGSTOP: it keeps its connections and answers nothing. */
+  halt(): void;
+  /** SIGCONT. */
+  goOn(): void;
   destroy(): Promise<void>;
 }
 
@@ -50,6 +54,8 @@ export async function startOwnServer(...settings: readonly string[]): Promise<Ow
       process_ = run();
       client = await connect();
     },
+    halt: () => void process_.kill('SIGSTOP'),
+    goOn: () => void process_.kill('SIGCONT'),
     async destroy() {
       await kill();
       rmSync(folder, { recursive: true, force: true });

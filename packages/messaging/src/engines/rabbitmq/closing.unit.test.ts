@@ -1,0 +1,47 @@
+/** The end of channels and connections whose broker does not say so. */
+import { EventEmitter } from 'node:events';
+import type { ChannelModel } from 'amqplib';
+import { expect, it } from 'vitest';
+import { createManualClock } from '../../conformance/manual-clock.ts';
+import { settledInTime } from '../../testing/settled-in-time.ts';
+import { closeConnection, closed, LONGEST_CLOSE_MS } from './closing.ts';
+
+/** Closes as amqplib does: only the broker's answer settles the promise. */
+function pendingClose() {
+  const socket = { destroyed: 0, destroySoon: () => {}, destroy: () => void (socket.destroyed += 1) };
+  const one = Object.assign(new EventEmitter(), {
+    connection: { stream: socket },
+    close: () => new Promise<void>(() => {}),
+  });
+  return { one, socket, model: one as unknown as ChannelModel };
+}
+
+it('a connection that breaks while a channel is being closed ends the close', async () => {
+  const { one } = pendingClose();
+  const closing = closed(one);
+  one.emit('close');
+  await expect(closing).resolves.toBeUndefined();
+});
+
+it('one that has ended already is closed', async () => {
+  const { one } = pendingClose();
+  const ended = Object.assign(one, { close: () => Promise.reject(new Error('Channel closed')) });
+  await expect(closed(ended)).resolves.toBeUndefined();
+});
+
+it('a connection whose broker does not answer is cut when the time is over', async () => {
+  const clock = createManualClock();
+  const { model, socket } = pendingClose();
+  await settledInTime(clock, closeConnection(model, clock));
+  expect(clock.monotonic()).toBeGreaterThanOrEqual(LONGEST_CLOSE_MS);
+  expect(socket.destroyed).toBe(1);
+});
+
+it('and one that breaks meanwhile is not waited for', async () => {
+  const clock = createManualClock();
+  const { one, model } = pendingClose();
+  const closing = closeConnection(model, clock);
+  one.emit('close');
+  await expect(closing).resolves.toBeUndefined();
+  expect(clock.monotonic()).toBe(0);
+});
