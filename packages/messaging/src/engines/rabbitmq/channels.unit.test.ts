@@ -14,6 +14,7 @@ function modelWithChannels(close: () => Promise<void>): {
     const number = next++;
     return {
       on: () => {},
+      once: () => {},
       close: () => {
         closed.push(number);
         return close();
