@@ -201,7 +201,8 @@ export class Membership {
       const before = this.#identity;
       const kept = before?.memberId === memberId && generationId === before.generation + 1;
       this.#consumer = consumer;
-      this.#sureUntil = clock.monotonic() + settings.sessionTimeoutMs;
+      // The answer may have waited here through a stop of the process, and nobody tells when it was asked for.
+      this.#sureUntil = 0;
       this.#identity = { memberId, generation: generationId, name: consumer.groupInstanceId };
       this.#owned = (assignments ?? []).flatMap(({ partitions }) => partitions);
       this.#parts.onAssigned(this.#owned, kept);
