@@ -18,7 +18,7 @@ import { createOutboxWriter } from './outbox.ts';
 import { ack, deadLetter } from './outcome.ts';
 import { reconcile, type ReconcileOptions } from './reconciliation.ts';
 import { type FindingKind, findingKinds, type ReconciliationReport } from './reconciliation-report.ts';
-import type { EngineSight } from './reconciliation-sources.ts';
+import type { EngineSight, SettledSource } from './reconciliation-sources.ts';
 import { type StoreFixture, storeChoices } from './stores/fixture.ts';
 import { createSqlDecisions } from './stores/sql-decisions.ts';
 
@@ -249,7 +249,7 @@ for (const { kind, missing, create } of storeChoices)
           why: 'a repair goes to every subscription: it is a dead letter of "mail"',
           remedy: expect.stringContaining('discard it at "mail" and ask again, or rewind') as string,
         });
-        await bus.deadLetters.redriveEdited(first ?? expect.fail(), { n: 3 });
+        await bus.deadLetters.redriveEdited(first ?? '', { n: 3 });
         await eventually(settledIds, (count) => count === 1, 'the corrected one');
         expect(numbersHandled()).toEqual([1, 2, 3]);
         // Control: an engine that shows no letters. The original takes effect, and so does its correction.
@@ -257,7 +257,7 @@ for (const { kind, missing, create } of storeChoices)
         const untold = await check({ ...ofBoth(), decisions: [log], engine: unseen, repair: { bus } });
         expect(untold.repair.republished).toBe(1);
         await eventually(settledIds, (count) => count === 2, 'the original');
-        await bus.deadLetters.redriveEdited(second ?? expect.fail(), { n: 4 });
+        await bus.deadLetters.redriveEdited(second ?? '', { n: 4 });
         await eventually(settledIds, (count) => count === 3, 'its correction');
         expect(await bus.deadLetters.list()).toEqual([]);
       });
@@ -303,7 +303,7 @@ for (const { kind, missing, create } of storeChoices)
         // Control: nobody noted it.
         expect((await check({ assumeUndecided: true, repair })).repair.republished).toBe(2);
         await eventually(
-          async () => seen.toSorted(),
+          async () => [...seen],
           ({ length }) => length === 2,
           'what was skipped',
         );
@@ -368,6 +368,25 @@ for (const { kind, missing, create } of storeChoices)
         expect(report.repair.needsPerson[0]?.why).toContain('rewound to a later point');
         // Control: nobody noted it.
         expect(found(await check({ assumeUndecided: true }))).toEqual({ lost: 2 });
+      });
+
+      it('what waits is not lost however long the inboxes take to answer', async () => {
+        await open(log);
+        await mail.stop();
+        await order(1, 2);
+        let lateMs = 0;
+        const mailed = shop.store.settled({ subscription: 'mail', channels: ['placed'] });
+        const slow: SettledSource = {
+          ...mailed,
+          settled(ids) {
+            lateMs += 60_000;
+            return mailed.settled(ids);
+          },
+        };
+        const clock = { ...systemClock, now: () => systemClock.now() + lateMs };
+        const report = await check({ decisions: [log], settled: [slow], clock });
+        expect(found(report)).toEqual({ waitingInEngine: 2 });
+        expect(lateMs).toBeGreaterThan(0);
       });
 
       it('a redrive between the looks makes nothing lost', async () => {

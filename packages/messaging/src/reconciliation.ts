@@ -280,6 +280,8 @@ class Reconciliation {
 
   async #evidenceFor(items: readonly RecordedMessage[]): Promise<Evidence> {
     const published = items.filter(({ state }) => state === 'published');
+    // Before the engine is asked: whatever takes long after that makes nothing older than what the engine was seen to hold.
+    const now = this.#options.clock.now();
     // In the direction in which a message moves, engine first: one that is settled meanwhile is then seen at both ends, not at none.
     if (published.length > 0) await this.#backlog.look();
     const inboxes = await Promise.all(
@@ -294,7 +296,7 @@ class Reconciliation {
     );
     const openIds = open.map(({ id }) => id);
     return {
-      now: this.#options.clock.now(),
+      now,
       graceMs: this.#graceMs,
       inboxes,
       deadLetters: await deadLettersOf(this.#options.engine, openIds),
