@@ -59,6 +59,13 @@ test('keeps the figures of a run that did not reach what is wanted, marked so, a
   );
 });
 
+test.each([[['--kill-publisher-every', '0']], [['--engine=redis']], [['--rate-unjudged']]])(
+  'records nothing under a name with other options of its own: %j',
+  async (given) => {
+    expect(await main(['soak-host', ...given], folder)).toBe(2);
+  },
+);
+
 test('keeps nothing of a run that broke off, and knows its harnesses by name', async () => {
   expect(await main(['demo', '--entrants', 'many'], folder)).toBe(2);
   expect(await main(['weather'], folder)).toBe(2);

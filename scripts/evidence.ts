@@ -163,7 +163,7 @@ export async function main(
 ): Promise<number> {
   const harness = Object.hasOwn(harnesses, name) ? harnesses[name] : undefined;
   const wrong = harness
-    ? (wrongIn(given) ?? shortenedIn(given, harness.least ?? {}))
+    ? (wrongIn(given) ?? changedIn(given, harness.verb) ?? shortenedIn(given, harness.least ?? {}))
     : `usage: evidence NAME [arguments of the harness]; NAME is one of ${Object.keys(harnesses).join(', ')}`;
   if (!harness || wrong !== null) {
     process.stderr.write(`${wrong}\n`);
@@ -208,6 +208,14 @@ function wrongIn(given: readonly string[]): string | null {
   );
   if (refused.length === 0) return null;
   return `${refused.join(' ')}: a run with ${notEvidence.join(', ')} is no evidence; ask the harness itself`;
+}
+
+/** Why a run is not the one of this name, if it is not: the last of two values counts, so what the name stands for could be changed by giving it again. */
+function changedIn(given: readonly string[], verb: readonly string[]): string | null {
+  const own = verb.filter((part) => part.startsWith('--'));
+  const changed = given.filter((arg) => own.some((option) => arg === option || arg.startsWith(`${option}=`)));
+  if (changed.length === 0) return null;
+  return `${changed.join(' ')}: belongs to what is recorded under this name (${verb.join(' ')})`;
 }
 
 /** Why a run with these numbers is too short to be evidence, if it is. What is no number the harness refuses itself. */
