@@ -10,6 +10,7 @@ import { defineChannel } from './channel.ts';
 import { systemClock } from './clock.ts';
 import { eventually, signal } from './conformance/fixture.ts';
 import type { DecisionLog } from './dead-letter-decisions.ts';
+import type { DeadLetterRecord } from './engine.ts';
 import { createInProcessEngine } from './engines/embedded/engine.ts';
 import { handleOnce } from './handle-once.ts';
 import { createIds } from './ids.ts';
@@ -238,7 +239,7 @@ for (const { kind, missing, create } of storeChoices)
         alsoStock();
         refused.add(1).add(2);
         await order(1, 2);
-        const [first, second] = await letters(2);
+        const [first, second] = (await letters(2)) as [DeadLetterRecord, DeadLetterRecord];
         await loseAtStock(2);
         // What made them dead letters is mended meanwhile: from now on the first would handle the original.
         refused.clear();
@@ -249,7 +250,7 @@ for (const { kind, missing, create } of storeChoices)
           why: 'a repair goes to every subscription: it is a dead letter of "mail"',
           remedy: expect.stringContaining('discard it at "mail" and ask again, or rewind') as string,
         });
-        await bus.deadLetters.redriveEdited(first ?? '', { n: 3 });
+        await bus.deadLetters.redriveEdited(first, { n: 3 });
         await eventually(settledIds, (count) => count === 1, 'the corrected one');
         expect(numbersHandled()).toEqual([1, 2, 3]);
         // Control: an engine that shows no letters. The original takes effect, and so does its correction.
@@ -257,7 +258,7 @@ for (const { kind, missing, create } of storeChoices)
         const untold = await check({ ...ofBoth(), decisions: [log], engine: unseen, repair: { bus } });
         expect(untold.repair.republished).toBe(1);
         await eventually(settledIds, (count) => count === 2, 'the original');
-        await bus.deadLetters.redriveEdited(second ?? '', { n: 4 });
+        await bus.deadLetters.redriveEdited(second, { n: 4 });
         await eventually(settledIds, (count) => count === 3, 'its correction');
         expect(await bus.deadLetters.list()).toEqual([]);
       });

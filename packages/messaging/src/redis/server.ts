@@ -18,8 +18,8 @@ export interface RedisServerOptions {
   /** After this time without an answer the server counts as out of reach, ms. Default 5,000. */
   readonly connectTimeoutMs?: number;
   /**
-   * When the server answers nothing of what waits for so long, or up to a quarter more, its connection is ended, ms: what waits rejects with DB_MSG_ENGINE_UNREACHABLE, and it is connected
-   * anew. Default 10,000.
+   * When not one whole answer comes for so long, or up to a quarter more, while something is asked, the connection is ended, ms: what waits rejects with DB_MSG_ENGINE_UNREACHABLE, and it is
+   * connected anew. Longer than the largest answer takes on a slow way: all that a consumer has room for comes in one. Default 30,000.
    */
   readonly answerTimeoutMs?: number;
   /** Largest encoded message, bytes of UTF-8. Default 1 MiB. */
@@ -30,7 +30,7 @@ export const redisDefaults = {
   prefix: 'doorbuster',
   maxMessageBytes: 2 ** 20,
   connectTimeoutMs: 5_000,
-  answerTimeoutMs: 10_000,
+  answerTimeoutMs: 30_000,
 } as const;
 
 export interface RedisConnectionSettings {

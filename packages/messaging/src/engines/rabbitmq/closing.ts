@@ -24,12 +24,15 @@ export function closed(one: Closing): Promise<void> {
   });
 }
 
-/** Resolves when nothing of the connection is left, after `LONGEST_CLOSE_MS` at most. */
+/**
+ * Resolves when nothing of the connection is left, after `LONGEST_CLOSE_MS` at most. Its socket goes in any case: of a connection that the broker has blocked the client calls itself closed at once, and the
+ * broker, which does not read it, would keep the process from ending for as long as its alarm lasts.
+ */
 export async function closeConnection(model: ChannelModel, clock: Clock): Promise<void> {
   const over = new AbortController();
   void closed(model).then(() => over.abort());
   await pause(clock, LONGEST_CLOSE_MS, over.signal);
-  if (!over.signal.aborted) socketOf(model)?.destroy();
+  socketOf(model)?.destroy();
 }
 
 /**

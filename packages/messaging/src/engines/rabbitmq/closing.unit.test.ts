@@ -39,9 +39,10 @@ it('a connection whose broker does not answer is cut when the time is over', asy
 
 it('and one that breaks meanwhile is not waited for', async () => {
   const clock = createManualClock();
-  const { one, model } = pendingClose();
+  const { one, model, socket } = pendingClose();
   const closing = closeConnection(model, clock);
   one.emit('close');
   await expect(closing).resolves.toBeUndefined();
   expect(clock.monotonic()).toBe(0);
+  expect(socket.destroyed).toBe(1);
 });

@@ -23,7 +23,7 @@ export interface ConnectionWatchParts {
   readonly instance: string;
   /** Missing for so long is gone, ms. */
   readonly graceMs: number;
-  /** The same for one that showed no connection of any kind when it was first missed, ms. */
+  /** The same for one that showed no connection of any kind when it was first missed, ms; longer where questions to the server take long, and never longer than the other. */
   readonly endedGraceMs: number;
   /** After a cut of one's own nobody is missing for so long, ms. */
   readonly holdMs: number;
@@ -40,6 +40,9 @@ interface Missing {
   readonly graceMs: number;
 }
 
+/** So many round trips a way back takes at most, with TLS; each as long as this instance's own last one took, which holds also what a busy machine adds. */
+const ROUND_TRIPS_BACK = 8;
+
 /** A process that is stopped, or ends together with those it watches, must not be the only one that watches them. */
 const WATCHED = 3;
 
@@ -49,6 +52,7 @@ export class ConnectionWatch {
   #own = '';
   #watched: readonly Peer[] = [];
   #holdUntil = Number.NEGATIVE_INFINITY;
+  #roundTripMs = 0;
 
   constructor(parts: ConnectionWatchParts) {
     this.#parts = parts;
@@ -65,11 +69,13 @@ export class ConnectionWatch {
   async look(): Promise<void> {
     if (this.#watched.length === 0) return;
     const { client, clock, instance } = this.#parts;
+    const asked = clock.monotonic();
     const there = await instancesThere(client, [
       this.#own,
       ...this.#watched.map(({ connection }) => connection),
     ]).catch(() => new Set<string>());
     const now = clock.monotonic();
+    this.#roundTripMs = now - asked;
     if (!there.has(instance)) return this.#hold(now);
     if (now < this.#holdUntil) return;
     for (const name of there) this.#missing.delete(name);
@@ -106,7 +112,8 @@ export class ConnectionWatch {
 
   #graceOf(instance: string, there: ReadonlySet<string> | undefined): number {
     const { graceMs, endedGraceMs } = this.#parts;
-    return there === undefined || there.has(instance) ? graceMs : endedGraceMs;
+    if (there === undefined || there.has(instance)) return graceMs;
+    return Math.min(graceMs, endedGraceMs + ROUND_TRIPS_BACK * this.#roundTripMs);
   }
 
   /** Undefined: the server does not tell. */

@@ -10,7 +10,7 @@ const holdMs = 2_500;
 const peer = (instance: string, connection: string, beat = '1'): Peer => ({ instance, beat, connection });
 
 /** A server with connections by id, and a watch named `a` on them. */
-function watching(peers: Peer[], hidden = false) {
+function watching(peers: Peer[], { hidden = false, roundTripMs = 0 } = {}) {
   const clock = createManualClock();
   const open = new Map(peers.map(({ instance, connection }) => [connection, instance]));
   const gone: string[] = [];
@@ -18,6 +18,7 @@ function watching(peers: Peer[], hidden = false) {
   const watch: ConnectionWatch = new ConnectionWatch({
     client: {
       async send([, , kind, ...named]) {
+        clock.advance(roundTripMs);
         if (kind === undefined && hidden) throw new MessagingError('DB_MSG_ENGINE_REFUSED', 'redis: NOPERM');
         const ids = kind === undefined ? [...open.keys()] : named;
         const lines = ids
@@ -75,8 +76,20 @@ describe('the watch on connections', () => {
     expect(await look(1)).toEqual(['b']);
   });
 
+  it('on a long way it gives the time of a reconnect on such a way, and never more than to others', async () => {
+    const near = watching(three(), { roundTripMs: 20 });
+    near.open.delete('2');
+    await near.look();
+    // Each look takes a round trip itself.
+    expect(await near.look(endedGraceMs + 160 - 61)).toEqual([]);
+    const far = watching(three(), { roundTripMs: 400 });
+    far.open.delete('2');
+    await far.look();
+    expect(await far.look(graceMs)).toEqual(['b']);
+  });
+
   it('where it may not ask for all connections nobody is told of sooner', async () => {
-    const { open, look } = watching(three(), true);
+    const { open, look } = watching(three(), { hidden: true });
     open.delete('2');
     await look();
     expect(await look(graceMs - 1)).toEqual([]);
