@@ -8,6 +8,9 @@
  * Which message it is that ends processes nobody can tell of a look at several: after such a look what is there is asked about and stored one by one, until all of it has been looked
  * through, and whose turn it is goes on record before it is asked about. So the ends count for it alone, and whatever else becomes due meanwhile waits.
  *
+ * A message that is left to a person makes the outcome unknown, but not before everything that is there was asked about: the answer may be behind it, and a step that is undone when
+ * its outcome is unknown would never hear it. Until then the reason is kept with the look.
+ *
  * Mail of an instance has places, counted up, so one number tells how far a step has come. It is of one step: the next one looks at everything that nobody has taken, which is how
  * an answer that came before its question finds it. What waits for a retry does not hold up what came behind it: an answer among a hundred messages that throw is still taken.
  */
@@ -115,21 +118,35 @@ export interface MailRound {
   readonly answers: readonly MailAnswer[];
   /** Why the outcome is unknown when no answer ends the waiting; undefined: it is not. */
   readonly givenUp: string | undefined;
+  /** What was to be looked at, and the step was not asked about. */
+  readonly left: readonly KeptSagaMail[];
+}
+
+/** Gone through by this round, whatever came of it. */
+export function passed({ left }: MailRound, mail: KeptSagaMail): readonly KeptSagaMail[] {
+  return left.filter(({ messageId }) => messageId !== mail.messageId);
+}
+
+/** The instance, to be looked at again at once. */
+export function goingOn({ record: { state }, givenUp }: MailRound): SagaState {
+  return { ...state, look: { ...lookOf(state), ...(givenUp === undefined ? {} : { givenUp }) } };
 }
 
 /** `outcome` undefined: it is not for this step, and read when `isLastToAsk`. */
 export function withAnswer(
-  { record, read, answers, givenUp }: MailRound,
+  round: MailRound,
   mail: KeptSagaMail,
   outcome: StepOutcome | undefined,
   isLastToAsk: boolean,
 ): MailRound {
+  const { record, read, answers } = round;
   const state = { ...record.state, look: answered(lookOf(record.state), mail) };
   return {
+    ...round,
     record: { ...record, state },
     read: outcome || isLastToAsk ? [...read, mail.messageId] : read,
     answers: outcome ? [...answers, { mail, outcome }] : answers,
-    givenUp,
+    left: passed(round, mail),
   };
 }
 

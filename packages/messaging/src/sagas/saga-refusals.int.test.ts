@@ -313,8 +313,48 @@ const cases: readonly PartCase<Make>[] = [
       expect(history.map(({ what }) => what)).toEqual(['wait', 'done']);
     },
   },
+  {
+    name: 'a message that is given up decides nothing before what lies behind it was asked about',
+    async run(make) {
+      const lists = [
+        // Each look ends at the first; the first look ends at it, and then it fails for good; the answer comes while the looks end; the database refuses the first answer.
+        { first: 'deadly', ends: () => true },
+        { first: 'failing', ends: () => done.length < 2 },
+        { first: 'deadly', ends: () => true, isLate: true },
+        { first: 'refused', ends: () => false },
+      ];
+      for (const { first, ends, isLate = false } of lists) {
+        await fresh();
+        const runner = mortal(make, ({ id }) => id === first && ends(), undoing);
+        await begun(runner, first, ...(isLate ? [] : ['answer']));
+        await life(runner, 2);
+        if (isLate) await begun(runner, 'answer');
+        await lives(runner);
+        expect([(await stateOf(runner)).status, await unread(runner)]).toEqual(['completed', [first]]);
+        expect(done.filter((id) => id === 'answer' || id === 'undone').at(-1)).toBe('answer');
+      }
+    },
+  },
+  {
+    name: 'and decides it when there is no answer, also where a process ends in between',
+    async run(make) {
+      const endsOnce = (id: string): boolean =>
+        id === 'other' && done.filter((one) => one === id).length === 2;
+      const runner = mortal(make, ({ id }) => id === 'deadly' || endsOnce(id), undoing);
+      await begun(runner, 'deadly', 'other');
+      await lives(runner);
+      const { status, failure } = await stateOf(runner);
+      expect([status, failure]).toEqual(['compensated', expect.stringContaining('deadly: its attempts end')]);
+      expect(done).toEqual(['deadly', 'other', ...times(4, 'deadly'), 'other', 'other', 'undone']);
+    },
+  },
 ];
 
+const undoing = {
+  retries: { delays: [] },
+  onUnknown: 'compensate',
+  compensate: () => void done.push('undone'),
+} as const;
 const times = (length: number, what: string): readonly string[] => Array.from({ length }, () => what);
 
 /** Its process ends when it was asked about these: what it would have stored is not. */
@@ -332,16 +372,21 @@ function mortal(
         return Promise.reject(new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the process ended'));
       },
     });
-  return runnerOf(dying, {
-    run: () => stepWaits(),
-    onMessage(_context, message) {
-      done.push(message.id);
-      isOver = isDeadly(message);
-      if (message.id === 'failing') throw new Error('not readable');
-      return message.id === 'answer' ? stepDone() : stepWaits();
+  return runnerOf(
+    dying,
+    {
+      run: () => stepWaits(),
+      onMessage(_context, message) {
+        done.push(message.id);
+        isOver ||= isDeadly(message);
+        if (message.id === 'failing') throw new Error('not readable');
+        if (message.id === 'refused') return stepDone('paid', { messages });
+        return message.id === 'answer' ? stepDone() : stepWaits();
+      },
+      ...step,
     },
-    ...step,
-  });
+    refusals['the outbox is not there'],
+  );
 }
 
 const real: Make = (store) => store;
@@ -384,6 +429,10 @@ const defects = {
       return rest;
     }),
     seenBy: ['ends the process each time', 'it costs as many processes', 'is not given up in its place'],
+  },
+  'why a message was given up is not stored': {
+    make: looking(({ givenUp: _, ...look }) => look),
+    seenBy: ['decides it when there is no answer'],
   },
   'what goes on in its lease is not counted as begun': {
     make: looking(({ begun, ...look }) => ({ ...look, ...(begun !== undefined && begun > 1 && { begun }) })),

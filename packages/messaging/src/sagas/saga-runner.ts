@@ -421,24 +421,26 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
       const turn = mails.withFirstTurn(look, single, abandoned);
       return { state: { ...state, look: turn }, dueAt: clock.now(), marks: true };
     }
+    const { givenUp, ...rest } = look;
     const round: mails.MailRound = {
-      record: { ...record, state: { ...state, look: mails.withTurn(look, others) } },
+      record: { ...record, state: { ...state, look: mails.withTurn(rest, others) } },
       read: [],
       answers: [],
-      givenUp: undefined,
+      givenUp,
+      left: open,
     };
-    if (first && abandoned >= MOST_ABANDONED)
-      return this.#concludeRound(
-        step,
-        this.#withFailure(step, round, first, { kind: 'abandoned', reason: ABANDONED }),
-      );
+    const hasMore = others.length > 0;
+    if (first && abandoned >= MOST_ABANDONED) {
+      const failure = { kind: 'abandoned', reason: ABANDONED } as const;
+      return this.#concludeRound(step, this.#withFailure(step, round, first, failure), hasMore);
+    }
     // One that has ended a look by itself does not stop the time-out; before that the answer may be in it, and be lost to a process that ended for another reason.
     if (first && abandoned > 0 && !marked && this.#isLate(state)) {
-      const asBefore = { ...record, state: { ...state, look: { ...look, begun: abandoned } } };
-      return withMail(this.#noAnswer(asBefore, step, undefined), [], []);
+      const asBefore = { ...record, state: { ...state, look: { ...rest, begun: abandoned } } };
+      return withMail(this.#noAnswer(asBefore, step, givenUp), [], []);
     }
     const asked = await this.#askAll(step, round, first ? [first] : open);
-    return this.#storable(step, asked, others.length > 0);
+    return this.#storable(step, asked, hasMore);
   }
 
   async #askAll(
@@ -462,7 +464,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   }
 
   /** Answers that the store refuses are as those that cannot be used; the others still count. */
-  #storable(step: SagaStep<Data>, round: mails.MailRound, hasMore = false): Move {
+  #storable(step: SagaStep<Data>, round: mails.MailRound, hasMore: boolean): Move {
     const move = this.#concludeRound(step, round, hasMore);
     const suspects = mails.suspectsOf(round);
     if (suspects.length === 0) return move;
@@ -470,24 +472,22 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
       let rest = mails.withoutAnswers(round, suspects);
       for (const { mail } of suspects)
         rest = this.#withFailure(step, rest, mail, { kind: 'unusable', reason });
-      return this.#storable(step, rest);
+      return this.#storable(step, rest, hasMore);
     };
     return { ...move, refused };
   }
 
-  #concludeRound(
-    step: SagaStep<Data>,
-    { record, read, answers, givenUp }: mails.MailRound,
-    hasMore = false,
-  ): Move {
+  /** `hasMore`: of what is asked about one by one. */
+  #concludeRound(step: SagaStep<Data>, round: mails.MailRound, hasMore: boolean): Move {
+    const { record, read, answers, givenUp, left } = round;
     const waits = answers.flatMap(({ outcome }) => (outcome.kind === 'wait' ? outcome.messages : []));
     const last = answers.at(-1)?.outcome;
     if (last && last.kind !== 'wait') return withMail(this.#conclude(record, step, last), read, waits);
-    // The answer may be in what was not asked about yet, so it is not too late.
-    const move =
-      hasMore && givenUp === undefined
-        ? { state: record.state, dueAt: this.#options.clock.now() }
-        : this.#noAnswer(record, step, givenUp);
+    // The answer may be in what was not asked about yet, so it is not too late; before a message decides that was given up also in what came since.
+    const goesOn = givenUp === undefined ? hasMore : left.length > 0;
+    const move = goesOn
+      ? { state: mails.goingOn(round), dueAt: this.#options.clock.now() }
+      : this.#noAnswer(record, step, givenUp);
     return withMail(move, read, waits);
   }
 
@@ -529,7 +529,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     const { look, givenUp } = mails.threw(mails.lookOf(record.state), mail, delays, now);
     const detail = `${mail.messageId}: ${reason}`;
     const noted = states.withNote(record.state, now, step.name, 'a message could not be handled', detail);
-    const after = { ...round, record: { ...record, state: { ...noted, look } } };
+    const left = mails.passed(round, mail);
+    const after = { ...round, record: { ...record, state: { ...noted, look } }, left };
     if (!givenUp) return after;
     this.#tellPerson(
       record,

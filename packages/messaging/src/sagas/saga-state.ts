@@ -63,6 +63,8 @@ export interface MailLook {
   readonly begun?: number;
   /** Since a look that ended with its process: what is asked about one by one. Not given: everything is asked about together. */
   readonly alone?: MailAlone;
+  /** Why its outcome is unknown when what is there to be looked at has no answer either: of a message that was given up before. Not given: no such reason. */
+  readonly givenUp?: string;
 }
 
 /** By places. */

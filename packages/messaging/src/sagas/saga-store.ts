@@ -59,7 +59,7 @@ export interface SagaStore {
    * Stores the record, hands `messages` to the outbox and marks the mail `read`, all in one transaction, if the stored version is still the one before. False when it is not:
    * nothing was changed. Mail that was read stays until the instance is purged, so that it is known when it comes again. When the state waits for mail, and
    * there is some that was not read and that its step has not looked at (`lookOf(state).upTo` or behind it), the record is due at once; else, and in a lease, at its `dueAt`. A state that is over is noted with
-   * the time `now`, by which `purge` finds it. Rejects with a retryable error of the catalogue when another try may do; whatever else it rejects with is for good, and then an outcome is stored as unknown instead.
+   * the time `now`, by which `purge` finds it. Rejects with a retryable error of the catalogue when another try may do, and always when it failed before anything of this was sent; whatever else it rejects with is for good, and then an outcome is stored as unknown instead.
    */
   save(record: SagaRecord, changes: SagaChanges): Promise<boolean>;
   /** Up to `limit` instances that are due at `now`, the longest due first. */

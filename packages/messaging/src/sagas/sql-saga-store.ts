@@ -17,7 +17,7 @@ import {
   type SqlValue,
 } from '../sql.ts';
 import { faultOfName, faultOfText, refuseBadNames } from '../sound-text.ts';
-import { passingFault } from '../sql/passing-faults.ts';
+import { faultBeforeWork, passingFault } from '../sql/passing-faults.ts';
 import { exactKey, type KeyColumns, makeKeysExact } from '../sql/exact-keys.ts';
 import { lookOf } from './saga-mail.ts';
 import { isOver, type SagaState, waitsForMail } from './saga-state.ts';
@@ -141,8 +141,11 @@ class SqlSagas<Native> implements SagaStore {
   ): Promise<boolean> {
     refuseBadInstance(saga, key);
     const body = JSON.stringify(isLease ? { ...state, leasedUntil: dueAt } : state);
-    const saving = again(() =>
-      this.#sql.transaction(async (tx) => {
+    let began = false;
+    const saving = again(() => {
+      began = false;
+      return this.#sql.transaction(async (tx) => {
+        began = true;
         const { changes } = await tx.run(
           'UPDATE sagas SET version = ?, status = ?, due_at = ?, body = ? WHERE saga = ? AND saga_key = ? AND version = ?',
           [version, state.status, dueAt ?? null, body, saga, key, version - 1],
@@ -167,10 +170,10 @@ class SqlSagas<Native> implements SagaStore {
           ]);
         if (messages.length > 0) await this.#emit(tx, messages);
         return true;
-      }),
-    );
+      });
+    });
     return saving.catch((error: unknown) => {
-      throw passingFault(error);
+      throw began ? passingFault(error) : faultBeforeWork(error);
     });
   }
 

@@ -9,7 +9,10 @@ const BUSY_NAMES: ReadonlySet<unknown> = new Set([
   'ER_CHECKREAD',
 ]);
 const GONE =
-  /^(08|57P0|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|PROTOCOL_CONNECTION_LOST|ER_SERVER_SHUTDOWN|ER_CON_COUNT)/;
+  /^(08|57P0|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|PROTOCOL_CONNECTION_LOST|ER_SERVER_SHUTDOWN|ER_CON_COUNT)/;
+/** What clients and their pools say without a code: of a connection that ended, and, word for word, of none that was free or came about and of an answer that did not come in time. */
+const GONE_WORDS =
+  /Connection terminated|not queryable|closed state|connection.*timeout|^timeout exceeded when trying to connect$|^timeout expired$|^Query read timeout$|^Queue limit reached\.$|^No connections available\.$/i;
 const SQLITE_BUSY = 5;
 
 /** The names by number, for clients that keep none: a lock that was waited for too long, a deadlock, a row that changed. */
@@ -60,10 +63,7 @@ export function namedFault(error: unknown): unknown {
   const busy = busyFault(error);
   if (busy !== error || error instanceof MessagingError || !(error instanceof Error)) return busy;
   const { code, message } = error as ClientError;
-  // pg says it without a code.
-  const isGone =
-    GONE.test(String(code)) ||
-    /Connection terminated|not queryable|closed state|connection.*timeout/i.test(message ?? '');
+  const isGone = GONE.test(String(code)) || GONE_WORDS.test(message ?? '');
   if (!isGone) return error;
   return new MessagingError('DB_MSG_ENGINE_UNREACHABLE', `the database is out of reach: ${message}`, {
     cause: error,

@@ -3,7 +3,7 @@
  * (`faults.ts`) these are failures of the moment: no room, a statement that was ended, a server that is only read for now. They are few and known; everything else, an error of
  * the application too, is for good, because to try for ever what is refused is worse than to give up what would have been taken.
  */
-import { MessagingError } from '../errors.ts';
+import { describeError, MessagingError } from '../errors.ts';
 import { namedFault, wrappedBy } from './faults.ts';
 
 /** Of disk, memory, connections. PostgreSQL's class 53 beside 53300, which is named already; MariaDB by number: a full disk, a full table, no memory (3), too many connections of one user (2). */
@@ -41,6 +41,18 @@ export function passingFault(error: unknown): unknown {
     inner = wrappedBy(inner);
   }
   return error;
+}
+
+/**
+ * What a transaction failed with before any of its work ran, always retryable: no connection was free, the server let nobody in, it did not begin. Nothing was refused, so whatever
+ * a client says of it (and a password that is changed just now it calls an error like any other), it says nothing about the work.
+ */
+export function faultBeforeWork(error: unknown): MessagingError {
+  const fault = passingFault(error);
+  if (fault instanceof MessagingError && fault.retryable) return fault;
+  return new MessagingError('DB_MSG_ENGINE_UNREACHABLE', `no transaction began: ${describeError(error)}`, {
+    cause: error,
+  });
 }
 
 function faultOf(error: Error): MessagingError | undefined {

@@ -1,8 +1,9 @@
 import { expect, it } from 'vitest';
 import { MessagingError } from '../errors.ts';
-import { passingFault } from './passing-faults.ts';
+import { faultBeforeWork, passingFault } from './passing-faults.ts';
 
 const failure = (signs: object): Error => Object.assign(new Error('no'), signs);
+const saying = (message: string): Error => new Error(message);
 const postgres = (code: string): Error => failure({ code, severity: 'ERROR' });
 const mariadb = (errno: number, code = 'ER_X'): Error => failure({ errno, code, sqlState: 'HY000' });
 const sqlite = (errcode: number): Error => failure({ code: 'ERR_SQLITE_ERROR', errcode });
@@ -34,6 +35,20 @@ it.each([
 });
 
 it.each([
+  ...['EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND'].map((code) => failure({ code })),
+  ...[
+    'timeout exceeded when trying to connect',
+    'timeout expired',
+    'Query read timeout',
+    'Queue limit reached.',
+    'No connections available.',
+    'Connection terminated due to connection timeout',
+  ].map(saying),
+])('that no connection came about, was free or answered may pass: %o', (error) => {
+  expect(passingFault(error)).toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE', retryable: true });
+});
+
+it.each([
   ['a missing table of PostgreSQL', postgres('42P01')],
   ['a text that PostgreSQL does not take', postgres('22021')],
   ['a row that PostgreSQL has no room for', postgres('54000')],
@@ -48,8 +63,26 @@ it.each([
   ['a sign of other software', failure({ code: '57014' })],
   ['a number of other software', failure({ errno: 1317 })],
   ['what is told by the catalogue', new MessagingError('DB_MSG_INVALID_OPTIONS', 'no')],
+  ['words of the application', saying('the gateway: timeout exceeded when trying to connect')],
+  ['a password that PostgreSQL does not know', postgres('28P01')],
   ['no error at all', 'no'],
 ])('%s is for good', (_name, error) => {
   const fault = passingFault(error);
   expect(fault).toBe(error);
+});
+
+it.each([
+  ['a password that PostgreSQL does not know', postgres('28P01'), 'DB_MSG_ENGINE_UNREACHABLE'],
+  ['a pool that is closed', saying('Pool is closed.'), 'DB_MSG_ENGINE_UNREACHABLE'],
+  [
+    'what is told by the catalogue',
+    new MessagingError('DB_MSG_INVALID_OPTIONS', 'no'),
+    'DB_MSG_ENGINE_UNREACHABLE',
+  ],
+  ['no error at all', 'no', 'DB_MSG_ENGINE_UNREACHABLE'],
+  ['a lock of SQLite', sqlite(5), 'DB_MSG_STORE_BUSY'],
+  ['a full disk of PostgreSQL', postgres('53100'), 'DB_MSG_ENGINE_FULL'],
+])('before any work %s may pass', (_name, error, code) => {
+  const { retryable, code: told } = faultBeforeWork(error);
+  expect([told, retryable]).toEqual([code, true]);
 });
