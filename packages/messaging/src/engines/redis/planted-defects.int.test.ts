@@ -336,8 +336,9 @@ const PATIENCE_MS = 4_000;
 limitPatience(PATIENCE_MS);
 
 const patiently =
-  (patienceMs: number, run: () => Promise<void>): (() => Promise<void>) =>
+  (patienceMs: number | undefined, run: () => Promise<void>): (() => Promise<void>) =>
   async () => {
+    if (patienceMs === undefined) return run();
     limitPatience(patienceMs);
     try {
       await run();
@@ -370,23 +371,27 @@ describe.skipIf(!url)(
   'defects planted into the scripts (set REDIS_URL to run it)',
   { timeout: 60_000 },
   () => {
-    registerControls(
-      it,
-      'redis',
-      defects.map((defect) => {
+    const controlsOf = (some: readonly Defect[]) =>
+      some.map((defect) => {
         const { name, run } = caseNamed(
           [...conformanceCases, ...redisCases, ...shardCases, ...shardTroubleCases],
           defect.seenBy,
         );
         const on = (create: ReturnType<typeof redisFixture>) =>
-          patiently(defect.patienceMs ?? PATIENCE_MS, () => onFixture(create, run));
+          patiently(defect.patienceMs, () => onFixture(create, run));
         return {
           defect: defect.name,
           caughtBy: name,
           healthy: on(redisFixture(url ?? '', openClient, shardsOf(defect))),
           defective: on(redisFixture(url ?? '', planting(defect), shardsOf(defect))),
         };
-      }),
+      });
+    // Those with a patience of their own set that of the whole process, so they go one by one.
+    registerControls(it, 'redis', controlsOf(defects.filter(({ patienceMs }) => patienceMs !== undefined)));
+    registerControls(
+      it.concurrent,
+      'redis',
+      controlsOf(defects.filter(({ patienceMs }) => patienceMs === undefined)),
     );
 
     const create = redisFixture(url ?? '');
