@@ -431,7 +431,10 @@ const defects = {
     seenBy: ['ends the process each time', 'it costs as many processes', 'is not given up in its place'],
   },
   'why a message was given up is not stored': {
-    make: looking(({ givenUp: _, ...look }) => look),
+    make: looking((look) => {
+      const { givenUp: _, ...rest } = look;
+      return rest;
+    }),
     seenBy: ['decides it when there is no answer'],
   },
   'what goes on in its lease is not counted as begun': {
