@@ -12,7 +12,7 @@ import { ack } from '../../outcome.ts';
 import { type OpenClient, openClient } from '../../redis/client.ts';
 import { hasServerProgram, type OwnServer, startOwnServer } from '../../redis/testing/own-server.ts';
 import { redisListsEngineOn } from './engine.ts';
-import { planting } from './testing/planted-scripts.ts';
+import { planting } from '../../redis/testing/planted-scripts.ts';
 import { listsScriptTexts } from './scripts.ts';
 
 const GONE = 100;

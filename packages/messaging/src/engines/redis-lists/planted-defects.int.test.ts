@@ -8,7 +8,7 @@ import { breakingControls, plantedControls, type SeenBy } from '../../testing/pl
 import { listsFixture } from './conformance-fixture.ts';
 import { redisListsEngineOn } from './engine.ts';
 import { listsCases } from './lists-cases.ts';
-import { planting } from './testing/planted-scripts.ts';
+import { planting } from '../../redis/testing/planted-scripts.ts';
 import { listsScriptTexts } from './scripts.ts';
 
 const url = process.env['REDIS_URL'];

@@ -6,9 +6,10 @@ import { describe, expect, it } from 'vitest';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
-import { type OpenClient, openClient } from '../../redis/client.ts';
+import { openClient } from '../../redis/client.ts';
 import { neverBack } from '../../redis/testing/never-back.ts';
 import { breakingControls, plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
+import { planting } from '../../redis/testing/planted-scripts.ts';
 import { redisFixture } from './conformance-fixture.ts';
 import { redisEngineOn } from './engine.ts';
 import { redisCases } from './redis-cases.ts';
@@ -349,23 +350,6 @@ const patiently =
 
 const shardsOf = ({ shards }: Defect): { readonly shards?: number } =>
   shards === undefined ? {} : { shards };
-
-/** The server keeps scripts by the digest of their true text, so a patched one is sent as text each time. */
-const planting =
-  ({ from, to }: Defect): OpenClient =>
-  async (options, onReady) => {
-    const client = await openClient(options, onReady);
-    return {
-      ...client,
-      async send(args) {
-        const [command, text = ''] = args;
-        if (command === 'SCRIPT') return 'OK';
-        if (command === 'EVAL') return client.send([command, text.replace(from, () => to), ...args.slice(2)]);
-        if (command === 'EVALSHA') throw new Error('NOSCRIPT: sent as text, with the defect');
-        return client.send(args);
-      },
-    };
-  };
 
 describe.skipIf(!url)(
   'defects planted into the scripts (set REDIS_URL to run it)',

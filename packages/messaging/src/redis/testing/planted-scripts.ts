@@ -1,5 +1,5 @@
-/** Mistakes planted into the scripts of lists on their way to the server, for the tests that have to see them. */
-import { type OpenClient, openClient } from '../../../redis/client.ts';
+/** Mistakes planted into scripts on their way to the server, for the tests that have to see them. */
+import { type OpenClient, openClient } from '../client.ts';
 
 /** The server keeps scripts by the digest of their true text, so a patched one is sent as text each time. */
 export const planting =
