@@ -23,6 +23,7 @@ import { keepsOrder, type SoakEngine } from './engines.ts';
 import { type Kills, totalFor } from './kill-floor.ts';
 import { Ledger } from './ledger.ts';
 import { Timeline } from './timeline.ts';
+import { partFile } from './part-file.ts';
 import { hasInbox, lead, type Mode, type PartOptions, stateOf } from './part.ts';
 import { atThePoint } from './placed-kill.ts';
 
@@ -66,8 +67,7 @@ const lookMs = 50;
 const mostDrainMs = 60_000;
 /** What is out twice by then would still be handled. */
 const afterwardsMs = 2_000;
-const partFile = fileURLToPath(new URL('part.ts', import.meta.url));
-const flags = ['--conditions=doorbuster-source', '--disable-warning=ExperimentalWarning'];
+const flags = ['--disable-warning=ExperimentalWarning'];
 const compileCache = fileURLToPath(new URL('../../.cache/soak-compiled', import.meta.url));
 
 class Part {
@@ -83,12 +83,12 @@ class Part {
     this.#reached = resolve;
   });
 
-  constructor(options: PartOptions, onReady: () => void, onDeath: () => void) {
+  constructor(file: string, options: PartOptions, onReady: () => void, onDeath: () => void) {
     this.worker = options.worker;
     this.name = options.name;
     mkdirSync(compileCache, { recursive: true });
     // The channel is only for its end: whoever loses it knows that the run is gone.
-    this.#child = spawn(process.execPath, [...flags, partFile, JSON.stringify(options)], {
+    this.#child = spawn(process.execPath, [...flags, file, JSON.stringify(options)], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
     });
@@ -115,7 +115,7 @@ class Part {
 
 export async function runOnce(plan: RunPlan): Promise<RunResult> {
   const folder = mkdtempSync(join(tmpdir(), 'doorbuster-soak-'));
-  const run = new Soak(plan, folder);
+  const run = new Soak(plan, folder, await partFile());
   try {
     return await run.run();
   } finally {
@@ -127,6 +127,7 @@ export async function runOnce(plan: RunPlan): Promise<RunResult> {
 class Soak {
   readonly #plan: RunPlan;
   readonly #folder: string;
+  readonly #program: string;
   readonly #ledger: Ledger;
   readonly #timeline: Timeline | undefined;
   readonly #workers: Part[] = [];
@@ -139,9 +140,10 @@ class Soak {
   /** Nobody is killed any more. */
   #calm = false;
 
-  constructor(plan: RunPlan, folder: string) {
+  constructor(plan: RunPlan, folder: string, program: string) {
     this.#plan = plan;
     this.#folder = folder;
+    this.#program = program;
     this.#ledger = new Ledger(join(folder, 'ledger.sqlite'));
     this.#total = plan.messages;
     this.#ledger.goOnTo(this.#total);
@@ -230,7 +232,7 @@ class Soak {
   #part(roles: PartOptions['roles'], worker: number, name: string, placed = false): Part {
     this.#timeline?.mark(`start ${worker}`);
     const onReady = (): void => this.#timeline?.mark(`ready ${worker}`);
-    return new Part(this.#options(roles, worker, name, placed), onReady, () => {
+    return new Part(this.#program, this.#options(roles, worker, name, placed), onReady, () => {
       this.#died += 1;
     });
   }
