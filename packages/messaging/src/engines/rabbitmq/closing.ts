@@ -35,12 +35,21 @@ export async function closeConnection(model: ChannelModel, clock: Clock): Promis
   socketOf(model)?.destroy();
 }
 
+/** How amqplib says that nothing came from the broker for two heartbeats; it has no code for it. */
+const HEARTBEATS_MISSED = 'Heartbeat timeout';
+
 /**
  * amqplib ends its side of a connection that broke, and waits for the other side, which may never hear of it: without heartbeats the socket would keep the process from ending for a
- * quarter of an hour. What was written goes out first.
+ * quarter of an hour. What was written goes out first, for `LONGEST_CLOSE_MS` at most: a broker that reads nothing more would keep what is left of it, and the socket with it, for as
+ * long. After missed heartbeats nobody is thought to read, so nothing is waited for.
  */
-export function letGoOfSocket(model: ChannelModel): void {
-  socketOf(model)?.destroySoon();
+export function letGoOfSocket(model: ChannelModel, cause: Error, clock: Clock): void {
+  const socket = socketOf(model);
+  if (!socket || socket.destroyed) return;
+  if (cause.message === HEARTBEATS_MISSED) return void socket.destroy();
+  const cancel = clock.setTimer(LONGEST_CLOSE_MS, () => void socket.destroy());
+  socket.once('close', cancel);
+  socket.destroySoon();
 }
 
 /** As in `gathering.ts`: not named by the client's documentation. */

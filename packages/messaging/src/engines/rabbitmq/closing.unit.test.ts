@@ -1,10 +1,11 @@
 /** The end of channels and connections whose broker does not say so. */
 import { EventEmitter } from 'node:events';
+import { PassThrough } from 'node:stream';
 import type { ChannelModel } from 'amqplib';
 import { expect, it } from 'vitest';
 import { createManualClock } from '../../conformance/manual-clock.ts';
 import { settledInTime } from '../../testing/settled-in-time.ts';
-import { closeConnection, closed, LONGEST_CLOSE_MS } from './closing.ts';
+import { closeConnection, closed, letGoOfSocket, LONGEST_CLOSE_MS } from './closing.ts';
 
 /** Closes as amqplib does: only the broker's answer settles the promise. */
 function pendingClose() {
@@ -45,4 +46,28 @@ it('and one that breaks meanwhile is not waited for', async () => {
   await expect(closing).resolves.toBeUndefined();
   expect(clock.monotonic()).toBe(0);
   expect(socket.destroyed).toBe(1);
+});
+
+/** Writes that nobody reads: it never comes to its end by itself. */
+function fullSocket() {
+  const stream = new PassThrough({ highWaterMark: 1 });
+  const socket = Object.assign(stream, { destroySoon: () => void stream.end() });
+  socket.write('more than it holds');
+  return { socket, model: { connection: { stream: socket } } as unknown as ChannelModel };
+}
+
+it('the socket of a connection whose heartbeats were missed goes at once, whatever is left to write', () => {
+  const { socket, model } = fullSocket();
+  letGoOfSocket(model, new Error('Heartbeat timeout'), createManualClock());
+  expect(socket.destroyed).toBe(true);
+});
+
+it('that of one that broke otherwise writes what is left, and goes when nobody has read it in time', async () => {
+  const clock = createManualClock();
+  const { socket, model } = fullSocket();
+  letGoOfSocket(model, new Error('Unexpected close'), clock);
+  clock.advance(LONGEST_CLOSE_MS - 1);
+  expect(socket.destroyed).toBe(false);
+  clock.advance(1);
+  expect(socket.destroyed).toBe(true);
 });

@@ -8,6 +8,8 @@ export interface Cutter {
   readonly slam: () => number;
   /** Connections stay, and what is sent on them comes to nothing, as with a machine that froze. Resolves with the first that the engine sends then. */
   readonly halt: () => Promise<void>;
+  /** Connections stay, and nothing is read from them any more, nor is their end at the broker passed on: what is sent on them piles up, first on the way and then at the sender. */
+  readonly clog: () => void;
   readonly close: () => Promise<void>;
 }
 
@@ -15,6 +17,8 @@ export async function createCutter(brokerUrl: string): Promise<Cutter> {
   const target = new URL(brokerUrl);
   const sockets = new Set<Socket>();
   const inners = new Set<Socket>();
+  /** Their ends are not passed on. */
+  const clogged = new WeakSet<Socket>();
   const server = createServer((inner) => {
     inners.add(inner);
     inner.on('close', () => inners.delete(inner));
@@ -24,10 +28,12 @@ export async function createCutter(brokerUrl: string): Promise<Cutter> {
       [outer, inner],
     ] as const) {
       sockets.add(one);
-      one.on('error', () => other.destroy());
+      one.on('error', () => {
+        if (!clogged.has(one)) other.destroy();
+      });
       one.on('close', () => {
         sockets.delete(one);
-        other.destroy();
+        if (!clogged.has(one)) other.destroy();
       });
       one.pipe(other);
     }
@@ -52,6 +58,12 @@ export async function createCutter(brokerUrl: string): Promise<Cutter> {
       return new Promise((resolve) => {
         for (const inner of inners) inner.once('data', () => resolve());
       });
+    },
+    clog() {
+      for (const socket of sockets) {
+        clogged.add(socket);
+        socket.unpipe().pause();
+      }
     },
     close: () =>
       new Promise((resolve) => {

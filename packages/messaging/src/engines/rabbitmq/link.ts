@@ -89,7 +89,7 @@ export class Link {
     model.on('error', () => {});
     model.on('close', (cause?: Error) => {
       closed = true;
-      if (cause) letGoOfSocket(model);
+      if (cause) letGoOfSocket(model, cause, this.#parts.clock);
       if (this.#model === model) this.#lost();
     });
     try {
