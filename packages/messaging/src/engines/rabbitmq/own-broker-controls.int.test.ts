@@ -134,20 +134,21 @@ describeOnOwnBroker('a RabbitMQ of its own, with a defence off', (own) => {
   async function closedByOperator({ comesBack = true } = {}): Promise<Effects> {
     const { clock, stall, letGo } = stallingClock();
     const effects = new Effects();
-    const cut = signal();
+    const cuts = [signal(), signal()] as const;
     // A healthy engine takes a second, and on a machine with other work more than one that waits in vain is given.
     limitPatience(comesBack ? 4 * PATIENCE_MS : PATIENCE_MS);
     const begun = new Collector<string>();
-    const handler = async ({ id }: { readonly id: string }) => {
-      begun.add(id);
-      if (begun.values.length <= HELD) await cut.fired;
-      effects.handle(id);
-      return ack();
-    };
-    const onNotice = (notice: RabbitNotice): void => {
-      if (notice.kind === 'disconnected' && notice.connection === 'consume') cut.fire();
-    };
-    const open = async (fixture: RabbitFixture): Promise<Bus> => {
+    // Each process by its own connection: they are closed one after the other, and one that still has its own would settle what it held, which then does not come again.
+    const open = async (fixture: RabbitFixture, cut: (typeof cuts)[number]): Promise<Bus> => {
+      const handler = async ({ id }: { readonly id: string }) => {
+        begun.add(id);
+        if (begun.values.length <= HELD) await cut.fired;
+        effects.handle(id);
+        return ack();
+      };
+      const onNotice = (notice: RabbitNotice): void => {
+        if (notice.kind === 'disconnected' && notice.connection === 'consume') cut.fire();
+      };
       const bus = createBus({
         engine: fixture.engine({ url: own.url, onNotice }),
         source: '/operator',
@@ -160,7 +161,7 @@ describeOnOwnBroker('a RabbitMQ of its own, with a defence off', (own) => {
       return bus;
     };
     await withFixture({ url: own.url }, async (fixture) => {
-      const buses = [await open(fixture), await open(fixture)] as const;
+      const buses = [await open(fixture, cuts[0]), await open(fixture, cuts[1])] as const;
       try {
         const publishing = publishAll(buses[0]);
         publishing.catch(() => {});
@@ -182,7 +183,7 @@ describeOnOwnBroker('a RabbitMQ of its own, with a defence off', (own) => {
           'both consumers of each subscription',
         );
       } finally {
-        cut.fire();
+        for (const cut of cuts) cut.fire();
         letGo();
         limitPatience(PATIENCE_MS);
         await Promise.all(buses.map((bus) => bus.stop({ drainMs: 1_000 })));
