@@ -2,6 +2,7 @@
 import type { GetMessage } from 'amqplib';
 import { afterAll, describe, expect, it } from 'vitest';
 import Type from 'typebox';
+import { createBus } from '../../bus.ts';
 import { defineChannel } from '../../channel.ts';
 import { registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, settleIn } from '../../conformance/fixture.ts';
@@ -18,6 +19,7 @@ import {
 } from './conformance-fixture.ts';
 import { Publisher } from './publisher.ts';
 import { once } from './testing/once.ts';
+import { type Method, withDefect } from './wire-defects.ts';
 
 const LADDER = 'places.';
 const THEIR_QUEUE = 'their-queue';
@@ -91,6 +93,61 @@ const onExistingQueue = (): Promise<void> =>
   });
 const onExistingQueueOnce = once(onExistingQueue);
 
+const FORGOTTEN =
+  'an existing queue is not forgotten under its consumers, and a retry comes back; without them it is, and what still waits goes to the lost of the ladder';
+const onForgotten = (): Promise<void> =>
+  onRabbit(async (fixture) => {
+    const queue = `${fixture.prefix}${THEIR_QUEUE}`;
+    await onBroker((amqp) => amqp.assertQueue(queue, { durable: true }));
+    const engine = fixture.engine({ existing: { orders: { queue } } });
+    const forget = async (): Promise<void> => {
+      const bus = createBus({ engine, source: '/forgets' });
+      bus.declare([orders]);
+      try {
+        await bus.start({ forget: [{ channel: 'orders', name: 'one' }] });
+      } finally {
+        await bus.stop();
+      }
+    };
+    const lost = (): Promise<number> =>
+      onBroker(async (amqp) => (await amqp.checkQueue(`${LADDER}delay/lost`)).messageCount);
+    try {
+      await withBus(engine, [orders], async (bus) => {
+        const got = new Collector<string>();
+        await bus.subscribe(orders, {
+          name: 'one',
+          retries: { immediate: 0, delayed: [300, 3_000] },
+          handler: ({ data }, { attempt }) => {
+            got.add(`${data.n} attempt ${attempt}`);
+            return retry();
+          },
+        }).started;
+        await bus.publish(orders, { n: 1 });
+        await got.waitFor(1);
+        await expect(forget()).rejects.toMatchObject({ code: 'DB_MSG_SUBSCRIPTION_BUSY', retryable: true });
+        expect(await got.waitFor(2)).toEqual(['1 attempt 1', '1 attempt 2']);
+        // The last retry is on its way when nothing of it is out.
+        await eventually(
+          async () => (await bus.view()).channels[0]?.subscriptions[0]?.inFlight,
+          (count) => count === 0,
+          'the second attempt settled',
+        );
+      });
+      const before = await lost();
+      await forget();
+      await eventually(lost, (count) => count === before + 1, 'the second retry among what is lost');
+      expect((await onBroker((amqp) => amqp.checkQueue(queue))).messageCount).toBe(0);
+    } finally {
+      await onBroker((amqp) => amqp.deleteQueue(queue));
+    }
+  });
+
+/** No queue is said to have consumers. */
+const withoutConsumers = (real: Method): Method =>
+  async function checkQueue(this: unknown, ...args: unknown[]) {
+    return { ...((await Reflect.apply(real, this, args)) as object), consumerCount: 0 };
+  } as Method;
+
 /** By the name of the channel, as into a channel of ours. */
 async function toItsChannel(run: () => Promise<void>): Promise<void> {
   const { publish } = Publisher.prototype;
@@ -122,6 +179,12 @@ describe.skipIf(rabbitUrl === undefined)(
         caughtBy: EXISTING,
         healthy: onExistingQueueOnce,
         defective: () => toItsChannel(onExistingQueue),
+      },
+      {
+        defect: 'does not ask who consumes an existing queue',
+        caughtBy: FORGOTTEN,
+        healthy: onForgotten,
+        defective: () => withDefect('checkQueue', withoutConsumers, onForgotten),
       },
     ]);
 

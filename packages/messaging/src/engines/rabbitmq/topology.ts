@@ -171,7 +171,7 @@ export class TopologyBook {
 
   /**
    * Throws DB_MSG_INVALID_OPTIONS when the team says that the queue is durable and the broker, as last learnt, that it is not. For whoever starts or declares: a
-   * connection that comes back is not refused, because every consumer on it would stay away for this one channel.
+   * connection that comes back is not refused, because the channel's consumers would stay away for a word.
    */
   refuseWrongWord({ name }: ChannelSpec): void {
     const { queue, durable } = this.#settings.names.existing(name);
@@ -345,7 +345,10 @@ export class TopologyBook {
     });
   }
 
-  /** Its backlog goes with it; its dead letters stay. */
+  /**
+   * Its backlog goes with it; its dead letters stay. A queue of others stays with all that is in it, and what the delay ladder still has for it goes to the ladder's `lost` when it is due, as
+   * with queues of ours: the ladder cannot be asked what it has for whom.
+   */
   async removeQueues(
     model: ChannelModel,
     channel: Channel,
@@ -353,16 +356,19 @@ export class TopologyBook {
     subscription: string,
   ): Promise<void> {
     const { names, ladder } = this.#settings;
+    await this.#refuseBusy(model, spec, subscription);
     const existing = names.existing(spec.name).queue;
     if (existing !== undefined)
       return void (await channel.unbindQueue(existing, ladder.out, ladder.pattern(existing)));
-    await this.#refuseBusy(model, spec, subscription);
     for (const queue of names.queues(spec, subscription)) await channel.deleteQueue(queue);
     for (const notes of names.notes(spec, subscription)) await channel.deleteQueue(notes);
     await channel.deleteQueue(names.bindings(spec.name, subscription));
   }
 
-  /** Asked, because a quorum queue knows no deletion that depends on it: who begins to consume in between is not seen. */
+  /**
+   * Asked, because a quorum queue knows no deletion that depends on it: who begins to consume in between is not seen. On a queue of others every consumer counts, also one of its owner's: the broker does
+   * not tell whose it is.
+   */
   async #refuseBusy(model: ChannelModel, spec: ChannelSpec, subscription: string): Promise<void> {
     for (const queue of this.#settings.names.queues(spec, subscription))
       if ((await consumersOf(model, queue)) > 0)
