@@ -1,5 +1,5 @@
 /** One engine connection: joins the two links, the topology, the publisher and the consumers, and brings all of them back together. */
-import type { ChannelModel, ConsumeMessage } from 'amqplib';
+import type { ChannelModel } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import type {
   Capabilities,
@@ -15,23 +15,23 @@ import type {
   PublishConfirmation,
   ChannelStanding,
   SubscriptionName,
-  SubscriptionSpec,
   Topology,
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { refuseAbove } from '../../message-size.ts';
 import { answered } from './answered.ts';
-import { applyBindings } from './bindings.ts';
-import { type Browsed, Turns } from './browse.ts';
+import { asMessagingError } from './broker-fault.ts';
+import { Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
-import { type Channels, DECLARING_CHANNELS, onChannels } from './channels.ts';
 import { LONGEST_CLOSE_MS } from './closing.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { RabbitDeadLetters } from './dead-letters.ts';
+import { Declaring } from './declaring.ts';
 import { createLadder, type Ladder, type LateKey } from './delay-ladder.ts';
 import { GrowingWait } from './growing-wait.ts';
+import { HeldUp, type Refused } from './held-up.ts';
 import { type Hint, Hints } from './hints.ts';
-import { Link, unreachable } from './link.ts';
+import { Link } from './link.ts';
 import { KeptNotes } from './kept-notes.ts';
 import { lookThrough } from './looking.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
@@ -42,11 +42,9 @@ import { Publisher } from './publisher.ts';
 import { TopologyBook } from './topology.ts';
 import { judgeServer, nameOf } from './version.ts';
 import { inspectTopology } from './view.ts';
-import { decodeMessage, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
+import { encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
 
 const REOPENINGS = { firstMs: 50, longestMs: 5_000 };
-/** While a publisher is as fast as the move, the rest has to go after the binding. */
-const MOVING_ROUNDS = 20;
 /** What AMQP allows. */
 const ROUTING_KEY_BYTES = 255;
 
@@ -57,6 +55,8 @@ export class RabbitConnection implements EngineConnection {
   readonly #names: Names;
   readonly #ladder: Ladder;
   readonly #book: TopologyBook;
+  readonly #declaring: Declaring;
+  readonly #heldUp: HeldUp;
   readonly #publisher: Publisher;
   readonly #publishLink: Link;
   readonly #consumeLink: Link;
@@ -67,6 +67,9 @@ export class RabbitConnection implements EngineConnection {
   #nextToken = 1;
   #nextConsumer = 1;
   #restoring: Promise<void> | undefined;
+  /** Restores and tries of what is held up. */
+  readonly #restores = new Turns();
+  readonly #ended = new WeakSet<ChannelModel>();
   #reopening = false;
   readonly #reopenings: GrowingWait;
   readonly #gone = new AbortController();
@@ -92,6 +95,19 @@ export class RabbitConnection implements EngineConnection {
       onTrouble: (error) => this.#tellTrouble(error),
       onBlocked: (reason) =>
         settings.onNotice(reason === undefined ? { kind: 'unblocked' } : { kind: 'blocked', reason }),
+    });
+    this.#declaring = new Declaring({
+      clock,
+      names: this.#names,
+      ladder: this.#ladder,
+      book: this.#book,
+      turns: this.#turns,
+      publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
+    });
+    this.#heldUp = new HeldUp({
+      clock,
+      ended: this.#gone.signal,
+      tryAgain: () => this.#restores.run('', () => this.#tryHeldUp()),
     });
     this.#hints = new Hints({
       names: this.#names,
@@ -147,7 +163,9 @@ export class RabbitConnection implements EngineConnection {
     this.#refuseClosed();
     const takeBack = this.#book.remember(topology);
     try {
-      await this.#declareOn(this.#consumeLink.model(), topology, (spec) => this.#book.refuseWrongWord(spec));
+      await this.#declaring.all(this.#consumeLink.model(), topology, (spec) =>
+        this.#book.refuseWrongWord(spec),
+      );
     } catch (error) {
       takeBack();
       throw error;
@@ -336,9 +354,41 @@ export class RabbitConnection implements EngineConnection {
 
   async #consumeUp(model: ChannelModel): Promise<void> {
     this.#probe(model);
-    await this.#declareOn(model, this.#book.all());
+    // What was refused on the former connection may be as it should be on this one.
+    this.#heldUp.take();
+    model.once('close', () => this.#ended.add(model));
+    await this.#declareSound(model, this.#book.all());
     await this.#hints.listen(model);
-    for (const consumer of this.#consumers) await consumer.open(model, this.#hints.queue);
+    await this.#openSound(model);
+  }
+
+  /** Declares what the broker takes. What it refuses is told and held up, with the subscriptions that need it. Rejects when the connection is gone, or for what all need. */
+  async #declareSound(model: ChannelModel, topology: Topology): Promise<void> {
+    await this.#declaring.sound(model, topology, {
+      hasEnded: () => this.#ended.has(model),
+      onRefused: (refused, error) => this.#holdUp(refused, error),
+    });
+  }
+
+  #holdUp(refused: Refused, error: unknown): void {
+    this.#heldUp.add(refused);
+    this.#tellTrouble(error);
+  }
+
+  /** Side by side: a queue that does not answer is waited for by its own consumer alone. */
+  async #openSound(model: ChannelModel): Promise<void> {
+    const opening = [...this.#consumers].map(async (consumer) => {
+      const { channel, subscription: name } = consumer.spec;
+      if (this.#heldUp.has({ channel, name })) return consumer.standAside(model);
+      try {
+        await consumer.open(model, this.#hints.queue);
+      } catch (error) {
+        if (this.#ended.has(model)) throw error;
+        this.#holdUp({ channel, name }, asMessagingError(error));
+      }
+    });
+    const failed = (await Promise.allSettled(opening)).find((one) => one.status === 'rejected');
+    if (failed) throw failed.reason;
   }
 
   /** On every connection: a cluster may be of several versions. Throws DB_MSG_ENGINE_UNSAFE. */
@@ -348,115 +398,6 @@ export class RabbitConnection implements EngineConnection {
     if (judgeServer(serverProperties) === 'untried')
       onNotice({ kind: 'untried', server: nameOf(serverProperties) });
     this.#capabilities ??= capabilitiesOf(model, { maxMessageBytes, ladder: this.#ladder });
-  }
-
-  async #declareOn(
-    model: ChannelModel,
-    { channels, subscriptions, removed = [] }: Topology,
-    judge: (learnt: ChannelSpec) => void = () => {},
-  ): Promise<void> {
-    try {
-      if (channels.some(({ ephemeral }) => !ephemeral)) await this.#book.declareLadder(model);
-      for (const spec of channels) {
-        await this.#book.learnForeign(model, spec);
-        judge(spec);
-        await this.#book.declareDeadLetterExchange(model, spec);
-        await this.#book.declarePartitionMark(model, spec);
-      }
-      await onChannels(model, DECLARING_CHANNELS, async (several) => {
-        const [channel] = several;
-        for (const spec of channels) await this.#book.declareChannel(channel, spec);
-        for (const { channel: name, name: subscription } of subscriptions)
-          await this.#book.declareQueues(several, this.#book.known(name).spec, subscription);
-        await this.#claim(model, several, subscriptions);
-        for (const one of subscriptions) await this.#bind(model, several, one);
-        // What came between the last look and the binding; it is a moment, and only there order may suffer.
-        await this.#claim(model, several, subscriptions);
-        for (const { channel: name, name: subscription } of removed) {
-          const known = this.#book.channels.get(name);
-          if (known) await this.#book.removeQueues(model, channel, known.spec, subscription);
-        }
-      });
-    } catch (error) {
-      throw asMessagingError(error);
-    }
-  }
-
-  async #bind(
-    model: ChannelModel,
-    several: Channels,
-    { channel: name, name: subscription }: SubscriptionSpec,
-  ): Promise<void> {
-    const { spec, subscriptions } = this.#book.known(name);
-    if (spec.routing === 'fanout') return this.#book.bindQueues(several, spec, subscription);
-    await applyBindings(
-      {
-        names: this.#names,
-        ladder: this.#ladder,
-        publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
-        browse: (queue, look) => this.#turns.run(queue, () => lookThrough(model, this.#clock, queue, look)),
-      },
-      several[0],
-      { spec, subscription, wanted: subscriptions.get(subscription) },
-    );
-  }
-
-  /**
-   * Moves what was published while nobody had subscribed into the queues of those that subscribe now, and binds these while nobody else can look: whoever
-   * comes meanwhile waits for its turn and does not bind in front of what is still being moved, or new messages would come before older ones of their key.
-   */
-  async #claim(
-    model: ChannelModel,
-    several: Channels,
-    subscriptions: Topology['subscriptions'],
-  ): Promise<void> {
-    for (const name of new Set(subscriptions.map((one) => one.channel))) {
-      const { spec } = this.#book.known(name);
-      if (!this.#book.keepsUnclaimed(spec)) continue;
-      const queue = this.#names.unclaimed(name);
-      const { messageCount, consumerCount } = await several[0].checkQueue(queue);
-      if (messageCount === 0 && consumerCount === 0) continue;
-      const targets = subscriptions.filter((one) => one.channel === name);
-      await this.#turns.run(queue, () =>
-        lookThrough(model, this.#clock, queue, async (browsed) => {
-          const moved = await this.#moveClaimed(spec, targets, browsed, 0);
-          for (const target of targets) await this.#bind(model, several, target);
-          await this.#moveClaimed(spec, targets, browsed, moved);
-        }),
-      );
-    }
-  }
-
-  /** From the given place on, and what comes while it moves, so that little is left for after the binding. Returns how far it came. */
-  async #moveClaimed(
-    spec: ChannelSpec,
-    targets: Topology['subscriptions'],
-    { messages, take }: Browsed,
-    from: number,
-  ): Promise<number> {
-    let next = from;
-    for (let round = 0; round < MOVING_ROUNDS && next < messages.length; round += 1) {
-      const some = messages.slice(next);
-      next = messages.length;
-      await Promise.all(some.map((message) => this.#publishClaimed(spec, targets, message)));
-      for (const message of some) take(message);
-    }
-    return next;
-  }
-
-  async #publishClaimed(
-    spec: ChannelSpec,
-    targets: Topology['subscriptions'],
-    claimed: ConsumeMessage,
-  ): Promise<void> {
-    const { parcel, message } = decodeMessage(claimed);
-    await Promise.all(
-      targets.map(({ name }) => {
-        const queues = this.#names.queues(spec, name);
-        const index = spec.order === 'key' ? partitionOf(message?.key ?? '', queues.length) : 0;
-        return this.#publisher.publish('', queues[index] as string, parcel);
-      }),
-    );
   }
 
   #encode({ channel, message, priority }: OutgoingMessage): Parcel {
@@ -540,11 +481,16 @@ export class RabbitConnection implements EngineConnection {
     await this.#restore();
   }
 
-  /** Declares all again and opens what is closed; one at a time, because many consumers lose their queues together. Never rejects. */
+  /**
+   * Declares all again and opens what is closed, but for what is held up, which is tried by itself. Never rejects. One at a time, because many consumers lose their
+   * queues together: who comes while one is under way gets that one.
+   */
   #restore(): Promise<void> {
-    this.#restoring ??= this.#restoreOnce().finally(() => {
-      this.#restoring = undefined;
-    });
+    this.#restoring ??= this.#restores
+      .run('', () => this.#restoreOnce())
+      .finally(() => {
+        this.#restoring = undefined;
+      });
     return this.#restoring;
   }
 
@@ -553,8 +499,8 @@ export class RabbitConnection implements EngineConnection {
       try {
         this.#book.doubtLadder();
         const model = this.#consumeLink.model();
-        await this.#declareOn(model, this.#book.all());
-        for (const consumer of this.#consumers) await consumer.open(model, this.#hints.queue);
+        await this.#declareSound(model, this.#heldUp.without(this.#book.all()));
+        await this.#openSound(model);
         return;
       } catch (error) {
         this.#tellTrouble(error);
@@ -564,29 +510,23 @@ export class RabbitConnection implements EngineConnection {
     }
   }
 
+  /** Never rejects. */
+  async #tryHeldUp(): Promise<void> {
+    if (this.#closing || !this.#consumeLink.up) return;
+    const topology = this.#heldUp.of(this.#book.all());
+    const held = this.#heldUp.take();
+    try {
+      const model = this.#consumeLink.model();
+      await this.#declareSound(model, topology);
+      await this.#openSound(model);
+    } catch (error) {
+      for (const one of held) this.#heldUp.add(one);
+      this.#tellTrouble(error);
+    }
+  }
+
   /** Not of what ends because this connection is being closed. */
   #tellTrouble(error: unknown): void {
     if (!this.#closing) this.#settings.onNotice({ kind: 'trouble', error });
   }
-}
-
-const NOT_FOUND = 404;
-const PRECONDITION_FAILED = 406;
-/** It is there and comes back: the words are all by which a durable classic queue of a dead node differs from one that was never made. */
-const NODE_DOWN = /home node .* is down or inaccessible/;
-
-function asMessagingError(error: unknown): Error {
-  if (error instanceof MessagingError) return error;
-  const { code, message } = error as { code?: unknown; message: string };
-  if (code === PRECONDITION_FAILED)
-    return new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `the broker has it with other settings: ${message}. Use the same settings or delete it there`,
-      { cause: error },
-    );
-  if (code === NOT_FOUND && !NODE_DOWN.test(message))
-    return new MessagingError('DB_MSG_INVALID_OPTIONS', `what was to be there is not: ${message}`, {
-      cause: error,
-    });
-  return unreachable(`the broker refused or is gone: ${message}`, error);
 }

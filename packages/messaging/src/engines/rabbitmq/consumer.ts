@@ -24,13 +24,14 @@ import { MessagingError } from '../../errors.ts';
 import { Leases } from '../../leases.ts';
 import { answered } from './answered.ts';
 import { LONGEST_CLOSE_MS } from './closing.ts';
+import { HandOut } from './hand-out.ts';
 import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { markDue } from './long-waits.ts';
 import { type MemberHint, Members } from './members.ts';
 import { copyIdOf, type QueueNotes } from './notes.ts';
 import { BEHIND_ITS_KEY, type HeldKeys } from './placeholders.ts';
 import { type Entry, Source } from './source.ts';
-import { copyOf, type Parcel, rawOf, type Received } from './wire.ts';
+import { copyOf, type Parcel, type Received } from './wire.ts';
 
 export interface ConsumerParts {
   readonly clock: Clock;
@@ -133,6 +134,13 @@ export class RabbitConsumer implements Consumer {
     await this.#share();
   }
 
+  /** Its queues are not to be read on this new connection, for now: the others share out what was its. One that reads there already goes on. */
+  standAside(model: ChannelModel): void {
+    if (this.#model === undefined || this.#model === model) return;
+    this.#model = undefined;
+    void this.#members?.leave();
+  }
+
   async #join(members: Members, hintQueue: string): Promise<void> {
     this.#joining = true;
     try {
@@ -143,6 +151,10 @@ export class RabbitConsumer implements Consumer {
         known = members.count;
         await pause(this.#parts.clock, ANSWERS_MS);
       }
+    } catch (error) {
+      // The next try joins anew.
+      this.#model = undefined;
+      throw error;
     } finally {
       this.#joining = false;
     }
@@ -547,29 +559,6 @@ export class RabbitConsumer implements Consumer {
       // Nobody has bound a queue for it, so nobody misses it.
       if (!(error instanceof MessagingError) || error.code !== 'DB_MSG_UNROUTABLE') throw error;
     }
-  }
-}
-
-/** `raw` is made when asked for: only people and malformed messages need it. */
-class HandOut implements Delivery {
-  readonly token: DeliveryToken;
-  readonly message: Delivery['message'];
-  readonly malformed?: string;
-  readonly state: string | undefined;
-  readonly abandoned: number | undefined;
-  readonly #received: Received;
-
-  constructor(token: DeliveryToken, { received, state, abandoned }: Entry) {
-    this.token = token;
-    this.message = received.message;
-    if (received.malformed !== undefined) this.malformed = received.malformed;
-    this.state = state;
-    this.abandoned = abandoned;
-    this.#received = received;
-  }
-
-  get raw(): string {
-    return rawOf(this.#received);
   }
 }
 

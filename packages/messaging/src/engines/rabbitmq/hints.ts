@@ -67,7 +67,14 @@ export class Hints {
     if (!this.#model) return;
     if (!this.#will) this.#parts.onDeclared('queue', this.#parts.names.will(this.#queue));
     this.#will ??= this.#keepWill(this.#model);
-    await this.#will;
+    const will = this.#will;
+    try {
+      await will;
+    } catch (error) {
+      // Whoever asks next leaves it anew.
+      if (this.#will === will) this.#will = undefined;
+      throw error;
+    }
   }
 
   /**
