@@ -6,6 +6,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormatsModule from 'ajv-formats';
 import type { Static, TSchema } from 'typebox';
 import { describeError, MessagingError } from './errors.ts';
+import { isSchema } from './meta-schema.ts';
 import { isPromise } from './outcome.ts';
 
 /** The part of https://standardschema.dev that is used here. `Input` is what travels, `Output` what handlers get. */
@@ -71,12 +72,21 @@ function isStandardSchema(schema: ContractSchema): schema is StandardSchema {
   return '~standard' in schema;
 }
 
-/** Judges whether schemas are schemas, and keeps none of them: to compile what a schema may be costs ten times as much as most contracts do. */
+/** Judges whether schemas are schemas, and keeps none of them. */
 let judge: Ajv2020 | undefined;
 
-function jsonSchemaContract(schema: TSchema): Contract {
+/**
+ * Throws what ajv throws for a schema that is none. To compile what a schema may be costs ten times as much as most contracts do, so that was done ahead
+ * (`npm run gen`); where that code does not say yes, or the schema names a meta-schema of its own, ajv says what it always did.
+ */
+function refuseNoSchema(schema: TSchema): void {
+  if (!('$schema' in schema) && isSchema(schema)) return;
   judge ??= new Ajv2020({ strict: false });
   void judge.validateSchema(schema, true);
+}
+
+function jsonSchemaContract(schema: TSchema): Contract {
+  refuseNoSchema(schema);
   // One ajv per contract: a shared one would refuse two schemas with the same $id. No coercion, no defaults: data is never changed.
   const ajv = new Ajv2020({ strict: false, allErrors: false, validateSchema: false });
   addFormats(ajv);

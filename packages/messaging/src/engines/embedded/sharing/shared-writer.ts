@@ -3,7 +3,7 @@
  *
  *   seeking --somebody listens--> client --link ended--> seeking
  *   seeking --nobody, the file is free--> host
- *   seeking --nobody, the file is held--> a moment later seeking
+ *   seeking --nobody, the file is held--> a moment later seeking; the file is tried again more and more rarely
  *
  * A link that ends takes every lease with it. What was asked over it and never answered is told as unknown where doing it twice would be
  * seen (publish, settle, redrive), and asked again over the next link where it would not. Consumers are made again over each link; what
@@ -33,6 +33,8 @@ export interface SharedWriterOptions {
 
 /** Between two looks for a host while the file is held and nobody listens: a host that starts or ends. */
 const SEEK_MS = 25;
+/** Between two tries for a file that is held: from `SEEK_MS` on twice as long each time, up to this. */
+const MOST_REST_MS = 400;
 /** So long an operation waits for a host before it is told that there is none; also how long `connect` seeks. */
 export const PATIENCE_MS = 10_000;
 /** Before what a new host refused for now is asked of it again. */
@@ -210,7 +212,14 @@ class SharedWriter implements Writer {
     }
   }
 
+  /**
+   * To look who listens costs next to nothing. To try for the file costs the start of a thread, which it takes from the very process that holds the file
+   * and is about to listen: where several wait on a busy machine, their tries would be most of what it does. So these become rarer, and a file that is
+   * free again is noticed `MOST_REST_MS` later at the latest.
+   */
   async #seek(until: number): Promise<Link | undefined> {
+    let restMs = SEEK_MS;
+    let tryAt = Number.NEGATIVE_INFINITY;
     do {
       this.#generation += 1;
       const generation = this.#generation;
@@ -219,8 +228,13 @@ class SharedWriter implements Writer {
       const { signal } = this.#closing;
       const found = await dial(this.#socketPath, { clock: this.#clock, receive, onSocket, signal });
       if (found === 'silent') this.#wasHeard = true;
-      const link = typeof found === 'string' ? await this.#host(receive) : found;
-      if (link) return link;
+      if (typeof found !== 'string') return found;
+      if (this.#clock.monotonic() >= tryAt) {
+        const link = await this.#host(receive);
+        if (link) return link;
+        tryAt = this.#clock.monotonic() + restMs;
+        restMs = Math.min(2 * restMs, MOST_REST_MS);
+      }
       await pause(this.#clock, SEEK_MS, this.#closing.signal);
     } while (!this.#closed && this.#clock.monotonic() < until);
     return undefined;

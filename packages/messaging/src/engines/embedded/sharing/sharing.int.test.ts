@@ -204,6 +204,38 @@ describe('who may connect', () => {
     });
   });
 
+  it('leaves the machine to who holds the file: it looks for a host often, and tries for the file rarely', async () => {
+    const holder = createBus({ engine: createEmbeddedEngine({ path }), source: '/alone' });
+    await holder.start();
+    buses.push(holder);
+    let passedMs = 0;
+    let looks = 0;
+    const bySteps: Clock = {
+      now: () => systemClock.now(),
+      monotonic: () => passedMs,
+      setTimer(ms, fn) {
+        if (ms === ANSWER_MS) return () => {};
+        looks += 1;
+        passedMs += ms;
+        const due = setImmediate(fn);
+        return () => clearImmediate(due);
+      },
+    };
+    let tries = 0;
+    const count = (): void => void (tries += 1);
+    process.on('worker', count);
+    try {
+      await expect(startBus(undefined, { clock: bySteps })).rejects.toMatchObject({
+        code: 'DB_MSG_ENGINE_LOCKED',
+      });
+    } finally {
+      process.off('worker', count);
+    }
+    expect(looks).toBe(PATIENCE_MS / 25);
+    // At once, 25, 50, 100 and 200 ms after each other, then each 400 ms.
+    expect(tries).toBe(29);
+  }, 60_000);
+
   it('tells a host that listens and is slow from a file that nobody shares', async () => {
     const holder = createBus({ engine: createEmbeddedEngine({ path }), source: '/alone' });
     await holder.start();
