@@ -5,7 +5,7 @@ import type { Message } from './message.ts';
 
 /** What a handler may know about the attempt it is part of. */
 export interface HandlerContext {
-  /** 1 for the first. */
+  /** 1 for the first. Numbers tries, not failures: a hand-out that ended without an outcome (a killed process) was one, perhaps before the handler had begun. */
   readonly attempt: number;
   /** Aborted when the lease was lost (another will handle the message) or the drain time is over. */
   readonly signal: AbortSignal;

@@ -162,6 +162,8 @@ for (const { kind, missing, create } of storeChoices)
           expect(report.repair).toMatchObject({ republished: 0, needsPersonCount: 3 });
           const told = report.repair.needsPerson.map(({ why, remedy }) => `${why} ${remedy}`);
           expect(told.filter((one) => one.includes('assumeUndecided'))).toHaveLength(2);
+          const remedies = decisions.length === 0 ? 'give decisions' : 'before the log of decisions began';
+          expect(told.filter((one) => one.includes(remedies))).toHaveLength(2);
           expect(told.filter((one) => one.includes('the corrected message of a dead letter'))).toHaveLength(
             1,
           );

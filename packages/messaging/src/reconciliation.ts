@@ -121,7 +121,9 @@ const OBJECTIONS: Readonly<Record<Objection, (subscription: string) => string>> 
 };
 
 const UNDECIDED =
-  'when nobody discarded or edited it as a dead letter, or rewound past it, ask again with assumeUndecided; give decisions, and the next time it is known';
+  'when nobody discarded or edited it as a dead letter, or rewound past it, ask again with assumeUndecided';
+const NO_LOG = `${UNDECIDED}; give decisions, and the next time it is known`;
+const BEFORE_THE_LOG = `${UNDECIDED}; it was recorded before the log of decisions began, which knows what came after`;
 
 /** A repair broke after it had published something again; `cause` is what a source, the engine or the log of decisions rejected with. */
 export class ReconciliationBroken extends MessagingError {
@@ -350,7 +352,8 @@ class Reconciliation {
     if (kind !== 'lost' && kind !== 'partlyLost') return false;
     if (message.outgoing === undefined)
       return person('its stored text cannot be read', 'restore the row from a backup');
-    const { inOrder = [], withoutInbox = false } = this.#options.repair ?? {};
+    const { repair, decisions = [] } = this.#options;
+    const { inOrder = [], withoutInbox = false } = repair ?? {};
     if (inOrder.includes(channel))
       return person(
         'order matters on this channel, and later messages of its key may be settled',
@@ -362,7 +365,10 @@ class Reconciliation {
         remedyOf(objections),
       );
     if (mayBeDecided)
-      return person('perhaps a person decided about it: that looks the same, and nobody noted it', UNDECIDED);
+      return person(
+        'perhaps a person decided about it: that looks the same, and nobody noted it',
+        decisions.length === 0 ? NO_LOG : BEFORE_THE_LOG,
+      );
     const bare = withoutInbox
       ? undefined
       : this.#backlog.subscriptionsOf(channel).find((name) => !this.#keepsInbox(channel, name));

@@ -3,6 +3,7 @@
  *   subscriptions  [{ channel, name }]   what exists on the engine, for those that cannot list it (RabbitMQ, Kafka)
  *   publishes      [channel, ...]        for `asyncapi`
  *   existing       { channel: { queue } or { exchange } }   what channels of RabbitMQ stand for, as the application gives it to its engine
+ *   engineOptions  { queueType, partitions, lists, ... }   what else the application gives to its engine: a URL has no place for it
  *   reconciliation { recorded, settled, close? }, or a function that makes it   for `reconcile`
  *   decisions      { note, about, since, close? }, a log of what people decide about dead letters, or a function that makes it   for `discard`, `edit-and-redrive`, `replay` and `reconcile`
  *   service        { title, version, description?, servers? }   for `asyncapi`
@@ -18,12 +19,16 @@ import { reasonOf } from './reason.ts';
 
 export type Existing = Readonly<Record<string, { readonly queue: string } | { readonly exchange: string }>>;
 
+export type EngineOptions = Readonly<Record<string, unknown>>;
+
 export interface ChannelsModule {
   readonly channels: readonly Channel[];
   readonly subscriptions: readonly { readonly channel: Channel; readonly name: string }[];
   readonly publishes: readonly Channel[];
   /** By channel, as the RabbitMQ engine takes it. */
   readonly existing: Existing;
+  /** As the application's engine takes them, `existing` among them. */
+  readonly engineOptions: EngineOptions;
   /** Looked at by `reconcile` alone. */
   readonly reconciliation: unknown;
   readonly decisions: unknown;
@@ -37,6 +42,7 @@ export interface ChannelsModule {
 
 export const noModule: ChannelsModule = {
   existing: {},
+  engineOptions: {},
   reconciliation: undefined,
   decisions: undefined,
   channels: [],
@@ -71,11 +77,14 @@ export function channelsOf(path: string, exported: Readonly<Record<string, unkno
   const channels = [...new Set(found)];
   if (channels.length === 0)
     throw usage(`--channels ${path}: it exports no channel`, 'Export what defineChannel(...) returns.');
+  const engineOptions = engineOptionsIn(path, exported['engineOptions']);
+  const existing = existingIn(path, exported['existing'] ?? engineOptions['existing']);
   return {
     channels,
     subscriptions,
     publishes,
-    existing: existingIn(path, exported['existing']),
+    existing,
+    engineOptions: Object.keys(existing).length === 0 ? engineOptions : { ...engineOptions, existing },
     reconciliation: exported['reconciliation'],
     decisions: exported['decisions'],
     service: serviceOf(exported['service']),
@@ -97,6 +106,15 @@ function onlyFitting<T>(
   const list = exported[name] === undefined ? [] : listOf(exported[name]);
   if (list.every(fits)) return list;
   throw usage(`--channels ${path}: its "${name}" is not understood`, `Export ${FORMS[name]}.`);
+}
+
+function engineOptionsIn(path: string, value: unknown): EngineOptions {
+  if (value === undefined) return {};
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as EngineOptions;
+  throw usage(
+    `--channels ${path}: its "engineOptions" are not understood`,
+    'Export what the engine is given beside its URL and prefix: { queueType: "classic" }.',
+  );
 }
 
 function existingIn(path: string, value: unknown): Existing {

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Admin } from '@platformatic/kafka';
 import { connect } from 'amqplib';
+import { createClient } from 'redis';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { orderPlaced } from '../../examples/channels.ts';
 import { createBus } from '../bus.ts';
@@ -15,7 +16,7 @@ import { createRabbitEngine } from '../engines/rabbitmq/engine.ts';
 import { createLadder } from '../engines/rabbitmq/delay-ladder.ts';
 import { namesOf } from '../engines/rabbitmq/names.ts';
 import { cleanRedis } from '../testing/example-leftovers.ts';
-import { giveUpOn, here, module, type Said } from './testing/fixture.ts';
+import { giveUpOn, here, inProcess, module, type Said } from './testing/fixture.ts';
 
 const prefix = `look${process.pid}.`;
 
@@ -44,6 +45,22 @@ async function cleanRabbit(url: string): Promise<void> {
     await channel.deleteExchange(exchange);
   await createLadder(prefix).remove(channel);
   await model.close();
+}
+
+/** Of the channels that the module has; the exchanges that the engine keeps for itself are there since the first look. */
+async function exchangesOn(url: string): Promise<readonly string[]> {
+  const model = await connect(url);
+  const found: string[] = [];
+  for (const name of ['mail.wanted', 'order.placed', 'price.asked']) {
+    const channel = await model.createChannel();
+    channel.on('error', () => {});
+    await channel.checkExchange(`${prefix}${name}`).then(
+      () => found.push(name),
+      () => {},
+    );
+  }
+  await model.close();
+  return found;
 }
 
 async function topicsOn(url: string, remove: boolean): Promise<readonly string[]> {
@@ -157,6 +174,60 @@ it.skipIf(rabbitUrl === '')(
   },
 );
 
+/** A module that exports these options of the engine beside the channels of the others. */
+function withEngineOptions(engineOptions: Readonly<Record<string, unknown>>): string {
+  const folder = mkdtempSync(join(tmpdir(), 'look-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'channels.mjs');
+  const all = `export * from '${pathToFileURL(module).href}';`;
+  writeFileSync(path, `${all}\nexport const engineOptions = ${JSON.stringify(engineOptions)};\n`);
+  return path;
+}
+
+it.skipIf(rabbitUrl === '')(
+  'channels that were made with other settings are looked at with those that the module exports (needs RABBITMQ_URL)',
+  async () => {
+    const settings = { queueType: 'classic', keepUnsubscribedMs: 60_000 } as const;
+    onTestFinished(() => cleanRabbit(rabbitUrl));
+    await giveUpOn(createRabbitEngine({ url: rabbitUrl, prefix, ...settings }), 1);
+    const look = (from: string): Promise<Said> =>
+      here('dead-letters', 'list', '--channels', from, '--url', `${rabbitUrl}?prefix=${prefix}`);
+    expect(await look(module)).toMatchObject({
+      code: 2,
+      out: '',
+      err: expect.stringContaining('export const engineOptions'),
+    });
+    const right = withEngineOptions({ ...settings, prefix });
+    expect(await look(right)).toMatchObject({ code: 0, out: expect.stringContaining('no such address') });
+    const elsewhere = withEngineOptions({ ...settings, prefix: 'elsewhere.' });
+    expect(await look(elsewhere)).toMatchObject({ code: 2, err: expect.stringContaining('?prefix=') });
+    const list = withEngineOptions(['classic'] as never);
+    expect(await look(list)).toMatchObject({ code: 2, err: expect.stringContaining('"engineOptions"') });
+  },
+);
+
+const listsUrl = (process.env['REDIS_URL'] ?? '').replace(/^redis:/, 'redis-lists:');
+
+it.skipIf(listsUrl === '')(
+  'a list of a team that the module names is the one that is published to (needs REDIS_URL)',
+  async () => {
+    const list = `${prefix}legacy`;
+    const from = withEngineOptions({ lists: { 'order.placed': list } });
+    const redis = await createClient({ url: process.env['REDIS_URL'] ?? '' }).connect();
+    onTestFinished(async () => {
+      await redis.del(list);
+      redis.destroy();
+      await cleanRedis(process.env['REDIS_URL'] ?? '', prefix);
+    });
+    const data = ['--data', '-', '--channel', 'order.placed'];
+    const at = ['--url', `${listsUrl}?prefix=${prefix}`];
+    const order = JSON.stringify({ orderId: 'A-1', total: 1 });
+    const said = await inProcess(['publish', ...data, '--channels', from, ...at], { stdin: order });
+    expect(said).toMatchObject({ code: 0 });
+    expect(await redis.lLen(list)).toBe(1);
+  },
+);
+
 /** They know only what was declared to them: an empty answer would be untrue, and declaring would make what a typo names. */
 const servers = ['RABBITMQ_URL', 'KAFKA_URL'].map(
   (variable) => [variable, process.env[variable] ?? ''] as const,
@@ -190,7 +261,7 @@ describe.each(servers)('on a server that cannot list (needs %s)', (variable, add
       expect(empty).toMatchObject({ code: 2, out: '' });
       expect(empty.err).toContain('has no channel of --channels: mail.wanted, order.placed, price.asked');
     }
-    expect(isKafka ? await topicsOn(address, false) : []).toEqual([]);
+    expect(await (isKafka ? topicsOn(address, false) : exchangesOn(address))).toEqual([]);
     onTestFinished(async () => void (await (isKafka ? topicsOn(address, true) : cleanRabbit(address))));
     const engine = await engineFromUrl(`${address}?prefix=${prefix}`);
     await giveUpOn(engine, 1);

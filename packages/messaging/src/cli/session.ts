@@ -1,7 +1,7 @@
 /**
  * The engine as a command works on it: connected below the bus, because an operator's command must not start subscriptions, and
- * must not change the settings of a channel it only knows by name. Opening makes nothing on the server: engines that know only what was declared to
- * them are told what of the module of `--channels` exists. The commands that write declare what they write to.
+ * must not change the settings of a channel it only knows by name. Opening makes no channel and no subscription: engines that know only what was declared to
+ * them are told what of the module of `--channels` exists, as the application declares it. The commands that write declare what they write to.
  */
 import { createIds } from '../ids.ts';
 import { steadyClock, type Clock } from '../clock.ts';
@@ -9,17 +9,18 @@ import type { DecisionLog } from '../dead-letter-decisions.ts';
 import { DeadLetterDesk } from '../dead-letter-desk.ts';
 import { engineFromUrl, engineLoadedBy } from '../engine-from-url.ts';
 import type { Engine } from '../engine.ts';
+import { MessagingError } from '../errors.ts';
 import { readSqliteUrl } from '../sqlite-url.ts';
 import { refuseOtherFile } from './bus-file.ts';
-import type { ChannelsModule, Existing } from './channels-module.ts';
+import type { ChannelsModule, EngineOptions } from './channels-module.ts';
 import type { Session } from './command.ts';
 import { type DatabasePlace, inWords, openedInWords } from './databases.ts';
 import { CliFailure, exitCodes, usage } from './failure.ts';
 import { called, type ModuleCall } from './module-calls.ts';
 import { canList, presentOn } from './present.ts';
 
-/** `existing` is what channels of RabbitMQ stand for. */
-export type OpenEngine = (url: string, existing: Existing) => Promise<Engine>;
+/** `given` is what the application gives to its engine and a URL has no place for. */
+export type OpenEngine = (url: string, given: EngineOptions) => Promise<Engine>;
 
 export interface SessionOptions {
   readonly url: string | undefined;
@@ -36,16 +37,38 @@ export interface OpenSession extends Session {
 }
 
 /** A file that is not there, or is no bus, is refused: an operator's typo must not make one. */
-export async function openExisting(url: string, existing: Existing = {}): Promise<Engine> {
+export async function openExisting(url: string, given: EngineOptions = {}): Promise<Engine> {
   const path = url.startsWith('sqlite:') ? readSqliteUrl(url).path : '';
   if (path !== '') refuseOtherFile(url, path);
   // A URL has no place for what follows, so the engines' own factories are given it on the way.
   if (path !== '') return engineLoadedBy(async (specifier) => asGuest(await import(specifier)), url);
-  if (!/^amqps?:/.test(url) || Object.keys(existing).length === 0) return engineFromUrl(url);
-  return engineLoadedBy(async (specifier) => {
-    const module = (await import(specifier)) as { createRabbitEngine: (options: object) => Engine };
-    return { createRabbitEngine: (options: object) => module.createRabbitEngine({ ...options, existing }) };
-  }, url);
+  if (Object.keys(given).length === 0) return engineFromUrl(url);
+  refuseOtherPrefix(url, given);
+  return engineLoadedBy(async (specifier) => withOptions(await import(specifier), given), url);
+}
+
+/** Two prefixes are two buses: which one is meant is said where it is read. */
+function refuseOtherPrefix(url: string, { prefix }: EngineOptions): void {
+  if (prefix === undefined) return;
+  const named = new URLSearchParams(url.split('?', 2)[1] ?? '').get('prefix');
+  if (named === prefix) return;
+  throw usage(
+    `"engineOptions" of the module of --channels has the prefix ${inQuotes(prefix)}, and the URL ${named === null ? 'names none' : `has ${inQuotes(named)}`}`,
+    'Name the prefix in the URL: ?prefix=... .',
+  );
+}
+
+const inQuotes = (text: unknown): string => JSON.stringify(String(text));
+
+/** The factories of an engine's module, which then make engines as the application's are made. What the URL says stands. */
+function withOptions(module: object, given: EngineOptions): object {
+  const factories = Object.entries(module).filter(([, value]) => typeof value === 'function') as [
+    string,
+    (options: object) => Engine,
+  ][];
+  return Object.fromEntries(
+    factories.map(([name, make]) => [name, (options: object) => make({ ...given, ...options })]),
+  );
 }
 
 interface EmbeddedModule {
@@ -71,7 +94,7 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
       'no engine was named',
       'Give --url, or set DOORBUSTER_BUS_URL: sqlite:./bus.db, amqp://..., kafka://..., redis://...',
     );
-  const engine = await options.openEngine(url, module.existing);
+  const engine = await options.openEngine(url, module.engineOptions);
   if (!canList(engine.name) && module.channels.length === 0) throw withoutModule(engine.name);
   const steady = steadyClock(clock);
   const connection = await engine.connect({ clock: steady, onFatal: options.onFatal });
@@ -83,7 +106,7 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
     if (!canList(engine.name)) {
       const present = await presentOn(engine.name, url, module);
       const { topology } = present;
-      if (topology.channels.length > 0) await connection.declare(topology);
+      if (topology.channels.length > 0) await connection.declare(topology).catch(refusedSettings);
       absent = present.absent;
       if (absent.length > 0) options.onAbsent(absent);
       nothingThere = topology.channels.length === 0;
@@ -119,6 +142,17 @@ export async function openSession(options: SessionOptions): Promise<OpenSession>
       }
     },
   };
+}
+
+/** Only the application knows the settings that it made its channels with. */
+function refusedSettings(error: unknown): never {
+  if (!(error instanceof MessagingError) || error.code !== 'DB_MSG_INVALID_OPTIONS') throw error;
+  throw new CliFailure(
+    exitCodes.usage,
+    error.message,
+    'Export from the module of --channels what the application gives to its engine beside the URL, for instance: export const engineOptions = { queueType: "classic" }. Nothing was moved; delete nothing.',
+    error.code,
+  );
 }
 
 /** An empty answer would be untrue: the letters are there, and the engine does not know where. */

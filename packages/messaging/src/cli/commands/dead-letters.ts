@@ -8,7 +8,7 @@ import { refuseNothingThere, refuseUnknown, tellUnnamed } from '../known.ts';
 import { printable, type Row } from '../terminal.ts';
 
 const BLIND_ENGINES =
-  'RabbitMQ and Kafka cannot list their channels, so --channels has to name them, and what it does not name is not looked at. Where none of it is there they end with code 2. Nothing is made by looking.';
+  'RabbitMQ and Kafka cannot list their channels, so --channels has to name them, and what it does not name is not looked at. Where none of it is there they end with code 2. Looking makes no channel and no subscription; on RabbitMQ the exchanges that the engine keeps for itself are made where they are missing.';
 
 export const list: Command = {
   name: 'dead-letters list',

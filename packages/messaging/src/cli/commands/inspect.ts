@@ -26,7 +26,7 @@ export const inspect: Command = {
   name: 'inspect',
   summary: 'shows channels, subscriptions, backlog and dead letters',
   details:
-    'RabbitMQ and Kafka cannot list their channels: it shows what --channels names, as far as it is there. The embedded engine and Redis list what they store. Where nothing that --channels names is there it ends with code 2; what is missing beside others is named on stderr. Nothing is made by looking.',
+    'RabbitMQ and Kafka cannot list their channels: it shows what --channels names, as far as it is there. The embedded engine and Redis list what they store. Where nothing that --channels names is there it ends with code 2; what is missing beside others is named on stderr. Looking makes no channel and no subscription; on RabbitMQ the exchanges that the engine keeps for itself are made where they are missing.',
   arguments: [],
   options: {
     watch: { description: 'look again and again until Ctrl-C; with --json one document a line' },

@@ -13,7 +13,7 @@ export function asMessagingError(error: unknown): Error {
   if (code === PRECONDITION_FAILED)
     return new MessagingError(
       'DB_MSG_INVALID_OPTIONS',
-      `the broker has it with other settings: ${message}. Use the same settings or delete it there`,
+      `the broker has it with other settings: ${message}. Use the settings it was made with; deleting it there deletes what waits in it`,
       { cause: error },
     );
   if (code === NOT_FOUND && !NODE_DOWN.test(message))
