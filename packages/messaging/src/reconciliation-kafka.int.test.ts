@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { run } from './cli/run.ts';
+import { Unawaited } from './cli/unawaited.ts';
 import { systemClock } from './clock.ts';
 import { eventually, numbers } from './conformance/fixture.ts';
 import { engineFromUrl } from './engine-from-url.ts';
@@ -55,6 +56,7 @@ describe.skipIf(kafkaUrl === undefined)('reconciliation with Kafka (needs KAFKA_
       stdin: { isTTY: false, read: async () => '' },
       clock: systemClock,
       signal: new AbortController().signal,
+      unawaited: new Unawaited(systemClock),
       openEngine: engineFromUrl,
       version: '0.0.0',
     });

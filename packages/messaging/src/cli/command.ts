@@ -9,6 +9,7 @@ import type { Exits } from './exits.ts';
 import type { ExitCode } from './failure.ts';
 import type { ChannelsModule } from './channels-module.ts';
 import type { Terminal } from './terminal.ts';
+import type { Unawaited } from './unawaited.ts';
 
 export interface OptionSpec {
   /** Name of the value as help shows it; without one the option is a flag. */
@@ -68,6 +69,8 @@ export interface CommandContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal;
+  /** For what must be told before something that nobody awaits ends the run. */
+  readonly unawaited: Unawaited;
   /** Connects, at the first call; closed when the command is over. */
   readonly session: () => Promise<Session>;
   /** The channels of `--channels`, without connecting. */

@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { systemClock } from '../clock.ts';
 import { CliFailure, type ExitCode, exitCodes } from './failure.ts';
-import { run, tellFailure } from './run.ts';
+import { run } from './run.ts';
 import { openExisting } from './session.ts';
+import { Unawaited } from './unawaited.ts';
 
 /** A reader that went away (`| head`) is no failure. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -39,20 +40,14 @@ async function end(code: ExitCode): Promise<never> {
   process.exit(code);
 }
 
-const argv = process.argv.slice(2);
-let isTold = false;
-function tellAndEnd(error: unknown): void {
-  if (isTold) return;
-  isTold = true;
-  void end(tellFailure(argv, error, process));
-}
+const unawaited = new Unawaited(systemClock);
 
 /** What nobody awaits, for instance a pool of the module that nobody listens to. Node would print the line that threw it, with the password that stands in it. */
-process.on('uncaughtException', tellAndEnd);
+process.on('uncaughtException', (error) => unawaited.broke(error));
 
 /** Nothing is under way any more, and the run is not over: Node would end it with 13 and not a word. */
 process.once('beforeExit', () =>
-  tellAndEnd(
+  unawaited.broke(
     new CliFailure(
       exitCodes.failed,
       'it cannot go on: it waits for something, and nothing is under way that could still bring it',
@@ -61,13 +56,14 @@ process.once('beforeExit', () =>
   ),
 );
 
-const code = await run(argv, {
+const code = await run(process.argv.slice(2), {
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,
   stdin: { isTTY: process.stdin.isTTY === true, read: readStdin },
   clock: systemClock,
   signal: stopping.signal,
+  unawaited,
   openEngine: openExisting,
   version: manifest.version,
 });

@@ -79,6 +79,10 @@ const empty = 'async () => ({ items: [], next: undefined })';
 it('a "reconciliation" that fails is one failure', async () => {
   await shop.withLetters(0);
   const broken = recorded(`async () => { throw new Error('lost ${ADDRESS}'); }`);
+  const item = "{ id: 'm-1', channel: 'order.placed', recordedAt: 1, publishedAt: 1, state: 'published' }";
+  const full = recorded(`async () => ({ items: [${item}], next: undefined })`);
+  const inbox = (more: string): string =>
+    `{ subscription: 'mailer', channels: ['order.placed'], page: ${empty}, settled: async () => new Set(), keptSince: async () => 0, ${more} }`;
   const cases: readonly Case[] = [
     [
       `export const reconciliation = async () => { throw new Error('no route to ${ADDRESS}'); };`,
@@ -93,12 +97,23 @@ it('a "reconciliation" that fails is one failure', async () => {
     [
       `export const reconciliation = { recorded: [${broken}], settled: [] };`,
       1,
-      /^unexpected: Error: lost postgres:\/\/127\.0\.0\.1:1\/shop$/,
+      /^"recorded" of "reconciliation" of .*, source "shop", could not be read: lost postgres:\/\/127\.0\.0\.1:1\/shop$/,
+    ],
+    [
+      `export const reconciliation = { recorded: [${full}], settled: [${inbox('settled() { throw undefined; }')}] };`,
+      1,
+      /^"settled" of "reconciliation" of .*, source "mailer", could not be read: undefined$/,
+    ],
+    [
+      `export const reconciliation = { recorded: [${full}], settled: [${inbox("takes: () => { throw new Error('no route'); }")}] };`,
+      1,
+      /source "mailer", could not be read: no route$/,
     ],
   ];
   for (const [text, exitCode, error] of cases)
     expect(await failureOf(text, 'reconcile')).toMatchObject({
       exitCode,
+      code: 'CLI',
       error: expect.stringMatching(error),
     });
 });

@@ -13,14 +13,23 @@ export interface ModuleCall {
 }
 
 /** What has its words already keeps them. */
-export async function called<T>(
-  { failed, exitCode, remedy }: ModuleCall,
-  work: () => Promise<T>,
-): Promise<T> {
+export async function called<T>(call: ModuleCall, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (failureOf(error)) throw error;
-    throw new CliFailure(exitCode, `${failed}: ${reasonOf(error)}`, remedy);
+    throw inCall(call, error);
   }
+}
+
+/** The same of what answers at once. */
+export function calledNow<T>(call: ModuleCall, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw inCall(call, error);
+  }
+}
+
+function inCall({ failed, exitCode, remedy }: ModuleCall, error: unknown): unknown {
+  return failureOf(error) ? error : new CliFailure(exitCode, `${failed}: ${reasonOf(error)}`, remedy);
 }

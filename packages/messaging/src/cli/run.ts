@@ -16,6 +16,7 @@ import { parseOptions } from './options.ts';
 import { placesOf } from './reason.ts';
 import { type OpenEngine, type OpenSession, openSession } from './session.ts';
 import { type Stream, Terminal } from './terminal.ts';
+import type { Unawaited } from './unawaited.ts';
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -24,6 +25,7 @@ export interface Surroundings {
   readonly stdin: { readonly isTTY: boolean; readonly read: () => Promise<string> };
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  readonly unawaited: Unawaited;
   readonly openEngine: OpenEngine;
   readonly version: string;
 }
@@ -32,20 +34,11 @@ export async function run(written: readonly string[], around: Surroundings): Pro
   const argv = argvOf(written);
   const terminal = terminalOf(argv, around);
   try {
-    return await dispatch(argv, around, terminal);
+    return await around.unawaited.ending(() => dispatch(argv, around, terminal));
   } catch (error) {
-    return tell(argv, error, terminal);
+    // A second document on stdout would make the first one none.
+    return tell(argv, error, terminal, terminal.json && !around.unawaited.hasTold);
   }
-}
-
-/** Tells what no run can catch, because nobody awaits it, as a run tells what it can. */
-export function tellFailure(
-  written: readonly string[],
-  error: unknown,
-  streams: Pick<Surroundings, 'env' | 'stdout' | 'stderr'>,
-): ExitCode {
-  const argv = argvOf(written);
-  return tell(argv, error, terminalOf(argv, streams));
 }
 
 const argvOf = (written: readonly string[]): readonly string[] =>
@@ -63,10 +56,10 @@ function terminalOf(
 }
 
 /** Where a bug was thrown goes to stderr, with --json too. */
-function tell(argv: readonly string[], error: unknown, terminal: Terminal): ExitCode {
+function tell(argv: readonly string[], error: unknown, terminal: Terminal, asData: boolean): ExitCode {
   const found = failureOf(error);
   const failure = withoutSecretsOf(argv, found ?? bugOf(error));
-  if (terminal.json) terminal.data(failure, () => '');
+  if (asData) terminal.data(failure, () => '');
   else {
     terminal.warn(`${PROGRAM}: ${failure.error}`);
     terminal.warn(failure.remedy);
@@ -158,7 +151,7 @@ async function work(
     });
     return opened;
   };
-  const { clock, env, signal } = around;
+  const { clock, env, signal, unawaited } = around;
   const context: CommandContext = {
     arguments: positionals,
     values,
@@ -166,6 +159,7 @@ async function work(
     clock,
     env,
     signal,
+    unawaited,
     session,
     module,
     read: (file) => readInput(file, around, values.flag('no-input')),

@@ -35,6 +35,33 @@ export function abandonedLooks(state: SagaState): number {
   return Math.max(0, (lookOf(state).begun ?? 0) - 1);
 }
 
+/** When the time-out of the step is one lease ago, ms since the epoch; undefined: it is not time yet. */
+function oneLeaseLate({ status, waitUntil }: SagaState, now: number, leaseMs: number): number | undefined {
+  return status === 'waiting' && waitUntil !== undefined && now >= waitUntil
+    ? waitUntil + leaseMs
+    : undefined;
+}
+
+/**
+ * Whether the time-out counts before anything is asked, of an instance that is due and not claimed. A look that ended may have ended for another reason than its mail, and the answer be in that: it
+ * is asked about once more. Not when a message has ended a look by itself, nor when the lease that ended did so one lease after the time-out: it was that of the second look, or of one that began late.
+ */
+export function timeOutCounts({ state, dueAt = 0 }: SagaRecord, now: number, leaseMs: number): boolean {
+  const last = oneLeaseLate(state, now, leaseMs);
+  const { begun = 0, alone } = lookOf(state);
+  return last !== undefined && begun > 0 && (alone !== undefined || dueAt >= last);
+}
+
+/**
+ * The end of a lease that begins now. Of a look that follows one that ended it is at most one lease after the time-out, where that is still to come: the time-out would else wait for the end of two
+ * leases. Who comes then asks nothing, so nobody is asked about a message at two processes because of it.
+ */
+export function leaseEnd(state: SagaState, now: number, leaseMs: number): number {
+  const last = oneLeaseLate(state, now, leaseMs) ?? 0;
+  const follows = abandonedLooks(state) > 0 || lookOf(state).alone !== undefined;
+  return follows && last > now ? Math.min(last, now + leaseMs) : now + leaseMs;
+}
+
 /** Without what is not there any more: it would be due for ever, and nobody could be asked about it. What comes of this look is stored with it, so nothing counts as begun any more. */
 export function lookThrough(state: SagaState, mail: readonly KeptSagaMail[]): MailLook {
   const { begun: _, ...look } = lookOf(state);

@@ -314,6 +314,63 @@ const cases: readonly PartCase<Make>[] = [
     },
   },
   {
+    name: 'however many processes end, the time-out is stored one lease after it at most',
+    async run(make) {
+      const endsAtMail: Make = (store) =>
+        changedStore(make(store), { mail: () => Promise.reject(new Error('the process ended')) });
+      const ways = [
+        (step: Partial<SagaStep<unknown>>) => mortal(make, () => true, step),
+        (step: Partial<SagaStep<unknown>>) => mortal(endsAtMail, () => false, step),
+      ];
+      for (const timeoutMs of [1, LEASE_MS / 2, LEASE_MS, 1.5 * LEASE_MS])
+        for (const way of ways) {
+          await fresh();
+          const runner = way({ ...undoing, timeoutMs });
+          await begun(runner, 'deadly');
+          const time = clock.now() + timeoutMs;
+          while ((await runner.sweep()) > 0);
+          // Somebody comes as soon as each lease is over.
+          for (
+            let next = await runner.load('k');
+            next?.state.status === 'waiting';
+            next = await runner.load('k')
+          ) {
+            clock.advance(Math.max(0, (next.dueAt ?? clock.now()) - clock.now()));
+            while ((await runner.sweep()) > 0);
+          }
+          expect([timeoutMs, (await stateOf(runner)).status]).toEqual([timeoutMs, 'compensated']);
+          expect(clock.now() - time).toBeLessThanOrEqual(LEASE_MS);
+          expect(done.filter((id) => id === 'deadly').length).toBeLessThanOrEqual(2);
+        }
+    },
+  },
+  {
+    name: 'what is looked at after the time-out only, and ends its process, has had its turn',
+    async run(make) {
+      const runner = mortal(make, () => true, { ...undoing, timeoutMs: 1 });
+      await runner.begin('k', {});
+      while ((await runner.sweep()) > 0);
+      await begun(runner, 'deadly');
+      clock.advance(LEASE_MS / 2);
+      await life(runner);
+      expect((await stateOf(runner)).status).toBe('waiting');
+      await life(runner);
+      expect([(await stateOf(runner)).status, done]).toEqual(['compensated', ['deadly', 'undone']]);
+    },
+  },
+  {
+    name: 'an answer at which the last process ended once is asked about again however long after the time-out',
+    async run(make) {
+      const isDeadly = ({ id }: { readonly id: string }): boolean => id === 'answer' && done.length === 1;
+      const runner = mortal(make, isDeadly, { ...undoing, timeoutMs: 1 });
+      await begun(runner, 'answer');
+      while ((await runner.sweep()) > 0);
+      clock.advance(LIVES * LEASE_MS);
+      await life(runner);
+      expect([(await stateOf(runner)).status, done]).toEqual(['completed', ['answer', 'answer']]);
+    },
+  },
+  {
     name: 'a message that is given up decides nothing before what lies behind it was asked about',
     async run(make) {
       const lists = [
@@ -440,6 +497,14 @@ const defects = {
   'what goes on in its lease is not counted as begun': {
     make: looking(({ begun, ...look }) => ({ ...look, ...(begun !== undefined && begun > 1 && { begun }) })),
     seenBy: ['ends the process each time', 'it costs as many processes'],
+  },
+  'a lease is as long as ever, however late it is': {
+    make: (store: SagaStore) =>
+      changedStore(store, {
+        save: (record, changes) =>
+          store.save(changes.isLease ? { ...record, dueAt: clock.now() + LEASE_MS } : record, changes),
+      }),
+    seenBy: ['however many processes end'],
   },
   'until when a step waits is forgotten where it is asked one by one': {
     make: storing(({ waitUntil, ...state }) => ({

@@ -292,7 +292,9 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   async #work(found: SagaRecord): Promise<boolean> {
     const { log, saga } = this.#options;
     try {
-      let record = await this.#claim(found);
+      const { clock, leaseMs } = this.#options;
+      const isLate = mails.timeOutCounts(found, clock.now(), leaseMs);
+      let record = isLate ? await this.#keep(found, this.#timedOut(found)) : await this.#claim(found);
       let marked = false;
       while (record) {
         const move = await this.#next(record, marked);
@@ -311,11 +313,8 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
 
   #claim(found: SagaRecord): Promise<SagaRecord | undefined> {
     const { clock, leaseMs } = this.#options;
-    return this.#store(found, {
-      state: mails.withLookBegun(found.state),
-      dueAt: clock.now() + leaseMs,
-      isLease: true,
-    });
+    const state = mails.withLookBegun(found.state);
+    return this.#store(found, { state, dueAt: mails.leaseEnd(state, clock.now(), leaseMs), isLease: true });
   }
 
   /** Undefined: it rests now, or somebody else changed it first. */
@@ -324,8 +323,9 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     const goesOn = move.dueAt !== undefined && move.dueAt <= clock.now() && this.#loop.state !== 'stopped';
     // A stop in between must not leave the mark of an attempt that never began.
     const rests = move.marks === true ? { state: record.state, dueAt: move.dueAt } : move;
-    const leased = { ...move, state: mails.withLookBegun(move.state), dueAt: clock.now() + leaseMs };
-    const kept = goesOn ? { ...leased, isLease: true } : rests;
+    const state = mails.withLookBegun(move.state);
+    const leased = { ...move, state, dueAt: mails.leaseEnd(state, clock.now(), leaseMs), isLease: true };
+    const kept = goesOn ? leased : rests;
     try {
       const stored = await this.#store(record, kept);
       return goesOn ? stored : undefined;
@@ -352,7 +352,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   async #next(record: SagaRecord, marked: boolean): Promise<Move> {
     const { state } = record;
     if (states.isOver(state) || state.status === 'parked') return { state, dueAt: undefined };
-    if (states.waitsForMail(state)) return this.#readMail(record, marked);
+    if (states.waitsForMail(state)) return this.#readMail(record);
     if (!marked) return this.#mark(record);
     return state.status === 'compensating' ? this.#undo(record) : this.#run(record);
   }
@@ -407,7 +407,7 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   }
 
   /** Asks the step about everything that it was not asked about yet, or not in vain for long enough; the first answer that ends its waiting counts. */
-  async #readMail(record: SagaRecord, marked: boolean): Promise<Move> {
+  async #readMail(record: SagaRecord): Promise<Move> {
     const { store, saga, clock } = this.#options;
     const { state } = record;
     const step = this.#step(state);
@@ -433,11 +433,6 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     if (first && abandoned >= MOST_ABANDONED) {
       const failure = { kind: 'abandoned', reason: ABANDONED } as const;
       return this.#concludeRound(step, this.#withFailure(step, round, first, failure), hasMore);
-    }
-    // One that has ended a look by itself does not stop the time-out; before that the answer may be in it, and be lost to a process that ended for another reason.
-    if (first && abandoned > 0 && !marked && this.#isLate(state)) {
-      const asBefore = { ...record, state: { ...state, look: { ...rest, begun: abandoned } } };
-      return withMail(this.#noAnswer(asBefore, step, givenUp), [], []);
     }
     const asked = await this.#askAll(step, round, first ? [first] : open);
     return this.#storable(step, asked, hasMore);
@@ -505,6 +500,13 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
     return answer === undefined ? undefined : soundStepOutcome(answer, this.#options.store.emits);
   }
 
+  /** Without a claim, so that no process that ends can put it off. The looks that ended still count. */
+  #timedOut(found: SagaRecord): Move {
+    const { givenUp, ...look } = mails.lookOf(found.state);
+    const record = { ...found, state: { ...found.state, look } };
+    return withMail(this.#noAnswer(record, this.#step(found.state), givenUp), [], []);
+  }
+
   #noAnswer(record: SagaRecord, step: SagaStep<Data>, givenUp: string | undefined): Move {
     const { state } = record;
     if (state.status !== 'waiting') return { state, dueAt: undefined };
@@ -551,13 +553,13 @@ class StoredSagaRunner<Data> implements SagaRunner<Data> {
   }
 
   async #attempt<T>(
-    { key, state }: SagaRecord,
+    { key, state, dueAt = Number.POSITIVE_INFINITY }: SagaRecord,
     step: SagaStep<Data>,
     call: (context: StepContext<Data>) => Promise<T>,
   ): Promise<{ readonly answer: T } | { readonly threw: string }> {
     const { clock, leaseMs, saga } = this.#options;
     const over = new AbortController();
-    const cancel = clock.setTimer(leaseMs, () =>
+    const cancel = clock.setTimer(Math.min(leaseMs, Math.max(0, dueAt - clock.now())), () =>
       over.abort(new MessagingError('DB_MSG_LOCK_LOST', 'the attempt has taken its lease')),
     );
     const results = Object.fromEntries(

@@ -3,21 +3,24 @@
  * them: it exports `reconciliation`, an object or a function that makes one, with the outboxes (`recorded`) and the inboxes (`settled`).
  */
 import type { Command, CommandContext, Session } from '../command.ts';
-import { inWords, worded } from '../databases.ts';
 import { earlierReport, refuseOtherSources } from '../earlier-report.ts';
 import { onEngine } from '../exits.ts';
 import { bugOf, type ExitCode, exitCodes, failureOf, usage } from '../failure.ts';
 import { namesOf, timeOf, wholeNumber } from '../filters.ts';
-import { openSources, SOURCES, type Sources } from '../module-sources.ts';
+import { openSources, type Sources, toldSources } from '../module-sources.ts';
 import { topologyOf } from '../present.ts';
 import { placesOf, reasonOf } from '../reason.ts';
 import { printable } from '../terminal.ts';
+import type { Unawaited } from '../unawaited.ts';
+import type { DecisionLog } from '../../dead-letter-decisions.ts';
 import { reconcile, type ReconcileOptions, ReconciliationBroken } from '../../reconciliation.ts';
 import type { ReconciliationReport } from '../../reconciliation-report.ts';
 import type { TimeWindow } from '../../reconciliation-sources.ts';
 
 const DEFAULT_GRACE_S = 60;
 const UNBOUNDED = Number.MAX_SAFE_INTEGER;
+/** What is being published when something breaks gets so long to end: until then nobody knows what was published. */
+const LAST_PUBLISH_MS = 10_000;
 
 export const reconciliation: Command = {
   name: 'reconcile',
@@ -92,22 +95,28 @@ export const reconciliation: Command = {
       if (earlier) refuseOtherSources(earlier, context.values.text('earlier') ?? '', sources);
       const options = await optionsOf(context, window, session, sources);
       if (context.values.flag('repair')) await session.connection.declare(topologyOf(session.module));
-      const { report, brokenBy, places } = await reportOf(earlier ? { ...options, earlier } : options);
-      context.terminal.data(brokenBy === undefined ? report : { ...report, brokenBy }, () => textOf(report));
-      if (report.repair.republished > 0)
-        context.terminal.say(
-          'Let the consumers settle what was published again before the next --repair: it would publish it once more. Whether it is settled, reconcile without --repair tells then.',
-        );
-      if (brokenBy !== undefined) context.terminal.warn(`It broke there: ${printable(brokenBy)}`);
-      if (places !== undefined) context.terminal.warn(places);
-      if (earlier?.complete)
-        context.terminal.warn('Nothing was looked at: the report of --earlier is complete.');
-      return exitOf(context, report);
+      return await context.unawaited.telling(() =>
+        told(context, earlier ? { ...options, earlier } : options),
+      );
     } finally {
       await closed(sources, context);
     }
   },
 };
+
+async function told(context: CommandContext, options: ReconcileOptions): Promise<ExitCode> {
+  const { report, brokenBy, places } = await reportOf(options);
+  context.terminal.data(brokenBy === undefined ? report : { ...report, brokenBy }, () => textOf(report));
+  if (report.repair.republished > 0)
+    context.terminal.say(
+      'Let the consumers settle what was published again before the next --repair: it would publish it once more. Whether it is settled, reconcile without --repair tells then.',
+    );
+  if (brokenBy !== undefined) context.terminal.warn(`It broke there: ${printable(brokenBy)}`);
+  if (places !== undefined) context.terminal.warn(places);
+  if (options.earlier?.complete)
+    context.terminal.warn('Nothing was looked at: the report of --earlier is complete.');
+  return exitOf(context, report);
+}
 
 /** With the options of `reconcile` called as the command line has them; and what broke it once something may have been published again, with the places of a bug. */
 async function reportOf(options: ReconcileOptions): Promise<{
@@ -116,12 +125,12 @@ async function reportOf(options: ReconcileOptions): Promise<{
   readonly places?: string;
 }> {
   try {
-    return { report: inFlags(await inWords(SOURCES, () => reconcile(options))) };
+    return { report: inFlags(await reconcile(options)) };
   } catch (error) {
     if (!(error instanceof ReconciliationBroken)) throw error;
     const report = inFlags(error.report);
     const { cause } = error;
-    const failure = failureOf(worded(SOURCES, cause) ?? cause);
+    const failure = failureOf(cause);
     if (failure) return { report, brokenBy: failure.error };
     return { report, brokenBy: bugOf(cause).error, places: placesOf(cause) };
   }
@@ -192,35 +201,51 @@ function refuseUnknownChannels(names: readonly string[], { module }: Session, { 
 }
 
 async function optionsOf(
-  { values, clock, signal, terminal }: CommandContext,
+  { values, clock, signal, terminal, unawaited }: CommandContext,
   window: Partial<TimeWindow>,
   session: Session,
-  { recorded, settled }: Sources,
+  sources: Sources,
 ): Promise<ReconcileOptions> {
   const decisions = await session.decisions();
+  const { connection, deadLetters } = session;
   return {
-    recorded,
-    settled,
+    ...toldSources(sources, unawaited),
     clock,
     signal,
     assumeIdle: values.flag('assume-idle'),
     assumeUndecided: values.flag('assume-undecided'),
-    ...(decisions ? { decisions: [decisions] } : {}),
+    ...(decisions ? { decisions: [unlessBroken(decisions, unawaited)] } : {}),
     window,
     graceMs: wholeNumber(values, 'grace', DEFAULT_GRACE_S, 0, 31_536_000) * 1_000,
     maxMessages: wholeNumber(values, 'max-messages', UNBOUNDED, 1, UNBOUNDED),
-    engine: { deadLetters: session.deadLetters, view: () => session.connection.inspect() },
+    engine: {
+      deadLetters: {
+        list: (...asked) => unawaited.unlessBroken(() => deadLetters.list(...asked)),
+      },
+      view: () => unawaited.unlessBroken(() => connection.inspect()),
+    },
     onProgress: (soFar) =>
       terminal.progress(`${soFar.recorded} recorded, ${soFar.settled} settled looked at`),
     ...(values.flag('repair')
       ? {
           repair: {
-            bus: { forward: (messages) => session.connection.publish(messages) },
+            bus: {
+              forward: (messages) =>
+                unawaited.unlessBroken(() => connection.publish(messages), LAST_PUBLISH_MS),
+            },
             inOrder: values.texts('in-order'),
             withoutInbox: values.flag('without-inbox'),
           },
         }
       : {}),
+  };
+}
+
+function unlessBroken(log: DecisionLog, unawaited: Unawaited): DecisionLog {
+  return {
+    note: (decisions) => log.note(decisions),
+    about: (messageIds) => unawaited.unlessBroken(() => log.about(messageIds)),
+    since: () => unawaited.unlessBroken(() => log.since()),
   };
 }
 

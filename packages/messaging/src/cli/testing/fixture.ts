@@ -19,6 +19,7 @@ import { createEmbeddedEngine } from '../../engines/embedded/engine.ts';
 import { ack, deadLetter, retry } from '../../outcome.ts';
 import { run } from '../run.ts';
 import { openExisting, type OpenEngine } from '../session.ts';
+import { Unawaited } from '../unawaited.ts';
 
 export const main = fileURLToPath(new URL('../main.ts', import.meta.url));
 /** For `--channels`: what the shop declares. */
@@ -39,6 +40,7 @@ export interface Surroundings {
   readonly isTTY?: boolean;
   readonly env?: Readonly<Record<string, string>>;
   readonly openEngine?: OpenEngine;
+  readonly unawaited?: Unawaited;
 }
 
 /** Runs it in this process, with a terminal of nobody's. */
@@ -53,6 +55,7 @@ export async function inProcess(args: readonly string[], around: Surroundings = 
     stdin: { isTTY: false, read: async () => stdin },
     clock: systemClock,
     signal: around.signal ?? new AbortController().signal,
+    unawaited: around.unawaited ?? new Unawaited(systemClock),
     openEngine,
     version: '0.0.0',
   });
