@@ -43,7 +43,10 @@ export async function goesOnWithout(
     await got.waitFor(3, 'messages, two of them after the way was dead');
     await bus.publish(plain, { n: 4 });
     await got.waitFor(4);
-    assert.deepEqual(got.values.toSorted((a, b) => a - b), [1, 2, 3, 4]);
+    assert.deepEqual(
+      got.values.toSorted((a, b) => a - b),
+      [1, 2, 3, 4],
+    );
   } finally {
     await bus.stop({ drainMs: 100 });
     await proxy.close();
