@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { Bus } from '../bus.ts';
 import type { Channel } from '../channel.ts';
 import { pause, systemClock } from '../clock.ts';
-import type { Capabilities, ReplayPoint, SubscriptionName } from '../engine.ts';
+import type { Capabilities, DeadLetterRecord, ReplayPoint, SubscriptionName } from '../engine.ts';
 import { ack, deadLetter, retry } from '../outcome.ts';
 import { specOf } from '../specs.ts';
 import { kept, plain } from './channels.ts';
@@ -106,6 +106,24 @@ async function afterRedrives(fixture: EngineFixture, from: ReplayPoint): Promise
     },
   });
   return came.values.toSorted((a, b) => a - b);
+}
+
+/** Fails, is rewound and fails again: one message with two letters, which are all there are. */
+async function twoLetters(bus: Bus, n: number): Promise<readonly DeadLetterRecord[]> {
+  let letters: readonly DeadLetterRecord[] = [];
+  for (const count of [1, 2]) {
+    const failing = bus.subscribe(kept, { name: 'one', handler: () => deadLetter('broken') });
+    await failing.started;
+    if (count === 1) await publish(bus, kept, n, n);
+    letters = await eventually(
+      () => bus.deadLetters.list(),
+      (found) => found.length === count,
+      `letter ${count}`,
+    );
+    await failing.stop();
+    if (count === 1) await bus.rewind(kept, 'one', 'earliest');
+  }
+  return letters;
 }
 
 /** Below the bus, where a dry run is: without consumers it would move, then with each reason not to. */
@@ -308,6 +326,38 @@ export const replayCases: readonly ConformanceCase[] = [
           assert.deepEqual(
             again.map(([n]) => n),
             first.map(([n]) => n),
+          );
+        },
+      }),
+  },
+  {
+    name: 'two letters of one message are put back as two',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          await twoLetters(bus, 1);
+          assert.deepEqual(await bus.deadLetters.redrive({}), { moved: 2, remaining: 0 });
+          assert.deepEqual(await consume(bus, kept, 2), [...firstAttempts(1, 1), ...firstAttempts(1, 1)]);
+        },
+      }),
+  },
+  {
+    name: 'two letters of one message, each corrected, are two messages',
+    unless: noReplay,
+    run: (fixture) =>
+      withBus({
+        fixture,
+        channels: [kept],
+        async use(bus) {
+          for (const [index, letter] of (await twoLetters(bus, 1)).entries())
+            assert.ok(await bus.deadLetters.redriveEdited(letter, { n: 101 + index }));
+          const came = (await consume(bus, kept, 2)).map(([n]) => n);
+          assert.deepEqual(
+            came.toSorted((a, b) => a - b),
+            [101, 102],
           );
         },
       }),

@@ -6,7 +6,7 @@
  * at four times within the limit. When not one answer has come in four looks in a row, `onStill` is called: between the limit and a quarter more after the oldest was asked. A process that was
  * itself held up for so long has looked once, and reads what lies in its socket before it looks again.
  *
- * Not for connections on which a command may block.
+ * On a connection on which commands block the limit is theirs and the time that they block together: one that waits for news in vain is answered too.
  */
 import type { CancelTimer, Clock } from '../clock.ts';
 

@@ -10,8 +10,8 @@ export interface RedisClient {
   send(args: readonly string[]): Promise<unknown>;
   /** Calls back with each message of a channel; goes on after a reconnect. */
   listen(channel: string, hear: (message: string) => void): Promise<void>;
-  /** A further connection with the same settings, for what blocks: an answer is waited for as long as it takes. */
-  another(): Promise<RedisClient>;
+  /** A further connection with the same settings, for commands that block at most `blockMs` each: an answer is missed by so much later. */
+  another(blockMs: number): Promise<RedisClient>;
   /** At once; what is on its way rejects. */
   end(): void;
 }
@@ -30,9 +30,9 @@ export async function openClient(
   onReady: () => void = () => {},
 ): Promise<RedisClient> {
   const { clock, answerTimeoutMs } = options;
-  const client = await connectRedis(options, onReady);
+  const link = await connectRedis(options, onReady);
   const { send, end } = senderOn(
-    client,
+    link,
     clock && answerTimeoutMs !== undefined ? { clock, answerTimeoutMs } : undefined,
   );
   return {
@@ -40,11 +40,12 @@ export async function openClient(
     end,
     async listen(channel, hear) {
       try {
-        await client.subscribe(channel, hear);
+        await link.client.subscribe(channel, hear);
       } catch (error) {
         throw redisFaultOf(error);
       }
     },
-    another: () => openClient({ ...options, answerTimeoutMs: undefined }),
+    another: (blockMs) =>
+      openClient({ ...options, answerTimeoutMs: answerTimeoutMs && answerTimeoutMs + blockMs }),
   };
 }

@@ -6,7 +6,7 @@ import { DisconnectsClientError } from 'redis';
 import type { Clock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
 import { AnswerWatch } from './answer-watch.ts';
-import { type NodeRedis, redisFaultOf } from './server.ts';
+import { redisFaultOf, type RedisLink } from './server.ts';
 
 export interface Patience {
   readonly clock: Clock;
@@ -20,7 +20,7 @@ export interface Sender {
   readonly end: () => void;
 }
 
-export function senderOn(client: NodeRedis, patience: Patience | undefined): Sender {
+export function senderOn({ client, end }: RedisLink, patience: Patience | undefined): Sender {
   let isEnded = false;
   const watch =
     patience &&
@@ -53,7 +53,7 @@ export function senderOn(client: NodeRedis, patience: Patience | undefined): Sen
     end() {
       isEnded = true;
       watch?.end();
-      if (client.isOpen) client.destroy();
+      end();
     },
   };
 }

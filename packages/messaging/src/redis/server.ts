@@ -51,6 +51,12 @@ export function redisServerOf({ url }: Pick<RedisServerOptions, 'url'>): ServerA
 
 export type NodeRedis = ReturnType<typeof createClient>;
 
+export interface RedisLink {
+  readonly client: NodeRedis;
+  /** At once and for good, whatever it is doing; what is on its way rejects. */
+  readonly end: () => void;
+}
+
 /** How such a connection is made. */
 export type ConnectRedis = typeof connectRedis;
 
@@ -64,15 +70,16 @@ export function refuseBadPrefix(prefix: string): void {
 }
 
 /**
- * Connects or rejects with DB_MSG_ENGINE_UNREACHABLE, DB_MSG_ENGINE_REFUSED or DB_MSG_INVALID_OPTIONS; after that it reconnects for ever. `onReady` is
+ * Connects or rejects with DB_MSG_ENGINE_UNREACHABLE, DB_MSG_ENGINE_REFUSED or DB_MSG_INVALID_OPTIONS; after that it reconnects until it is ended. `onReady` is
  * called after each reconnect.
  */
 export async function connectRedis(
   { url, name, connectTimeoutMs, clock }: RedisConnectionSettings,
   onReady: () => void = () => {},
-): Promise<NodeRedis> {
+): Promise<RedisLink> {
   let connected = false;
   let last: unknown;
+  const ended = new AbortController();
   const client = createClient({
     url: checkedUrl(url),
     name,
@@ -80,6 +87,8 @@ export async function connectRedis(
     disableOfflineQueue: true,
     socket: {
       connectTimeout: connectTimeoutMs,
+      // The client forgets a socket until it is connected (TLS: until the handshake is over), and would take it into use after its own end.
+      signal: ended.signal,
       reconnectStrategy: (retries, cause) =>
         connected ? Math.min(20 * 2 ** Math.min(retries, 10), LONGEST_RECONNECT_MS) : cause,
     },
@@ -91,23 +100,27 @@ export async function connectRedis(
   client.on('ready', () => {
     if (connected) onReady();
   });
+  const end = (): void => {
+    if (client.isOpen) client.destroy();
+    ended.abort();
+  };
   // The client's own limit is for the connection alone, not for what is said on it at first.
   let late: Error | undefined;
   const cancel = clock?.setTimer(connectTimeoutMs, () => {
     late = new Error(`the server does not answer within ${connectTimeoutMs} ms`);
-    client.destroy();
+    end();
   });
   try {
     await client.connect();
     if (late) throw late;
   } catch (error) {
-    client.destroy();
+    end();
     throw redisFaultOf(last ?? late ?? error);
   } finally {
     cancel?.();
   }
   connected = true;
-  return client as NodeRedis;
+  return { client: client as NodeRedis, end };
 }
 
 /** The client's own word for a path that is no number is "Invalid pathname", and it puts the whole address, secret and all, into others. */

@@ -21,7 +21,7 @@ import type { OpenClient, RedisClient } from '../../redis/client.ts';
 import { soonOver } from '../../redis/consuming.ts';
 import { confirmOf, type Probe, probe } from '../../redis/probe.ts';
 import { capabilitiesOf, unsupported } from './capabilities.ts';
-import { ListsConsumer } from './consumer.ts';
+import { BLOCK_MS, ListsConsumer } from './consumer.ts';
 import { ListsDeadLetters } from './dead-letters.ts';
 import { ListReader } from './list-reader.ts';
 import type { Settings } from './options.ts';
@@ -126,7 +126,7 @@ export class ListsConnection implements EngineConnection {
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
     const { channel, subscription } = spec;
     this.#opened(this.#topology).refuseUnknown(channel, subscription);
-    const blocking = await this.#client.another();
+    const blocking = await this.#client.another(BLOCK_MS);
     const consumer = new ListsConsumer(`${this.#instance}:${this.#nextConsumer++}`, spec, receive, {
       scripts: this.#scripts,
       client: this.#client,

@@ -44,7 +44,8 @@ type Given = readonly (string | number | null)[];
 type ClaimReply = readonly [given: Given, untilNext: number] | null;
 
 const BEAT_MS = 1_000;
-const BLOCK_SECONDS = '1';
+/** A move that finds nothing waits at most so long. */
+export const BLOCK_MS = 1_000;
 const RETRY_MS = 200;
 
 export class ListsConsumer implements Consumer {
@@ -189,7 +190,7 @@ export class ListsConsumer implements Consumer {
     const { channel, leaseMs } = this.spec;
     const taken = `${scripts.prefix}:lists:${channel}:taken:${this.name}`;
     try {
-      const text = await this.#link.send(['BLMOVE', list, taken, 'RIGHT', 'LEFT', BLOCK_SECONDS]);
+      const text = await this.#link.send(['BLMOVE', list, taken, 'RIGHT', 'LEFT', String(BLOCK_MS / 1_000)]);
       if (typeof text !== 'string') return;
       const end = this.#leaseEnd();
       const adopted = (await scripts.run('listsAdopt', [channel, this.name, text, leaseMs])) as

@@ -16,7 +16,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import { soonOver } from '../../redis/consuming.ts';
 import { type Sender, senderOn } from '../../redis/sender.ts';
-import { type ConnectRedis, type NodeRedis, redisFaultOf } from '../../redis/server.ts';
+import { type ConnectRedis, redisFaultOf, type RedisLink } from '../../redis/server.ts';
 import { capabilitiesOf, unsupported } from './capabilities.ts';
 import { Listener } from './consumer.ts';
 import { pubsubNameOf, type Settings } from './options.ts';
@@ -36,7 +36,7 @@ export class BroadcastConnection implements EngineConnection {
   readonly #settings: Settings;
   readonly #clock: Clock;
   readonly #speaker: Sender;
-  readonly #ear: NodeRedis;
+  readonly #ear: RedisLink;
   readonly #topology = new DeclaredChannels();
   readonly #publisher: BroadcastPublisher;
   readonly #listeners = new Set<Listener>();
@@ -45,15 +45,15 @@ export class BroadcastConnection implements EngineConnection {
   static async open(connect: ConnectRedis, settings: Settings, clock: Clock): Promise<BroadcastConnection> {
     const { url, prefix, connectTimeoutMs } = settings;
     const speaker = await connect({ url, name: `${prefix}-speaker`, connectTimeoutMs, clock });
-    let ear: NodeRedis | undefined;
+    let ear: RedisLink | undefined;
     try {
       ear = await connect({ url, name: `${prefix}-ear`, connectTimeoutMs, clock });
-      const info = String(await speaker.sendCommand(['INFO', 'server']));
+      const info = String(await speaker.client.sendCommand(['INFO', 'server']));
       const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown';
       return new BroadcastConnection(settings, clock, version, { speaker, ear });
     } catch (error) {
-      speaker.destroy();
-      ear?.destroy();
+      speaker.end();
+      ear?.end();
       throw redisFaultOf(error);
     }
   }
@@ -62,7 +62,7 @@ export class BroadcastConnection implements EngineConnection {
     settings: Settings,
     clock: Clock,
     version: string,
-    clients: { readonly speaker: NodeRedis; readonly ear: NodeRedis },
+    clients: { readonly speaker: RedisLink; readonly ear: RedisLink },
   ) {
     this.#settings = settings;
     this.#clock = clock;
@@ -103,12 +103,12 @@ export class BroadcastConnection implements EngineConnection {
       left: async () => {
         this.#listeners.delete(listener);
         // While the server stands still it hears no more all the same: the connection is its own bus's.
-        if (this.#ear.isReady) await soonOver(this.#clock, this.#ear.unsubscribe(name, hear));
+        if (this.#ear.client.isReady) await soonOver(this.#clock, this.#ear.client.unsubscribe(name, hear));
       },
     });
     this.#listeners.add(listener);
     try {
-      await this.#ear.subscribe(name, hear);
+      await this.#ear.client.subscribe(name, hear);
     } catch (error) {
       this.#listeners.delete(listener);
       throw redisFaultOf(error);
@@ -136,7 +136,7 @@ export class BroadcastConnection implements EngineConnection {
     if (this.#closed) return;
     this.#closed = true;
     await Promise.all([...this.#listeners].map((one) => one.close().catch(() => {})));
-    this.#ear.destroy();
+    this.#ear.end();
     this.#speaker.end();
   }
 

@@ -58,7 +58,7 @@ export function redisFixture(
 
 /** Also the further connections that are made of it. */
 function behind(client: RedisClient, wrap: (client: RedisClient) => RedisClient): RedisClient {
-  return { ...wrap(client), another: async () => behind(await client.another(), wrap) };
+  return { ...wrap(client), another: async (blockMs) => behind(await client.another(blockMs), wrap) };
 }
 
 /** Closes the connections of every engine on the prefix; returns how many there were. */

@@ -29,6 +29,7 @@ import { connectionName } from './peers.ts';
 import { consumersOf, dropChannel, OURS, Presence, sweepSubscription } from './presence.ts';
 import type { Settings } from './options.ts';
 import { Publisher } from './publisher.ts';
+import { BLOCK_MS } from './reader.ts';
 import { peek, type ReplayParts, rewind } from './replay.ts';
 import { type StreamScripts, streamScriptsOn } from './scripts.ts';
 import { DeclaredTopology } from './topology.ts';
@@ -69,7 +70,7 @@ export class RedisConnection implements EngineConnection {
     let bell: RedisClient | undefined;
     try {
       const probed = await probe(client);
-      bell = await client.another();
+      bell = await client.another(0);
       const connection = new RedisConnection(settings, clock, instance, probed, { client, bell });
       reconnected = () => void connection.#reconnected();
       await connection.#start();
@@ -176,7 +177,7 @@ export class RedisConnection implements EngineConnection {
 
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
     this.#opened(this.#topology).refuseUnknown(spec.channel, spec.subscription);
-    const bell = await this.#client.another();
+    const bell = await this.#client.another(BLOCK_MS);
     // The length of its leases, for whoever ends them. The point ends the name, so that no name begins like another.
     const name = `${consumersOf(this.#instance)}${this.#nextConsumer++}~${Math.ceil(spec.leaseMs)}.`;
     const consumer = new RedisConsumer(name, spec, receive, {

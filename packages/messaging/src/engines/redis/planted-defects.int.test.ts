@@ -312,6 +312,18 @@ redis.call('SREM'`,
     // Found by a look, of which there is one in 5 s.
     patienceMs: 12_000,
   },
+  {
+    name: 'what is redriven takes the place of its entry',
+    from: 'o = placeFor(letter)',
+    to: 'o = letter.origin',
+    seenBy: 'two letters of one message are put back',
+  },
+  {
+    name: 'what is redriven takes the place of its entry, and of a correction',
+    from: 'o = placeFor(letter)',
+    to: 'o = letter.origin',
+    seenBy: 'two letters of one message, each corrected',
+  },
 ];
 
 /** Between the toolkit and the engine. */

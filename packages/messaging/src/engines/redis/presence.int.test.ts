@@ -11,7 +11,7 @@ import { MessagingError } from '../../errors.ts';
 import { createManualClock } from '../../conformance/manual-clock.ts';
 import { type OpenClient, openClient, type RedisClient } from '../../redis/client.ts';
 import { redisFixture, type RedisFixture } from './conformance-fixture.ts';
-import { cutProxyTo, type CutProxy } from './cut-proxy.ts';
+import { cutProxyTo, type CutProxy } from '../../redis/testing/cut-proxy.ts';
 import { redisEngineOn } from './engine.ts';
 import type { PresenceTimes } from './presence.ts';
 import { bare, specOf } from './redis-case-parts.ts';
@@ -78,7 +78,7 @@ async function join(fixture: RedisFixture, channel: string, joining: Joining = {
     clients.push(client);
     return {
       ...client,
-      another: async () => watched(await client.another()),
+      another: async (blockMs) => watched(await client.another(blockMs)),
       async send(args) {
         if (args[1] !== 'LIST') return client.send(args);
         if (args[2] === 'ID' && args.length > 4) looks.add(args.join(' '));

@@ -30,7 +30,8 @@ export interface ReaderParts {
   readonly failed: () => void;
 }
 
-const BLOCK_MS = '5000';
+/** A read that finds nothing waits at most so long. */
+export const BLOCK_MS = 5_000;
 
 type ReadReply = readonly [readonly [stream: string, entries: readonly Entry[]]] | null;
 
@@ -87,7 +88,7 @@ export class StreamReader {
 
   async #ask(count: number, mayBlock: boolean): Promise<readonly Entry[]> {
     const { stream, group, consumer } = this.#parts;
-    const block = mayBlock ? ['BLOCK', BLOCK_MS] : [];
+    const block = mayBlock ? ['BLOCK', String(BLOCK_MS)] : [];
     const args = ['XREADGROUP', 'GROUP', group, consumer, 'COUNT', String(count), ...block];
     if (mayBlock) this.#blocking += 1;
     try {

@@ -5,9 +5,8 @@
 import type { Clock } from '../../clock.ts';
 import type { RedisClient } from '../../redis/client.ts';
 import { BlockingLink } from '../../redis/consuming.ts';
+import { BLOCK_MS } from './reader.ts';
 
-/** Waited at most so long; whoever is woken looks. */
-const WAIT_MS = 5_000;
 const RETRY_MS = 200;
 
 export class ShardBell {
@@ -39,7 +38,7 @@ export class ShardBell {
     this.#streams = streams;
     const places = [...bells.map(([stream]) => stream), ...bells.map(([, id]) => id)];
     const waiting: Promise<void> = this.#link
-      .send(['XREAD', 'COUNT', '1', 'BLOCK', String(WAIT_MS), 'STREAMS', ...places])
+      .send(['XREAD', 'COUNT', '1', 'BLOCK', String(BLOCK_MS), 'STREAMS', ...places])
       .then(
         () => this.#rung(),
         () => void this.#clock.setTimer(RETRY_MS, this.#rung),

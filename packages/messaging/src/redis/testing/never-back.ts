@@ -6,11 +6,15 @@ import { type ConnectRedis, connectRedis } from '../server.ts';
 export const neverBack: OpenClient = async (options) => {
   const client = await openClient(options, () => client.end());
   // `another` of the real one would come back.
-  return { ...client, another: () => neverBack(options, () => {}) };
+  const { answerTimeoutMs: ms } = options;
+  return {
+    ...client,
+    another: (blockMs) => neverBack({ ...options, answerTimeoutMs: ms && ms + blockMs }, () => {}),
+  };
 };
 
 /** For the broadcast engine. */
 export const connectOnce: ConnectRedis = async (settings) => {
-  const client = await connectRedis(settings, () => client.destroy());
-  return client;
+  const link = await connectRedis(settings, () => link.end());
+  return link;
 };

@@ -27,11 +27,16 @@ end
 
 const reviving = `
 local moved = 0
+-- Behind its entry, and in no place that anything else has: another letter of the same message (it failed again after a rewind), or the entry itself once it is
+-- copied out, would take its place, and what is out would end both.
+local function placeFor(letter)
+  return string.match(letter.origin, '^[^+]*') .. '+' .. pad(int(redis.call('INCR', P .. ':seq')), 16)
+end
 local function reviveOne(s, letter, first)
   remove(letter)
   local lane = letter.lane and s.ordered or false
   local r = {
-    o = letter.origin, l = letter.level, b = letter.body, k = letter.key, x = letter.expires, at = letter.stored, ab = 0, st = letter.state,
+    o = placeFor(letter), l = letter.level, b = letter.body, k = letter.key, x = letter.expires, at = letter.stored, ab = 0, st = letter.state,
   }
   local at = 0
   if lane and not first then at = nil end

@@ -23,7 +23,7 @@
  * A message, seen by one subscription: in the stream -> pending in the group (and in B:lease, but for first hand-outs on plain channels, whose
  * lease is the idle time of the pending entry) -> acknowledged, or copied to B:def and
  * acknowledged there, so that the stream can be trimmed up to its slowest group. An origin is the padded entry id, hence its order; with a `+` behind it,
- * a correction that stands beside its original after a rewind.
+ * what stands beside that entry: a letter that was put back, or a correction of before after a rewind.
  *
  * The clock is the server's (TIME): one for all processes. Callers give waits as lengths, never as points in time of their own clock.
  */
