@@ -561,7 +561,7 @@ class HandOut implements Delivery {
 
   constructor(token: DeliveryToken, { received, state, abandoned }: Entry) {
     this.token = token;
-    this.message = received.message;
+    this.message = received.give();
     if (received.malformed !== undefined) this.malformed = received.malformed;
     this.state = state;
     this.abandoned = abandoned;
