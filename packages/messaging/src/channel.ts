@@ -222,7 +222,10 @@ export function defineChannel<const D extends ChannelDefinition>(definition: D &
 export function defineChannel<T>(definition: ChannelDefinition): Channel<NamedDefinition<T>>;
 export function defineChannel(definition: ChannelDefinition): Channel {
   refuseUnsound(definition);
-  const { check, read } = compileContract(definition.schema);
+  const { check, read } = compileContract(
+    definition.schema,
+    definition.encoding === undefined ? 'json' : 'encoded',
+  );
   const reply = definition.reply && compileContract(definition.reply);
   return Object.freeze({
     name: definition.name,

@@ -58,9 +58,12 @@ export interface Contract {
 // ajv-formats is CommonJS: under nodenext its default import is typed as the module, at run time it is the function.
 const addFormats = addFormatsModule as unknown as (ajv: Ajv2020) => void;
 
-/** Throws what ajv throws for a JSON Schema that is none, and DB_MSG_INVALID_OPTIONS for one that checks asynchronously. */
-export function compileContract(schema: ContractSchema): Contract {
-  return isStandardSchema(schema) ? standardContract(schema) : jsonSchemaContract(schema);
+/**
+ * Throws what ajv throws for a JSON Schema that is none, and DB_MSG_INVALID_OPTIONS for one that checks asynchronously. `travelsAs` says what the data is stored as: NaN and Infinity
+ * are numbers by a JSON Schema only where an encoding may carry them, for JSON would make null of them.
+ */
+export function compileContract(schema: ContractSchema, travelsAs: 'json' | 'encoded' = 'json'): Contract {
+  return isStandardSchema(schema) ? standardContract(schema) : jsonSchemaContract(schema, travelsAs);
 }
 
 /** The check alone, for what is no channel's data. */
@@ -85,10 +88,11 @@ function refuseNoSchema(schema: TSchema): void {
   void judge.validateSchema(schema, true);
 }
 
-function jsonSchemaContract(schema: TSchema): Contract {
+function jsonSchemaContract(schema: TSchema, travelsAs: 'json' | 'encoded'): Contract {
   refuseNoSchema(schema);
   // One ajv per contract: a shared one would refuse two schemas with the same $id. No coercion, no defaults: data is never changed.
-  const ajv = new Ajv2020({ strict: false, allErrors: false, validateSchema: false });
+  const strictNumbers = travelsAs === 'json';
+  const ajv = new Ajv2020({ strict: false, strictNumbers, allErrors: false, validateSchema: false });
   addFormats(ajv);
   const validate = ajv.compile(schema);
   // Its answer would be a promise, which is true whatever the data is.

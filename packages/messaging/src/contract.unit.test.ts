@@ -18,6 +18,15 @@ it('JSON Schema gives data back as it is: no coercion, no defaults', async () =>
   expect(await check(data)).toBeUndefined();
 });
 
+it('NaN and Infinity are no numbers, because JSON has none of them', () => {
+  const { check } = compileContract(Type.Object({ n: Type.Number() }));
+  for (const n of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+    expect(check({ n }), String(n)).toBe('data/n must be number');
+  for (const n of [0, -0.5, Number.MAX_VALUE]) expect(check({ n })).toBeUndefined();
+  const integers = compileContract(Type.Object({ n: Type.Integer() }));
+  expect(integers.check({ n: Number.NaN })).toBe('data/n must be integer');
+});
+
 it('a path is told by its keys, also where they are objects', () => {
   const { check } = compileContract(
     standard({ issues: [{ message: 'bad', path: [{ key: 'user' }, 0, Symbol('s')] }, { message: 'worse' }] }),

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import type { Bus } from '../bus.ts';
 import { systemClock } from '../clock.ts';
 import type { DeliveryToken } from '../engine.ts';
+import type { Message } from '../message.ts';
 import { ack, deadLetter, retry, snooze } from '../outcome.ts';
 import { specOf } from '../specs.ts';
-import { plain } from './channels.ts';
+import { plain, sequenced } from './channels.ts';
 import { Collector, eventually, type EngineFixture, withBus } from './fixture.ts';
 import type { ConformanceCase } from './suite.ts';
 
@@ -15,6 +16,15 @@ const once = (name: string, run: ConformanceCase['run']): ConformanceCase => ({ 
 async function publishNumbers(bus: Bus, from: number, to: number): Promise<void> {
   const items = Array.from({ length: to - from + 1 }, (_, index) => ({ data: { n: from + index } }));
   await bus.publishBatch(plain, items);
+}
+
+/** What a handler in JavaScript may do to its copy of a message. */
+function spoil(message: Message<{ n: number }>): void {
+  const mutable = message as { -readonly [Field in keyof typeof message]: (typeof message)[Field] };
+  mutable.data.n = 99;
+  Object.assign(mutable.headers, { tenant: 'other', mine: 'yes' });
+  mutable.id = 'other';
+  mutable.key = 'other';
 }
 
 /** Leaves three messages that wait with a state that no toolkit wrote, as anybody may who publishes to the broker. */
@@ -183,6 +193,87 @@ export const failureCases: readonly ConformanceCase[] = [
       });
     },
   ),
+
+  once(
+    'what a handler does to its copy of a message is in no later attempt, no dead letter and no redrive',
+    async (fixture) => {
+      const seen = new Collector<readonly unknown[]>();
+      let mended = false;
+      await withBus({
+        fixture,
+        channels: [plain],
+        prepare: (bus) =>
+          void bus.subscribe(plain, {
+            name: 'one',
+            retries: { immediate: 0, delayed: [10] },
+            handler: (message) => {
+              const { id, key, data, headers } = message;
+              seen.add([id, key, data.n, { ...headers }]);
+              if (mended) return ack();
+              spoil(message);
+              throw new Error('the provider is down');
+            },
+          }),
+        async use(bus) {
+          const { id } = await bus.publish(plain, { n: 1 }, { headers: { tenant: 'acme' } });
+          const [letter] = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length === 1,
+            'the dead letter',
+          );
+          const { data, tenant, mine } = JSON.parse(letter?.raw ?? '') as Record<string, unknown>;
+          assert.deepEqual([letter?.messageId, data, tenant, mine], [id, { n: 1 }, 'acme', undefined]);
+          mended = true;
+          assert.equal((await bus.deadLetters.redrive({ messageIds: [id] })).moved, 1);
+          const asPublished = [id, undefined, 1, { tenant: 'acme' }];
+          assert.deepEqual(await seen.waitFor(3), [asPublished, asPublished, asPublished]);
+        },
+      });
+    },
+  ),
+  {
+    name: 'a handler that gives its copy of a message another key frees neither the key nor its sequence',
+    unless: ({ orderPerKey }) => (orderPerKey === 'none' ? 'the engine keeps no order' : undefined),
+    async run(fixture) {
+      const handled = new Collector<number>();
+      let mended = false;
+      await withBus({
+        fixture,
+        channels: [sequenced],
+        prepare: (bus) =>
+          void bus.subscribe(sequenced, {
+            name: 's',
+            retries: { immediate: 0, delayed: [10] },
+            handler: (message) => {
+              const { n } = message.data;
+              if (n === 1 && !mended) {
+                spoil(message);
+                throw new Error('the provider is down');
+              }
+              handled.add(n);
+              return ack();
+            },
+          }),
+        async use(bus) {
+          const items = [1, 2].map((n) => ({ data: { n }, options: { key: 'a' } }));
+          await bus.publishBatch(sequenced, items);
+          const letters = await eventually(
+            () => bus.deadLetters.list(),
+            (found) => found.length + handled.values.length === 2,
+            'both messages',
+          );
+          assert.deepEqual(handled.values, []);
+          assert.deepEqual(
+            letters.map(({ key }) => key),
+            ['a', 'a'],
+          );
+          mended = true;
+          await bus.deadLetters.redrive({});
+          assert.deepEqual(await handled.waitFor(2), [1, 2]);
+        },
+      });
+    },
+  },
 
   once('a discarded dead letter is gone', async (fixture) => {
     await withBus({

@@ -4,9 +4,11 @@
  */
 import type { FailureOrder } from '../channel.ts';
 import { pause, systemClock } from '../clock.ts';
+import { encodeReceived } from '../cloud-event.ts';
 import type {
   ChannelView,
   Consumer,
+  DeadLetterRecord,
   DeadLetterStore,
   Delivery,
   DeliveryToken,
@@ -268,6 +270,21 @@ export const plantedDefects = {
         ),
       ),
   })),
+  'a dead letter is what the handler left': (real) => {
+    const given = new Map<string, () => string>();
+    const left = (letter: DeadLetterRecord): DeadLetterRecord => ({
+      ...letter,
+      raw: given.get(letter.messageId)?.() ?? letter.raw,
+    });
+    const list: DeadLetterStore['list'] = async (...asked) =>
+      (await real.deadLetters.list(...asked)).map(left);
+    const remember = withDeliveries((delivery) => {
+      const { message } = delivery;
+      if (message) given.set(message.id, () => encodeReceived(message));
+      return delivery;
+    });
+    return { ...remember(real), deadLetters: { ...real.deadLetters, list } };
+  },
   'redrive takes everything, whatever the filter': (real) => ({
     deadLetters: { ...real.deadLetters, redrive: (_, limit) => real.deadLetters.redrive({}, limit) },
   }),

@@ -63,6 +63,14 @@ describe('on a channel', () => {
     });
   });
 
+  it('carries the numbers that JSON has no word for', async () => {
+    const { bus, got } = await running();
+    await bus.publish(placed, { orderId: 'a', total: Number.POSITIVE_INFINITY });
+    const [message] = await got.waitFor(1);
+    expect(message?.data).toEqual({ orderId: 'a', total: Number.POSITIVE_INFINITY });
+    await bus.stop();
+  });
+
   it('refuses to publish what fits the contract but not the Avro schema', async () => {
     const narrow = defineChannel({
       name: 'narrow',

@@ -131,11 +131,14 @@ export function createCommandHandler<State, Command, Event extends StreamEvent>(
       );
     const events = decider.decide(command, state);
     if (events.length === 0) return { state, version, events };
+    // Before they are stored: what evolve refuses must not be in the stream when the caller hears of it. Called as a method, and with nothing but these two.
+    let evolved = state;
+    for (const event of events) evolved = decider.evolve(evolved, event);
     const at = { expectedVersion: version };
     const appended = await (tx
       ? streams.appendIn(tx, stream, events, at)
       : streams.append(stream, events, at));
-    const handled = { state: events.reduce(decider.evolve, state), version: appended.version, events };
+    const handled = { state: evolved, version: appended.version, events };
     if (snapshot && !tx) await save(stream, version, handled, snapshot);
     return handled;
   };

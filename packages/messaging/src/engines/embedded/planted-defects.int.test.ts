@@ -26,6 +26,7 @@ const seenBy: Readonly<Record<PlantedDefect, string | readonly string[]>> = {
   'a state that is no JSON is dropped': 'a state beside a message that no toolkit wrote',
   'abandoned hand-outs are not counted': 'a message that kills its process',
   'dead letters are dropped': 'poison ends as a dead letter',
+  'a dead letter is what the handler left': 'what a handler does to its copy',
   'what is malformed is dropped': 'a payload that is no CloudEvent and one that breaks',
   'the group of a dead letter is its raw text': 'dead letters are grouped by cause',
   'a discard does nothing': 'a discarded dead letter is gone',

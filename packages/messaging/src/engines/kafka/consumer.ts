@@ -134,7 +134,7 @@ class LentDelivery implements Delivery {
 
   constructor(token: DeliveryToken, { received, source, offset, state, abandonedBefore }: Entry) {
     this.token = token;
-    this.message = received.message;
+    this.message = received.give();
     if (received.malformed !== undefined) this.malformed = received.malformed;
     this.state = state;
     this.abandoned = abandonedBefore + source.ledger.countOf(offset);

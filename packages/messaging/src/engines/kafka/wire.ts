@@ -155,6 +155,13 @@ export class Received {
     return this.#read.malformed;
   }
 
+  /** The message for somebody who may change it: from then on `message` is read anew from the record. */
+  give(): Message | undefined {
+    const { message } = this;
+    this.#read = undefined;
+    return message;
+  }
+
   /** When the message was made, by its own word, ms since the epoch; NaN when it has none. A copy's record is younger than its message. */
   get madeAt(): number {
     this.#madeAt ??= Date.parse(headerOf(this.#record, 'ce_time') ?? '');
@@ -338,7 +345,8 @@ class BinaryMessage {
       version: this.version,
       source: this.source,
       time: this.time,
-      data: isText ? parseJson(record) : record.value,
+      // Bytes are copied: whoever gets them may write into them, and the record's lie among those of its batch.
+      data: isText ? parseJson(record) : record.value && Buffer.from(record.value),
       headers: this.headers,
     };
     if (this.optional) Object.assign(message, this.optional);

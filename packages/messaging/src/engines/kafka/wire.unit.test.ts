@@ -35,6 +35,24 @@ describe('a message as a record', () => {
     expect(there({ ...message, data: null })).toEqual({ ...message, data: null });
   });
 
+  it.each([
+    ['JSON', { n: 1 }, {}],
+    ['bytes', Buffer.from('stored'), { contentType: 'application/octet-stream' }],
+  ])('is read anew when it was given to somebody who changed it: %s', (_, data, media) => {
+    const sent: Message = { ...message, data, ...media, headers: { tenant: 'acme' } };
+    const came = new Received(asRecord(encodeMessage(sent)), place);
+    const raw = rawOf(came);
+    const given = came.give();
+    expect(given).toEqual(sent);
+    Object.assign(given ?? {}, { id: 'other', key: 'other' });
+    Object.assign(given?.headers ?? {}, { tenant: 'other', mine: 'yes' });
+    if (given?.data instanceof Uint8Array) given.data.fill(0);
+    else Object.assign(given?.data ?? {}, { n: 99 });
+    expect(came.message).toEqual(sent);
+    expect(rawOf(came)).toBe(raw);
+    expect(came.parcel.value).toEqual(encodeMessage(sent).value);
+  });
+
   it('keeps headers that are called like something every object inherits', () => {
     const headers = { constructor: 'acme', valueof: 'x' };
     expect(there({ ...message, headers })).toEqual({ ...message, headers });

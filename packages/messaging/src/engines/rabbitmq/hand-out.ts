@@ -14,7 +14,7 @@ export class HandOut implements Delivery {
 
   constructor(token: DeliveryToken, { received, state, abandoned }: Entry) {
     this.token = token;
-    this.message = received.message;
+    this.message = received.give();
     if (received.malformed !== undefined) this.malformed = received.malformed;
     this.state = state;
     this.abandoned = abandoned;

@@ -23,6 +23,7 @@ const seenBy: SeenBy = {
   'a retry is an ack': 'snooze comes back later',
   'a release is an ack': 'a graceful stop lets handlers finish',
   'dead letters are dropped': 'poison ends as a dead letter',
+  'a dead letter is what the handler left': 'what a handler does to its copy',
   'what is malformed is dropped': 'a payload that is no CloudEvent and one that breaks',
   'the group of a dead letter is its raw text': 'dead letters are grouped by cause',
   'a discard does nothing': 'a discarded dead letter is gone',

@@ -158,15 +158,17 @@ export interface Received {
   readonly note: CopyNote;
   /** The message alone, ready for another copy. Made when asked for: most messages are handled and never copied. */
   readonly parcel: Parcel;
+  /** The message for somebody who may change it: from then on `message` is read anew from the bytes that came. */
+  give(): Message | undefined;
 }
 
 type Incoming = ConsumeMessage | GetMessage;
 
 class Decoded implements Received {
-  readonly message: Message | undefined;
   readonly malformed: string | undefined;
   readonly note: CopyNote;
   readonly #incoming: Incoming;
+  #message: Message | undefined;
   #parcel: Parcel | undefined;
 
   constructor(incoming: Incoming) {
@@ -181,25 +183,36 @@ class Decoded implements Received {
         this.note = { ...this.note, state };
         this.#parcel = unpackParcel(parcel);
       }
-      const { content, options } = this.#parcel ?? {
-        content: incoming.content,
-        options: incoming.properties,
-      };
-      message = messageIn(
-        content,
-        (options as Options.Publish).headers,
-        (options as Options.Publish).contentType,
-      );
+      message = this.#read();
     } catch (error) {
       malformed = (error as Error).message;
     }
-    this.message = message;
+    this.#message = message;
     this.malformed = malformed;
+  }
+
+  get message(): Message | undefined {
+    if (this.malformed === undefined) this.#message ??= this.#read();
+    return this.#message;
+  }
+
+  give(): Message | undefined {
+    const { message } = this;
+    this.#message = undefined;
+    return message;
   }
 
   get parcel(): Parcel {
     this.#parcel ??= parcelOf(this.#incoming);
     return this.#parcel;
+  }
+
+  #read(): Message {
+    const { content, options } = this.#parcel ?? {
+      content: this.#incoming.content,
+      options: this.#incoming.properties as Options.Publish,
+    };
+    return messageIn(content, options.headers, options.contentType);
   }
 }
 
@@ -328,7 +341,8 @@ function versionOf(schema: string): number {
 
 function dataOf(content: Buffer, contentType: string | undefined): unknown {
   if (contentType !== undefined && contentType !== 'application/json' && !/json/i.test(contentType))
-    return content;
+    // A copy: whoever gets it may write into it, and the bytes that came are what a retry and a dead letter are made of.
+    return Buffer.from(content);
   try {
     return JSON.parse(content.toString());
   } catch (cause) {
