@@ -244,6 +244,23 @@ describe('an engine whose type says what it lacks', () => {
   });
 });
 
+it('an upcaster that gives a promise does not compile', () => {
+  interface Old {
+    readonly n: number;
+  }
+  const next = { name: 'next', version: 2, schema } as const;
+  expect(
+    unrun(() => {
+      defineChannel({ ...next, upcasters: { 1: (old: Old) => old } });
+      defineChannel({ ...next, upcasters: { 1: (old: Old) => [old.n] } });
+      // @ts-expect-error it is not waited for
+      defineChannel({ ...next, upcasters: { 1: async (old: Old) => old } });
+      // @ts-expect-error nor where it is one only sometimes
+      defineChannel({ ...next, upcasters: { 1: (old: Old) => (old.n > 1 ? old : Promise.resolve(old)) } });
+    }),
+  ).toBe(true);
+});
+
 it('a request on a channel without a reply is refused for JavaScript too', async () => {
   const bus = createBus({ engine: createEmbeddedEngine({ path: 'never-opened' }), source: '/t' });
   bus.declare([plain]);

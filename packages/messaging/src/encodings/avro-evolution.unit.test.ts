@@ -2,7 +2,7 @@
 import avro from 'avsc';
 import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
-import { defineChannel } from '../channel.ts';
+import { defineChannel, type Upcast } from '../channel.ts';
 import type { Message } from '../message.ts';
 import { readMessage } from '../reading.ts';
 import { type AvroOptions, type AvroSchema, avroEncoding } from './avro.ts';
@@ -34,7 +34,7 @@ const received = (data: unknown, version: number): Message => ({
 const channelOf = (
   today: AvroSchema,
   options: AvroOptions,
-  upcasters?: Record<number, (data: never) => unknown>,
+  upcasters?: Record<number, (data: never) => Upcast>,
 ) =>
   defineChannel({
     name: 'order.placed',
