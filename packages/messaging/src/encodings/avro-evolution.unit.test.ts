@@ -206,3 +206,24 @@ describe('with upcasters', () => {
     });
   });
 });
+
+describe('the number of a registry', () => {
+  it.each([Number.NaN, 1.5, -1, 2 ** 32, Number.POSITIVE_INFINITY, '7', null, undefined])(
+    'is refused where no frame can hold it: %j',
+    (number) => {
+      expect(() => avroEncoding(first, { registry: { id: number as number } })).toThrow(
+        expect.objectContaining({
+          code: 'DB_MSG_INVALID_OPTIONS',
+          message: expect.stringContaining('registry.id is a whole number from 0 to 4294967295, not'),
+        }),
+      );
+    },
+  );
+
+  it.each([0, 2 ** 32 - 1])('is written and read as it is: %d (the control)', (number) => {
+    const { encode, decode } = avroEncoding(first, { registry: { id: number } });
+    const written = encode(order);
+    expect(Buffer.from(written).readUInt32BE(1)).toBe(number);
+    expect(decode(written, { written: 1, current: 1, isUpcast: false })).toEqual(order);
+  });
+});
