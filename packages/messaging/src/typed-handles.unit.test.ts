@@ -261,6 +261,20 @@ it('an upcaster that gives a promise does not compile', () => {
   ).toBe(true);
 });
 
+it('a request with an id of its own is refused: a reply finds its request by it', async () => {
+  const bus = createBus({ engine: createEmbeddedEngine({ path: 'never-opened' }), source: '/t' });
+  bus.declare([asked]);
+  const options = { timeoutMs: 1, id: 'mine' };
+  await expect(bus.request(asked, data, options)).rejects.toMatchObject({
+    code: 'DB_MSG_INVALID_OPTIONS',
+    message: expect.stringContaining('a request has no id of its own'),
+  });
+  // Left out, it comes as far as the bus that was never started (the control).
+  await expect(bus.request(asked, data, { timeoutMs: 1, ...{ id: undefined } })).rejects.toMatchObject({
+    code: 'DB_MSG_NOT_STARTED',
+  });
+});
+
 it('a request on a channel without a reply is refused for JavaScript too', async () => {
   const bus = createBus({ engine: createEmbeddedEngine({ path: 'never-opened' }), source: '/t' });
   bus.declare([plain]);
