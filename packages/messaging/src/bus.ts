@@ -474,7 +474,10 @@ class EngineBus implements Bus {
       data,
       traceparent === undefined ? options : { ...options, traceparent },
     );
-    if (message instanceof Promise) return message.then((made) => this.#due(channel, made, options));
+    if (message instanceof Promise) {
+      const asked = { ...options };
+      return message.then((made) => this.#due(channel, made, asked));
+    }
     return this.#due(channel, message, options);
   }
 
