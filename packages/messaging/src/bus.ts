@@ -361,6 +361,11 @@ class EngineBus implements Bus {
         'DB_MSG_INVALID_OPTIONS',
         `channel "${channel.name}": a request needs a channel with a reply schema`,
       );
+    if ((options as LooseOptions).id !== undefined)
+      throw new MessagingError(
+        'DB_MSG_INVALID_OPTIONS',
+        `channel "${channel.name}": a request has no id of its own: its reply finds it by one that nobody else has`,
+      );
     this.#requester ??= new Requester({
       connection: this.#connected(),
       send: (batch) => this.#send(batch),
@@ -469,7 +474,10 @@ class EngineBus implements Bus {
       data,
       traceparent === undefined ? options : { ...options, traceparent },
     );
-    if (message instanceof Promise) return message.then((made) => this.#due(channel, made, options));
+    if (message instanceof Promise) {
+      const asked = { ...options };
+      return message.then((made) => this.#due(channel, made, asked));
+    }
     return this.#due(channel, message, options);
   }
 

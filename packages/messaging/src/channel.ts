@@ -73,10 +73,22 @@ export interface ChannelDefinition {
   readonly encoding?: Encoding;
   /**
    * What makes an older version's data one version newer, by the older version's number: `{ 1: (data) => ({ ...data, currency: 'EUR' }) }`
-   * takes version 1 to 2. Applied on receive, before the check. Without one an older message has to fit the contract of today.
+   * takes version 1 to 2. Applied on receive, before the check. Without one an older message has to fit the contract of today. An
+   * upcaster answers at once: a message whose upcaster gives a promise is a dead letter (`invalid`).
    */
-  readonly upcasters?: Readonly<Record<number, (data: never) => unknown>>;
+  readonly upcasters?: Readonly<Record<number, (data: never) => Upcast>>;
 }
+
+/** Any data but a promise. `object` is no weak type, so that types without a property of that name fit too. */
+export type Upcast =
+  | string
+  | number
+  | boolean
+  | null
+  | undefined
+  | bigint
+  | symbol
+  | (object & { readonly then?: never });
 
 export interface Channel<D extends ChannelDefinition = ChannelDefinition> {
   readonly name: string;

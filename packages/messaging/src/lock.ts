@@ -8,6 +8,8 @@
  *                      |-- release --> free
  *                      '-- renewal refused, engine says so, or ttl over on the monotonic clock --> lost (signal aborts)
  *
+ * What is lost is given back too, as far as it is still there: an engine whose grants last as long as its session would else keep the name from everybody while the holder lives.
+ *
  * Time of the lease is counted from before the request that got it, so this side gives up no later than the server does. It is neither fair
  * nor re-entrant. The engines are in `locks/`; `conformance/lock-cases.ts` holds what each of them promises.
  */
@@ -84,7 +86,7 @@ export interface HeldLock {
   held(): boolean;
   /** False when the lock is lost; `signal` is then aborted. Rejects while the server is out of reach and the ttl not over. */
   renew(): Promise<boolean>;
-  /** Gives it back. `lost`: it was no longer ours, nothing was changed. Rejects when the server is out of reach: the ttl will free it. */
+  /** Gives it back. `lost`: it was lost before, and has been given back then. Rejects when the server is out of reach: the ttl will free it. */
   release(): Promise<'released' | 'lost'>;
 }
 
@@ -203,6 +205,8 @@ class LeasedLock implements HeldLock {
   readonly #over = new AbortController();
   /** On the monotonic clock. */
   #until: number;
+  /** Of a lost one: what is left of it at the server goes back. Never rejects. */
+  #givenBack: Promise<void> | undefined;
   #cancelExpiry: CancelTimer = () => {};
   #cancelRenewal: CancelTimer = () => {};
 
@@ -246,15 +250,13 @@ class LeasedLock implements HeldLock {
   }
 
   async release(): Promise<'released' | 'lost'> {
-    const wasHeld = this.held();
-    this.#end('DB_MSG_STOPPED', 'it was released');
-    try {
-      return (await this.#parts.engine.release(this.#lease)) ? 'released' : 'lost';
-    } catch (error) {
-      // Whoever has lost it has nothing to give back, so a server out of reach is no news.
-      if (wasHeld) throw error;
+    if (this.held()) this.#end('DB_MSG_STOPPED', 'it was released');
+    if (this.#givenBack) {
+      // Whoever closes the connection next does not cut it off.
+      await this.#givenBack;
       return 'lost';
     }
+    return (await this.#parts.engine.release(this.#lease)) ? 'released' : 'lost';
   }
 
   keepRenewing(): void {
@@ -287,8 +289,18 @@ class LeasedLock implements HeldLock {
     this.#cancelExpiry();
     this.#cancelRenewal();
     const error = new MessagingError(code, `lock "${this.name}": ${why}`);
-    if (code === 'DB_MSG_LOCK_LOST') this.#tellLost(error, why);
+    if (code === 'DB_MSG_LOCK_LOST') {
+      this.#givenBack = this.#giveBack();
+      this.#tellLost(error, why);
+    }
     this.#over.abort(error);
+  }
+
+  /** Whoever has lost it has nothing that must go back, so a server out of reach is no news. */
+  async #giveBack(): Promise<void> {
+    try {
+      await this.#parts.engine.release(this.#lease);
+    } catch {}
   }
 
   #tellLost(error: MessagingError, why: string): void {

@@ -82,6 +82,41 @@ it('a renewal that is answered after the end does not revive it', async () => {
   expect(lock?.held()).toBe(false);
 });
 
+it('gives back what it lost, without waiting for it, and says lost afterwards', async () => {
+  const clock = createManualClock();
+  const released: string[] = [];
+  const answers = [Promise.withResolvers<boolean>(), Promise.withResolvers<boolean>()] as const;
+  const engine = engineWith({
+    release: async ({ owner }) => {
+      released.push(owner);
+      return (answers[released.length - 1] ?? answers[1]).promise;
+    },
+  });
+  const locks = createLocks({ engine, clock });
+  const lock = await locks.acquire('a', { ttlMs: 1_000, autoRenew: false });
+  clock.advance(1_000);
+  expect(lock?.signal.reason).toMatchObject({ code: 'DB_MSG_LOCK_LOST' });
+  expect(released.length).toBe(1);
+  const late = lock?.release();
+  answers[0].resolve(true);
+  expect(await late).toBe('lost');
+  // A server that is away then is no news.
+  const other = await locks.acquire('a', { ttlMs: 1_000, autoRenew: false });
+  clock.advance(1_000);
+  answers[1].reject(new Error('away'));
+  expect(await other?.release()).toBe('lost');
+  expect(released.length).toBe(2);
+});
+
+it('a release that the server did not hear rejects, each time, and says lost only of a loss', async () => {
+  const lock = await createLocks({
+    engine: engineWith({ release: async () => away() }),
+    clock: createManualClock(),
+  }).acquire('a', { ttlMs: 1_000 });
+  for (let time = 0; time < 2; time += 1)
+    await expect(lock?.release()).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE' });
+});
+
 it('is lost at once when the renewal is refused or the engine says so', async () => {
   const clock = createManualClock();
   const gone = new AbortController();

@@ -2,9 +2,10 @@
 import type { Channel } from './channel.ts';
 import type { Clock } from './clock.ts';
 import { faultOfHeaders } from './cloud-event.ts';
-import { encodeData } from './encoding.ts';
-import { MessagingError } from './errors.ts';
+import { decodeData, encodeData } from './encoding.ts';
+import { describeError, MessagingError } from './errors.ts';
 import type { Ids } from './ids.ts';
+import { answersLater, copyOfJson, noteAnswersLater } from './later-check.ts';
 import type { Message } from './message.ts';
 import { faultOfId, faultOfRoutingKey, faultOfText } from './sound-text.ts';
 
@@ -81,29 +82,63 @@ export function makeMessage(
   options: LooseOptions,
 ): Message | Promise<Message> {
   refuseBadOptions(channel, options);
+  if (answersLater(channel.check)) return makeLater(parts, channel, data, options);
   const fault = channel.check(data);
-  if (fault instanceof Promise)
-    return fault.then((found) => composeMessage(parts, channel, data, options, found));
-  return composeMessage(parts, channel, data, options, fault);
+  if (fault instanceof Promise) {
+    noteAnswersLater(channel.check);
+    return makeLater(parts, channel, data, options);
+  }
+  refuseUnfit(channel, fault);
+  return composeMessage(parts, channel, encodeData(channel, data), options);
 }
+
+/** All of the message is taken before its contract is asked, and the contract is asked about what was taken. */
+function makeLater(
+  parts: MessageParts,
+  channel: Channel,
+  data: unknown,
+  options: LooseOptions,
+): Message | Promise<Message> {
+  const content = takenFrom(channel, data);
+  const message = composeMessage(parts, channel, content, { ...options, headers: { ...options.headers } });
+  const judged = (fault: string | undefined): Message => {
+    refuseUnfit(channel, fault);
+    return message;
+  };
+  const fault = channel.check(decodeData(channel, message));
+  return fault instanceof Promise ? fault.then(judged) : judged(fault);
+}
+
+function takenFrom(channel: Channel, data: unknown): Content {
+  if (channel.definition.encoding) return encodeData(channel, data);
+  try {
+    return { data: copyOfJson(data) };
+  } catch (cause) {
+    const fault = `channel "${channel.name}": not JSON: ${describeError(cause)}`;
+    throw new MessagingError('DB_MSG_INVALID_DATA', fault, { cause });
+  }
+}
+
+function refuseUnfit(channel: Channel, fault: string | undefined): void {
+  if (fault !== undefined)
+    throw new MessagingError('DB_MSG_INVALID_DATA', `channel "${channel.name}": ${fault}`);
+}
+
+type Content = Pick<Message, 'data' | 'contentType'>;
 
 function composeMessage(
   { clock, ids, source }: MessageParts,
   channel: Channel,
-  data: unknown,
+  { data, contentType }: Content,
   options: LooseOptions,
-  fault: string | undefined,
 ): Message {
-  if (fault !== undefined)
-    throw new MessagingError('DB_MSG_INVALID_DATA', `channel "${channel.name}": ${fault}`);
-  const { data: content, contentType } = encodeData(channel, data);
   const message: { -readonly [name in keyof Message]: Message[name] } = {
     id: options.id ?? ids.next(),
     type: channel.name,
     version: channel.version,
     source,
     time: isoTime(clock.now()),
-    data: content,
+    data,
     headers: options.headers ?? {},
   };
   if (contentType !== undefined) message.contentType = contentType;

@@ -1,14 +1,17 @@
 /** Ids and keys that no engine could carry are refused before anything is stored. */
 import Type from 'typebox';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { causedBy } from './causation.ts';
 import { defineChannel } from './channel.ts';
 import { encodeCloudEvent } from './cloud-event.ts';
+import type { StandardSchema } from './contract.ts';
+import type { Encoding } from './encoding.ts';
 import { createIds } from './ids.ts';
 import { createManualClock } from './conformance/manual-clock.ts';
 import type { Message } from './message.ts';
 import { createOutboxWriter } from './outbox.ts';
 import { type LooseOptions, makeMessage } from './outgoing.ts';
+import { makeReply } from './reply-channel.ts';
 import { faultOfOutgoing } from './sound-outgoing.ts';
 import { refuseBadName } from './subscription-settings.ts';
 
@@ -110,4 +113,95 @@ it.each(['', 'a\ud800', 'a\0', 7, 'x'.repeat(201)])('refuses a subscription call
   expect(() => refuseBadName(name as string)).toThrow(
     expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS' }),
   );
+});
+
+describe('a contract that answers later', () => {
+  interface Counted {
+    n: unknown;
+  }
+  const parts = { clock, ids: createIds(clock), source: '/t' };
+  /** Looks at once, or when it is let. */
+  const asked: unknown[] = [];
+  const contractOf = (gate: Promise<void>, isEarly: boolean): StandardSchema => ({
+    '~standard': {
+      version: 1,
+      vendor: 't',
+      async validate(value: unknown) {
+        asked.push(value);
+        const fits = (): boolean => typeof (value as Counted).n === 'number';
+        const early = fits();
+        await gate;
+        return (isEarly ? early : fits()) ? { value } : { issues: [{ message: 'n is a number' }] };
+      },
+    },
+  });
+  const int32: Encoding = {
+    contentType: 'application/x-int32',
+    encode(data) {
+      const bytes = Buffer.alloc(4);
+      bytes.writeInt32BE((data as { n: number }).n);
+      return bytes;
+    },
+    decode: (bytes) => ({ n: Buffer.from(bytes).readInt32BE() }),
+  };
+  const unfit = { code: 'DB_MSG_INVALID_DATA', message: expect.stringContaining('n is a number') };
+
+  it.each([
+    [true, 'looks at once'],
+    [false, 'looks later'],
+  ])('sends what it has seen, whatever became of the object: %s, it %s', async (isEarly) => {
+    const gate = Promise.withResolvers<void>();
+    const schema = contractOf(gate.promise, isEarly);
+    const channel = defineChannel({ name: 'later', version: 1, schema });
+    const headers: Record<string, string> = { shop: 'one' };
+    const sound: Counted = { n: 1 };
+    const unsound: Counted = { n: 'x' };
+    // Twice, because the first time it is not yet known that it answers later.
+    const made = [1, 2].map((n) => {
+      sound.n = n;
+      return makeMessage(parts, channel, sound, { headers });
+    });
+    const refused = makeMessage(parts, channel, unsound, {}) as Promise<Message>;
+    sound.n = 'x';
+    headers['shop'] = 'two';
+    unsound.n = 1;
+    gate.resolve();
+    await expect(refused).rejects.toMatchObject(unfit);
+    expect(await Promise.all(made)).toMatchObject([
+      { data: { n: 1 }, headers: { shop: 'one' } },
+      { data: { n: 2 }, headers: { shop: 'one' } },
+    ]);
+  });
+
+  it('of an encoding the bytes are taken before, and are what is checked', async () => {
+    const gate = Promise.withResolvers<void>();
+    const schema = contractOf(gate.promise, false);
+    const channel = defineChannel({ name: 'later', version: 1, schema, encoding: int32 });
+    const data: Counted = { n: 7 };
+    const made = makeMessage(parts, channel, data, {});
+    data.n = 'x';
+    gate.resolve();
+    expect(await made).toMatchObject({ data: Buffer.from([0, 0, 0, 7]), contentType: int32.contentType });
+  });
+
+  it('a reply too', async () => {
+    const gate = Promise.withResolvers<void>();
+    const reply = contractOf(gate.promise, true);
+    const channel = defineChannel({ name: 'later', version: 1, schema: Type.Object({}), reply });
+    const data: Counted = { n: 1 };
+    const made = makeReply(parts, make({}), channel, data);
+    data.n = 'x';
+    gate.resolve();
+    expect(await made).toMatchObject({ data: { n: 1 } });
+  });
+
+  it('is asked once for each message, but for the first; what is no JSON is told', async () => {
+    asked.length = 0;
+    const channel = defineChannel({ name: 'later', version: 1, schema: contractOf(Promise.resolve(), true) });
+    for (const n of [1, 2, 3]) await makeMessage(parts, channel, { n }, {});
+    expect(asked.length).toBe(4);
+    expect(() => makeMessage(parts, channel, { n: 1n }, {})).toThrow(
+      expect.objectContaining({ code: 'DB_MSG_INVALID_DATA', message: expect.stringContaining('not JSON') }),
+    );
+  });
 });

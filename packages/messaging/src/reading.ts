@@ -4,6 +4,7 @@ import type { Channel } from './channel.ts';
 import type { ReadData } from './contract.ts';
 import { decodeData, decodedVersion } from './encoding.ts';
 import type { Message } from './message.ts';
+import { isPromise } from './outcome.ts';
 
 export type Reading = { readonly message: Message } | { readonly fault: string };
 
@@ -37,7 +38,17 @@ function upcast(channel: Channel, message: Message): Message {
   for (let from = written; from < version; from += 1) {
     const step = upcasters[from];
     if (!step) throw new TypeError(`no upcaster leads from version ${from} to ${version}`);
-    data = step(data as never);
+    data = notPromised(step(data as never), from);
   }
   return { ...message, data, version };
+}
+
+/** As data it would be an empty object to most contracts. It is not waited for: upcasters only reshape, and what asks somebody else belongs into the handler. */
+function notPromised(data: unknown, from: number): unknown {
+  if (!isPromise(data)) return data;
+  // Nobody else hears of its rejection, which would end the process.
+  Promise.resolve(data).catch(() => {});
+  throw new TypeError(
+    `the upcaster from version ${from} gave a promise: let it return the data itself, and look up what is missing in the handler`,
+  );
 }

@@ -5,6 +5,7 @@
 import { causedBy } from './causation.ts';
 import type { Channel } from './channel.ts';
 import { MessagingError } from './errors.ts';
+import { copyOfJson } from './later-check.ts';
 import type { Message } from './message.ts';
 import type { MessageParts } from './outgoing.ts';
 
@@ -32,7 +33,12 @@ export async function makeReply(
   channel: Channel | undefined,
   data: unknown,
 ): Promise<Message> {
-  const fault = await channel?.checkReply?.(data);
+  let told = data;
+  let fault = channel?.checkReply?.(data);
+  if (channel?.checkReply && fault instanceof Promise) {
+    told = copyOfJson(data);
+    fault = await channel.checkReply(told);
+  }
   if (fault !== undefined)
     throw new MessagingError('DB_MSG_INVALID_DATA', `reply on "${channel?.name}": ${fault}`);
   return {
@@ -41,7 +47,7 @@ export async function makeReply(
     version: channel?.version ?? 1,
     source,
     time: new Date(clock.now()).toISOString(),
-    data,
+    data: told,
     ...causedBy(request),
     headers: {},
   };

@@ -244,6 +244,37 @@ describe('an engine whose type says what it lacks', () => {
   });
 });
 
+it('an upcaster that gives a promise does not compile', () => {
+  interface Old {
+    readonly n: number;
+  }
+  const next = { name: 'next', version: 2, schema } as const;
+  expect(
+    unrun(() => {
+      defineChannel({ ...next, upcasters: { 1: (old: Old) => old } });
+      defineChannel({ ...next, upcasters: { 1: (old: Old) => [old.n] } });
+      // @ts-expect-error it is not waited for
+      defineChannel({ ...next, upcasters: { 1: async (old: Old) => old } });
+      // @ts-expect-error nor where it is one only sometimes
+      defineChannel({ ...next, upcasters: { 1: (old: Old) => (old.n > 1 ? old : Promise.resolve(old)) } });
+    }),
+  ).toBe(true);
+});
+
+it('a request with an id of its own is refused: a reply finds its request by it', async () => {
+  const bus = createBus({ engine: createEmbeddedEngine({ path: 'never-opened' }), source: '/t' });
+  bus.declare([asked]);
+  const options = { timeoutMs: 1, id: 'mine' };
+  await expect(bus.request(asked, data, options)).rejects.toMatchObject({
+    code: 'DB_MSG_INVALID_OPTIONS',
+    message: expect.stringContaining('a request has no id of its own'),
+  });
+  // Left out, it comes as far as the bus that was never started (the control).
+  await expect(bus.request(asked, data, { timeoutMs: 1, ...{ id: undefined } })).rejects.toMatchObject({
+    code: 'DB_MSG_NOT_STARTED',
+  });
+});
+
 it('a request on a channel without a reply is refused for JavaScript too', async () => {
   const bus = createBus({ engine: createEmbeddedEngine({ path: 'never-opened' }), source: '/t' });
   bus.declare([plain]);

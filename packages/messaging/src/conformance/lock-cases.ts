@@ -211,6 +211,44 @@ const renewAfterLoss: LockCase = {
     }),
 };
 
+const lostAlive: LockCase = {
+  name: 'a grant lost by its ttl is free for others while its holder lives, and its late release says lost',
+  run: (fixture) =>
+    withEngine(fixture, (holder) =>
+      withEngine(fixture, async (other) => {
+        const name = newName();
+        const lock = await createLocks({ engine: holder }).acquire(name, {
+          ttlMs: TTL_MS / 2,
+          autoRenew: false,
+        });
+        assert.ok(lock);
+        const next = await take(other, name);
+        assert.equal(lock.held(), false, 'another got it while it was held');
+        assert.ok(next.fence > lock.fence, `${next.fence} is not above ${lock.fence}`);
+        assert.equal(await lock.release(), 'lost');
+        assert.equal(await next.renew(), true, "the late release took the next one's lock");
+        assert.equal(await next.release(), 'released');
+      }),
+    ),
+};
+
+const lostUntaken: LockCase = {
+  name: 'a release after the loss says lost, also where nobody took the name since',
+  run: (fixture) =>
+    withEngine(fixture, async (engine) => {
+      const name = newName();
+      const lock = await createLocks({ engine }).acquire(name, { ttlMs: TTL_MS / 2, autoRenew: false });
+      assert.ok(lock);
+      if (!lock.signal.aborted)
+        await new Promise<void>((resolve) => {
+          lock.signal.addEventListener('abort', () => resolve(), { once: true });
+        });
+      assert.equal(await lock.release(), 'lost');
+      const next = await take(engine, name);
+      assert.equal(await next.release(), 'released');
+    }),
+};
+
 const fencesGrow: LockCase = {
   name: 'the fence survives releases and new connections, and only grows',
   run: async (fixture) => {
@@ -252,6 +290,8 @@ export const lockCases: readonly LockCase[] = [
   fencesGrow,
   compareAndDelete,
   renewAfterLoss,
+  lostAlive,
+  lostUntaken,
   exclusion,
   killed,
   stopped,

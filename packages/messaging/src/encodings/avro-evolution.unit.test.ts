@@ -2,7 +2,7 @@
 import avro from 'avsc';
 import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
-import { defineChannel } from '../channel.ts';
+import { defineChannel, type Upcast } from '../channel.ts';
 import type { Message } from '../message.ts';
 import { readMessage } from '../reading.ts';
 import { type AvroOptions, type AvroSchema, avroEncoding } from './avro.ts';
@@ -34,7 +34,7 @@ const received = (data: unknown, version: number): Message => ({
 const channelOf = (
   today: AvroSchema,
   options: AvroOptions,
-  upcasters?: Record<number, (data: never) => unknown>,
+  upcasters?: Record<number, (data: never) => Upcast>,
 ) =>
   defineChannel({
     name: 'order.placed',
@@ -204,5 +204,26 @@ describe('with upcasters', () => {
     expect(readMessage(channel, received(framed(7, first, order), 1))).toMatchObject({
       message: { data: upcast },
     });
+  });
+});
+
+describe('the number of a registry', () => {
+  it.each([Number.NaN, 1.5, -1, 2 ** 32, Number.POSITIVE_INFINITY, '7', null, undefined])(
+    'is refused where no frame can hold it: %j',
+    (number) => {
+      expect(() => avroEncoding(first, { registry: { id: number as number } })).toThrow(
+        expect.objectContaining({
+          code: 'DB_MSG_INVALID_OPTIONS',
+          message: expect.stringContaining('registry.id is a whole number from 0 to 4294967295, not'),
+        }),
+      );
+    },
+  );
+
+  it.each([0, 2 ** 32 - 1])('is written and read as it is: %d (the control)', (number) => {
+    const { encode, decode } = avroEncoding(first, { registry: { id: number } });
+    const written = encode(order);
+    expect(Buffer.from(written).readUInt32BE(1)).toBe(number);
+    expect(decode(written, { written: 1, current: 1, isUpcast: false })).toEqual(order);
   });
 });

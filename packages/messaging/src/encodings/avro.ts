@@ -9,6 +9,7 @@
 import avro from 'avsc';
 import type { Encoding, WrittenVersion } from '../encoding.ts';
 import { describeError, MessagingError } from '../errors.ts';
+import { within } from '../sound-numbers.ts';
 import { soundnessOf } from './avro-soundness.ts';
 
 /** An Avro schema as its JSON, for instance `{ type: 'record', name: 'Order', fields: [...] }`. */
@@ -22,7 +23,7 @@ export interface AvroOptions {
   readonly writers?: Readonly<Record<number, AvroSchema>>;
   /**
    * Records begin with a zero byte and the four bytes of a schema's number, as Confluent's serializers write them. `id` is the number of today's
-   * schema, `writers` are others by number. Nothing is fetched: who asks a registry gives what it said.
+   * schema, whole, from 0 to 4,294,967,295, `writers` are others by number. Nothing is fetched: who asks a registry gives what it said.
    */
   readonly registry?: { readonly id: number; readonly writers?: Readonly<Record<number, AvroSchema>> };
   /** Media type on the wire. Default `application/avro`. */
@@ -40,13 +41,16 @@ type Readers = ReadonlyMap<number, Reader>;
 
 const SCHEMA_FORMAT = 'application/vnd.apache.avro+json;version=1.9.0';
 const FRAME_BYTES = 5;
+/** What the four bytes of a frame hold. */
+const LAST_ID = 2 ** 32 - 1;
 
-/** Throws DB_MSG_INVALID_OPTIONS when a schema is none, or an earlier one cannot be resolved to today's. */
+/** Throws DB_MSG_INVALID_OPTIONS when a schema is none, an earlier one cannot be resolved to today's, or the number of a registry fits no frame. */
 export function avroEncoding(schema: AvroSchema, options: AvroOptions = {}): Encoding {
   const type = typeOf(schema);
   const today = readerOf(type, type);
   const refuseUnsound = soundnessOf(type);
   const { registry } = options;
+  if (registry) within('avroEncoding', 'registry.id', registry.id, 0, LAST_ID);
   const earlier = registry
     ? readersOf(type, registry.writers, 'registry id')
     : readersOf(type, options.writers, 'version');

@@ -4,6 +4,7 @@
  *
  * A grant lives with the session, which all locks of one engine share: when it expires, all of them are lost at once. ZooKeeper knows no lease per node, so
  * after a holder died its name is free when the session times out, not after `ttlMs`; a grant never lasts longer here than the session does there.
+ * A holder that lives and lost its grant by the ttl removes its node: `createLocks` releases what is lost.
  * A waiter watches the parent and is woken by every change, in no order: made for few waiters per name. The parent nodes stay, one small node per name.
  */
 import { createRequire } from 'node:module';
@@ -163,7 +164,8 @@ class ZookeeperLocks implements LockEngine {
       () => true,
       (error: unknown) => {
         if (this.#isNoNode(error) || session.gone.signal.aborted) return false;
-        void this.#exorcise(session, name, owner);
+        // Of a lost grant nobody asks again: its node would block the name as long as this session lives.
+        void this.#exorcise(session, name, owner).then(() => this.#held.delete(owner));
         throw error;
       },
     );

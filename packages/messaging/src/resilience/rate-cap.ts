@@ -37,13 +37,22 @@ const RULES = {
   maxWaitMs: { from: 0, endless: true },
 } as const;
 
-/** Throws DB_MSG_INVALID_OPTIONS for what is no number or out of its bounds. */
+/** Up to here a clock in ms still counts single ones; beyond it a take and what it waits for are the same time, or none. */
+const COUNTED_MS = { from: 0, to: Number.MAX_SAFE_INTEGER } as const;
+const DERIVED = {
+  'perMs / permits': { ...COUNTED_MS, above: true },
+  '(burst - 1) * perMs / permits': COUNTED_MS,
+} as const;
+
+/** Throws DB_MSG_INVALID_OPTIONS for what is no number or out of its bounds, and for a rate whose takes lie too far apart to be told. */
 export function createRateCap(options: RateCapOptions): RateCap {
   const settings = withDefaults(options, { perMs: 1_000, burst: 1, maxWaitMs: Number.POSITIVE_INFINITY });
   refuseBadNumbers('a rate cap', settings, RULES);
   const { clock, permits, perMs, burst, maxWaitMs } = settings;
   const spacing = perMs / permits;
   const tolerance = spacing * (burst - 1);
+  const derived = { 'perMs / permits': spacing, '(burst - 1) * perMs / permits': tolerance };
+  refuseBadNumbers('a rate cap', derived, DERIVED);
   let next = Number.NEGATIVE_INFINITY;
 
   const waitFor = (now: number): number => Math.max(0, next - tolerance - now);

@@ -81,6 +81,32 @@ const cases: readonly PartCase<Make>[] = [
   },
 ];
 
+describe('a rate whose numbers are sound one by one, but not together', () => {
+  const clock = createManualClock();
+
+  it.each<[given: Omit<RateCapOptions, 'clock'>, words: string]>([
+    [{ permits: 1e-308 }, 'perMs / permits is a number above 0 to 9007199254740991, not Infinity'],
+    [{ permits: 1e-300 }, 'perMs / permits is'],
+    [{ permits: 1e308, perMs: 1e-308 }, 'perMs / permits is a number above 0 to 9007199254740991, not 0'],
+    [{ permits: 5, burst: 1e300 }, '(burst - 1) * perMs / permits is'],
+    [{ permits: 1e-3, perMs: 1e12, burst: 1e300 }, '(burst - 1) * perMs / permits is'],
+  ])('is refused: %j', (given, words) => {
+    expect(() => createRateCap({ clock, ...given })).toThrow(
+      expect.objectContaining({ code: 'DB_MSG_INVALID_OPTIONS', message: expect.stringContaining(words) }),
+    );
+  });
+
+  it.each<[given: Omit<RateCapOptions, 'clock'>, ms: number]>([
+    [{ permits: 1e-9 }, 1e12],
+    [{ permits: 1, perMs: 86_400_000 * 365 }, 86_400_000 * 365],
+    [{ permits: 10, burst: 1 }, 100],
+  ])('is taken where its takes can be told apart: %j (the control)', (given, ms) => {
+    const cap = createRateCap({ clock: createManualClock(), ...given });
+    expect(cap.tryTake()).toBe(0);
+    expect(cap.tryTake()).toBeCloseTo(ms, 3);
+  });
+});
+
 describe('rate cap', () => {
   it.each(cases)('$name', async ({ run }) => {
     await expect(Promise.resolve(run(createRateCap))).resolves.toBeUndefined();
