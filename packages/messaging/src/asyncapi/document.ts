@@ -7,6 +7,7 @@
  */
 import type { Channel } from '../channel.ts';
 import { MessagingError } from '../errors.ts';
+import { withoutSecret } from '../without-secret.ts';
 import { type Json, payloadOf, schemaOf } from './contracts.ts';
 import {
   channelBindings,
@@ -19,7 +20,7 @@ import {
 } from './wire.ts';
 
 export interface AsyncApiServer {
-  /** `amqp://host:port/vhost`, `kafka://host:port`, `redis://host`, `sqlite:./bus.db`. Credentials in it are left out of the document. */
+  /** `amqp://host:port/vhost`, `kafka://host:port`, `redis://host`, `sqlite:./bus.db`. Everything before its last `@` is left out of the document. */
   readonly url: string;
   readonly description?: string;
 }
@@ -83,16 +84,13 @@ function channelsOf({ channels = [], publishes = [], subscribes = [] }: AsyncApi
 }
 
 function serverOf(name: string, { url, description }: AsyncApiServer): Json & { readonly protocol: string } {
-  const scheme = /^([a-z][a-z0-9+.-]*):(?:\/\/)?(.+)$/i.exec(url);
-  if (!scheme)
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `server "${name}": "${url}" is not a URL such as amqp://host`,
-    );
-  const [, protocol = '', rest = ''] = scheme;
+  const protocol = /^([a-z][a-z0-9+.-]*):./i.exec(url)?.[1];
+  // Not repeated: what is no URL may be a password in a wrong place.
+  if (protocol === undefined)
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `server "${name}": not a URL such as amqp://host`);
   if (protocol === 'sqlite')
-    return { host: 'localhost', pathname: rest, protocol, ...defined({ description }) };
-  const [, host = '', pathname = ''] = /^(?:[^@/]*@)?([^/?#]*)(\/[^?#]*)?/.exec(rest) ?? [];
+    return { host: 'localhost', pathname: afterScheme(url), protocol, ...defined({ description }) };
+  const [, host = '', pathname = ''] = /^([^/?#]*)(\/[^?#]*)?/.exec(afterScheme(withoutSecret(url))) ?? [];
   return {
     host,
     protocol,
@@ -100,6 +98,7 @@ function serverOf(name: string, { url, description }: AsyncApiServer): Json & { 
   };
 }
 
+const afterScheme = (url: string): string => url.replace(/^[^:]*:(?:\/\/)?/, '');
 const messageName = ({ name, version }: Channel): string => `${name}.v${version}`;
 const replyName = (channel: Channel): string => `${channel.name}.reply`;
 const ref = (...path: readonly string[]): Json => ({

@@ -83,6 +83,27 @@ describe('the document', () => {
     expect(JSON.stringify(document)).not.toContain('secret');
   });
 
+  it.each([
+    ['in a list of hosts', 'kafka://app:first@one:9092,app:SECRET@two:9092', { host: 'two:9092' }],
+    ['that holds a slash', 'amqp://app:SEC/RET@host/v', { host: 'host', pathname: '/v' }],
+    ['that holds an @', 'redis://app:SEC@RET@host', { host: 'host' }],
+    ['that holds what begins a query', 'amqp://app:SEC?RET@host/v', { host: 'host', pathname: '/v' }],
+    ['that holds what begins a fragment', 'amqps://app:SEC#RET@host', { host: 'host' }],
+    ['that holds a line break', 'redis://app:SEC\nRET@host', { host: 'host' }],
+    ['of a scheme in capitals', 'REDIS://app:SEC/RET@host', { host: 'host' }],
+  ])('shows no part of a password %s', (_what, url, shown) => {
+    const document = asyncApiOf({ ...service, servers: { main: { url } } });
+    expect(document.servers).toEqual({ main: { ...shown, protocol: url.slice(0, url.indexOf(':')) } });
+    expect(JSON.stringify(document)).not.toMatch(/SEC|RET|first/);
+  });
+
+  it('keeps the path of a file, whatever it holds', () => {
+    const { servers } = asyncApiOf({ ...service, servers: { main: { url: 'sqlite:///var/a@b/bus.db' } } });
+    expect(servers).toEqual({
+      main: { host: 'localhost', pathname: '/var/a@b/bus.db', protocol: 'sqlite' },
+    });
+  });
+
   it('control: the schema refuses what is not AsyncAPI', () => {
     const document = asyncApiOf(service);
     const wrong = { ...document, operations: { x: { action: 'shout', channel: { $ref: '#/channels/x' } } } };
@@ -116,7 +137,9 @@ describe('the document', () => {
   it('refuses two channels of one name and a server that is no URL', () => {
     const other = defineChannel({ name: 'order.placed', version: 1, schema: order });
     expect(() => asyncApiOf({ ...service, channels: [other] })).toThrow(/two channels/);
-    expect(() => asyncApiOf({ ...service, servers: { main: { url: 'broker' } } })).toThrow(/not a URL/);
+    expect(() => asyncApiOf({ ...service, servers: { main: { url: '@SECRET' } } })).toThrow(
+      /"main": not a URL[^@]*$/,
+    );
   });
 });
 
