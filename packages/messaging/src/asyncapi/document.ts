@@ -101,9 +101,9 @@ function serverOf(name: string, { url, description }: AsyncApiServer): Json & { 
 const afterScheme = (url: string): string => url.replace(/^[^:]*:(?:\/\/)?/, '');
 const messageName = ({ name, version }: Channel): string => `${name}.v${version}`;
 const replyName = (channel: Channel): string => `${channel.name}.reply`;
-const ref = (...path: readonly string[]): Json => ({
-  $ref: `#/${path.map((part) => part.replaceAll('~', '~0').replaceAll('/', '~1')).join('/')}`,
-});
+const pointer = (...path: readonly string[]): string =>
+  path.map((part) => `/${part.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+const ref = (...path: readonly string[]): Json => ({ $ref: `#${pointer(...path)}` });
 
 function channelEntries(channel: Channel, wire: Wire | undefined, prefix: string): [string, Json][] {
   const own = messageName(channel);
@@ -125,24 +125,27 @@ function channelEntries(channel: Channel, wire: Wire | undefined, prefix: string
 
 function messageEntries(channel: Channel, wire: Wire | undefined): [string, Json][] {
   const { definition } = channel;
+  const placeIn = (message: string, part: string): string => pointer('components', 'messages', message, part);
   const envelope = wire === 'structured' ? 'application/cloudevents+json' : undefined;
   const contentType = envelope ?? definition.encoding?.contentType ?? 'application/json';
   const own = defined({
     name: channel.name,
     contentType,
     headers: headersOf(channel, channel.name, wire),
-    payload: payloadOf(channel),
+    payload: payloadOf(channel, placeIn(messageName(channel), 'payload')),
     correlationId: correlationOf(wire),
     bindings: messageBindings(channel, wire),
     // The contract checks what the encoding's own schema cannot say.
-    'x-contract': definition.encoding ? schemaOf(definition.schema) : undefined,
+    'x-contract': definition.encoding
+      ? schemaOf(definition.schema, placeIn(messageName(channel), 'x-contract'))
+      : undefined,
   });
   if (!definition.reply) return [[messageName(channel), own]];
   const reply = {
     name: replyName(channel),
     contentType: envelope ?? 'application/json',
     headers: headersOf({ ...channel, order: 'none', requires: {} }, replyName(channel), wire),
-    payload: schemaOf(definition.reply),
+    payload: schemaOf(definition.reply, placeIn(replyName(channel), 'payload')),
     correlationId: correlationOf(wire),
   };
   return [
