@@ -57,6 +57,7 @@ export function asyncApiOf(options: AsyncApiOptions): AsyncApiDocument {
   const wire = wireOf(servers.map(([, { protocol }]) => protocol));
   const channels = channelsOf(options);
   const prefix = options.prefix ?? 'doorbuster.';
+  const replies = replyKeysOf(channels);
   return {
     asyncapi: '3.1.0',
     info: defined({
@@ -66,8 +67,8 @@ export function asyncApiOf(options: AsyncApiOptions): AsyncApiDocument {
       'x-generator': '@doorbuster/messaging',
     }),
     ...(servers.length === 0 ? {} : { servers: Object.fromEntries(servers) }),
-    channels: Object.fromEntries(channels.flatMap((one) => channelEntries(one, wire, prefix))),
-    operations: Object.fromEntries(operationEntries(options, wire)),
+    channels: Object.fromEntries(channels.flatMap((one) => channelEntries(one, wire, prefix, replies))),
+    operations: Object.fromEntries(operationEntries(options, wire, replies)),
     components: { messages: Object.fromEntries(channels.flatMap((one) => messageEntries(one, wire))) },
   };
 }
@@ -105,7 +106,21 @@ const pointer = (...path: readonly string[]): string =>
   path.map((part) => `/${part.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 const ref = (...path: readonly string[]): Json => ({ $ref: `#${pointer(...path)}` });
 
-function channelEntries(channel: Channel, wire: Wire | undefined, prefix: string): [string, Json][] {
+/** Where the replies to a channel stand among the channels. */
+type ReplyKeys = (channel: Channel) => string;
+
+/** Their own name, unless a channel has it; none is called with a colon. */
+function replyKeysOf(channels: readonly Channel[]): ReplyKeys {
+  const taken = new Set(channels.map(({ name }) => name));
+  return (channel) => (taken.has(replyName(channel)) ? `${channel.name}:reply` : replyName(channel));
+}
+
+function channelEntries(
+  channel: Channel,
+  wire: Wire | undefined,
+  prefix: string,
+  replyKey: ReplyKeys,
+): [string, Json][] {
   const own = messageName(channel);
   const { order, onFailure, requires } = channel;
   const entry = defined({
@@ -119,7 +134,7 @@ function channelEntries(channel: Channel, wire: Wire | undefined, prefix: string
   const replies = { address: null, messages: { [reply]: ref('components', 'messages', reply) } };
   return [
     [channel.name, entry],
-    [reply, replies],
+    [replyKey(channel), replies],
   ];
 }
 
@@ -157,24 +172,28 @@ function messageEntries(channel: Channel, wire: Wire | undefined): [string, Json
 function operationEntries(
   { publishes = [], subscribes = [] }: AsyncApiOptions,
   wire: Wire | undefined,
+  replyKey: ReplyKeys,
 ): [string, Json][] {
   const sends = publishes.map((channel): [string, Json] => [
     `send.${channel.name}`,
-    { action: 'send', ...onChannel(channel, wire) },
+    { action: 'send', ...onChannel(channel, wire, replyKey(channel)) },
   ]);
   const receives = subscribes.map(({ channel, name }): [string, Json] => [
-    `receive.${channel.name}.${name}`,
+    `receive.${channel.name}.${withoutDots(name)}`,
     defined({
       action: 'receive',
       title: name,
-      ...onChannel(channel, wire),
+      ...onChannel(channel, wire, replyKey(channel)),
       bindings: receiveBindings(name, wire),
     }),
   ]);
   return [...sends, ...receives];
 }
 
-function onChannel(channel: Channel, wire: Wire | undefined): Json {
+/** The last dot of an operation's name parts channel and subscription: `a.b` on `c` and `b` on `c.a` are two. */
+const withoutDots = (name: string): string => name.replaceAll('%', '%25').replaceAll('.', '%2E');
+
+function onChannel(channel: Channel, wire: Wire | undefined, replyKey: string): Json {
   const own = messageName(channel);
   const reply = replyName(channel);
   const prefix = wire === 'kafka' ? 'ce_' : wire === 'amqp' ? 'cloudEvents_' : '';
@@ -183,8 +202,8 @@ function onChannel(channel: Channel, wire: Wire | undefined): Json {
     messages: [ref('channels', channel.name, 'messages', own)],
     reply: channel.definition.reply && {
       address: { location: `$message.header#/${prefix}replyto` },
-      channel: ref('channels', reply),
-      messages: [ref('channels', reply, 'messages', reply)],
+      channel: ref('channels', replyKey),
+      messages: [ref('channels', replyKey, 'messages', reply)],
     },
   });
 }

@@ -134,6 +134,52 @@ describe('the document', () => {
     for (const path of references) expect(at(document, ...(path as string).split('/'))).toBeDefined();
   });
 
+  it('has an operation for each of several subscriptions, whatever dots are in their names', () => {
+    const on = (name: string) => defineChannel({ name, version: 1, schema: order });
+    const [a, ab] = [on('a'), on('a.b')];
+    const pairs = [
+      [a, 'b.c'],
+      [ab, 'c'],
+      [a, 'b%2Ec'],
+      [ab, 'c.'],
+      [a, 'plain'],
+    ] as const;
+    const subscribes = pairs.map(([channel, name]) => ({ channel, name }));
+    const document = asyncApiOf({ title: 'Shop', version: '1', subscribes });
+    expect(faultsOf(document)).toEqual([]);
+    expect(Object.keys(document.operations)).toEqual([
+      'receive.a.b%2Ec',
+      'receive.a.b.c',
+      'receive.a.b%252Ec',
+      'receive.a.b.c%2E',
+      'receive.a.plain',
+    ]);
+    const shown = Object.values(document.operations).map((one) => [
+      at(one as never, 'channel', '$ref'),
+      at(one as never, 'title'),
+    ]);
+    expect(shown).toEqual(pairs.map(([{ name }, title]) => [`#/channels/${name}`, title]));
+  });
+
+  it('has the replies to a channel beside a channel of their name', () => {
+    const asked = defineChannel({ name: 'x', version: 1, schema: order, reply: Type.String() });
+    const other = defineChannel({ name: 'x.reply', version: 1, schema: Type.Number() });
+    const document = asyncApiOf({ title: 'Shop', version: '1', publishes: [asked, other] });
+    expect(faultsOf(document)).toEqual([]);
+    expect(Object.keys(document.channels)).toEqual(['x', 'x:reply', 'x.reply']);
+    expect(at(document, 'channels', 'x.reply', 'address')).toBe('x.reply');
+    expect(at(document, 'channels', 'x:reply')).toEqual({
+      address: null,
+      messages: { 'x.reply': { $ref: '#/components/messages/x.reply' } },
+    });
+    expect(at(document, 'operations', 'send.x', 'reply')).toMatchObject({
+      channel: { $ref: '#/channels/x:reply' },
+      messages: [{ $ref: '#/channels/x:reply/messages/x.reply' }],
+    });
+    expect(at(document, 'components', 'messages', 'x.reply', 'payload')).toEqual({ type: 'string' });
+    expect(at(document, 'components', 'messages', 'x.reply.v1', 'payload')).toEqual({ type: 'number' });
+  });
+
   it('refuses two channels of one name and a server that is no URL', () => {
     const other = defineChannel({ name: 'order.placed', version: 1, schema: order });
     expect(() => asyncApiOf({ ...service, channels: [other] })).toThrow(/two channels/);
