@@ -16,6 +16,7 @@ import type { Engine } from './engine.ts';
 import { MessagingError } from './errors.ts';
 import { isMissingPackage } from './missing-package.ts';
 import { readSqliteUrl } from './sqlite-url.ts';
+import { withoutSecret } from './without-secret.ts';
 
 interface Scheme {
   readonly module: string;
@@ -169,12 +170,4 @@ function takePrefix(url: string): { readonly address: string; readonly prefix: s
   query.delete('prefix');
   const rest = query.toString();
   return { address: rest === '' ? url.slice(0, at) : `${url.slice(0, at)}?${rest}`, prefix };
-}
-
-/**
- * For messages and screens: the address without what opens it. Everything before the last `@` goes, hosts of a list too: a password may hold
- * any of the characters that part them.
- */
-export function withoutSecret(url: string): string {
-  return url.replace(/^([a-z-]+:(?:\/\/)?).*@/s, '$1');
 }

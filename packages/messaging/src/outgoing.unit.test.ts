@@ -159,7 +159,7 @@ describe('a contract that answers later', () => {
     // Twice, because the first time it is not yet known that it answers later.
     const made = [1, 2].map((n) => {
       sound.n = n;
-      return makeMessage(parts, channel, sound, { headers });
+      return makeMessage(parts, channel, sound, { headers }) as Promise<Message>;
     });
     const refused = makeMessage(parts, channel, unsound, {}) as Promise<Message>;
     sound.n = 'x';

@@ -1,54 +1,55 @@
 /** The contract of a channel as AsyncAPI shows it: the schema other tools can read, or an honest word that there is none. */
 import type { Channel } from '../channel.ts';
 import type { ContractSchema } from '../contract.ts';
+import { describeError } from '../errors.ts';
+import { placedAt, usesNewer } from './placed-schema.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
 const DRAFT_2020 = 'application/schema+json;version=draft-2020-12';
-/** AsyncAPI's own schema object is draft 07: what is new since then would be read as something else, or as nothing. */
-const NEWER_THAN_DRAFT_07 = new Set([
-  'prefixItems',
-  'unevaluatedProperties',
-  'unevaluatedItems',
-  'dependentRequired',
-  'dependentSchemas',
-  'minContains',
-  'maxContains',
-  '$dynamicRef',
-  '$dynamicAnchor',
-  '$recursiveRef',
-]);
 
 /** What stands as `payload`. An encoding with a schema of its own is what is on the wire; the contract's JSON Schema then stands beside it. */
-export function payloadOf({ definition: { schema, encoding } }: Channel): Json {
-  if (!encoding) return schemaOf(schema);
+export function payloadOf({ definition: { schema, encoding } }: Channel, place: string): Json {
+  if (!encoding) return schemaOf(schema, place);
   if (encoding.schema) return { schemaFormat: encoding.schema.format, schema: encoding.schema.definition };
   return { description: `Bytes of ${encoding.contentType}; the encoding names no schema.` };
 }
 
-/** Of a contract: the schema itself, in the format it is written in. */
-export function schemaOf(contract: ContractSchema): Json {
-  if (!('~standard' in contract)) return jsonSchema(plain(contract));
+/** Of a contract: the schema itself, in the format it is written in. `place` is where it will stand, a JSON pointer from the root of the document. */
+export function schemaOf(contract: ContractSchema, place: string): Json {
+  if (!('~standard' in contract)) {
+    const shown = shownBy(() => contract, place);
+    if ('schema' in shown) return shown.schema;
+    return {
+      description: `A JSON Schema that cannot be written down (${shown.fault}): this document cannot show its shape.`,
+    };
+  }
   const standard = contract['~standard'] as StandardWithJson;
-  const given = shownBy(standard);
-  if ('schema' in given) return jsonSchema(plain(given.schema));
+  const shown = shownBy(() => standard.jsonSchema?.input({ target: 'draft-07' }), place);
+  if ('schema' in shown) return shown.schema;
+  const fault = shown.isThrown ? `cannot say it in JSON Schema (${shown.fault})` : shown.fault;
   return {
-    description: `Checked at run time by ${standard.vendor}, which ${given.fault}: this document cannot show its shape.`,
+    description: `Checked at run time by ${standard.vendor}, which ${fault}: this document cannot show its shape.`,
     'x-standard-schema': standard.vendor,
   };
 }
 
-/** A vendor throws for a part that JSON Schema has no word for (a date, a class): then the rest of the document is shown all the same. */
-function shownBy({
-  jsonSchema,
-}: StandardWithJson): { readonly schema: unknown } | { readonly fault: string } {
+type Shown = { readonly schema: Json } | { readonly fault: string; readonly isThrown: boolean };
+
+/**
+ * A vendor throws for a part that JSON Schema has no word for (a date, a class), and what it gives may be nothing that can be written down (a cycle, a
+ * BigInt): then the rest of the document is shown all the same.
+ */
+function shownBy(given: () => unknown, place: string): Shown {
   try {
-    const schema = jsonSchema?.input({ target: 'draft-07' });
-    return schema === undefined ? { fault: 'gives no JSON Schema' } : { schema };
+    const schema = plain(given());
+    if (typeof schema === 'object' && schema !== null && !Array.isArray(schema))
+      return { schema: jsonSchema(schema as Json, place) };
+    const instead = schema === undefined ? '' : `, but ${JSON.stringify(schema)}`;
+    return { fault: `gives no JSON Schema${instead}`, isThrown: false };
   } catch (error) {
-    return {
-      fault: `cannot say it in JSON Schema (${error instanceof Error ? error.message : String(error)})`,
-    };
+    const [why = ''] = (error instanceof Error ? String(error.message) : describeError(error)).split('\n', 1);
+    return { fault: why, isThrown: true };
   }
 }
 
@@ -58,19 +59,14 @@ interface StandardWithJson {
   readonly jsonSchema?: { readonly input: (options: { readonly target: string }) => unknown };
 }
 
-function jsonSchema(schema: Json): Json {
-  return usesNewer(schema) ? { schemaFormat: DRAFT_2020, schema } : schema;
+function jsonSchema(schema: Json, place: string): Json {
+  return usesNewer(schema)
+    ? { schemaFormat: DRAFT_2020, schema: placedAt(schema, `${place}/schema`) }
+    : placedAt(schema, place);
 }
 
-function usesNewer(value: unknown): boolean {
-  if (Array.isArray(value)) return value.some(usesNewer);
-  if (typeof value !== 'object' || value === null) return false;
-  return Object.entries(value).some(([name, inner]) => NEWER_THAN_DRAFT_07.has(name) || usesNewer(inner));
-}
-
-/** As it would be written down: typebox keeps notes of its own under names that begin with a tilde. */
-function plain(schema: unknown): Json {
-  return JSON.parse(
-    JSON.stringify(schema, (name: string, value: unknown) => (name.startsWith('~') ? undefined : value)),
-  ) as Json;
+/** As it would be written down; undefined for what cannot be, as a function. */
+function plain(schema: unknown): unknown {
+  const text = JSON.stringify(schema) as string | undefined;
+  return text === undefined ? undefined : JSON.parse(text);
 }

@@ -7,6 +7,7 @@
  */
 import type { Channel } from '../channel.ts';
 import { MessagingError } from '../errors.ts';
+import { withoutSecret } from '../without-secret.ts';
 import { type Json, payloadOf, schemaOf } from './contracts.ts';
 import {
   channelBindings,
@@ -19,7 +20,7 @@ import {
 } from './wire.ts';
 
 export interface AsyncApiServer {
-  /** `amqp://host:port/vhost`, `kafka://host:port`, `redis://host`, `sqlite:./bus.db`. Credentials in it are left out of the document. */
+  /** `amqp://host:port/vhost`, `kafka://host:port`, `redis://host`, `sqlite:./bus.db`. Everything before its last `@` is left out of the document. */
   readonly url: string;
   readonly description?: string;
 }
@@ -56,6 +57,7 @@ export function asyncApiOf(options: AsyncApiOptions): AsyncApiDocument {
   const wire = wireOf(servers.map(([, { protocol }]) => protocol));
   const channels = channelsOf(options);
   const prefix = options.prefix ?? 'doorbuster.';
+  const replies = replyKeysOf(channels);
   return {
     asyncapi: '3.1.0',
     info: defined({
@@ -65,8 +67,8 @@ export function asyncApiOf(options: AsyncApiOptions): AsyncApiDocument {
       'x-generator': '@doorbuster/messaging',
     }),
     ...(servers.length === 0 ? {} : { servers: Object.fromEntries(servers) }),
-    channels: Object.fromEntries(channels.flatMap((one) => channelEntries(one, wire, prefix))),
-    operations: Object.fromEntries(operationEntries(options, wire)),
+    channels: Object.fromEntries(channels.flatMap((one) => channelEntries(one, wire, prefix, replies))),
+    operations: Object.fromEntries(operationEntries(options, wire, replies)),
     components: { messages: Object.fromEntries(channels.flatMap((one) => messageEntries(one, wire))) },
   };
 }
@@ -83,16 +85,13 @@ function channelsOf({ channels = [], publishes = [], subscribes = [] }: AsyncApi
 }
 
 function serverOf(name: string, { url, description }: AsyncApiServer): Json & { readonly protocol: string } {
-  const scheme = /^([a-z][a-z0-9+.-]*):(?:\/\/)?(.+)$/i.exec(url);
-  if (!scheme)
-    throw new MessagingError(
-      'DB_MSG_INVALID_OPTIONS',
-      `server "${name}": "${url}" is not a URL such as amqp://host`,
-    );
-  const [, protocol = '', rest = ''] = scheme;
+  const protocol = /^([a-z][a-z0-9+.-]*):./i.exec(url)?.[1];
+  // Not repeated: what is no URL may be a password in a wrong place.
+  if (protocol === undefined)
+    throw new MessagingError('DB_MSG_INVALID_OPTIONS', `server "${name}": not a URL such as amqp://host`);
   if (protocol === 'sqlite')
-    return { host: 'localhost', pathname: rest, protocol, ...defined({ description }) };
-  const [, host = '', pathname = ''] = /^(?:[^@/]*@)?([^/?#]*)(\/[^?#]*)?/.exec(rest) ?? [];
+    return { host: 'localhost', pathname: afterScheme(url), protocol, ...defined({ description }) };
+  const [, host = '', pathname = ''] = /^([^/?#]*)(\/[^?#]*)?/.exec(afterScheme(withoutSecret(url))) ?? [];
   return {
     host,
     protocol,
@@ -100,13 +99,28 @@ function serverOf(name: string, { url, description }: AsyncApiServer): Json & { 
   };
 }
 
+const afterScheme = (url: string): string => url.replace(/^[^:]*:(?:\/\/)?/, '');
 const messageName = ({ name, version }: Channel): string => `${name}.v${version}`;
 const replyName = (channel: Channel): string => `${channel.name}.reply`;
-const ref = (...path: readonly string[]): Json => ({
-  $ref: `#/${path.map((part) => part.replaceAll('~', '~0').replaceAll('/', '~1')).join('/')}`,
-});
+const pointer = (...path: readonly string[]): string =>
+  path.map((part) => `/${part.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+const ref = (...path: readonly string[]): Json => ({ $ref: `#${pointer(...path)}` });
 
-function channelEntries(channel: Channel, wire: Wire | undefined, prefix: string): [string, Json][] {
+/** Where the replies to a channel stand among the channels. */
+type ReplyKeys = (channel: Channel) => string;
+
+/** Their own name, unless a channel has it; none is called with a colon. */
+function replyKeysOf(channels: readonly Channel[]): ReplyKeys {
+  const taken = new Set(channels.map(({ name }) => name));
+  return (channel) => (taken.has(replyName(channel)) ? `${channel.name}:reply` : replyName(channel));
+}
+
+function channelEntries(
+  channel: Channel,
+  wire: Wire | undefined,
+  prefix: string,
+  replyKey: ReplyKeys,
+): [string, Json][] {
   const own = messageName(channel);
   const { order, onFailure, requires } = channel;
   const entry = defined({
@@ -120,30 +134,33 @@ function channelEntries(channel: Channel, wire: Wire | undefined, prefix: string
   const replies = { address: null, messages: { [reply]: ref('components', 'messages', reply) } };
   return [
     [channel.name, entry],
-    [reply, replies],
+    [replyKey(channel), replies],
   ];
 }
 
 function messageEntries(channel: Channel, wire: Wire | undefined): [string, Json][] {
   const { definition } = channel;
+  const placeIn = (message: string, part: string): string => pointer('components', 'messages', message, part);
   const envelope = wire === 'structured' ? 'application/cloudevents+json' : undefined;
   const contentType = envelope ?? definition.encoding?.contentType ?? 'application/json';
   const own = defined({
     name: channel.name,
     contentType,
     headers: headersOf(channel, channel.name, wire),
-    payload: payloadOf(channel),
+    payload: payloadOf(channel, placeIn(messageName(channel), 'payload')),
     correlationId: correlationOf(wire),
     bindings: messageBindings(channel, wire),
     // The contract checks what the encoding's own schema cannot say.
-    'x-contract': definition.encoding ? schemaOf(definition.schema) : undefined,
+    'x-contract': definition.encoding
+      ? schemaOf(definition.schema, placeIn(messageName(channel), 'x-contract'))
+      : undefined,
   });
   if (!definition.reply) return [[messageName(channel), own]];
   const reply = {
     name: replyName(channel),
     contentType: envelope ?? 'application/json',
     headers: headersOf({ ...channel, order: 'none', requires: {} }, replyName(channel), wire),
-    payload: schemaOf(definition.reply),
+    payload: schemaOf(definition.reply, placeIn(replyName(channel), 'payload')),
     correlationId: correlationOf(wire),
   };
   return [
@@ -155,24 +172,28 @@ function messageEntries(channel: Channel, wire: Wire | undefined): [string, Json
 function operationEntries(
   { publishes = [], subscribes = [] }: AsyncApiOptions,
   wire: Wire | undefined,
+  replyKey: ReplyKeys,
 ): [string, Json][] {
   const sends = publishes.map((channel): [string, Json] => [
     `send.${channel.name}`,
-    { action: 'send', ...onChannel(channel, wire) },
+    { action: 'send', ...onChannel(channel, wire, replyKey(channel)) },
   ]);
   const receives = subscribes.map(({ channel, name }): [string, Json] => [
-    `receive.${channel.name}.${name}`,
+    `receive.${channel.name}.${withoutDots(name)}`,
     defined({
       action: 'receive',
       title: name,
-      ...onChannel(channel, wire),
+      ...onChannel(channel, wire, replyKey(channel)),
       bindings: receiveBindings(name, wire),
     }),
   ]);
   return [...sends, ...receives];
 }
 
-function onChannel(channel: Channel, wire: Wire | undefined): Json {
+/** The last dot of an operation's name parts channel and subscription: `a.b` on `c` and `b` on `c.a` are two. */
+const withoutDots = (name: string): string => name.replaceAll('%', '%25').replaceAll('.', '%2E');
+
+function onChannel(channel: Channel, wire: Wire | undefined, replyKey: string): Json {
   const own = messageName(channel);
   const reply = replyName(channel);
   const prefix = wire === 'kafka' ? 'ce_' : wire === 'amqp' ? 'cloudEvents_' : '';
@@ -181,8 +202,8 @@ function onChannel(channel: Channel, wire: Wire | undefined): Json {
     messages: [ref('channels', channel.name, 'messages', own)],
     reply: channel.definition.reply && {
       address: { location: `$message.header#/${prefix}replyto` },
-      channel: ref('channels', reply),
-      messages: [ref('channels', reply, 'messages', reply)],
+      channel: ref('channels', replyKey),
+      messages: [ref('channels', replyKey, 'messages', reply)],
     },
   });
 }

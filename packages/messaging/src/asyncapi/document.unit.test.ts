@@ -83,6 +83,27 @@ describe('the document', () => {
     expect(JSON.stringify(document)).not.toContain('secret');
   });
 
+  it.each([
+    ['in a list of hosts', 'kafka://app:first@one:9092,app:SECRET@two:9092', { host: 'two:9092' }],
+    ['that holds a slash', 'amqp://app:SEC/RET@host/v', { host: 'host', pathname: '/v' }],
+    ['that holds an @', 'redis://app:SEC@RET@host', { host: 'host' }],
+    ['that holds what begins a query', 'amqp://app:SEC?RET@host/v', { host: 'host', pathname: '/v' }],
+    ['that holds what begins a fragment', 'amqps://app:SEC#RET@host', { host: 'host' }],
+    ['that holds a line break', 'redis://app:SEC\nRET@host', { host: 'host' }],
+    ['of a scheme in capitals', 'REDIS://app:SEC/RET@host', { host: 'host' }],
+  ])('shows no part of a password %s', (_what, url, shown) => {
+    const document = asyncApiOf({ ...service, servers: { main: { url } } });
+    expect(document.servers).toEqual({ main: { ...shown, protocol: url.slice(0, url.indexOf(':')) } });
+    expect(JSON.stringify(document)).not.toMatch(/SEC|RET|first/);
+  });
+
+  it('keeps the path of a file, whatever it holds', () => {
+    const { servers } = asyncApiOf({ ...service, servers: { main: { url: 'sqlite:///var/a@b/bus.db' } } });
+    expect(servers).toEqual({
+      main: { host: 'localhost', pathname: '/var/a@b/bus.db', protocol: 'sqlite' },
+    });
+  });
+
   it('control: the schema refuses what is not AsyncAPI', () => {
     const document = asyncApiOf(service);
     const wrong = { ...document, operations: { x: { action: 'shout', channel: { $ref: '#/channels/x' } } } };
@@ -113,10 +134,58 @@ describe('the document', () => {
     for (const path of references) expect(at(document, ...(path as string).split('/'))).toBeDefined();
   });
 
+  it('has an operation for each of several subscriptions, whatever dots are in their names', () => {
+    const on = (name: string) => defineChannel({ name, version: 1, schema: order });
+    const [a, ab] = [on('a'), on('a.b')];
+    const pairs = [
+      [a, 'b.c'],
+      [ab, 'c'],
+      [a, 'b%2Ec'],
+      [ab, 'c.'],
+      [a, 'plain'],
+    ] as const;
+    const subscribes = pairs.map(([channel, name]) => ({ channel, name }));
+    const document = asyncApiOf({ title: 'Shop', version: '1', subscribes });
+    expect(faultsOf(document)).toEqual([]);
+    expect(Object.keys(document.operations)).toEqual([
+      'receive.a.b%2Ec',
+      'receive.a.b.c',
+      'receive.a.b%252Ec',
+      'receive.a.b.c%2E',
+      'receive.a.plain',
+    ]);
+    const shown = Object.values(document.operations).map((one) => [
+      at(one as never, 'channel', '$ref'),
+      at(one as never, 'title'),
+    ]);
+    expect(shown).toEqual(pairs.map(([{ name }, title]) => [`#/channels/${name}`, title]));
+  });
+
+  it('has the replies to a channel beside a channel of their name', () => {
+    const asked = defineChannel({ name: 'x', version: 1, schema: order, reply: Type.String() });
+    const other = defineChannel({ name: 'x.reply', version: 1, schema: Type.Number() });
+    const document = asyncApiOf({ title: 'Shop', version: '1', publishes: [asked, other] });
+    expect(faultsOf(document)).toEqual([]);
+    expect(Object.keys(document.channels)).toEqual(['x', 'x:reply', 'x.reply']);
+    expect(at(document, 'channels', 'x.reply', 'address')).toBe('x.reply');
+    expect(at(document, 'channels', 'x:reply')).toEqual({
+      address: null,
+      messages: { 'x.reply': { $ref: '#/components/messages/x.reply' } },
+    });
+    expect(at(document, 'operations', 'send.x', 'reply')).toMatchObject({
+      channel: { $ref: '#/channels/x:reply' },
+      messages: [{ $ref: '#/channels/x:reply/messages/x.reply' }],
+    });
+    expect(at(document, 'components', 'messages', 'x.reply', 'payload')).toEqual({ type: 'string' });
+    expect(at(document, 'components', 'messages', 'x.reply.v1', 'payload')).toEqual({ type: 'number' });
+  });
+
   it('refuses two channels of one name and a server that is no URL', () => {
     const other = defineChannel({ name: 'order.placed', version: 1, schema: order });
     expect(() => asyncApiOf({ ...service, channels: [other] })).toThrow(/two channels/);
-    expect(() => asyncApiOf({ ...service, servers: { main: { url: 'broker' } } })).toThrow(/not a URL/);
+    expect(() => asyncApiOf({ ...service, servers: { main: { url: '@SECRET' } } })).toThrow(
+      /"main": not a URL[^@]*$/,
+    );
   });
 });
 

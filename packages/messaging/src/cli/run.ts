@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
-import { withoutSecret } from '../engine-from-url.ts';
+import { withoutSecret } from '../without-secret.ts';
 import { type ChannelsModule, loadChannels, noModule } from './channels-module.ts';
 import { type Command, type CommandContext, Values } from './command.ts';
 import { commandOf, meant, strangeOptionIn, wordsOf } from './command-words.ts';
