@@ -6,7 +6,8 @@ import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
 import { createBus } from './bus.ts';
 import { openExisting } from './cli/session.ts';
-import { engineFromUrl, engineLoadedBy, withoutSecret } from './engine-from-url.ts';
+import { engineFromUrl, engineLoadedBy } from './engine-from-url.ts';
+import { withoutSecret } from './without-secret.ts';
 
 it('opens the embedded file that the URL names', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'from-url-'));

@@ -114,7 +114,8 @@ function foundIn(places: Places, reference: string, base: string, place: string)
 }
 
 /** Draft 07 passes over what stands beside a reference, and no path leads through one: so it stands by itself, as one of `allOf`. */
-function withReference({ $ref: _, ...rest }: Json, $ref: string): Json {
+function withReference(schema: Json, $ref: string): Json {
+  const rest = Object.fromEntries(Object.entries(schema).filter(([name]) => name !== '$ref'));
   if (Object.keys(rest).length === 0) return { $ref };
   const others = Array.isArray(rest['allOf']) ? (rest['allOf'] as unknown[]) : [];
   return { ...rest, allOf: [...others, { $ref }] };
