@@ -65,7 +65,7 @@ interface Session {
 
 const PEER = 'node-zookeeper-client';
 
-/** Throws DB_MSG_PEER_MISSING where the client is not installed, and DB_MSG_INVALID_OPTIONS for times that are none. */
+/** Throws DB_MSG_PEER_MISSING where the client is not installed, and DB_MSG_INVALID_OPTIONS for servers or times that are none. */
 export function createZookeeperLockEngine(options: ZookeeperLockOptions): LockEngine {
   return zookeeperLocksLoadedBy(createRequire(import.meta.url), options);
 }
@@ -82,6 +82,12 @@ export function zookeeperLocksLoadedBy(
     root: '/doorbuster/locks',
     clock: systemClock,
   });
+  // From JavaScript, or an environment that has no such variable.
+  if (typeof settings.servers !== 'string' || settings.servers.trim() === '')
+    throw new MessagingError(
+      'DB_MSG_INVALID_OPTIONS',
+      `locks on ZooKeeper need "servers": "host:port", several separated by commas; got ${JSON.stringify(settings.servers) ?? 'undefined'}`,
+    );
   refuseBadNumbers('locks on ZooKeeper', settings, { sessionTimeoutMs: SPAN_MS, callTimeoutMs: SPAN_MS });
   return new ZookeeperLocks(module, settings);
 }

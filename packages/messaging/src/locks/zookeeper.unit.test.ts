@@ -1,7 +1,7 @@
 /** What the locks on ZooKeeper say where their client is not installed; what they do with one is in `locks.int.test.ts`. */
 import { createRequire } from 'node:module';
 import { expect, it } from 'vitest';
-import { zookeeperLocksLoadedBy } from './zookeeper.ts';
+import { createZookeeperLockEngine, zookeeperLocksLoadedBy } from './zookeeper.ts';
 
 const servers = 'localhost:2181';
 
@@ -32,4 +32,14 @@ it('hands on what is wrong with a client that is there, and one that lacks a pac
         { servers },
       ),
     ).toThrow(error);
+});
+
+it.each([undefined, '', ' ', 2181])('refuses servers that are none: %j', (none) => {
+  const options = { servers: none as string };
+  expect(() => createZookeeperLockEngine(options)).toThrow(
+    expect.objectContaining({
+      code: 'DB_MSG_INVALID_OPTIONS',
+      message: expect.stringContaining('"host:port"') as string,
+    }),
+  );
 });
