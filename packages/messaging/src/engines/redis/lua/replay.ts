@@ -42,23 +42,17 @@ local function isBefore(ms, seq)
   if pad(ms, 20) ~= pad(lastMs, 20) then return pad(ms, 20) < pad(lastMs, 20) end
   return pad(seq, 20) <= pad(lastSeq, 20)
 end
--- Whether a copy stays, and whether its stream has another message at its place.
+-- A copy of what the stream brings again goes. What was redriven or corrected has a place of its own, so nothing of the stream can take it.
 local function stays(r)
   local ms, seq = string.match(r.o, '^(%d+)-(%d+)')
   if isBefore(ms, seq) then return false end
   local id = int(tonumber(ms)) .. '-' .. int(tonumber(seq))
   local entry = redis.call('XRANGE', streamOf(s.channel, r.l), id, id)[1]
-  return not entry or readEntry(id, r.l, entry[2]).b ~= r.b, entry
+  return not entry or readEntry(id, r.l, entry[2]).b ~= r.b
 end
--- The stream brings the message that was corrected, which would take the place of the correction: that goes behind it, and no two rewinds make one place.
-local function placeOf(r, isTaken)
-  if not isTaken or string.find(r.o, '+', 1, true) then return r.o end
-  return r.o .. '+' .. pad(s.generation, 10)
-end
-local function keep(r, place, wasOut)
+local function keep(r, wasOut)
   local due = redis.call('ZSCORE', s.due .. int(r.l), r.o)
   drop(s, r.o, r.k, r.l)
-  r.o = place
   -- Its consumer is gone, or it would have given it back.
   if wasOut then r.ab = r.ab + 1 end
   defer(s, r, wasOut and 0 or due and tonumber(due), r.lane)
@@ -72,11 +66,10 @@ end
 redis.call('DEL', s.lease, s.busy)
 for _, origin in ipairs(redis.call('HKEYS', s.def)) do
   local r = readDef(s, origin)
-  local isKept, isTaken = stays(r)
-  if not isKept then drop(s, origin, r.k, r.l)
+  if not stays(r) then drop(s, origin, r.k, r.l)
   else
     if r.k then keys[r.k] = true end
-    keep(r, placeOf(r, isTaken), out[origin])
+    keep(r, out[origin])
   end
 end
 for key in pairs(keys) do advance(s, key) end
