@@ -11,6 +11,7 @@ const accountMoved = defineChannel({
   schema: Type.Object({ cents: Type.Integer() }),
   order: 'key',
   onFailure: 'sequencedDlq',
+  requires: { emulation: ['order'] },
 });
 
 const bus = createBus({ engine: await engineFromUrl(inFolder('bus.db')), source: '/bank' });

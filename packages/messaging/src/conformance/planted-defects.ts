@@ -20,66 +20,15 @@ import type {
   SubscriptionName,
   SubscriptionView,
 } from '../engine.ts';
+import {
+  type Wrap,
+  defective,
+  bindConsumer,
+  withConsumer,
+  withDeliveries,
+  withOutgoing,
+} from '../testing/defective.ts';
 import { eventually } from './fixture.ts';
-
-type Wrap = (connection: EngineConnection) => Partial<EngineConnection>;
-type WrapConsumer = (consumer: Consumer) => Partial<Consumer>;
-
-/** A connection and its store of dead letters are class instances, so their methods are bound before some are replaced. */
-function defective(engine: Engine, wrap: Wrap): Engine {
-  return {
-    name: engine.name,
-    async connect(context) {
-      const real = await engine.connect(context);
-      const bound: EngineConnection = {
-        capabilities: real.capabilities,
-        standing: async (channels) => (await real.standing?.(channels)) ?? new Map(),
-        deadLetters: bindDeadLetters(real.deadLetters),
-        declare: (topology) => real.declare(topology),
-        publish: (batch) => real.publish(batch),
-        subscribe: (spec, receive) => real.subscribe(spec, receive),
-        inspect: () => real.inspect(),
-        peek: (subscription, limit) => real.peek(subscription, limit),
-        rewind: (subscription, from, options) => real.rewind(subscription, from, options),
-        close: () => real.close(),
-      };
-      return { ...bound, ...wrap(bound) };
-    },
-  };
-}
-
-const bindConsumer = (real: Consumer): Consumer => ({
-  settle: (settlements) => real.settle(settlements),
-  extend: (tokens) => real.extend(tokens),
-  pause: () => real.pause(),
-  close: () => real.close(),
-});
-
-const bindDeadLetters = (real: DeadLetterStore): DeadLetterStore => ({
-  list: (filter, page) => real.list(filter, page),
-  redrive: (filter, limit) => real.redrive(filter, limit),
-  redriveEdited: (id, message, state) => real.redriveEdited(id, message, state),
-  discard: (filter, limit) => real.discard(filter, limit),
-});
-
-const withConsumer =
-  (change: WrapConsumer): Wrap =>
-  (real) => ({
-    subscribe: async (spec, receive) => {
-      const consumer = bindConsumer(await real.subscribe(spec, receive));
-      return { ...consumer, ...change(consumer) };
-    },
-  });
-
-const withDeliveries =
-  (change: (delivery: Delivery) => Delivery): Wrap =>
-  (real) => ({
-    subscribe: (spec, receive) => real.subscribe(spec, (deliveries) => receive(deliveries.map(change))),
-  });
-
-const withOutgoing =
-  (change: (message: OutgoingMessage) => OutgoingMessage): Wrap =>
-  (real) => ({ publish: (batch) => real.publish(batch.map(change)) });
 
 /** Channels with order that are to do the one after a failure do the other. */
 function declaringOnFailure(asked: FailureOrder, done: FailureOrder): Wrap {
