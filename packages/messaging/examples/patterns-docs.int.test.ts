@@ -51,7 +51,7 @@ it('streams: the state and the version', () => {
 const redis = process.env['REDIS_URL'];
 describe.skipIf(!redis)('on Redis (set REDIS_URL to run it)', () => {
   it('locks: a leader starts and stops', () => {
-    const [, leader] = snippetsOf('locks');
+    const leader = snippetsOf('locks').find((code) => code.includes('createLeader({'));
     expect(run((leader ?? '').replace('redis://127.0.0.1:21379', redis ?? ''))).toMatch(
       /^elected, term \d+\n$/,
     );

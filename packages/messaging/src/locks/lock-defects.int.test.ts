@@ -10,11 +10,11 @@ type SeenBy = Readonly<Record<LockDefect, string>>;
 
 const seenBy: SeenBy = {
   'everybody gets it': 'one try while it is held gets nothing',
-  'release without compare': 'a release after the loss',
+  'release without compare': 'a release after the loss does not free',
   'the fence starts again with each connection': 'the fence survives releases',
   'a renewal always succeeds': 'a renewal after the loss',
   'renewals are not sent': 'a holder keeps it beyond its ttl',
-  'the lease never ends': 'a release after the loss',
+  'the lease never ends': 'a release after the loss does not free',
 };
 
 /** A grant lasts as long as its session: a renewal only tells whether it does, and one that never ends is met after a SIGKILL. */
