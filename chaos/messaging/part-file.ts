@@ -21,8 +21,14 @@ const input = {
 /** Reads a file beside itself, so it has to stay where it is. */
 const leftInPlace = ['@platformatic/wasm-utils'];
 
-/** The program of publisher and workers, built anew where a source has changed; about a second. */
-export async function partFile(): Promise<string> {
+let built: Promise<string> | undefined;
+
+/** The program of publisher and workers, built by the first run of this process; about a second. */
+export function partFile(): Promise<string> {
+  return (built ??= build());
+}
+
+async function build(): Promise<string> {
   const bundle = await rolldown({
     input,
     platform: 'node',

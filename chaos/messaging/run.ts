@@ -114,8 +114,9 @@ class Part {
 }
 
 export async function runOnce(plan: RunPlan): Promise<RunResult> {
+  const program = await partFile();
   const folder = mkdtempSync(join(tmpdir(), 'doorbuster-soak-'));
-  const run = new Soak(plan, folder, await partFile());
+  const run = new Soak(plan, folder, program);
   try {
     return await run.run();
   } finally {

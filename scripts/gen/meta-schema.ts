@@ -10,7 +10,9 @@ import type { Generator } from './generated.ts';
 const asRequired = 'require("ajv/dist/runtime/equal").default';
 
 /** The code is ajv's and the constants in it are the meta-schema, so their notices go with it. */
-const headOf = (licence: string): string => `// @ts-nocheck
+const headOf = (
+  licence: string,
+): string => `// @ts-nocheck -- made code has no types; what is exported has its own
 // Made by "npm run gen" (scripts/gen/meta-schema.ts) with ajv. Edit nothing here.
 /*
 The code is made by ajv and from parts of it:

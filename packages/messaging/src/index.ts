@@ -35,6 +35,7 @@ export type {
   Replayable,
   ReplyData,
   RequestOptions,
+  Upcast,
 } from './channel.ts';
 export type { EngineLacking, Feature, FeaturesOf, Fitting } from './needs.ts';
 export type { Check, ContractSchema, DataOf, InputOf, ReadData, StandardSchema } from './contract.ts';

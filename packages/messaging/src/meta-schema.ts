@@ -1,4 +1,4 @@
-// @ts-nocheck
+// @ts-nocheck -- made code has no types; what is exported has its own
 // Made by "npm run gen" (scripts/gen/meta-schema.ts) with ajv. Edit nothing here.
 /*
 The code is made by ajv and from parts of it:

@@ -56,7 +56,7 @@ async function exchangesOn(url: string): Promise<readonly string[]> {
     channel.on('error', () => {});
     await channel.checkExchange(`${prefix}${name}`).then(
       () => found.push(name),
-      () => {},
+      (error: { readonly code?: unknown }) => expect(error.code).toBe(404),
     );
   }
   await model.close();
