@@ -77,6 +77,7 @@ export class NextLook {
   readonly #look: () => void;
   #at = Number.POSITIVE_INFINITY;
   #cancel: CancelTimer = () => {};
+  #isResting = false;
 
   /** Looked at least every `longestMs` by whoever plans anew after each look. */
   constructor(clock: Clock, longestMs: number, look: () => void) {
@@ -94,13 +95,28 @@ export class NextLook {
     this.#at = at;
     this.#cancel = this.#clock.setTimer(wait, () => {
       this.#at = Number.POSITIVE_INFINITY;
+      this.#isResting = false;
       this.#look();
     });
+  }
+
+  /**
+   * After a look that failed: planned, and until then `isResting`. A server that is away refuses within the same turn of the event loop, so whoever looked again by itself would
+   * never let the process see that it is back.
+   */
+  rest(ms: number): void {
+    this.plan(ms);
+    this.#isResting = true;
+  }
+
+  isResting(): boolean {
+    return this.#isResting;
   }
 
   cancel(): void {
     this.#cancel();
     this.#at = Number.POSITIVE_INFINITY;
+    this.#isResting = false;
   }
 }
 

@@ -185,7 +185,8 @@ export class RedisConsumer implements Consumer {
   /** Does what there is to do and room for: a claim where one is wanted or left things behind, else a read. */
   #pump(): void {
     if (this.#paused || this.#claiming) return;
-    const leftBehind = this.#plain && !this.#drained && this.#room() > this.#reader.reserved;
+    const leftBehind =
+      this.#plain && !this.#drained && !this.#nextLook.isResting() && this.#room() > this.#reader.reserved;
     if (this.#claimWanted || leftBehind) {
       this.#claimWanted = false;
       this.#claiming = this.#claim().finally(() => {
@@ -418,11 +419,11 @@ export class RedisConsumer implements Consumer {
       if (reply !== null) await this.#takeClaimed(reply, leaseEnd);
       if (reply === null || reply[4] === 1) {
         await this.#parts.declareAgain();
-        this.#planLook(RETRY_MS);
+        this.#rest();
       }
     } catch {
       // Out of reach, or being started: the next look is soon, and what was lent meanwhile is given back by it.
-      this.#planLook(RETRY_MS);
+      this.#rest();
     }
   }
 
@@ -548,6 +549,11 @@ export class RedisConsumer implements Consumer {
 
   #planLook(ms: number): void {
     if (!this.#paused) this.#nextLook.plan(ms);
+  }
+
+  /** Until then only what happens here leads to a claim, and none leads to the next. */
+  #rest(): void {
+    if (!this.#paused) this.#nextLook.rest(RETRY_MS);
   }
 
   /** Whoever holds hand-outs beyond their lease without asking is not stopped for ever by those that others took. */

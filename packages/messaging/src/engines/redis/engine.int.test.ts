@@ -4,6 +4,7 @@ import { systemClock } from '../../clock.ts';
 import { redisFixture } from './conformance-fixture.ts';
 import { createRedisEngine } from './engine.ts';
 import { openClient } from '../../redis/client.ts';
+import { awayCases } from './away-cases.ts';
 import { redisCases } from './redis-cases.ts';
 import { shardCases } from './redis-shard-cases.ts';
 import { shardTroubleCases } from './shard-trouble-cases.ts';
@@ -12,7 +13,7 @@ const url = process.env['REDIS_URL'];
 const context = { clock: systemClock, onFatal: () => {} };
 
 describe.skipIf(!url)('Redis, the server itself (set REDIS_URL to run it)', () => {
-  it.each([...redisCases, ...shardCases, ...shardTroubleCases])('$name', async ({ run }) => {
+  it.each([...redisCases, ...awayCases, ...shardCases, ...shardTroubleCases])('$name', async ({ run }) => {
     const fixture = await redisFixture(url ?? '')();
     try {
       await expect(run(fixture)).resolves.toBeUndefined();

@@ -1,11 +1,12 @@
 /**
- * Negative controls on what a consumer itself does for the order of keys in its shards: mistakes planted into its parts, which planted-defects.int.test.ts, whose defects
+ * Negative controls on what a consumer itself does, for the order of keys in its shards above all: mistakes planted into its parts, which planted-defects.int.test.ts, whose defects
  * lie in the scripts, cannot make. The parts of all consumers of this process change, so nothing else runs beside a control.
  */
 import { describe, it } from 'vitest';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { NextLook } from '../../redis/consuming.ts';
+import { awayCases } from './away-cases.ts';
 import { redisFixture } from './conformance-fixture.ts';
 import { KeyOrder } from './key-order.ts';
 import { shardCases } from './redis-shard-cases.ts';
@@ -100,6 +101,11 @@ const defects: readonly Defect[] = [
     ),
     seenBy: 'a consumer without room asks the server now and then',
   },
+  {
+    name: 'a claim that was refused is followed by the next',
+    plant: replacing(NextLook.prototype, 'isResting', () => () => false),
+    seenBy: 'a consumer whose server goes away while more is due',
+  },
 ];
 
 describe.skipIf(!url)(
@@ -112,7 +118,7 @@ describe.skipIf(!url)(
       it,
       'redis',
       defects.map((defect) => {
-        const { name, run } = caseNamed([...shardCases, ...shardTroubleCases], defect.seenBy);
+        const { name, run } = caseNamed([...awayCases, ...shardCases, ...shardTroubleCases], defect.seenBy);
         return {
           defect: defect.name,
           caughtBy: name,
