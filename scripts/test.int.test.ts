@@ -1,8 +1,9 @@
 // `npm test` counts what happened, all of it, and its workers and their children resolve packages to source. In a tree of
 // its own with planted tests: one that passes, one that fails, one skipped with a reason, a file that does not load, and some that need a server.
 
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +26,7 @@ beforeAll(() => {
   for (const file of [
     'scripts/test.ts',
     'scripts/check.ts',
+    'scripts/running-tests.ts',
     'scripts/test-order.ts',
     'vitest.config.ts',
     'package.json',
@@ -176,6 +178,40 @@ describe('npm test', () => {
       });
     } finally {
       rmSync(join(tree, own));
+    }
+  });
+
+  it('ended from outside it names the file whose process never turns its event loop again', async () => {
+    const files = ['spins', 'ends'].map((name) => `packages/a/src/spinning/${name}.unit.test.ts`) as [
+      string,
+      string,
+    ];
+    // Which test runs is not heard of any more; that its file does stands in the file that it makes.
+    const isSpinning = join(tree, 'spinning');
+    put(
+      files[0],
+      `${using}import { writeFileSync } from 'node:fs';
+      it('spins', async () => { writeFileSync(${JSON.stringify(isSpinning)}, ''); for (;;) await Promise.resolve(); });\n`,
+    );
+    put(files[1], `${using}it('ends', () => {});\n`);
+    const running = spawn(process.execPath, ['scripts/test.ts', 'unit', 'spinning'], { cwd: tree });
+    try {
+      let said = '';
+      running.stdout.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      const ended = once(running, 'close');
+      await expect
+        .poll(() => existsSync(isSpinning) && said.includes('ends.unit'), { timeout: 30_000 })
+        .toBe(true);
+      running.kill('SIGTERM');
+      expect(await ended).toEqual([1, null]);
+      expect(said.split('\n').filter((line) => line.startsWith('had not ended'))).toEqual([
+        `had not ended: ${files[0]}`,
+      ]);
+    } finally {
+      running.kill('SIGKILL');
+      for (const file of files) rmSync(join(tree, file));
     }
   });
 

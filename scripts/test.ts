@@ -25,6 +25,7 @@ import { check, root } from './check.ts';
 import { suitesFailed } from './engines/count.ts';
 import { faultsInRun } from './engines/faults.ts';
 import { engineSuites, engineTests, isConformance, withoutExcuse } from './engines/suites.ts';
+import { RunningTests } from './running-tests.ts';
 import type { Wanted } from './test-servers.ts';
 
 export type Count = { passed: number; failed: number; skipped: number };
@@ -121,7 +122,15 @@ async function runTests(
   filters: readonly string[],
   everything: boolean,
 ): Promise<Tested> {
+  const running = new RunningTests();
+  // Whoever has started servers ends the process when they are stopped.
+  const endsAnyway = process.listenerCount('SIGTERM') > 0;
+  process.once('SIGTERM', () => {
+    for (const file of running.files()) process.stdout.write(`had not ended: ${relative(root, file)}\n`);
+    if (!endsAnyway) process.exit(1);
+  });
   const vitest = await startVitest('test', [...filters], {
+    reporters: ['default', running],
     root,
     config: `${root}vitest.config.ts`,
     run: true,
