@@ -70,3 +70,57 @@ it('stopping ends when the drain time is over, though no settlement is taken', a
   expect(passedMs).toBeLessThan(20_000);
   expect(refused.values.length).toBeGreaterThan(1);
 });
+
+/** Answers that there is a consumer only when it is told to, and would go round with one that gives back what it is handed: it refuses at last. */
+function askedFor(real: Engine, asked: () => void, told: Promise<void>, settled: { count: number }): Engine {
+  return {
+    name: real.name,
+    async connect(context) {
+      const connection = await real.connect(context);
+      const subscribe = connection.subscribe.bind(connection);
+      return Object.assign(connection, {
+        async subscribe(...[spec, receive]: Parameters<typeof subscribe>) {
+          const consumer = await subscribe(spec, receive);
+          const settle = consumer.settle.bind(consumer);
+          consumer.settle = async (settlements) => {
+            settled.count += 1;
+            if (settled.count > MOST_SETTLED) throw new MessagingError('DB_MSG_STOPPED', 'too often');
+            return settle(settlements);
+          };
+          asked();
+          await told;
+          return consumer;
+        },
+      });
+    },
+  };
+}
+
+const MOST_SETTLED = 1_000;
+
+/** How often was settled, when the engine answers so many microtasks after the stop has begun. */
+async function settledByStop(microtasks: number): Promise<number> {
+  const [asked, told] = [signal(), signal()];
+  const settled = { count: 0 };
+  const real = createInProcessEngine(new DatabaseSync(':memory:'));
+  const bus = createBus({
+    engine: askedFor(real, () => asked.fire(), told.fired, settled),
+    source: '/t',
+  });
+  bus.declare([orders]);
+  await bus.start();
+  const { started } = bus.subscribe(orders, { name: 'one', handler: () => ack() });
+  await asked.fired;
+  // Handed out already, to whom nobody has taken for a consumer yet.
+  await bus.publish(orders, { n: 1 });
+  const stopped = bus.stop({ drainMs: 10 });
+  for (let passed = 0; passed < microtasks; passed += 1) await undefined;
+  told.fire();
+  await Promise.allSettled([started, stopped]);
+  return settled.count;
+}
+
+it('a stop while the engine is being asked for a consumer ends, and nothing goes round between them', async () => {
+  for (let microtasks = 0; microtasks < 30; microtasks += 1)
+    expect(await settledByStop(microtasks), `after ${microtasks} microtasks`).toBeLessThan(10);
+});

@@ -126,8 +126,8 @@ export class RunningSubscription {
       { channel: channel.name, subscription: name, prefetch, leaseMs },
       (deliveries) => this.#receive(deliveries),
     );
-    // Stopped while the engine was asked: nobody else would close it.
-    if (this.#left) return consumer.close();
+    // Stopped while the engine was asked: nobody else would close it, and nobody has paused it.
+    if (this.#stopping) return consumer.close();
     this.#consumer = consumer;
     this.#beat();
     // Deliveries may have come before the consumer was known here.

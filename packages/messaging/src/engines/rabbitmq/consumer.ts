@@ -27,6 +27,7 @@ import { LONGEST_CLOSE_MS } from './closing.ts';
 import { HandOut } from './hand-out.ts';
 import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { markDue } from './long-waits.ts';
+import { unreachable } from './link.ts';
 import { type MemberHint, Members } from './members.ts';
 import { copyIdOf, type QueueNotes } from './notes.ts';
 import { BEHIND_ITS_KEY, type HeldKeys } from './placeholders.ts';
@@ -357,7 +358,12 @@ export class RabbitConsumer implements Consumer {
       onEarly: (entry, dueAt) => void this.#sendRound(entry, dueAt),
       onLost: (lost) => this.#lost(lost),
     });
-    if (this.#closed || this.#model !== model || !source.live) return source.abandon();
+    if (this.#closed || this.#model !== model || !source.live) {
+      source.abandon();
+      if (this.#closed || this.#model !== model) return;
+      // Ended before it was known here: nobody else would open the queue again.
+      throw unreachable(`the consumer of the queue "${queue}" ended as soon as it had begun`);
+    }
     this.#sources.set(queue, source);
     this.#planPump();
   }

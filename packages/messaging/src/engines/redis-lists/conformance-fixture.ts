@@ -4,6 +4,7 @@ import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
 import { type OpenClient, openClient } from '../../redis/client.ts';
+import { openingBehind, type Wrap } from '../../redis/testing/behind.ts';
 import { deleteAll } from '../../redis/testing/keys.ts';
 import { createRedisListsEngine, type RedisListsEngineOptions, redisListsEngineOn } from './engine.ts';
 
@@ -11,6 +12,8 @@ export interface ListsFixture extends EngineFixture {
   readonly prefix: string;
   /** Runs commands as any other user of the server would. */
   readonly raw: (...args: readonly string[]) => Promise<unknown>;
+  /** An engine on this fixture's keys with something between it and the server. */
+  readonly openBehind: (wrap: Wrap) => Engine;
 }
 
 /** What a child process of the kill cases opens: the argument is `{ url, prefix }`. */
@@ -30,6 +33,7 @@ export function listsFixture(
       prefix,
       raw: (...args) => client.send(args),
       open: () => redisListsEngineOn(open, { url, prefix, ...options }),
+      openBehind: (wrap) => redisListsEngineOn(openingBehind(open, wrap), { url, prefix, ...options }),
       child: { module: new URL(import.meta.url), argument: JSON.stringify({ url, prefix }) },
       injectRaw: async (channel, payload) =>
         void (await client.send(['LPUSH', `${prefix}:list:${channel}`, payload])),

@@ -180,7 +180,9 @@ export class ListsConsumer implements Consumer {
     if (this.#waiting.size > 0 || this.#paused || this.#answerLost || this.#room() < 1) return;
     const moving = this.#move().finally(() => {
       this.#waiting.delete(moving);
-      this.look();
+      // Refused where scripts are not (its own connection, the memory of the server, a permission), it would be refused again at once.
+      if (this.#answerLost) this.#plan(RETRY_MS);
+      else this.look();
     });
     this.#waiting.add(moving);
   }

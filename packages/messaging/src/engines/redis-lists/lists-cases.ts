@@ -2,8 +2,12 @@
 import assert from 'node:assert/strict';
 import { type Bus, createBus } from '../../bus.ts';
 import { plain } from '../../conformance/channels.ts';
+import { systemClock } from '../../clock.ts';
 import { Collector, eventually, settleIn, withBus } from '../../conformance/fixture.ts';
+import { createManualClock } from '../../conformance/manual-clock.ts';
+import { MessagingError } from '../../errors.ts';
 import { ack, deadLetter } from '../../outcome.ts';
+import { CallCount } from '../../redis/testing/call-count.ts';
 import type { ListsFixture } from './conformance-fixture.ts';
 
 export interface ListsCase {
@@ -162,6 +166,41 @@ export const listsCases: readonly ListsCase[] = [
           assert.equal((JSON.parse(letter.history) as unknown[]).length, 1);
         },
       }),
+  },
+
+  {
+    name: 'a consumer whose move is refused, though the scripts are not, asks the server now and then',
+    async run(fixture) {
+      const clock = createManualClock(systemClock.now());
+      const moves = new CallCount(([command]) => command === 'BLMOVE');
+      const server = { isFull: true };
+      const engine = fixture.openBehind((client) =>
+        moves.wrap({
+          ...client,
+          send: async (args) => {
+            // As with a full memory: a move may need some, and those of the scripts that free some may run.
+            if (server.isFull && args[0] === 'BLMOVE')
+              throw new MessagingError('DB_MSG_ENGINE_FULL', 'OOM, as the server says it');
+            return client.send(args);
+          },
+        }),
+      );
+      const bus = createBus({ engine, source: '/lists', clock });
+      bus.declare([plain]);
+      await bus.start();
+      try {
+        const got = await collect(bus);
+        const asked = await moves.inOneSecond(clock);
+        assert.ok(asked >= 1, 'it did not ask at all');
+        assert.ok(asked <= 10, `${asked} moves in a second, all refused`);
+        server.isFull = false;
+        clock.advance(1_000);
+        await bus.publish(plain, { n: 1 });
+        await got.waitFor(1);
+      } finally {
+        await bus.stop();
+      }
+    },
   },
 ];
 

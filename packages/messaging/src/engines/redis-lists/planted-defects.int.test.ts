@@ -3,8 +3,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
+import { hastyLook } from '../../redis/testing/hasty-look.ts';
 import { neverBack } from '../../redis/testing/never-back.ts';
 import { breakingControls, plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
+import { planted } from '../../testing/replacing.ts';
 import { listsFixture } from './conformance-fixture.ts';
 import { redisListsEngineOn } from './engine.ts';
 import { listsCases } from './lists-cases.ts';
@@ -117,6 +119,16 @@ describe.skipIf(!url)(
     );
 
     const create = listsFixture(url ?? '');
+    const move = caseNamed(listsCases, 'a consumer whose move is refused');
+    registerControls(it, 'redis-lists', [
+      {
+        defect: 'a consumer whose move was refused looks again at once',
+        caughtBy: move.name,
+        healthy: () => onFixture(create, move.run),
+        defective: () => planted(hastyLook, () => onFixture(create, move.run)),
+      },
+    ]);
+
     // Most of them wait in vain, which some can do at once.
     registerControls(it.concurrent, 'redis-lists', [
       ...plantedControls(seenBy, create),

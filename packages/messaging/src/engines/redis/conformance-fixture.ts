@@ -4,6 +4,7 @@ import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
 import { type OpenClient, openClient, type RedisClient } from '../../redis/client.ts';
+import { openingBehind, type Wrap } from '../../redis/testing/behind.ts';
 import { deleteAll } from '../../redis/testing/keys.ts';
 import { createRedisEngine, redisEngineOn } from './engine.ts';
 import { connectionName } from './peers.ts';
@@ -16,7 +17,7 @@ export interface RedisFixture extends EngineFixture {
   /** Runs commands as any other user of the server would. */
   readonly raw: (...args: readonly string[]) => Promise<unknown>;
   /** An engine on this fixture's keys with something between it and the server. */
-  readonly openBehind: (wrap: (client: RedisClient) => RedisClient) => Engine;
+  readonly openBehind: (wrap: Wrap) => Engine;
 }
 
 /** Short, so that a case need not wait a minute for a stranger to count as idle. */
@@ -41,8 +42,7 @@ export function redisFixture(
       prefix,
       shards,
       raw: (...args) => client.send(args),
-      openBehind: (wrap) =>
-        redisEngineOn(async (settings, onReady) => behind(await open(settings, onReady), wrap), options),
+      openBehind: (wrap) => redisEngineOn(openingBehind(open, wrap), options),
       open: () => redisEngineOn(open, options),
       child: { module: new URL(import.meta.url), argument: JSON.stringify({ url, prefix, shards }) },
       breakConnections: () => killConnections(client, prefix),
@@ -54,11 +54,6 @@ export function redisFixture(
       },
     };
   };
-}
-
-/** Also the further connections that are made of it. */
-function behind(client: RedisClient, wrap: (client: RedisClient) => RedisClient): RedisClient {
-  return { ...wrap(client), another: async (blockMs) => behind(await client.another(blockMs), wrap) };
 }
 
 /** Closes the connections of every engine on the prefix; returns how many there were. */

@@ -444,8 +444,9 @@ export class RedisConsumer implements Consumer {
     for (const { token } of deliveries) this.#onHand.addLent(token as string, leaseEnd);
     const fromShards = read.flatMap((one) => this.#deliveriesOfShard(one, leaseEnd));
     this.#handOut([...deliveries, ...fromShards]);
-    // What is due has no room, and there is room when something is settled, which looks anyway.
-    this.#planLook(untilNext >= 0 && this.#room() === 0 ? Math.max(untilNext, RETRY_MS) : untilNext);
+    // What is due has no room. There is some when something is settled, or when the read that has reserved it ends, and both look anyway.
+    const isFull = this.#room() === 0 || (untilNext === 0 && this.#room() <= this.#reader.reserved);
+    this.#planLook(untilNext >= 0 && isFull ? Math.max(untilNext, RETRY_MS) : untilNext);
     if (fromShards.length > 0) this.#planLook(this.spec.leaseMs / 3);
     if (this.#order.waiting > 0) this.#planLook(this.spec.leaseMs / 6);
     if (this.#order.waiting > this.spec.prefetch / 2) this.#giveBackWaiting(this.#order.takeAll());
@@ -511,15 +512,16 @@ export class RedisConsumer implements Consumer {
       isExpired(one, this.#parts.clock) ? 'x' : 'a',
       this.#onHand.nameOf(one.token),
     ]);
-    try {
-      await this.#runSettle(false, args);
-    } catch {
-      // Still pending: the next claim gives back what is not on hand.
-      this.#loseAnswer();
-    }
+    const isDone = await this.#runSettle(false, args).then(
+      () => true,
+      () => false,
+    );
     for (const { token } of deliveries) this.#onHand.remove(token);
     this.#parts.settled(this.spec.channel);
-    this.#pump();
+    // Still pending: the next claim, in a while, gives back what is not on hand.
+    if (!isDone) this.#loseAnswer();
+    else if (this.#drained) this.#pump();
+    else this.look();
   }
 
   async #giveBackAll(names: readonly string[]): Promise<void> {

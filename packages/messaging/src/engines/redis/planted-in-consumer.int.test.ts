@@ -6,6 +6,8 @@ import { describe, it } from 'vitest';
 import { caseNamed, onFixture, registerControls } from '../../conformance/controls.ts';
 import { limitPatience } from '../../conformance/fixture.ts';
 import { NextLook } from '../../redis/consuming.ts';
+import { hastyLook } from '../../redis/testing/hasty-look.ts';
+import { type Plant, planted, replacing } from '../../testing/replacing.ts';
 import { awayCases } from './away-cases.ts';
 import { redisFixture } from './conformance-fixture.ts';
 import { KeyOrder } from './key-order.ts';
@@ -13,21 +15,6 @@ import { shardCases } from './redis-shard-cases.ts';
 import { shardTroubleCases } from './shard-trouble-cases.ts';
 
 const url = process.env['REDIS_URL'];
-
-/** Puts another method in the place of one, made of it; returns what puts it back. */
-type Plant = () => () => void;
-
-function replacing<T extends object, Name extends keyof T>(
-  owner: T,
-  name: Name,
-  make: (was: T[Name]) => T[Name],
-): Plant {
-  return () => {
-    const was = owner[name];
-    owner[name] = make(was);
-    return () => void (owner[name] = was);
-  };
-}
 
 const order = KeyOrder.prototype;
 
@@ -91,15 +78,13 @@ const defects: readonly Defect[] = [
   },
   {
     name: 'a consumer without room looks again at once',
-    plant: replacing(
-      NextLook.prototype,
-      'plan',
-      (plan) =>
-        function (this: NextLook, ms) {
-          plan.call(this, ms === 200 ? 0 : ms);
-        },
-    ),
+    plant: hastyLook,
     seenBy: 'a consumer without room asks the server now and then',
+  },
+  {
+    name: 'a consumer whose own read has the room looks again at once',
+    plant: hastyLook,
+    seenBy: 'a consumer that may not end its own read',
   },
   {
     name: 'a claim that was refused is followed by the next',
@@ -123,14 +108,7 @@ describe.skipIf(!url)(
           defect: defect.name,
           caughtBy: name,
           healthy: () => onFixture(create, run),
-          async defective() {
-            const putBack = defect.plant();
-            try {
-              await onFixture(create, run);
-            } finally {
-              putBack();
-            }
-          },
+          defective: () => planted(defect.plant, () => onFixture(create, run)),
         };
       }),
     );

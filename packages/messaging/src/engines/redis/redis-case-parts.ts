@@ -10,6 +10,7 @@ import type { Message } from '../../message.ts';
 import { ack } from '../../outcome.ts';
 import type { RedisClient } from '../../redis/client.ts';
 import type { RedisFixture } from './conformance-fixture.ts';
+import { digestOf } from './scripts.ts';
 
 export interface RedisCase {
   readonly name: string;
@@ -109,6 +110,9 @@ export const losing =
       throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'the answer was lost');
     },
   });
+
+export const isCallOf = (name: 'claim' | 'settle', args: readonly string[]): boolean =>
+  args[1] === digestOf(name);
 
 type Collecting = Consumer & { readonly got: Collector<Delivery> };
 

@@ -9,9 +9,9 @@ import { createManualClock } from '../../conformance/manual-clock.ts';
 import type { Delivery, EngineConnection } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import type { RedisClient } from '../../redis/client.ts';
+import { CallCount, turn } from '../../redis/testing/call-count.ts';
 import type { RedisFixture } from './conformance-fixture.ts';
-import { type RedisCase, shardOf, streamOf } from './redis-case-parts.ts';
-import { digestOf } from './scripts.ts';
+import { isCallOf, type RedisCase, shardOf, streamOf } from './redis-case-parts.ts';
 import {
   channel,
   type Collecting,
@@ -24,10 +24,6 @@ import {
   publish,
   withConnections,
 } from './shard-case-parts.ts';
-
-const isCallOf = (name: 'claim' | 'settle', args: readonly string[]): boolean => args[1] === digestOf(name);
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Between a consumer and the server: holds scripts from `shut` until `open`, as a slow network does. Calls and answers keep their order, and no two answers come at once. */
 class Gate {
@@ -60,30 +56,6 @@ class Gate {
       return reply;
     },
   });
-}
-
-/** Of a client that calls the server: how many claims, and whether any script is under way. */
-class CallCount {
-  claims = 0;
-  #underWay = 0;
-
-  readonly wrap = (client: RedisClient): RedisClient => ({
-    ...client,
-    send: async (args) => {
-      if (!args[0]?.startsWith('EVAL')) return client.send(args);
-      if (isCallOf('claim', args)) this.claims += 1;
-      this.#underWay += 1;
-      return client.send(args).finally(() => (this.#underWay -= 1));
-    },
-  });
-
-  /** Nothing is under way, and what was answered last has been taken. */
-  async rest(): Promise<void> {
-    for (let quiet = 0; quiet < 5; quiet += 1) {
-      if (this.#underWay > 0) quiet = 0;
-      await turn();
-    }
-  }
 }
 
 async function onBehind(
@@ -241,7 +213,7 @@ export const shardTroubleCases: readonly RedisCase[] = [
     async run(fixture) {
       const [leaseMs, stepMs] = [30_000, 100];
       const clock = createManualClock(systemClock.now());
-      const calls = new CallCount();
+      const calls = new CallCount((args) => isCallOf('claim', args));
       await onBehind(
         fixture,
         calls.wrap,
@@ -353,7 +325,7 @@ export const shardTroubleCases: readonly RedisCase[] = [
     name: 'a consumer without room asks the server now and then, though something is due',
     async run(fixture) {
       const clock = createManualClock(systemClock.now());
-      const calls = new CallCount();
+      const calls = new CallCount((args) => isCallOf('claim', args));
       await onBehind(
         fixture,
         calls.wrap,
@@ -368,15 +340,9 @@ export const shardTroubleCases: readonly RedisCase[] = [
           await consuming.got.waitFor(2);
           assert.deepEqual(idsOf(consuming), ['a1', 'b1']);
           await pause(systemClock, 350);
-          await calls.rest();
-          calls.claims = 0;
-          const [steps, stepMs] = [100, 10];
-          for (let step = 0; step < steps; step += 1) {
-            clock.advance(stepMs);
-            await calls.rest();
-          }
-          assert.ok(calls.claims >= 1, 'it did not ask at all');
-          assert.ok(calls.claims <= 10, `${calls.claims} claims in ${steps * stepMs} ms without room`);
+          const claims = await calls.inOneSecond(clock);
+          assert.ok(claims >= 1, 'it did not ask at all');
+          assert.ok(claims <= 10, `${claims} claims in a second without room`);
           await handleAll(consuming, 1, 3);
         },
         clock,

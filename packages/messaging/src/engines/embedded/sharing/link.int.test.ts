@@ -41,3 +41,31 @@ it('is closed also where the host stands still and does not hear it', async () =
     rmSync(folder, { recursive: true, force: true });
   }
 }, 10_000);
+
+it('answers a call that comes between its end and the news of it when the news is there, not before', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'link-'));
+  const path = join(folder, 'sock');
+  const host = createServer((socket) => {
+    socket.on('error', () => {}).resume();
+    socket.write(encodeFrame({ welcome: { protocol: PROTOCOL, durability: 'disk', maxMessageBytes: 1 } }));
+  });
+  await new Promise<void>((resolve) => host.listen(path, resolve));
+  try {
+    let mine: Socket | undefined;
+    const onSocket = (socket: Socket): void => {
+      mine = socket;
+    };
+    const link = (await dial(path, { clock: systemClock, receive: () => {}, onSocket })) as Link;
+    let isTold = false;
+    void link.ended.then(() => {
+      isTold = true;
+    });
+    mine?.destroy();
+    // Whoever is told that it was not done asks the next link, which is sought when this one has ended: answered before, it would ask this one for ever.
+    expect(await link.run([{ op: 'inspect' }])).toBeUndefined();
+    expect(isTold).toBe(true);
+  } finally {
+    await new Promise((resolve) => host.close(resolve));
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

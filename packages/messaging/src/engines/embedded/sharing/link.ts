@@ -93,7 +93,11 @@ class SocketLink implements Link {
   }
 
   async run(operations: readonly Operation[]): Promise<readonly OperationResult[] | undefined> {
-    if (this.#socket.destroyed) return undefined;
+    if (this.#socket.destroyed) {
+      // Known to be over before it is told: whoever asks again at once would be answered by this link again, and the event loop would never come to tell it.
+      await this.ended;
+      return undefined;
+    }
     const turn = this.#nextTurn++;
     const frame = encodeFrame({ turn, operations });
     if (frame.length > CLIENT_FRAME_BYTES) return this.#runSingly(operations);
