@@ -114,7 +114,7 @@ async function settledByStop(microtasks: number): Promise<number> {
   // Handed out already, to whom nobody has taken for a consumer yet.
   await bus.publish(orders, { n: 1 });
   const stopped = bus.stop({ drainMs: 10 });
-  for (let passed = 0; passed < microtasks; passed += 1) await undefined;
+  for (let passed = 0; passed < microtasks; passed += 1) await Promise.resolve();
   told.fire();
   await Promise.allSettled([started, stopped]);
   return settled.count;
