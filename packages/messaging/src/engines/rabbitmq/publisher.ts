@@ -141,9 +141,9 @@ export class Publisher {
     void answered(this.#parts.clock, LONGEST_ANSWER_MS, channel.close()).then(again, again);
   }
 
-  /** The connection may be closing as well; then the link brings both back. */
+  /** The connection may be closing as well; then the link brings both back, or nobody wants them any more. */
   #openAgain(model: ChannelModel): void {
-    if (this.#model !== model) return;
+    if (this.#model !== model || this.#stopping.signal.aborted) return;
     this.#openChannel(model).catch(async (error: unknown) => {
       if (this.#model !== model) return;
       this.#parts.onTrouble(error);

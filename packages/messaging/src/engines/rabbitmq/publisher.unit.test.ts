@@ -255,4 +255,22 @@ describe('publisher', () => {
     channel.sent[0]?.confirm(null);
     await fine;
   });
+
+  it('opens no channel and waits for nothing once it is stopped, also when its channel closes before it is told that the connection is down', async () => {
+    const { publisher, model, channel, channels, troubles, clock } = await open();
+    Object.assign(model, { createConfirmChannel: () => Promise.reject(new Error('closing')) });
+    publisher.stop();
+    channel.emit('close');
+    await settled();
+    expect([channels.length, troubles, clock.nextTimerAt()]).toEqual([1, [], undefined]);
+  });
+
+  it('tries on while it is not stopped, and tells why (control)', async () => {
+    const { model, channel, troubles, clock } = await open();
+    Object.assign(model, { createConfirmChannel: () => Promise.reject(new Error('closing')) });
+    channel.emit('close');
+    await settled();
+    expect(troubles).toHaveLength(1);
+    expect(clock.nextTimerAt()).toBeDefined();
+  });
 });
