@@ -131,7 +131,7 @@ export class RabbitConsumer implements Consumer {
       for (const queue of this.#parts.queues) await this.#openSource(model, queue);
       return;
     }
-    if (isNew) await this.#join(this.#members, hintQueue);
+    if (isNew) await this.#join(this.#members, model, hintQueue);
     await this.#share();
   }
 
@@ -142,10 +142,12 @@ export class RabbitConsumer implements Consumer {
     void this.#members?.leave();
   }
 
-  async #join(members: Members, hintQueue: string): Promise<void> {
+  async #join(members: Members, model: ChannelModel, hintQueue: string): Promise<void> {
     this.#joining = true;
     try {
       await this.#parts.leaveWill();
+      // Whoever left meanwhile has left before joining, and would ask the others for ever.
+      if (this.#closed || this.#model !== model) return;
       await members.join(`${hintQueue}#${this.#parts.number}`);
       let known = 0;
       for (let left = MOST_ANSWERS; left > 0 && members.count !== known; left -= 1) {

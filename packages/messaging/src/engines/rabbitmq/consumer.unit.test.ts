@@ -1,0 +1,82 @@
+/** A consumer against a broker that answers when the test says so: what comes in the middle of an opening or of a close. */
+import { describe, expect, it } from 'vitest';
+import { createManualClock } from '../../conformance/manual-clock.ts';
+import type { ChannelSpec, Delivery } from '../../engine.ts';
+import { RabbitConsumer } from './consumer.ts';
+import type { MemberHint } from './members.ts';
+import { createFakeModel, settled } from './testing/fake-model.ts';
+
+const unordered: ChannelSpec = {
+  name: 'orders',
+  order: 'none',
+  onFailure: 'skip',
+  priorityLevels: 1,
+  ephemeral: false,
+  routing: 'fanout',
+  keepMs: undefined,
+};
+const keyed: ChannelSpec = { ...unordered, order: 'key', onFailure: 'blockKey' };
+
+function consumerOf(channelSpec: ChannelSpec, steps: { readonly leaveWill?: () => Promise<void> } = {}) {
+  const clock = createManualClock();
+  const told: MemberHint[] = [];
+  const got: Delivery[] = [];
+  const lost: string[] = [];
+  let token = 1;
+  const consumer = new RabbitConsumer(
+    {
+      clock,
+      spec: { channel: 'orders', subscription: 'one', prefetch: 10, leaseMs: 30_000 },
+      channelSpec,
+      queues: ['queue'],
+      deadQueue: 'dead',
+      deadLetterExchange: undefined,
+      notesOf: () => undefined,
+      publish: async () => {},
+      publishLater: async () => {},
+      longestDelayMs: 1_000,
+      heldKeys: async () => new Map(),
+      number: 1,
+      nextToken: () => token++,
+      leaveWill: steps.leaveWill ?? (async () => {}),
+      tellMembers: async (hint) => {
+        told.push(hint);
+        return true;
+      },
+      onGone: () => lost.push('gone'),
+      onTrouble: () => lost.push('trouble'),
+      onClosed: () => {},
+    },
+    (deliveries) => void got.push(...deliveries),
+  );
+  return { consumer, clock, told, got, lost };
+}
+
+describe('a consumer of an ordered channel', () => {
+  it.each([
+    ['closed', (consumer: RabbitConsumer) => void consumer.close()],
+    ['told to stand aside', (consumer: RabbitConsumer) => consumer.standAside(createFakeModel().model)],
+  ])('that is %s before its last will stands joins nobody and asks nothing for ever', async (_, end) => {
+    const will = Promise.withResolvers<void>();
+    const { consumer, clock, told } = consumerOf(keyed, { leaveWill: () => will.promise });
+    const opening = consumer.open(createFakeModel().model, 'hints');
+    end(consumer);
+    await settled();
+    will.resolve();
+    await settled();
+    expect([told, clock.nextTimerAt()]).toEqual([[], undefined]);
+    await opening;
+  });
+
+  it('joins when its last will stands, and says so when it leaves (control)', async () => {
+    const { consumer, clock, told } = consumerOf(keyed);
+    const opening = consumer.open(createFakeModel().model, 'hints');
+    await settled();
+    clock.advance(25);
+    await opening;
+    expect(clock.nextTimerAt()).toBeDefined();
+    await consumer.close();
+    expect(told.map(({ kind }) => kind)).toEqual(['here', 'gone']);
+    expect(clock.nextTimerAt()).toBeUndefined();
+  });
+});
