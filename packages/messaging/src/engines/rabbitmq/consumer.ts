@@ -22,6 +22,7 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { Leases } from '../../leases.ts';
+import { allDone } from './all-done.ts';
 import { answered } from './answered.ts';
 import { LONGEST_CLOSE_MS } from './closing.ts';
 import { HandOut } from './hand-out.ts';
@@ -85,6 +86,7 @@ export class RabbitConsumer implements Consumer {
   readonly #members: Members | undefined;
   #model: ChannelModel | undefined;
   readonly #sources = new Map<string, Source>();
+  readonly #opening = new Map<string, { readonly model: ChannelModel; readonly done: Promise<void> }>();
   /** Being given up: nothing is handed out of them, and what is out may still be settled. */
   readonly #leaving = new Set<Source>();
   readonly #leases: Leases<Entry>;
@@ -343,7 +345,20 @@ export class RabbitConsumer implements Consumer {
     void this.#share();
   }
 
-  async #openSource(model: ChannelModel, queue: string): Promise<void> {
+  /** One run for all who open the queue meanwhile (a subscription and a restore): of two sources the second would be lent messages that nobody gets. */
+  #openSource(model: ChannelModel, queue: string): Promise<void> {
+    const under = this.#opening.get(queue);
+    if (under?.model === model) return under.done;
+    const opening = { model, done: this.#openOnce(model, queue) };
+    this.#opening.set(queue, opening);
+    const end = (): void => {
+      if (this.#opening.get(queue) === opening) this.#opening.delete(queue);
+    };
+    opening.done.then(end, end);
+    return opening.done;
+  }
+
+  async #openOnce(model: ChannelModel, queue: string): Promise<void> {
     const open = this.#sources.get(queue);
     if (open) return void this.#leaving.delete(open);
     const { clock, spec, channelSpec, queues, notesOf, heldKeys } = this.#parts;
@@ -578,10 +593,4 @@ function bySource(entries: readonly Entry[]): Map<Source, Entry[]> {
     else found.set(entry.source, [entry]);
   }
   return found;
-}
-
-/** Waits for all, also when one fails: what is under way must not be settled twice. */
-async function allDone(running: readonly Promise<void>[]): Promise<void> {
-  const failed = (await Promise.allSettled(running)).find((one) => one.status === 'rejected');
-  if (failed) throw failed.reason;
 }

@@ -52,6 +52,44 @@ function consumerOf(channelSpec: ChannelSpec, steps: { readonly leaveWill?: () =
   return { consumer, clock, told, got, lost };
 }
 
+describe('a consumer', () => {
+  it('that is opened twice at once consumes once, and what comes to it is handed out', async () => {
+    const answer = Promise.withResolvers<void>();
+    const { model, channels } = createFakeModel(answer.promise);
+    const { consumer, got, lost } = consumerOf(unordered);
+    const opened = Promise.all([consumer.open(model, 'hints'), consumer.open(model, 'hints')]);
+    await settled();
+    answer.resolve();
+    await opened;
+    expect(channels).toHaveLength(1);
+    for (const channel of channels) channel.deliver('{}');
+    await settled();
+    expect(got).toHaveLength(1);
+    // And anew when it is lost.
+    channels[0]?.lose();
+    await consumer.open(model, 'hints');
+    expect([channels.length, lost]).toEqual([2, ['gone']]);
+    await consumer.close();
+  });
+
+  it('that is opened on a new connection while the former one does not answer reads on the new one alone', async () => {
+    const answer = Promise.withResolvers<void>();
+    const former = createFakeModel(answer.promise);
+    const next = createFakeModel();
+    const { consumer, got, lost } = consumerOf(unordered);
+    const late = consumer.open(former.model, 'hints');
+    await settled();
+    await consumer.open(next.model, 'hints');
+    answer.resolve();
+    await late;
+    expect([former.channels[0]?.ended, next.channels[0]?.ended, lost]).toEqual([true, false, []]);
+    next.channels[0]?.deliver('{}');
+    await settled();
+    expect(got).toHaveLength(1);
+    await consumer.close();
+  });
+});
+
 describe('a consumer of an ordered channel', () => {
   it.each([
     ['closed', (consumer: RabbitConsumer) => void consumer.close()],
