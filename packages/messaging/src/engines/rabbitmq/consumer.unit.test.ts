@@ -4,7 +4,8 @@ import { createManualClock } from '../../conformance/manual-clock.ts';
 import type { ChannelSpec, Delivery } from '../../engine.ts';
 import { RabbitConsumer } from './consumer.ts';
 import type { MemberHint } from './members.ts';
-import { createFakeModel, settled } from './testing/fake-model.ts';
+import type { QueueNotes } from './notes.ts';
+import { createFakeModel, type FakeModel, settled } from './testing/fake-model.ts';
 
 const unordered: ChannelSpec = {
   name: 'orders',
@@ -31,7 +32,7 @@ function consumerOf(channelSpec: ChannelSpec, steps: { readonly leaveWill?: () =
       queues: ['queue'],
       deadQueue: 'dead',
       deadLetterExchange: undefined,
-      notesOf: () => undefined,
+      notesOf: () => steps.notes,
       publish: async () => {},
       publishLater: async () => {},
       longestDelayMs: 1_000,
@@ -116,5 +117,72 @@ describe('a consumer of an ordered channel', () => {
     await consumer.close();
     expect(told.map(({ kind }) => kind)).toEqual(['here', 'gone']);
     expect(clock.nextTimerAt()).toBeUndefined();
+  });
+});
+
+/** Notes that are stored when the test says so. */
+function slowNotes() {
+  const writing: (() => void)[] = [];
+  const notes: QueueNotes = {
+    write: () => new Promise((resolve) => void writing.push(resolve)),
+    read: async () => {},
+    about: () => ({ crashes: 0, waits: undefined }),
+    forget: () => {},
+    onlyThese: () => {},
+    close: async () => {},
+  };
+  return { notes, writing };
+}
+
+const event = JSON.stringify({
+  specversion: '1.0',
+  id: 'm',
+  type: 'orders',
+  source: '/s',
+  partitionkey: 'k',
+  data: {},
+});
+
+const HOUR_MS = 3_600_000;
+
+describe('a retry that keeps its place', () => {
+  /** `end` comes when the retry is on its way to the notes. */
+  async function retried(
+    end: (consumer: RabbitConsumer, { channels }: FakeModel) => Promise<void> | void,
+  ): Promise<{ readonly result: PromiseSettledResult<unknown>; readonly waitsMs: number | undefined }> {
+    const { notes, writing } = slowNotes();
+    const { consumer, clock, got } = consumerOf(keyed, { notes });
+    const fake = createFakeModel();
+    const opening = consumer.open(fake.model, 'hints');
+    await settled();
+    clock.advance(25);
+    await opening;
+    fake.channels[0]?.deliver(event);
+    await settled();
+    const token = got[0]?.token ?? '';
+    const dueAt = clock.now() + HOUR_MS;
+    const settling = Promise.allSettled([consumer.settle([{ token, kind: 'retry', dueAt, state: '' }])]);
+    await settled();
+    const ending = end(consumer, fake);
+    await settled();
+    for (const stored of writing) stored();
+    await settled();
+    const [result] = await settling;
+    // The question that members ask each second ends with it.
+    await consumer.close();
+    await ending;
+    const nextAt = clock.nextTimerAt();
+    return { result, waitsMs: nextAt === undefined ? undefined : nextAt - clock.monotonic() };
+  }
+
+  it('waits no longer than its channel is there: what came too late keeps no process', async () => {
+    const { result, waitsMs } = await retried((_, { channels }) => channels[0]?.lose());
+    expect(result).toMatchObject({ reason: { code: 'DB_MSG_ENGINE_UNREACHABLE' } });
+    expect(waitsMs).toBeUndefined();
+  });
+
+  it('waits no longer than its consumer is open, also when it was noted in the middle of the close', async () => {
+    const { waitsMs } = await retried((consumer) => consumer.close());
+    expect(waitsMs).toBeUndefined();
   });
 });

@@ -112,6 +112,7 @@ export class Source {
       );
     } catch (error) {
       source.#live = false;
+      source.#takePutOff();
       source.abandon();
       throw error;
     }
@@ -179,6 +180,8 @@ export class Source {
 
   /** The same message again in its place, at `dueAt`. */
   putOff(entry: Entry, dueAt: number): void {
+    // Its channel went while that was being noted: whoever opens the queue anew reads the note.
+    if (!this.#live) return;
     const { clock, onReady } = this.#parts;
     const cancel = clock.setTimer(Math.max(0, dueAt - clock.now()), () => {
       this.#putOff.delete(entry);
@@ -273,17 +276,23 @@ export class Source {
 
   /** Forgets what it holds and tells what it was. */
   drain(): readonly Entry[] {
+    return [...this.#takePutOff(), ...this.#takeAll()];
+  }
+
+  #takePutOff(): Entry[] {
     const putOff = [...this.#putOff].map(([entry, cancel]) => {
       cancel();
       return entry;
     });
     this.#putOff.clear();
-    return [...putOff, ...this.#takeAll()];
+    return putOff;
   }
 
   /** With the channel the broker takes everything back, each to its old place. */
   async close(): Promise<void> {
     this.#live = false;
+    // What was put off since it was drained has its note, and must not keep the process until it is due.
+    this.#takePutOff();
     this.#acks.flush();
     await this.#applied().catch(() => {});
     await closed(this.#channel);
