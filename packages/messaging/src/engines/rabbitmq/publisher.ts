@@ -192,7 +192,8 @@ export class Publisher {
 
   /** One timer for the oldest in flight; a timer for each would cost more than the publish. */
   #watch(): void {
-    if (this.#cancelWatch) return;
+    // What is still published between the stop and the end of the connection is rejected by that end.
+    if (this.#cancelWatch || this.#stopping.signal.aborted) return;
     this.#cancelWatch = this.#parts.clock.setTimer(this.#parts.confirmTimeoutMs, () => {
       this.#cancelWatch = undefined;
       const late = this.#parts.clock.monotonic() - this.#parts.confirmTimeoutMs;

@@ -265,6 +265,21 @@ describe('publisher', () => {
     expect([channels.length, troubles, clock.nextTimerAt()]).toEqual([1, [], undefined]);
   });
 
+  it.each([
+    ['after the stop: no timer, and the end of the connection rejects it', true],
+    ['before the stop (control): its timer ends with the stop', false],
+  ])('what is published %s', async (_, isLate) => {
+    const { publisher, clock } = await open();
+    if (isLate) publisher.stop();
+    const flying = publisher.publish('e', 'k', parcel);
+    expect(clock.nextTimerAt()).toBe(isLate ? undefined : 1_000);
+    publisher.stop();
+    expect(clock.nextTimerAt()).toBeUndefined();
+    publisher.down();
+    await expect(flying).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE', retryable: true });
+    expect(clock.nextTimerAt()).toBeUndefined();
+  });
+
   it('tries on while it is not stopped, and tells why (control)', async () => {
     const { model, channel, troubles, clock } = await open();
     Object.assign(model, { createConfirmChannel: () => Promise.reject(new Error('closing')) });
