@@ -522,8 +522,8 @@ export class RabbitConsumer implements Consumer {
   async #sendRound(entry: Entry, dueAt: number): Promise<void> {
     const { source, state, abandoned = 0, received } = entry;
     const turn = (received.note.turn ?? 0) + 1;
-    const copy = copyOf(received.parcel, { ...(state === undefined ? {} : { state }), abandoned, turn });
-    await this.#sendAside(entry, () => this.#sendBy(source.queue, dueAt, copy));
+    const note = { ...(state === undefined ? {} : { state }), abandoned, turn };
+    await this.#sendAside(entry, () => this.#sendBy(source.queue, dueAt, copyOf(received.parcel, note)));
   }
 
   /** What leaves its place in the queue without having been handed out. */

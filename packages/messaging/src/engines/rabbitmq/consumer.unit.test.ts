@@ -5,7 +5,8 @@ import type { ChannelSpec, Delivery } from '../../engine.ts';
 import { RabbitConsumer } from './consumer.ts';
 import type { MemberHint } from './members.ts';
 import type { QueueNotes } from './notes.ts';
-import { createFakeModel, type FakeModel, settled } from './testing/fake-model.ts';
+import type { Parcel } from './wire.ts';
+import { createFakeModel, type FakeChannel, type FakeModel, settled } from './testing/fake-model.ts';
 
 const unordered: ChannelSpec = {
   name: 'orders',
@@ -18,7 +19,13 @@ const unordered: ChannelSpec = {
 };
 const keyed: ChannelSpec = { ...unordered, order: 'key', onFailure: 'blockKey' };
 
-function consumerOf(channelSpec: ChannelSpec, steps: { readonly leaveWill?: () => Promise<void> } = {}) {
+interface Steps {
+  readonly leaveWill?: () => Promise<void>;
+  readonly notes?: QueueNotes;
+  readonly publishLater?: (copy: Parcel) => void;
+}
+
+function consumerOf(channelSpec: ChannelSpec, steps: Steps = {}) {
   const clock = createManualClock();
   const told: MemberHint[] = [];
   const got: Delivery[] = [];
@@ -34,7 +41,7 @@ function consumerOf(channelSpec: ChannelSpec, steps: { readonly leaveWill?: () =
       deadLetterExchange: undefined,
       notesOf: () => steps.notes,
       publish: async () => {},
-      publishLater: async () => {},
+      publishLater: async (_queue, _delayMs, copy) => steps.publishLater?.(copy),
       longestDelayMs: 1_000,
       heldKeys: async () => new Map(),
       number: 1,
@@ -184,5 +191,59 @@ describe('a retry that keeps its place', () => {
   it('waits no longer than its consumer is open, also when it was noted in the middle of the close', async () => {
     const { waitsMs } = await retried((consumer) => consumer.close());
     expect(waitsMs).toBeUndefined();
+  });
+});
+
+describe('a message of a stranger, with tables for headers of the toolkit', () => {
+  /** As amqplib decodes them: no number and no text can be made of it. */
+  const table = { toString: 'a', valueOf: 'b' };
+
+  async function openedWith(channelSpec: ChannelSpec, steps: Steps) {
+    const made = consumerOf(channelSpec, steps);
+    const { model, channels } = createFakeModel();
+    const opening = made.consumer.open(model, 'hints');
+    await settled();
+    made.clock.advance(25);
+    await opening;
+    return { ...made, channel: channels[0] as FakeChannel };
+  }
+
+  it.each([
+    ['at once', unordered],
+    ['behind a look at the notes and the dead letters', keyed],
+  ])('is handed out %s, however its time is written', async (_, channelSpec) => {
+    const notes: QueueNotes = { ...slowNotes().notes, write: async () => {} };
+    const { consumer, got, lost, channel } = await openedWith(channelSpec, { notes });
+    channel.deliver(event, { 'x-db-due': table });
+    channel.deliver(event.replace('"k"', '"other"'), { 'x-delivery-count': table });
+    await settled();
+    expect([got.map(({ message }) => message?.id), lost]).toEqual([['m', 'm'], []]);
+    await consumer.close();
+  });
+
+  it('goes round the ladder with what stands beside it, and the queue goes on', async () => {
+    const rounds: Parcel[] = [];
+    const { consumer, clock, got, lost, channel } = await openedWith(unordered, {
+      publishLater: (copy) => rounds.push(copy),
+    });
+    channel.deliver(event, { 'x-db-due': String(clock.now() + HOUR_MS), 'x-db-state': 's', theirs: table });
+    channel.deliver(event);
+    await settled();
+    expect(rounds.map(({ options }) => options.headers)).toMatchObject([
+      { theirs: table, 'x-db-state': 's' },
+    ]);
+    expect([channel.acked, got.length, lost]).toEqual([[1], 1, []]);
+    await consumer.close();
+  });
+
+  it('and whatever else breaks behind a look ends the channel, is told, and not the process', async () => {
+    const { notes } = slowNotes();
+    const about = (): never => {
+      throw new TypeError('planted');
+    };
+    const { lost, got, channel } = await openedWith(keyed, { notes: { ...notes, about } });
+    channel.deliver(event, { 'x-delivery-count': 1 });
+    await settled();
+    expect([got, channel.ended, lost]).toEqual([[], true, ['gone', 'trouble']]);
   });
 });

@@ -353,16 +353,25 @@ export class Source {
     for (let entry = this.#arrived[0]; entry; entry = this.#arrived[0]) {
       if (this.#needsLook(entry)) {
         this.#taking = true;
-        void this.#lookFor(entry).finally(() => {
-          this.#taking = false;
-          if (this.#live) this.#take();
-        });
+        this.#takeBehind(this.#lookFor(entry));
         return;
       }
       this.#arrived.shift();
       this.#accept(entry);
     }
     this.#parts.onReady();
+  }
+
+  /** What breaks here breaks its channel, as it would in the client's own callback, and not the process. */
+  #takeBehind(look: Promise<void>): void {
+    const go = (): void => {
+      this.#taking = false;
+      if (this.#live) this.#take();
+    };
+    look.then(go).catch((error: unknown) => {
+      this.abandon();
+      this.#parts.onTrouble(error);
+    });
   }
 
   #needsLook(entry: Entry): boolean {
