@@ -145,7 +145,8 @@ export class RabbitConnection implements EngineConnection {
     try {
       await Promise.all([this.#publishLink.open(), this.#consumeLink.open()]);
     } catch (error) {
-      await Promise.all([this.#publishLink.close(), this.#consumeLink.close()]);
+      // Nobody holds this connection who could close it later: what would come back by itself goes on for as long as the process lives.
+      await this.close();
       throw error;
     }
   }

@@ -22,6 +22,7 @@ import type {
 } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { Leases } from '../../leases.ts';
+import { allDone } from './all-done.ts';
 import { answered } from './answered.ts';
 import { LONGEST_CLOSE_MS } from './closing.ts';
 import { HandOut } from './hand-out.ts';
@@ -85,6 +86,7 @@ export class RabbitConsumer implements Consumer {
   readonly #members: Members | undefined;
   #model: ChannelModel | undefined;
   readonly #sources = new Map<string, Source>();
+  readonly #opening = new Map<string, { readonly model: ChannelModel; readonly done: Promise<void> }>();
   /** Being given up: nothing is handed out of them, and what is out may still be settled. */
   readonly #leaving = new Set<Source>();
   readonly #leases: Leases<Entry>;
@@ -131,7 +133,7 @@ export class RabbitConsumer implements Consumer {
       for (const queue of this.#parts.queues) await this.#openSource(model, queue);
       return;
     }
-    if (isNew) await this.#join(this.#members, hintQueue);
+    if (isNew) await this.#join(this.#members, model, hintQueue);
     await this.#share();
   }
 
@@ -142,10 +144,12 @@ export class RabbitConsumer implements Consumer {
     void this.#members?.leave();
   }
 
-  async #join(members: Members, hintQueue: string): Promise<void> {
+  async #join(members: Members, model: ChannelModel, hintQueue: string): Promise<void> {
     this.#joining = true;
     try {
       await this.#parts.leaveWill();
+      // Whoever left meanwhile has left before joining, and would ask the others for ever.
+      if (this.#closed || this.#model !== model) return;
       await members.join(`${hintQueue}#${this.#parts.number}`);
       let known = 0;
       for (let left = MOST_ANSWERS; left > 0 && members.count !== known; left -= 1) {
@@ -341,7 +345,20 @@ export class RabbitConsumer implements Consumer {
     void this.#share();
   }
 
-  async #openSource(model: ChannelModel, queue: string): Promise<void> {
+  /** One run for all who open the queue meanwhile (a subscription and a restore): of two sources the second would be lent messages that nobody gets. */
+  #openSource(model: ChannelModel, queue: string): Promise<void> {
+    const under = this.#opening.get(queue);
+    if (under?.model === model) return under.done;
+    const opening = { model, done: this.#openOnce(model, queue) };
+    this.#opening.set(queue, opening);
+    const end = (): void => {
+      if (this.#opening.get(queue) === opening) this.#opening.delete(queue);
+    };
+    opening.done.then(end, end);
+    return opening.done;
+  }
+
+  async #openOnce(model: ChannelModel, queue: string): Promise<void> {
     const open = this.#sources.get(queue);
     if (open) return void this.#leaving.delete(open);
     const { clock, spec, channelSpec, queues, notesOf, heldKeys } = this.#parts;
@@ -505,8 +522,8 @@ export class RabbitConsumer implements Consumer {
   async #sendRound(entry: Entry, dueAt: number): Promise<void> {
     const { source, state, abandoned = 0, received } = entry;
     const turn = (received.note.turn ?? 0) + 1;
-    const copy = copyOf(received.parcel, { ...(state === undefined ? {} : { state }), abandoned, turn });
-    await this.#sendAside(entry, () => this.#sendBy(source.queue, dueAt, copy));
+    const note = { ...(state === undefined ? {} : { state }), abandoned, turn };
+    await this.#sendAside(entry, () => this.#sendBy(source.queue, dueAt, copyOf(received.parcel, note)));
   }
 
   /** What leaves its place in the queue without having been handed out. */
@@ -576,10 +593,4 @@ function bySource(entries: readonly Entry[]): Map<Source, Entry[]> {
     else found.set(entry.source, [entry]);
   }
   return found;
-}
-
-/** Waits for all, also when one fails: what is under way must not be settled twice. */
-async function allDone(running: readonly Promise<void>[]): Promise<void> {
-  const failed = (await Promise.allSettled(running)).find((one) => one.status === 'rejected');
-  if (failed) throw failed.reason;
 }

@@ -11,6 +11,7 @@ import { specOf } from '../../specs.ts';
 import {
   inOrder,
   onBroker,
+  orders,
   PARTITIONS,
   type RabbitFixture,
   rabbitUrl,
@@ -18,6 +19,7 @@ import {
   withBus,
   withFixture,
 } from './conformance-fixture.ts';
+import { partitionOf } from './names.ts';
 
 const LADDER = 'foreign.';
 const SUBSCRIPTION = 'one';
@@ -162,6 +164,52 @@ describe.skipIf(rabbitUrl === undefined)(
           expect(await got.waitFor(1)).toEqual([1]);
         });
       }));
+
+    it.each([inOrder, orders])(
+      'in the headers of a message they end nobody: a state is a dead letter, the rest is passed over ($name)',
+      (channel) =>
+        withFixture({ ladderPrefix: LADDER }, async (fixture) => {
+          await withBus(fixture.open(), [channel], async (bus) => {
+            const got = new Collector<number>();
+            await bus.subscribe(channel, {
+              name: SUBSCRIPTION,
+              handler: ({ data: { n } }) => {
+                got.add(n);
+                return ack();
+              },
+            }).started;
+            const headers = ['due', 'abandoned', 'turn', 'redrive', 'redriven', 'state'].map(
+              (one) => `x-db-${one}`,
+            );
+            // Neither a number nor a text can be made of it when it has been read.
+            const table = { toString: 'a', valueOf: 'b' };
+            await onBroker(async (amqp) => {
+              for (const [n, name] of headers.entries()) {
+                const content = JSON.stringify({
+                  ...JSON.parse(event),
+                  type: channel.name,
+                  id: name,
+                  data: { n },
+                });
+                const routingKey = channel === inOrder ? String(partitionOf('a', PARTITIONS)) : '';
+                const exchange = `${fixture.prefix}${channel.name}`;
+                amqp.publish(exchange, routingKey, Buffer.from(content), { headers: { [name]: table } });
+              }
+              await amqp.waitForConfirms();
+            });
+            expect(await got.waitFor(5)).toEqual([0, 1, 2, 3, 4]);
+            const letters = await eventually(
+              () =>
+                bus.deadLetters.list({ channel: channel.name, subscription: SUBSCRIPTION }, { limit: 10 }),
+              ({ length }) => length === 1,
+              'the letter',
+            );
+            expect(letters).toMatchObject([
+              { messageId: 'x-db-state', reason: expect.stringMatching(/^the state beside/) },
+            ]);
+          });
+        }),
+    );
 
     it.each([AMONG_RECORDS])('%s', async () => {
       await expect(amongRecords('hello', '{}', '[5]')).resolves.toBeUndefined();

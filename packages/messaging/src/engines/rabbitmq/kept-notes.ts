@@ -36,9 +36,15 @@ interface Page {
   left: number;
 }
 
+/** Whether it was out, and where that stands. */
+interface Word {
+  readonly wasOut: boolean;
+  readonly page: Page;
+}
+
 interface About {
-  /** By count of the hand-out, the last word on it: whether it was out. */
-  readonly out: Map<number, boolean>;
+  /** By count of the hand-out, the last word on it. */
+  readonly out: Map<number, Word>;
   readonly pages: Set<Page>;
   waits: Note['waits'];
   waitsOn: Page | undefined;
@@ -97,7 +103,7 @@ export class KeptNotes implements QueueNotes {
   about(copy: string, count: number): Noted {
     const about = this.#book.get(copy);
     let noted = 0;
-    for (const [one, wasOut] of about?.out ?? []) if (wasOut && one < count) noted += 1;
+    for (const [one, { wasOut }] of about?.out ?? []) if (wasOut && one < count) noted += 1;
     const guessed = count > 0 && about?.out.get(0) === undefined ? 1 : 0;
     const crashes = Math.max(guessed, noted);
     return { crashes, waits: about?.waits };
@@ -180,14 +186,23 @@ export class KeptNotes implements QueueNotes {
       waitsOn: undefined,
     };
     this.#book.set(copy, about);
-    about.out.set(count, out === true);
+    const formerWord = about.out.get(count)?.page;
+    about.out.set(count, { wasOut: out === true, page });
     if (!about.pages.has(page)) page.left += 1;
     about.pages.add(page);
-    if (!waits) return;
-    const former = about.waitsOn;
-    about.waits = waits;
-    about.waitsOn = page;
-    if (former && former !== page && about.pages.delete(former)) this.#leave(former);
+    if (waits) {
+      const former = about.waitsOn;
+      about.waits = waits;
+      about.waitsOn = page;
+      if (former !== page) this.#drop(former, about);
+    }
+    if (formerWord !== about.waitsOn && ![...about.out.values()].some((word) => word.page === formerWord))
+      this.#drop(formerWord, about);
+  }
+
+  /** A later one says all that this one said of the copy. */
+  #drop(page: Page | undefined, about: About): void {
+    if (page && about.pages.delete(page)) this.#leave(page);
   }
 
   #leave(page: Page): void {

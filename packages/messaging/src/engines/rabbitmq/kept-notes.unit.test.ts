@@ -93,6 +93,42 @@ it('notes go when their copies are settled, superseded or not there', async () =
   expect(queue.stored.size).toBe(0);
 });
 
+it('however often a message is tried in its place, its notes stay as few, and say the same to who reads them next', async () => {
+  const queue = new FakeQueue();
+  const notes = queue.open();
+  await notes.write([{ copy: 'a', count: 0, out: true }]);
+  for (let dueAt = 1; dueAt <= 20; dueAt += 1) {
+    await notes.write([{ copy: 'a', count: 1, waits: { state: 's', dueAt } }]);
+    expect(queue.stored.size).toBe(2);
+    await notes.write([{ copy: 'a', count: 1, out: true }]);
+    expect(queue.stored.size).toBe(3);
+  }
+  const expected = { crashes: 2, waits: { state: 's', dueAt: 20 } };
+  expect(notes.about('a', 2)).toEqual(expected);
+  await notes.close();
+  const next = queue.open();
+  await next.read();
+  expect(next.about('a', 2)).toEqual(expected);
+  next.forget('a');
+  expect(queue.stored.size).toBe(0);
+});
+
+it('a message of notes stays while it has the last word on one copy, though another was noted anew', async () => {
+  const queue = new FakeQueue();
+  const notes = queue.open();
+  await notes.write([
+    { copy: 'a', count: 1, out: true },
+    { copy: 'b', count: 1, out: true },
+  ]);
+  await notes.write([{ copy: 'a', count: 1 }]);
+  expect(queue.stored.size).toBe(2);
+  expect([notes.about('a', 2).crashes, notes.about('b', 2).crashes]).toEqual([1, 1]);
+  await notes.write([{ copy: 'b', count: 1 }]);
+  expect(queue.stored.size).toBe(2);
+  notes.forget('a');
+  expect(queue.stored.size).toBe(1);
+});
+
 it('a channel that was given up without an answer takes nothing from the one in its place when it closes', async () => {
   const clock = createManualClock();
   const channels: EventEmitter[] = [];

@@ -3,6 +3,7 @@
  * consumer that gets it before that time sends it round again instead of handing it out.
  */
 import type { ConsumeMessage } from 'amqplib';
+import { numberOf } from './read-json.ts';
 import type { Parcel } from './wire.ts';
 
 /** Taken off every message that is copied or parked, like all that begins with `x-db-`. */
@@ -14,7 +15,5 @@ export function markDue({ content, options }: Parcel, dueAt: number): Parcel {
 
 /** Milliseconds since the epoch; undefined for what is due when it comes, and for what is no time. */
 export function dueAtOf({ properties }: ConsumeMessage): number | undefined {
-  const text: unknown = properties.headers?.[DUE];
-  const dueAt = text === undefined ? Number.NaN : Number(text);
-  return Number.isFinite(dueAt) ? dueAt : undefined;
+  return numberOf(properties.headers?.[DUE]);
 }

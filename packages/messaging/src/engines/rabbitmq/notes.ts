@@ -10,7 +10,7 @@
  * The last of them about a hand-out counts.
  */
 import type { ConsumeMessage, GetMessage } from 'amqplib';
-import { areTexts, fieldsOf, readJson } from './read-json.ts';
+import { areTexts, fieldsOf, numberOf, readJson } from './read-json.ts';
 import type { Parcel, Received } from './wire.ts';
 
 /** One of a copy in what is written together. */
@@ -48,9 +48,9 @@ export function copyIdOf(amqp: ConsumeMessage | GetMessage, { message, note }: R
   return `${message?.id ?? (amqp.properties.messageId as string | undefined) ?? ''}#${note.turn ?? 0}`;
 }
 
-/** Earlier hand-outs of this copy, as quorum queues count them. */
+/** Earlier hand-outs of this copy, as quorum queues count them. Before the first return the header is whatever its publisher put there. */
 export function deliveryCountOf({ properties }: ConsumeMessage | GetMessage): number {
-  return (properties.headers?.['x-delivery-count'] as number | undefined) ?? 0;
+  return numberOf(properties.headers?.['x-delivery-count']) ?? 0;
 }
 
 /** A note nobody asked for within it belongs to a message that is long settled. */

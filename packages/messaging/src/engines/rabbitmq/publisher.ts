@@ -141,9 +141,9 @@ export class Publisher {
     void answered(this.#parts.clock, LONGEST_ANSWER_MS, channel.close()).then(again, again);
   }
 
-  /** The connection may be closing as well; then the link brings both back. */
+  /** The connection may be closing as well; then the link brings both back, or nobody wants them any more. */
   #openAgain(model: ChannelModel): void {
-    if (this.#model !== model) return;
+    if (this.#model !== model || this.#stopping.signal.aborted) return;
     this.#openChannel(model).catch(async (error: unknown) => {
       if (this.#model !== model) return;
       this.#parts.onTrouble(error);
@@ -192,7 +192,8 @@ export class Publisher {
 
   /** One timer for the oldest in flight; a timer for each would cost more than the publish. */
   #watch(): void {
-    if (this.#cancelWatch) return;
+    // What is still published between the stop and the end of the connection is rejected by that end.
+    if (this.#cancelWatch || this.#stopping.signal.aborted) return;
     this.#cancelWatch = this.#parts.clock.setTimer(this.#parts.confirmTimeoutMs, () => {
       this.#cancelWatch = undefined;
       const late = this.#parts.clock.monotonic() - this.#parts.confirmTimeoutMs;

@@ -255,4 +255,37 @@ describe('publisher', () => {
     channel.sent[0]?.confirm(null);
     await fine;
   });
+
+  it('opens no channel and waits for nothing once it is stopped, also when its channel closes before it is told that the connection is down', async () => {
+    const { publisher, model, channel, channels, troubles, clock } = await open();
+    Object.assign(model, { createConfirmChannel: () => Promise.reject(new Error('closing')) });
+    publisher.stop();
+    channel.emit('close');
+    await settled();
+    expect([channels.length, troubles, clock.nextTimerAt()]).toEqual([1, [], undefined]);
+  });
+
+  it.each([
+    ['after the stop: no timer, and the end of the connection rejects it', true],
+    ['before the stop (control): its timer ends with the stop', false],
+  ])('what is published %s', async (_, isLate) => {
+    const { publisher, clock } = await open();
+    if (isLate) publisher.stop();
+    const flying = publisher.publish('e', 'k', parcel);
+    expect(clock.nextTimerAt()).toBe(isLate ? undefined : 1_000);
+    publisher.stop();
+    expect(clock.nextTimerAt()).toBeUndefined();
+    publisher.down();
+    await expect(flying).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE', retryable: true });
+    expect(clock.nextTimerAt()).toBeUndefined();
+  });
+
+  it('tries on while it is not stopped, and tells why (control)', async () => {
+    const { model, channel, troubles, clock } = await open();
+    Object.assign(model, { createConfirmChannel: () => Promise.reject(new Error('closing')) });
+    channel.emit('close');
+    await settled();
+    expect(troubles).toHaveLength(1);
+    expect(clock.nextTimerAt()).toBeDefined();
+  });
 });

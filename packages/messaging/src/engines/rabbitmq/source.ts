@@ -112,6 +112,7 @@ export class Source {
       );
     } catch (error) {
       source.#live = false;
+      source.#takePutOff();
       source.abandon();
       throw error;
     }
@@ -179,6 +180,8 @@ export class Source {
 
   /** The same message again in its place, at `dueAt`. */
   putOff(entry: Entry, dueAt: number): void {
+    // Its channel went while that was being noted: whoever opens the queue anew reads the note.
+    if (!this.#live) return;
     const { clock, onReady } = this.#parts;
     const cancel = clock.setTimer(Math.max(0, dueAt - clock.now()), () => {
       this.#putOff.delete(entry);
@@ -273,17 +276,23 @@ export class Source {
 
   /** Forgets what it holds and tells what it was. */
   drain(): readonly Entry[] {
+    return [...this.#takePutOff(), ...this.#takeAll()];
+  }
+
+  #takePutOff(): Entry[] {
     const putOff = [...this.#putOff].map(([entry, cancel]) => {
       cancel();
       return entry;
     });
     this.#putOff.clear();
-    return [...putOff, ...this.#takeAll()];
+    return putOff;
   }
 
   /** With the channel the broker takes everything back, each to its old place. */
   async close(): Promise<void> {
     this.#live = false;
+    // What was put off since it was drained has its note, and must not keep the process until it is due.
+    this.#takePutOff();
     this.#acks.flush();
     await this.#applied().catch(() => {});
     await closed(this.#channel);
@@ -344,16 +353,25 @@ export class Source {
     for (let entry = this.#arrived[0]; entry; entry = this.#arrived[0]) {
       if (this.#needsLook(entry)) {
         this.#taking = true;
-        void this.#lookFor(entry).finally(() => {
-          this.#taking = false;
-          if (this.#live) this.#take();
-        });
+        this.#takeBehind(this.#lookFor(entry));
         return;
       }
       this.#arrived.shift();
       this.#accept(entry);
     }
     this.#parts.onReady();
+  }
+
+  /** What breaks here breaks its channel, as it would in the client's own callback, and not the process. */
+  #takeBehind(look: Promise<void>): void {
+    const go = (): void => {
+      this.#taking = false;
+      if (this.#live) this.#take();
+    };
+    look.then(go).catch((error: unknown) => {
+      this.abandon();
+      this.#parts.onTrouble(error);
+    });
   }
 
   #needsLook(entry: Entry): boolean {

@@ -1,13 +1,20 @@
 /** What an engine does with what a broker says of itself: a door in front of the broker that changes the version in its greeting. */
 import { createServer, connect, type Socket } from 'node:net';
 import { afterAll, describe, expect, it } from 'vitest';
-import { systemClock } from '../../clock.ts';
+import { type Clock, systemClock } from '../../clock.ts';
+import { eventually } from '../../conformance/fixture.ts';
 import { rabbitUrl } from './conformance-fixture.ts';
 import { createRabbitEngine } from './engine.ts';
 import type { RabbitNotice } from './options.ts';
 
 const context = { clock: systemClock, onFatal: () => {} };
-const doors: { readonly close: () => void }[] = [];
+interface Door {
+  readonly close: () => void;
+  /** Connections through it. */
+  readonly open: () => number;
+}
+
+const doors: Door[] = [];
 
 /** `said` has as many characters as the broker's own version, or its greeting would no longer add up. */
 async function brokerThatSays(said: string): Promise<string> {
@@ -26,11 +33,18 @@ async function brokerThatSays(said: string): Promise<string> {
       );
       inner.write(Buffer.from(changed, 'latin1'));
     });
-    outer.on('close', () => inner.destroy());
-    inner.on('close', () => outer.destroy());
+    outer.on('close', () => {
+      sockets.delete(outer);
+      inner.destroy();
+    });
+    inner.on('close', () => {
+      sockets.delete(inner);
+      outer.destroy();
+    });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   doors.push({
+    open: () => sockets.size,
     close() {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -64,6 +78,40 @@ describe.skipIf(rabbitUrl === undefined)('the version of the broker (needs RABBI
       retryable: false,
       message: expect.stringMatching(/"3\.9\..*older than 3\.10/),
     });
+  });
+
+  it('older than 3.10: nothing goes on behind the refusal that would keep the process', async () => {
+    const url = await brokerThatSays(await versionLike(3, 9));
+    const notices: RabbitNotice[] = [];
+    const timers = new Set<object>();
+    const clock: Clock = {
+      ...systemClock,
+      setTimer(ms, fn) {
+        const timer = {};
+        timers.add(timer);
+        const cancel = systemClock.setTimer(ms, () => {
+          timers.delete(timer);
+          fn();
+        });
+        return () => {
+          timers.delete(timer);
+          cancel();
+        };
+      },
+    };
+    const engine = createRabbitEngine({ url, onNotice: (one) => notices.push(one) });
+    await expect(engine.connect({ ...context, clock })).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_UNSAFE',
+    });
+    // The other link may have been on its way up.
+    await eventually(
+      async () => doors.at(-1)?.open(),
+      (open) => open === 0,
+      'both connections gone',
+    );
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(timers.size).toBe(0);
+    expect(notices.filter(({ kind }) => kind === 'trouble')).toEqual([]);
   });
 
   it('of a major number that was never tried is taken, and told', async () => {

@@ -14,6 +14,7 @@ import {
 } from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { areTexts, fieldsOf, numberOf, textOf } from './read-json.ts';
 import { refuseIllFormed, refuseUnfit } from './short-text.ts';
 
 export interface Parcel {
@@ -179,7 +180,7 @@ class Decoded implements Received {
     let malformed: string | undefined;
     try {
       if (contentType === ENVELOPE) {
-        const { state, parcel } = JSON.parse(incoming.content.toString()) as Envelope;
+        const { state, parcel } = envelopeIn(incoming.content);
         this.note = { ...this.note, state };
         this.#parcel = unpackParcel(parcel);
       }
@@ -219,6 +220,17 @@ class Decoded implements Received {
 interface Envelope {
   readonly state: string;
   readonly parcel: PackedParcel;
+}
+
+/** Throws for what only has the content type of one: what came is the message then, and malformed. */
+function envelopeIn(content: Buffer): Envelope {
+  const found: unknown = JSON.parse(content.toString());
+  const fields = fieldsOf(found);
+  const parcel = fieldsOf(fields.parcel);
+  const hasOptions = typeof parcel.options === 'object' && parcel.options !== null;
+  if (!hasOptions || !areTexts(parcel, 'body') || !areTexts(fields, 'state'))
+    throw new MessagingError('DB_MSG_MALFORMED', 'it is no envelope, as its content type says');
+  return found as Envelope;
 }
 
 const NO_NOTE: CopyNote = { abandoned: 0, turn: 0, redriven: false };
@@ -350,14 +362,15 @@ function dataOf(content: Buffer, contentType: string | undefined): unknown {
   }
 }
 
+/** Never throws: on a broker these are headers that any publisher may set, and this is asked where nobody could answer for it. */
 function noteOn(headers: MessagePropertyHeaders): CopyNote {
   const { 'x-db-state': state, 'x-db-redrive': redrive } = headers as Record<string, unknown>;
   return {
-    abandoned: Number(headers['x-db-abandoned'] ?? 0),
-    turn: Number(headers['x-db-turn'] ?? 0),
+    abandoned: numberOf(headers['x-db-abandoned']) ?? 0,
+    turn: numberOf(headers['x-db-turn']) ?? 0,
     redriven: headers['x-db-redriven'] === true,
-    ...(state !== undefined && { state: String(state) }),
-    ...(redrive !== undefined && { redrive: String(redrive), isLast: headers['x-db-last'] === true }),
+    ...(state !== undefined && { state: textOf(state) }),
+    ...(redrive !== undefined && { redrive: textOf(redrive), isLast: headers['x-db-last'] === true }),
   };
 }
 
@@ -405,7 +418,7 @@ function sizeOf(headers: MessagePropertyHeaders): number {
   let size = 0;
   for (const name in headers) {
     const value: unknown = headers[name];
-    size += name.length + (typeof value === 'string' ? value : String(value)).length * 3 + 10;
+    size += name.length + textOf(value).length * 3 + 10;
   }
   return size;
 }

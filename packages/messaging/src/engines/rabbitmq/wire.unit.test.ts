@@ -1,8 +1,18 @@
 import type { ConsumeMessage } from 'amqplib';
 import { describe, expect, it } from 'vitest';
 import type { Message } from '../../message.ts';
+import { dueAtOf } from './long-waits.ts';
 import { namesOf } from './names.ts';
-import { decodeMessage, encodeDescendant, encodeMessage, type Parcel, rawOf, type Received } from './wire.ts';
+import { deliveryCountOf } from './notes.ts';
+import {
+  copyOf,
+  decodeMessage,
+  encodeDescendant,
+  encodeMessage,
+  type Parcel,
+  rawOf,
+  type Received,
+} from './wire.ts';
 
 const message: Message = {
   id: 'm1',
@@ -76,4 +86,72 @@ it('a subscription whose queues would have names too long for AMQP is refused', 
   for (const name of ['s'.repeat(240), 'ü'.repeat(45), 'half \ud800'])
     expect(() => names.dead('orders', name)).toThrow(refusal);
   expect(names.dead('orders', 's'.repeat(200))).toMatch(/dead$/);
+});
+
+describe('headers that only the toolkit writes, from a stranger', () => {
+  /** As amqplib decodes a table with such fields: neither a number nor a text can be made of it. */
+  const table = { toString: 'a', valueOf: 'b' };
+  const sent = encodeMessage(message);
+  const withHeaders = (headers: Record<string, unknown>): ConsumeMessage =>
+    ({
+      content: sent.content,
+      fields: {},
+      properties: { ...sent.options, headers: { ...sent.options.headers, ...headers } },
+    }) as unknown as ConsumeMessage;
+
+  it('are tables that nothing can be made of (control)', () => {
+    expect(() => String(table)).toThrow(TypeError);
+    expect(() => Number(table)).toThrow(TypeError);
+  });
+
+  it.each(['x-db-state', 'x-db-abandoned', 'x-db-turn', 'x-db-redrive', 'x-db-redriven', 'x-db-due'])(
+    'are read without a throw, and the message with them: %s',
+    (name) => {
+      const came = withHeaders({ [name]: table });
+      const { message: read, malformed, note } = decodeMessage(came);
+      expect([read?.id, malformed]).toEqual(['m1', undefined]);
+      expect(note).toMatchObject({ abandoned: 0, turn: 0, redriven: false });
+      expect(dueAtOf(came)).toBeUndefined();
+      // A state that is none has to stay one: it is what makes the message a dead letter.
+      expect(note.state).toBe(name === 'x-db-state' ? JSON.stringify(table) : undefined);
+    },
+  );
+
+  it('count nothing when they are no numbers, and what they are when they are', () => {
+    for (const none of ['x', 'NaN', '1e400', true, null, [], [7], Number.POSITIVE_INFINITY]) {
+      const came = withHeaders({ 'x-db-abandoned': none, 'x-db-turn': none, 'x-delivery-count': none });
+      expect(decodeMessage(came).note, String(none)).toMatchObject({ abandoned: 0, turn: 0 });
+      expect(deliveryCountOf(came)).toBe(0);
+    }
+    const came = withHeaders({
+      'x-db-abandoned': 2,
+      'x-db-turn': '3',
+      'x-delivery-count': 4,
+      'x-db-due': '5',
+    });
+    expect(decodeMessage(came).note).toMatchObject({ abandoned: 2, turn: 3 });
+    expect([deliveryCountOf(came), deliveryCountOf(withHeaders({ 'x-delivery-count': table }))]).toEqual([
+      4, 0,
+    ]);
+    expect(dueAtOf(came)).toBe(5);
+  });
+
+  it('do not keep a copy with a state from being made of the message that has others beside', () => {
+    const { parcel } = decodeMessage(withHeaders({ theirs: table }));
+    const { headers } = copyOf(parcel, { state: 's' }).options;
+    expect(headers).toMatchObject({ theirs: table, 'x-db-state': 's' });
+  });
+
+  it.each([
+    'null',
+    '{}',
+    '{"state":null,"parcel":{"body":"","options":{}}}',
+    '{"state":"","parcel":{"options":null}}',
+  ])('make no envelope of what only has its content type: %s', (text) => {
+    const { contentType } = copyOf(sent, { state: 's'.repeat(40_000) }).options;
+    const came = arrived({ content: Buffer.from(text), options: { contentType } as Parcel['options'] });
+    expect([came.message, came.note.state]).toEqual([undefined, undefined]);
+    expect(came.malformed).toBeDefined();
+    expect(rawOf(came)).toBe(text);
+  });
 });
