@@ -67,6 +67,18 @@ describe('one holder of the file', () => {
   });
 });
 
+describe('a thread that ends before it has the file', () => {
+  it.each([false, true])('is told to who starts the bus, and to nobody else (shared: %s)', async (share) => {
+    const fatal: Error[] = [];
+    // It has not run a line by then.
+    process.once('worker', (thread) => void thread.terminate());
+    const engine = createEmbeddedEngine({ path: join(folder, 'bus.db'), share });
+    const bus = busOn(engine, { onFatal: (error) => fatal.push(error) });
+    await expect(bus.start()).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_FAILED' });
+    expect(fatal).toEqual([]);
+  });
+});
+
 describe('a stop', () => {
   it('answers every publish that was under way: stored if it says so, refused by name otherwise', async () => {
     const path = join(folder, 'bus.db');

@@ -39,7 +39,10 @@ export type WriterThreadReply =
   | { readonly refused: { readonly code: MessagingErrorCode; readonly message: string } }
   | { readonly failed: string };
 
-/** Opens the file in a thread of its own. Rejects with DB_MSG_ENGINE_LOCKED, DB_MSG_ENGINE_UNSAFE or, on an old Node, DB_MSG_PEER_MISSING. `onFatal` is called at most once. */
+/**
+ * Opens the file in a thread of its own. Rejects with DB_MSG_ENGINE_LOCKED, DB_MSG_ENGINE_UNSAFE, DB_MSG_ENGINE_FAILED when the thread ends before it has the file or, on an old
+ * Node, DB_MSG_PEER_MISSING. `onFatal` is called at most once, and never where this rejects.
+ */
 export async function openWriterThread(
   data: WriterThreadData,
   onFatal: (error: Error) => void,
@@ -69,6 +72,7 @@ class ThreadWriter implements Writer {
   readonly #worker: Worker;
   readonly #waiting: Waiting[] = [];
   readonly #onFatal: (error: Error) => void;
+  /** Undefined once it is open. */
   #settleOpen: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #closed: (() => void) | undefined;
   #foretold: TurnReply['handOuts'] = [];
@@ -119,10 +123,15 @@ class ThreadWriter implements Writer {
     else if ('foretold' in message) this.#foretell(message.foretold);
     else if ('ahead' in message)
       this.#ahead = unpackBodies(message.ahead).map((body) => ({ body, read: this.#readBody?.(body) }));
-    else if ('ready' in message) this.#settleOpen?.resolve();
+    else if ('ready' in message) this.#open();
     else if ('refused' in message)
       this.#refuse(new MessagingError(message.refused.code, message.refused.message));
     else if ('failed' in message) this.#lose(new Error(message.failed));
+  }
+
+  #open(): void {
+    this.#settleOpen?.resolve();
+    this.#settleOpen = undefined;
   }
 
   #foretell(handOuts: PackedReply['handOuts']): void {
@@ -169,10 +178,11 @@ class ThreadWriter implements Writer {
   #lose(cause: Error): void {
     if (this.#lost) return;
     this.#lost = new MessagingError('DB_MSG_ENGINE_FAILED', `the writer failed: ${cause.message}`, { cause });
-    this.#settleOpen?.reject(this.#lost);
     for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#lost);
     this.#closed?.();
-    this.#onFatal(this.#lost);
+    // Before it is open, whoever opens it is told by the rejection: there is no running engine yet that could fail.
+    if (this.#settleOpen) this.#settleOpen.reject(this.#lost);
+    else this.#onFatal(this.#lost);
   }
 }
 

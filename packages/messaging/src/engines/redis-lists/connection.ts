@@ -127,6 +127,9 @@ export class ListsConnection implements EngineConnection {
     const { channel, subscription } = spec;
     this.#opened(this.#topology).refuseUnknown(channel, subscription);
     const blocking = await this.#client.another(BLOCK_MS);
+    // Closed while it was made: nobody else would end it.
+    if (this.#closing) blocking.end();
+    this.#opened(blocking);
     const consumer = new ListsConsumer(`${this.#instance}:${this.#nextConsumer++}`, spec, receive, {
       scripts: this.#scripts,
       client: this.#client,

@@ -4,6 +4,7 @@ import { createBus } from '../../bus.ts';
 import type { Channel } from '../../channel.ts';
 import { blocking, delayed, direct, kept, plain, ranked, sequenced } from '../../conformance/channels.ts';
 import { listsFixture } from './conformance-fixture.ts';
+import { endsWhatComesTooLate, LateConnections } from '../../redis/testing/late-connection.ts';
 import { createRedisListsEngine } from './engine.ts';
 import { listsCases, wrappingCase } from './lists-cases.ts';
 
@@ -23,6 +24,16 @@ describe.skipIf(!url)('Redis lists (set REDIS_URL to run it)', { timeout: 60_000
     const fixture = await listsFixture(url ?? '', { foreign: 'wrap' })();
     try {
       await expect(run(fixture)).resolves.toBeUndefined();
+    } finally {
+      await fixture.destroy();
+    }
+  });
+
+  it('ends the connection of a consumer that comes when the engine has been closed', async () => {
+    const connections = new LateConnections();
+    const fixture = await listsFixture(url ?? '', {}, connections.openClient)();
+    try {
+      await expect(endsWhatComesTooLate(fixture.open(), connections)).resolves.toBeUndefined();
     } finally {
       await fixture.destroy();
     }

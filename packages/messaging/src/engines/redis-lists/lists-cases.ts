@@ -5,8 +5,10 @@ import { plain } from '../../conformance/channels.ts';
 import { systemClock } from '../../clock.ts';
 import { Collector, eventually, settleIn, withBus } from '../../conformance/fixture.ts';
 import { createManualClock } from '../../conformance/manual-clock.ts';
+import type { Delivery, EngineConnection } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { ack, deadLetter } from '../../outcome.ts';
+import type { RedisClient } from '../../redis/client.ts';
 import { CallCount } from '../../redis/testing/call-count.ts';
 import type { ListsFixture } from './conformance-fixture.ts';
 
@@ -39,6 +41,54 @@ const eventOf = (n: number, more: object = {}): string =>
     data: { n },
     ...more,
   });
+
+interface Asker {
+  readonly connection: EngineConnection;
+  /** As by SIGKILL: its connections are closed, and nothing is said. */
+  readonly vanish: () => void;
+}
+
+/** Who made a channel of replies, with one reply on hand and one that waits. */
+async function asking(fixture: ListsFixture, channel: string): Promise<Asker> {
+  const clients: RedisClient[] = [];
+  const engine = fixture.openBehind((client) => {
+    clients.push(client);
+    return client;
+  });
+  const connection = await engine.connect({ clock: systemClock, onFatal: () => {} });
+  const { name: type } = plain;
+  const kind = { order: 'none', onFailure: 'skip', priorityLevels: 1, routing: 'fanout' } as const;
+  await connection.declare({
+    channels: [{ ...kind, name: channel, ephemeral: true, keepMs: undefined }],
+    subscriptions: [{ channel, name: 'replies' }],
+  });
+  const got = new Collector<Delivery>();
+  await connection.subscribe(
+    { channel, subscription: 'replies', prefetch: 1, leaseMs: 30_000 },
+    (deliveries) => deliveries.forEach((one) => got.add(one)),
+  );
+  await connection.publish(
+    ['m1', 'm2'].map((id) => ({
+      channel,
+      message: { id, type, version: 1, source: '/lists', time: '', data: {}, headers: {} },
+    })),
+  );
+  await got.waitFor(1);
+  return { connection, vanish: () => clients.forEach((client) => client.end()) };
+}
+
+/** Its last sign of life was two days ago. */
+async function age({ prefix, raw }: ListsFixture, channel: string): Promise<void> {
+  const key = `${prefix}:lists:${channel}`;
+  const [seconds] = (await raw('TIME')) as readonly string[];
+  const then = String((Number(seconds) - 2 * 86_400) * 1_000);
+  await raw('HSET', key, 'at', then);
+  for (const consumer of (await raw('ZRANGE', `${key}:consumers`, '0', '-1')) as readonly string[])
+    await raw('ZADD', `${key}:consumers`, then, consumer);
+}
+
+const keysOf = ({ prefix, raw }: ListsFixture, channel: string): Promise<readonly string[]> =>
+  raw('KEYS', `${prefix}:*${channel}*`) as Promise<readonly string[]>;
 
 export const listsCases: readonly ListsCase[] = [
   {
@@ -199,6 +249,30 @@ export const listsCases: readonly ListsCase[] = [
         await got.waitFor(1);
       } finally {
         await bus.stop();
+      }
+    },
+  },
+
+  {
+    name: 'what a killed asker left is taken away when it has shown no sign of life for a day, and not before',
+    async run(fixture) {
+      const askers = new Map<string, Asker>();
+      const ask = async (channel: string): Promise<void> =>
+        void askers.set(channel, await asking(fixture, channel));
+      try {
+        for (const channel of ['replies.killed', 'replies.lately', 'replies.there']) await ask(channel);
+        for (const channel of ['replies.killed', 'replies.lately']) askers.get(channel)?.vanish();
+        await age(fixture, 'replies.killed');
+        const left = await keysOf(fixture, 'replies.killed');
+        assert.ok(left.length >= 7, `it left only ${left.join(', ')}`);
+        // Declared long ago; its consumer says that it is there.
+        await fixture.raw('HSET', `${fixture.prefix}:lists:replies.there`, 'at', '1');
+        await ask('replies.next');
+        assert.deepEqual(await keysOf(fixture, 'replies.killed'), []);
+        const names = (await fixture.raw('SMEMBERS', `${fixture.prefix}:lists`)) as readonly string[];
+        assert.deepEqual(names.toSorted(), ['replies.lately', 'replies.next', 'replies.there']);
+      } finally {
+        for (const { connection } of askers.values()) await connection.close();
       }
     },
   },

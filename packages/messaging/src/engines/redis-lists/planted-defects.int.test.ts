@@ -84,6 +84,24 @@ const defects: readonly Defect[] = [
     to: `return ARGV[3]`,
     seenBy: 'a second subscription of a list is refused',
   },
+  {
+    name: 'what a killed asker left stays for ever',
+    from: `if has[1] == '1' and`,
+    to: 'if false and',
+    seenBy: 'what a killed asker left',
+  },
+  {
+    name: 'an asker is gone a day after it asked for the first time, whatever it has shown since',
+    from: `tonumber(last or '0')`,
+    to: '0',
+    seenBy: 'what a killed asker left',
+  },
+  {
+    name: 'an asker is gone as soon as it is silent',
+    from: `< NOW - GONE_MS`,
+    to: '< NOW + GONE_MS',
+    seenBy: 'what a killed asker left',
+  },
 ];
 
 /** Between the toolkit and the engine. */

@@ -24,6 +24,12 @@ import { BroadcastPublisher } from './publisher.ts';
 import { DeclaredChannels } from './topology.ts';
 import { viewChannels } from './view.ts';
 
+/** As the client knows it. */
+interface Stopped {
+  readonly name: string;
+  readonly hear: (text: string) => void;
+}
+
 export class BroadcastConnection implements EngineConnection {
   readonly capabilities: Capabilities;
   readonly deadLetters: DeadLetterStore = {
@@ -40,6 +46,8 @@ export class BroadcastConnection implements EngineConnection {
   readonly #topology = new DeclaredChannels();
   readonly #publisher: BroadcastPublisher;
   readonly #listeners = new Set<Listener>();
+  /** Stopped, and not known to be unsubscribed: the client subscribes all that it has again when it comes back. */
+  readonly #stopped = new Set<Stopped>();
   #closed = false;
 
   static async open(connect: ConnectRedis, settings: Settings, clock: Clock): Promise<BroadcastConnection> {
@@ -47,10 +55,14 @@ export class BroadcastConnection implements EngineConnection {
     const speaker = await connect({ url, name: `${prefix}-speaker`, connectTimeoutMs, clock });
     let ear: RedisLink | undefined;
     try {
-      ear = await connect({ url, name: `${prefix}-ear`, connectTimeoutMs, clock });
+      let reconnected = (): void => {};
+      const hearing = { url, name: `${prefix}-ear`, connectTimeoutMs, clock };
+      ear = await connect(hearing, () => reconnected());
       const info = String(await speaker.client.sendCommand(['INFO', 'server']));
       const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown';
-      return new BroadcastConnection(settings, clock, version, { speaker, ear });
+      const connection = new BroadcastConnection(settings, clock, version, { speaker, ear });
+      reconnected = () => connection.#reconnected();
+      return connection;
     } catch (error) {
       speaker.end();
       ear?.end();
@@ -103,7 +115,7 @@ export class BroadcastConnection implements EngineConnection {
       left: async () => {
         this.#listeners.delete(listener);
         // While the server stands still it hears no more all the same: the connection is its own bus's.
-        if (this.#ear.client.isReady) await soonOver(this.#clock, this.#ear.client.unsubscribe(name, hear));
+        await soonOver(this.#clock, this.#unsubscribe({ name, hear }));
       },
     });
     this.#listeners.add(listener);
@@ -114,6 +126,18 @@ export class BroadcastConnection implements EngineConnection {
       throw redisFaultOf(error);
     }
     return listener;
+  }
+
+  /** Once more when the ear is back, where it is away or goes before the answer. */
+  async #unsubscribe(stopped: Stopped): Promise<void> {
+    this.#stopped.add(stopped);
+    if (!this.#ear.client.isReady) return;
+    await this.#ear.client.unsubscribe(stopped.name, stopped.hear);
+    this.#stopped.delete(stopped);
+  }
+
+  #reconnected(): void {
+    for (const one of this.#stopped) this.#unsubscribe(one).catch(() => {});
   }
 
   /** Nothing waits on the server, so there is nothing to show. */

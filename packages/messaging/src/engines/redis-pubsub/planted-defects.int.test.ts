@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type Bus, createBus } from '../../bus.ts';
 import type { Channel } from '../../channel.ts';
 import { systemClock } from '../../clock.ts';
-import { delayed, plain } from '../../conformance/channels.ts';
+import { delayed, plain, wide } from '../../conformance/channels.ts';
 import { registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, limitPatience } from '../../conformance/fixture.ts';
 import { plant, type PlantedDefect } from '../../conformance/planted-defects.ts';
@@ -15,7 +15,8 @@ import type { Engine } from '../../engine.ts';
 import { UnsupportedCapabilityError } from '../../errors.ts';
 import { createIds } from '../../ids.ts';
 import { ack, deadLetter, retry } from '../../outcome.ts';
-import { connectRedis } from '../../redis/server.ts';
+import { type ConnectRedis, connectRedis } from '../../redis/server.ts';
+import { cutProxyTo } from '../../redis/testing/cut-proxy.ts';
 import { connectOnce } from '../../redis/testing/never-back.ts';
 import { plantedControls, type SeenBy } from '../../testing/planted-controls.ts';
 import { broadcastFixture } from './conformance-fixture.ts';
@@ -151,6 +152,36 @@ async function killConnections(prefix: string): Promise<number> {
   return ours.length;
 }
 
+/** A subscription that is stopped while its connection is away is not made again with the others when it comes back. */
+async function staysStopped(connect: ConnectRedis): Promise<void> {
+  const prefix = `broadcast-${createIds(systemClock).next()}`;
+  const proxy = await cutProxyTo(url ?? '');
+  const watch = createClient({ url: url ?? '', RESP: 2 });
+  try {
+    await watch.connect();
+    const bus = await busOn(broadcastEngineOn(connect, { url: proxy.url, prefix }), [plain, wide]);
+    const stopped = bus.subscribe(plain, { name: 'one', handler: () => ack() });
+    await Promise.all([stopped.started, bus.subscribe(wide, { name: 'one', handler: () => ack() }).started]);
+    const names = [plain, wide].map(({ name }) => `${prefix}:broadcast:${name}`);
+    const counts = async (): Promise<readonly unknown[]> => {
+      const reply = (await watch.sendCommand(['PUBSUB', 'NUMSUB', ...names])) as readonly unknown[];
+      return [reply[1], reply[3]];
+    };
+    const becomes = (wanted: readonly number[], what: string): Promise<unknown> =>
+      eventually(counts, (seen) => String(seen) === String(wanted), what);
+    await becomes([1, 1], 'both subscriptions');
+    proxy.cut({ refuse: true });
+    await becomes([0, 0], 'nobody subscribed while it is away');
+    await stopped.stop();
+    proxy.mend();
+    await becomes([0, 1], 'the other subscription alone');
+  } finally {
+    for (const bus of buses.splice(0)) await bus.stop({ drainMs: 100 });
+    watch.destroy();
+    await proxy.close();
+  }
+}
+
 interface Check {
   readonly name: string;
   readonly run: (place: Place) => Promise<void>;
@@ -222,6 +253,12 @@ describe.skipIf(!url)('defects of a broadcast engine (set REDIS_URL to run it)',
       caughtBy: 'what is said after its connections were closed by force is heard again',
       healthy: () => hearsAgain(placeWith()),
       defective: () => hearsAgain(placeWith(undefined, connectOnce)),
+    },
+    {
+      defect: 'nobody is told that the connection is back',
+      caughtBy: 'what was stopped while its connection was away is not subscribed again',
+      healthy: () => staysStopped(connectRedis),
+      defective: () => staysStopped((settings) => connectRedis(settings)),
     },
   ]);
 });

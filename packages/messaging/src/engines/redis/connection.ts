@@ -178,6 +178,9 @@ export class RedisConnection implements EngineConnection {
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
     this.#opened(this.#topology).refuseUnknown(spec.channel, spec.subscription);
     const bell = await this.#client.another(BLOCK_MS);
+    // Closed while it was made: nobody else would end it.
+    if (this.#closing) bell.end();
+    this.#opened(bell);
     // The length of its leases, for whoever ends them. The point ends the name, so that no name begins like another.
     const name = `${consumersOf(this.#instance)}${this.#nextConsumer++}~${Math.ceil(spec.leaseMs)}.`;
     const consumer = new RedisConsumer(name, spec, receive, {

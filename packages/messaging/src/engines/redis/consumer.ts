@@ -389,12 +389,16 @@ export class RedisConsumer implements Consumer {
   }
 
   async #close(): Promise<void> {
-    await this.pause();
-    this.#parts.bell.end();
-    this.#parts.left(this);
-    this.#onHand.clear();
-    this.#order.clear();
-    await leaveQuietly(this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']));
+    try {
+      await this.pause();
+    } finally {
+      // Also where the server refuses for good that shards are given up: nobody else ends its connection.
+      this.#parts.bell.end();
+      this.#parts.left(this);
+      this.#onHand.clear();
+      this.#order.clear();
+      await leaveQuietly(this.#parts.scripts.run('forsake', [...this.#subject, this.name, 0, 1, '', '']));
+    }
   }
 
   #refuseClosed(): void {

@@ -4,6 +4,7 @@ import { systemClock } from '../../clock.ts';
 import { redisFixture } from './conformance-fixture.ts';
 import { createRedisEngine } from './engine.ts';
 import { openClient } from '../../redis/client.ts';
+import { endsWhatComesTooLate, LateConnections } from '../../redis/testing/late-connection.ts';
 import { awayCases } from './away-cases.ts';
 import { redisCases } from './redis-cases.ts';
 import { shardCases } from './redis-shard-cases.ts';
@@ -55,6 +56,16 @@ describe.skipIf(!url)('Redis, the server itself (set REDIS_URL to run it)', () =
     });
     await connection.close();
     await fixture.destroy();
+  });
+
+  it('ends the connection of a consumer that comes when the engine has been closed', async () => {
+    const connections = new LateConnections();
+    const fixture = await redisFixture(url ?? '', connections.openClient)();
+    try {
+      await expect(endsWhatComesTooLate(fixture.open(), connections)).resolves.toBeUndefined();
+    } finally {
+      await fixture.destroy();
+    }
   });
 });
 

@@ -111,7 +111,7 @@ export const losing =
     },
   });
 
-export const isCallOf = (name: 'claim' | 'settle', args: readonly string[]): boolean =>
+export const isCallOf = (name: 'claim' | 'giveUpShards' | 'settle', args: readonly string[]): boolean =>
   args[1] === digestOf(name);
 
 type Collecting = Consumer & { readonly got: Collector<Delivery> };

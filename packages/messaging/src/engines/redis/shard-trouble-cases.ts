@@ -349,4 +349,39 @@ export const shardTroubleCases: readonly RedisCase[] = [
       );
     },
   },
+
+  {
+    name: 'a consumer that may not give up its shards rejects its close, and leaves all the same',
+    async run(fixture) {
+      const connected = new Set<RedisClient>();
+      const refusing = (client: RedisClient): RedisClient => {
+        connected.add(client);
+        return {
+          ...client,
+          end() {
+            connected.delete(client);
+            client.end();
+          },
+          async send(args) {
+            if (isCallOf('giveUpShards', args))
+              throw new MessagingError('DB_MSG_ENGINE_REFUSED', 'NOPERM, as an ACL says it');
+            return client.send(args);
+          },
+        };
+      };
+      await onBehind(fixture, refusing, async (connection, other) => {
+        const before = connected.size;
+        const { consumer, got } = await consume(connection);
+        await publish(other, ['a1']);
+        await got.waitFor(1);
+        assert.equal(connected.size, before + 1);
+        await assert.rejects(consumer.close(), { code: 'DB_MSG_ENGINE_REFUSED' });
+        assert.equal(connected.size, before, 'its own connection stays');
+        // What it had in hand is another's at once, long before its lease ends.
+        await handleAll(await consume(other), 0, 1);
+      }).finally(() => {
+        for (const client of connected) client.end();
+      });
+    },
+  },
 ];

@@ -8,6 +8,7 @@ import type { Clock } from '../../../clock.ts';
 import { MessagingError } from '../../../errors.ts';
 import { encodeFrame, readFrames } from './frames.ts';
 import type { HandOuts, Hub, HubSession } from './hub.ts';
+import { ANSWER_MS } from './link.ts';
 import { CLIENT_FRAME_BYTES, HOST_FRAME_BYTES, type HostSays, PROTOCOL, readClient } from './wire.ts';
 
 const HELLO_MS = 5_000;
@@ -71,6 +72,7 @@ function restrict(path: string): void {
 class HostedClient {
   readonly #socket: Socket;
   readonly #hub: Hub;
+  readonly #clock: Clock;
   #session: HubSession | undefined;
   readonly #cancelHello: () => void;
   readonly #turns = new Set<Promise<void>>();
@@ -79,6 +81,7 @@ class HostedClient {
   constructor(socket: Socket, hub: Hub, clock: Clock, onGone: () => void) {
     this.#socket = socket;
     this.#hub = hub;
+    this.#clock = clock;
     this.#cancelHello = clock.setTimer(HELLO_MS, () => this.#refuse('said nothing'));
     socket.on('error', () => {});
     socket.on('close', () => {
@@ -99,7 +102,11 @@ class HostedClient {
     this.#dismissed = true;
     await Promise.all(this.#turns);
     await this.#session?.end('leave');
+    if (this.#socket.closed) return;
     this.#socket.end();
+    // A client that stands still does not hear it and never ends its side, which would keep this process.
+    const cancel = this.#clock.setTimer(ANSWER_MS, () => this.#socket.destroy());
+    this.#socket.once('close', cancel);
   }
 
   abort(): void {

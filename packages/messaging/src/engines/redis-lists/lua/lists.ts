@@ -4,7 +4,7 @@
  *
  * Keys, under the prefix P (KEYS[1]), for a channel whose list is L:
  *   L                      the team's list: pushed on the left, taken from the right
- *   B = P:lists:<channel>  hash { list, subscription, ephemeral };  P:lists  set of channels;  P:lists:dead  list of dead letters as JSON
+ *   B = P:lists:<channel>  hash { list, subscription, ephemeral, at: when it was declared last };  P:lists  set of channels;  P:lists:dead  list of dead letters as JSON
  *   B:taken:<consumer>     list of the texts that a consumer has on hand
  *   B:out, B:lease         token -> record { n, b text, st state, ab abandoned }, token -> end of its lease
  *   B:again, B:records     what was tried or given back: zset of numbers by due time, number -> record; it goes out before what is new
@@ -25,6 +25,16 @@ local function pad(n) return string.format('%016.0f', n) end
 local L = redis.call('HGET', B, 'list')
 local function takenOf(consumer) return B .. ':taken:' .. consumer end
 local function consumerOf(token) return string.match(token, '^(.*)|[^|]*$') end
+-- What is in a list, and what is known of it; the counts of its dead letters stay.
+local function empty(b, list)
+  for _, consumer in ipairs(redis.call('ZRANGE', b .. ':consumers', 0, -1)) do redis.call('UNLINK', b .. ':taken:' .. consumer) end
+  redis.call('UNLINK', list, b .. ':out', b .. ':lease', b .. ':again', b .. ':records', b .. ':consumers', b .. ':meta')
+end
+local function forget(b, list, name)
+  empty(b, list)
+  redis.call('UNLINK', b)
+  redis.call('SREM', P .. ':lists', name)
+end
 local function putAgain(r, at)
   redis.call('HSET', B .. ':records', pad(r.n), cjson.encode(r))
   redis.call('ZADD', B .. ':again', int(at), pad(r.n))
@@ -93,11 +103,21 @@ end
 /**
  * ARGV: channel, list, subscription ('' for none), ephemeral 0|1. Returns the name of the subscription that has the list, which is another one when
  * this one is refused.
+ *
+ * Whoever declares a channel of replies takes away those whose asker was killed and has shown no sign of life for a day, as long as replies are kept. It looks at so many of all
+ * names, drawn at random: each process leaves one at most, so none are left in the long run, and no declare holds up the server for long.
  */
 export const listsDeclare = `${listsPrelude}
-redis.call('HSET', B, 'list', ARGV[2], 'ephemeral', ARGV[4])
+redis.call('HSET', B, 'list', ARGV[2], 'ephemeral', ARGV[4], 'at', int(NOW))
 redis.call('SADD', P .. ':lists', channel)
 if ARGV[3] ~= '' then redis.call('HSETNX', B, 'subscription', ARGV[3]) end
+local GONE_MS, LOOKED_AT = 86400000, 100
+for _, name in ipairs(ARGV[4] == '1' and redis.call('SRANDMEMBER', P .. ':lists', LOOKED_AT) or {}) do
+  local b = P .. ':lists:' .. name
+  local has = redis.call('HMGET', b, 'ephemeral', 'at', 'list')
+  local last = redis.call('ZRANGE', b .. ':consumers', -1, -1, 'WITHSCORES')[2]
+  if has[1] == '1' and math.max(tonumber(has[2] or '0'), tonumber(last or '0')) < NOW - GONE_MS then forget(b, has[3], name) end
+end
 return redis.call('HGET', B, 'subscription') or ''
 `;
 
@@ -109,13 +129,12 @@ export const listsRemove = `${listsPrelude}
 if not L then return 0 end
 if ARGV[2] ~= '' and redis.call('HGET', B, 'subscription') ~= ARGV[2] then return 0 end
 if ARGV[2] ~= '' and redis.call('ZCOUNT', B .. ':consumers', '(' .. int(NOW), '+inf') > 0 then return -1 end
-for _, consumer in ipairs(redis.call('ZRANGE', B .. ':consumers', 0, -1)) do redis.call('UNLINK', takenOf(consumer)) end
-redis.call('UNLINK', L, B .. ':out', B .. ':lease', B .. ':again', B .. ':records', B .. ':consumers', B .. ':meta')
-redis.call('HDEL', B, 'subscription')
 if ARGV[2] == '' then
-  redis.call('UNLINK', B)
-  redis.call('SREM', P .. ':lists', channel)
+  forget(B, L, channel)
+  return 1
 end
+empty(B, L)
+redis.call('HDEL', B, 'subscription')
 return 1
 `;
 
