@@ -10,7 +10,7 @@
  */
 import { type Clock, pause, systemClock } from './clock.ts';
 import { type HeldLock, type Locks, refuseBadLock } from './lock.ts';
-import { type Log, silentLog } from './log.ts';
+import { type Log, safeLog } from './log.ts';
 import { describeError, MessagingError } from './errors.ts';
 import { DRAIN_MS, ENDLESS_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
@@ -61,8 +61,8 @@ const TOLD_EVERY_MS = 60_000;
 export function createLeader(options: LeaderOptions): Leader {
   const { name, ttlMs } = options;
   refuseBadLock(name, { ttlMs });
-  const defaults = { clock: systemClock, log: silentLog, restMs: 1_000, graceMs: ttlMs };
-  const settings = withDefaults(options, defaults);
+  const defaults = { clock: systemClock, restMs: 1_000, graceMs: ttlMs };
+  const settings = withDefaults({ ...options, log: safeLog(options.log) }, defaults);
   refuseBadNumbers(`leader "${name}"`, settings, RULES);
   return new LockLeader(settings);
 }
