@@ -27,3 +27,9 @@ export function warnOnce(hook: string): (error: unknown) => void {
     });
   };
 }
+
+/** A hook that may be called anywhere: it never throws, and its first failure is a warning of the process. */
+export function safeHook<Told>(name: string, hook: (told: Told) => void): (told: Told) => void {
+  const failed = warnOnce(name);
+  return (told) => callHook(() => hook(told), failed);
+}
