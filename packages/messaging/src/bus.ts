@@ -31,7 +31,8 @@ import { refuseBadLimit } from './dead-letter-filter.ts';
 import { type DecisionLog, rewindNoted } from './dead-letter-decisions.ts';
 import { type DeadLetters, DeadLetterDesk } from './dead-letter-desk.ts';
 import { createIds, type Ids, type Randomness, systemRandomness } from './ids.ts';
-import { type Log, silentLog } from './log.ts';
+import { callHook } from './hook.ts';
+import { type Log, safeLog } from './log.ts';
 import type { Message } from './message.ts';
 import type { EngineLacking, Feature, Fitting } from './needs.ts';
 import { type LooseOptions, makeMessage, type MessageParts } from './outgoing.ts';
@@ -209,7 +210,7 @@ class EngineBus implements Bus {
     this.#steady = steadyClock(this.#clock);
     this.#ids = options.ids ?? createIds(this.#clock);
     this.#randomness = options.randomness ?? systemRandomness;
-    this.#log = options.log ?? silentLog;
+    this.#log = safeLog(options.log);
     this.#traceparent = options.traceparent ?? (() => undefined);
     this.#onFatal = options.onFatal ?? throwLater;
     this.#telemetry = options.telemetry?.attach({
@@ -409,7 +410,10 @@ class EngineBus implements Bus {
     this.#opened.reject(reason);
     const stopped = await Promise.allSettled(this.#running.map((one) => one.stop(drainMs)));
     this.#requester?.stop();
-    this.#telemetry?.stopped();
+    callHook(
+      () => this.#telemetry?.stopped(),
+      (error) => this.#unclosed(error),
+    );
     const closed = await Promise.allSettled([connection?.close()]);
     return [...stopped, ...closed].flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
   }

@@ -14,7 +14,7 @@ import { describeError } from './errors.ts';
 import type { Bus } from './bus.ts';
 import type { Clock } from './clock.ts';
 import { decodeCloudEvent } from './cloud-event.ts';
-import { type Log, silentLog } from './log.ts';
+import { type Log, safeLog } from './log.ts';
 import type { OutboxRow } from './outbox.ts';
 import {
   type HeldRow,
@@ -125,16 +125,18 @@ class SingleOwnerRelay implements KeyedRelay {
   #purgedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeyedRelayOptions) {
-    this.#options = withDefaults(options, {
-      log: silentLog,
-      batchSize: 500,
-      sweepMs: 1_000,
-      backOffMs: 200,
-      keyOrder: 'strict',
-      onPoison: 'blockKey',
-      keepMs: 0,
-      undeclaredMs: 3_600_000,
-    });
+    this.#options = withDefaults(
+      { ...options, log: safeLog(options.log) },
+      {
+        batchSize: 500,
+        sweepMs: 1_000,
+        backOffMs: 200,
+        keyOrder: 'strict',
+        onPoison: 'blockKey',
+        keepMs: 0,
+        undeclaredMs: 3_600_000,
+      },
+    );
     refuseBadNumbers('a relay', this.#options, RULES);
     this.#undeclared = new UndeclaredChannels(this.#options);
     this.#loop = new WorkLoop({

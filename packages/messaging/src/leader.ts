@@ -10,7 +10,7 @@
  */
 import { type Clock, pause, systemClock } from './clock.ts';
 import { type HeldLock, type Locks, refuseBadLock } from './lock.ts';
-import { type Log, silentLog } from './log.ts';
+import { type Log, safeLog } from './log.ts';
 import { describeError, MessagingError } from './errors.ts';
 import { DRAIN_MS, ENDLESS_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
@@ -61,8 +61,8 @@ const TOLD_EVERY_MS = 60_000;
 export function createLeader(options: LeaderOptions): Leader {
   const { name, ttlMs } = options;
   refuseBadLock(name, { ttlMs });
-  const defaults = { clock: systemClock, log: silentLog, restMs: 1_000, graceMs: ttlMs };
-  const settings = withDefaults(options, defaults);
+  const defaults = { clock: systemClock, restMs: 1_000, graceMs: ttlMs };
+  const settings = withDefaults({ ...options, log: safeLog(options.log) }, defaults);
   refuseBadNumbers(`leader "${name}"`, settings, RULES);
   return new LockLeader(settings);
 }
@@ -72,6 +72,8 @@ type State = ReturnType<Leader['view']>['state'];
 class LockLeader implements Leader {
   readonly #options: Required<LeaderOptions>;
   readonly #stop = new AbortController();
+  /** Once `stop` has drained. Not `#stop`, which is aborted while there is still somebody to tell. */
+  readonly #gone = new AbortController();
   #running: Promise<void> | undefined;
   #state: State = 'new';
   #fence: bigint | undefined;
@@ -98,6 +100,7 @@ class LockLeader implements Leader {
     await Promise.race([this.#running, pause(this.#options.clock, drainMs, over.signal)]);
     over.abort();
     this.#state = 'stopped';
+    this.#gone.abort();
   }
 
   view() {
@@ -182,16 +185,18 @@ class LockLeader implements Leader {
 
   async #tellOverdue({ fence }: HeldLock, isLost: boolean, ended: AbortSignal): Promise<void> {
     const lock = isLost ? 'the lock was lost' : 'the lock is kept no longer';
-    for (let waitMs = Math.max(this.#options.graceMs, 1_000); !ended.aborted; waitMs *= 2) {
+    // When the leader is gone nobody looks any more, and a timer would keep the process.
+    const over = AbortSignal.any([ended, this.#gone.signal]);
+    let waitMs = Math.max(this.#options.graceMs, 1_000);
+    do {
       const ms = Math.round(this.#overdueMs() ?? 0);
       this.#failed(
         `its work goes on ${ms} ms after it was told to end: ${lock}, another may lead, and what it writes is refused only where fences are compared (its own: ${fence})`,
         'the work of a leader does not end',
       );
-      // Nobody looks any more, and a timer would keep the process.
-      if (this.#state === 'stopped') return;
-      await pause(this.#options.clock, waitMs, ended);
-    }
+      await pause(this.#options.clock, waitMs, over);
+      waitMs *= 2;
+    } while (!over.aborted);
   }
 
   #overdueMs(): number | undefined {

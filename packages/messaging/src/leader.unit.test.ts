@@ -266,6 +266,35 @@ describe('a leader', () => {
     expect(clock.nextTimerAt()).toBeUndefined();
   });
 
+  it('keeps no timer once it is stopped, for work that does not end and was told of already', async () => {
+    const clock = createManualClock();
+    const engine = memoryEngine();
+    const told: string[] = [];
+    const leader = leaderOn(clock, engine, {
+      graceMs: 1_000,
+      log: { ...silentLog, error: (_fields, what) => told.push(what) },
+      onElected: () => new Promise(() => {}),
+    });
+    leader.start();
+    await turns();
+    engine.takeAway();
+    await advance(clock, 20_000);
+    const overdue = (): number => told.filter((what) => what.includes('does not end')).length;
+    const before = overdue();
+    expect(before).toBeGreaterThan(2);
+    // It is told while the stop still waits for it, and not again afterwards.
+    const stopping = leader.stop({ drainMs: 60_000 });
+    await advance(clock, 60_000);
+    await stopping;
+    await turns();
+    const during = overdue();
+    expect(during).toBeGreaterThan(before);
+    expect(during).toBeLessThan(before + 5);
+    expect(clock.nextTimerAt()).toBeUndefined();
+    expect(leader.view().state).toBe('stopped');
+    expect(overdue()).toBe(during);
+  });
+
   it('says that the server of its lock is away, once a minute, and goes on when it is back', async () => {
     const clock = createManualClock();
     const engine = memoryEngine();

@@ -16,7 +16,8 @@
 import { type CancelTimer, type Clock, pause, systemClock } from './clock.ts';
 import { describeError, MessagingError } from './errors.ts';
 import { createIds, drawFraction, type Ids, type Randomness, systemRandomness } from './ids.ts';
-import { type Log, silentLog } from './log.ts';
+import { callHook } from './hook.ts';
+import { type Log, safeLog } from './log.ts';
 import { refuseBadNumbers, SPAN_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
 
@@ -70,7 +71,7 @@ export interface AcquireOptions {
   readonly signal?: AbortSignal;
   /** Told of each try that failed while it waits, for instance because the server is out of reach; it is tried again. With it the log is not told. */
   readonly onFailedTry?: (error: unknown) => void;
-  /** Told when the lock is lost, before `signal` aborts. With it the log is not told. */
+  /** Told when the lock is lost, right after `signal` aborted. With it the log is not told. */
   readonly onLost?: (error: MessagingError) => void;
   /** Renews by itself every third of the ttl. Default true. */
   readonly autoRenew?: boolean;
@@ -98,13 +99,15 @@ export interface Locks {
 
 export function createLocks(options: LockOptions): Locks {
   const clock = options.clock ?? systemClock;
-  const parts = withDefaults(options, {
-    clock,
-    ids: createIds(clock),
-    randomness: systemRandomness,
-    log: silentLog,
-    retryMs: 250,
-  });
+  const parts = withDefaults(
+    { ...options, log: safeLog(options.log) },
+    {
+      clock,
+      ids: createIds(clock),
+      randomness: systemRandomness,
+      retryMs: 250,
+    },
+  );
   refuseBadNumbers('locks', parts, { retryMs: SPAN_MS });
   return new EngineLocks(parts);
 }
@@ -178,11 +181,10 @@ class EngineLocks implements Locks {
 
 /** A hook that throws must not end a wait or the renewing. */
 function tell<E>(log: Log, lock: string, hook: (error: E) => void, error: E): void {
-  try {
-    hook(error);
-  } catch (thrown) {
-    log.warn({ lock, error: describeError(thrown) }, 'a hook of a lock threw');
-  }
+  callHook(
+    () => hook(error),
+    (thrown) => log.warn({ lock, error: describeError(thrown) }, 'a hook of a lock threw'),
+  );
 }
 
 const RULES = { ttlMs: { from: 100, to: 3_600_000 }, waitMs: { from: 0, endless: true } } as const;
@@ -289,11 +291,12 @@ class LeasedLock implements HeldLock {
     this.#cancelExpiry();
     this.#cancelRenewal();
     const error = new MessagingError(code, `lock "${this.name}": ${why}`);
-    if (code === 'DB_MSG_LOCK_LOST') {
-      this.#givenBack = this.#giveBack();
-      this.#tellLost(error, why);
-    }
+    const isLost = code === 'DB_MSG_LOCK_LOST';
+    // Known before anybody hears of the end: a release then waits for it.
+    if (isLost) this.#givenBack = this.#giveBack();
+    // Whoever works under it hears first, whatever comes of the telling.
     this.#over.abort(error);
+    if (isLost) this.#tellLost(error, why);
   }
 
   /** Whoever has lost it has nothing that must go back, so a server out of reach is no news. */

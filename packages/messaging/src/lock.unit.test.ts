@@ -197,6 +197,15 @@ it('tells a loss to the hook or to the log, not to both, and is lost though the 
   expect(broken?.signal.aborted).toBe(true);
 });
 
+it('tells whoever works under it first, and the hook then', async () => {
+  const told: string[] = [];
+  const locks = createLocks({ engine: engineWith({ renew: async () => false }), clock: createManualClock() });
+  const lock = await locks.acquire('a', { ttlMs: 1_000, onLost: () => told.push('hook') });
+  lock?.signal.addEventListener('abort', () => told.push('signal'), { once: true });
+  await lock?.renew();
+  expect(told).toEqual(['signal', 'hook']);
+});
+
 it('refuses names and times out of bounds', async () => {
   const locks = createLocks({ engine: engineWith(), clock: createManualClock() });
   for (const [name, ttlMs] of [

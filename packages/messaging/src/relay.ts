@@ -12,7 +12,7 @@
  */
 import type { Bus } from './bus.ts';
 import { type Clock, pause } from './clock.ts';
-import { type Log, silentLog } from './log.ts';
+import { type Log, safeLog } from './log.ts';
 import type { OutboxSource } from './outbox.ts';
 import { COUNT, DRAIN_MS, refuseBadNumbers, SPAN_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
@@ -73,13 +73,15 @@ class OutboxRelay implements Relay {
   #published = 0;
 
   constructor(options: RelayOptions) {
-    this.#options = withDefaults(options, {
-      log: silentLog,
-      batchSize: 500,
-      sweepMs: 1_000,
-      restMs: () => 0,
-      backOffMs: 200,
-    });
+    this.#options = withDefaults(
+      { ...options, log: safeLog(options.log) },
+      {
+        batchSize: 500,
+        sweepMs: 1_000,
+        restMs: () => 0,
+        backOffMs: 200,
+      },
+    );
     refuseBadNumbers('a relay', this.#options, RELAY_RULES);
     this.#loop = new WorkLoop({
       ...this.#options,

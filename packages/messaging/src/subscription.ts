@@ -34,6 +34,7 @@ import type { Consumer, Delivery, EngineConnection, Settlement, SettleResult } f
 import { AttemptContext, type HandlerContext } from './handler-context.ts';
 import { drawFraction, type Ids, type Randomness } from './ids.ts';
 import type { Message } from './message.ts';
+import { callHook } from './hook.ts';
 import { checkedOutcome, checkedOutcomes, type Concluded } from './concluded.ts';
 import { isPromise, type Outcome } from './outcome.ts';
 import { Quarantine } from './quarantine.ts';
@@ -482,7 +483,13 @@ export class RunningSubscription {
   }
 
   #tell(message: Message | undefined, outcome: 'retry' | 'deadLetter', kind: string, reason: string): void {
-    this.#parts.telemetry?.failed({ ...this.#place, message, outcome, kind, reason });
+    const { telemetry, log } = this.#parts;
+    if (!telemetry) return;
+    // What it throws would leave the message without a settlement and its place taken for ever.
+    callHook(
+      () => telemetry.failed({ ...this.#place, message, outcome, kind, reason }),
+      (error) => log.warn({ ...this.#fields, error: describeError(error) }, 'telemetry threw'),
+    );
   }
 
   #settled(attempt: Attempt, result: SettleResult): void {

@@ -2,7 +2,7 @@
 import Type from 'typebox';
 import { describe, expect, it } from 'vitest';
 import { NEVER_TRIED } from './attempts.ts';
-import { createBus } from './bus.ts';
+import { type BusOptions, createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { Collector } from './conformance/fixture.ts';
 import type { StandardSchema } from './contract.ts';
@@ -26,16 +26,18 @@ async function subscribed({
   schema = anything,
   script = {},
   handle = () => ack(),
+  told = {},
 }: {
   readonly schema?: typeof anything | StandardSchema;
   readonly script?: Script;
   readonly handle?: (data: unknown) => Outcome | Promise<Outcome>;
+  readonly told?: Pick<BusOptions, 'log' | 'telemetry'>;
 }) {
   const engine = createScriptedEngine(script);
   const clock = createManualClock();
   const handled = new Collector<unknown>();
   const channel = defineChannel({ name: type, version: 1, schema, reply: anything });
-  const bus = createBus({ engine, source: '/t', clock });
+  const bus = createBus({ engine, source: '/t', clock, ...told });
   bus.declare([channel]);
   bus.subscribe(channel, {
     name: 'one',
@@ -77,6 +79,42 @@ describe('a contract that cannot be checked', () => {
     expect(handled.values).toEqual([{ n: 2 }]);
     expect(await counts()).toMatchObject({ handling: 0, handled: 1, failed: 1 });
     await bus.stop();
+  });
+});
+
+const fail = (): never => {
+  throw new Error('it cannot be written');
+};
+const failingTelemetry: NonNullable<BusOptions['telemetry']> = {
+  attach: () => ({
+    publish: (batch, _temporary, send) => send(batch),
+    process: async (_handOut, handle) => handle(),
+    settle: (_settling, settle) => settle(),
+    failed: fail,
+    started: () => {},
+    stopped: fail,
+  }),
+};
+
+describe('a part of the application that is told of a failure and fails itself', () => {
+  it.each<[string, Pick<BusOptions, 'log' | 'telemetry'>]>([
+    ['a log', { log: { debug: fail, info: fail, warn: fail, error: fail } }],
+    ['telemetry', { telemetry: failingTelemetry }],
+  ])('takes no place of a subscription and keeps no message: %s', async (_, told) => {
+    const { engine, handled, counts, bus } = await subscribed({
+      told,
+      handle: (data) => ((data as { n: number }).n === 1 ? fail() : ack()),
+    });
+    engine.hand('one', deliveryOf(1, { type }), deliveryOf(2, { type }));
+    engine.hand('one', { ...deliveryOf(3, { type }), malformed: 'it cannot be read', message: undefined });
+    engine.hand('one', deliveryOf(4, { type }));
+    await expect.poll(() => engine.settled.length).toBe(4);
+    expect(reasonsOf(engine.settled).toSorted()).toEqual(['ack', 'ack', 'it cannot be read', 'retry']);
+    expect(new Set(handled.values.map((data) => (data as { n: number }).n))).toEqual(new Set([1, 2, 4]));
+    // One of the three is the first message's second attempt.
+    expect(await counts()).toMatchObject({ handling: 0, handled: 2, failed: 3 });
+    await bus.stop();
+    expect(engine.ended).toContain('close');
   });
 });
 

@@ -46,7 +46,7 @@ export interface BusTelemetry {
     settling: Settling,
     settle: () => Promise<readonly SettleResult[]>,
   ): Promise<readonly SettleResult[]>;
-  /** A message failed and is tried again, or will never be. Called before the settlement. */
+  /** A message failed and is tried again, or will never be. Called before the settlement; what it throws is logged. */
   failed(failure: Failure): void;
   /** The bus runs: backlog may be watched until `stopped`. */
   started(): void;

@@ -57,6 +57,12 @@ interface ClientModule {
 const SPIN_MS = 200;
 const GHOST_RETRY_MS = 500;
 
+/** One that waits for a change of a name. */
+interface Waiter {
+  readonly ring: () => void;
+  readonly fail: (error: unknown) => void;
+}
+
 /** One session: when it is gone, so is every node it made. */
 interface Session {
   readonly client: Client;
@@ -110,8 +116,11 @@ class ZookeeperLocks implements LockEngine {
   readonly #module: ClientModule;
   readonly #options: Required<ZookeeperLockOptions>;
   readonly #held = new Map<string, { readonly path: string; readonly session: Session }>();
-  /** One watch per name, however many wait: the client keeps each until it fires. */
-  readonly #changes = new Map<string, Promise<void>>();
+  /**
+   * One watch per name, however many wait: the client keeps each until it fires. Behind a healthy holder that takes weeks, with some looks a second: whoever looks no longer is taken
+   * out here, where a promise that all of them wait for would keep what each look hung on it.
+   */
+  readonly #waiters = new Map<string, Set<Waiter>>();
   #session: Promise<Session> | undefined;
   #closed = false;
 
@@ -180,12 +189,18 @@ class ZookeeperLocks implements LockEngine {
   }
 
   async freed(name: string, signal: AbortSignal): Promise<void> {
-    let change = this.#changes.get(name);
-    if (!change) {
-      change = this.#nextChange(name).finally(() => this.#changes.delete(name));
-      this.#changes.set(name, change);
+    if (signal.aborted) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiter: Waiter = { ring: () => resolve(), fail: reject };
+    const waiters = this.#waiters.get(name) ?? this.#watched(name);
+    waiters.add(waiter);
+    signal.addEventListener('abort', waiter.ring);
+    try {
+      await promise;
+    } finally {
+      waiters.delete(waiter);
+      signal.removeEventListener('abort', waiter.ring);
     }
-    await orAborted(change, signal);
   }
 
   async close(): Promise<void> {
@@ -193,6 +208,18 @@ class ZookeeperLocks implements LockEngine {
     const session = await this.#session?.catch(() => undefined);
     session?.gone.abort(new MessagingError('DB_MSG_STOPPED', 'the lock engine has been closed'));
     session?.client.close();
+  }
+
+  #watched(name: string): Set<Waiter> {
+    const waiters = new Set<Waiter>();
+    this.#waiters.set(name, waiters);
+    void this.#nextChange(name)
+      .finally(() => this.#waiters.delete(name))
+      .then(
+        () => waiters.forEach(({ ring }) => ring()),
+        (error: unknown) => waiters.forEach(({ fail }) => fail(error)),
+      );
+    return waiters;
   }
 
   /** Rejects once the wait for it is over, and a watch of a session that is gone will never fire. */
@@ -318,7 +345,7 @@ class ZookeeperLocks implements LockEngine {
   }
 }
 
-/** Leaves no listener behind: a session lasts for months, and a waiter on a busy name asks several times a second. */
+/** Leaves no listener behind: a session lasts for months. */
 async function orAborted(change: Promise<void>, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   const aborted = Promise.withResolvers<void>();

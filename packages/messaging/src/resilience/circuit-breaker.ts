@@ -11,7 +11,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { describeError, MessagingError } from '../errors.ts';
-import { type Log, silentLog } from '../log.ts';
+import { type Log, safeLog } from '../log.ts';
 import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
 
@@ -98,18 +98,20 @@ class SlidingBreaker implements CircuitBreaker {
   #changes = 0;
 
   constructor(options: CircuitBreakerOptions) {
-    this.#options = withDefaults(options, {
-      threshold: 0.5,
-      minimumCalls: 10,
-      windowMs: 10_000,
-      openMs: 5_000,
-      maxOpenMs: Math.max(60_000, options.openMs ?? 0),
-      probes: 1,
-      probeMs: 60_000,
-      isFailure: countsByDefault,
-      onChange: () => {},
-      log: silentLog,
-    });
+    this.#options = withDefaults(
+      { ...options, log: safeLog(options.log) },
+      {
+        threshold: 0.5,
+        minimumCalls: 10,
+        windowMs: 10_000,
+        openMs: 5_000,
+        maxOpenMs: Math.max(60_000, options.openMs ?? 0),
+        probes: 1,
+        probeMs: 60_000,
+        isFailure: countsByDefault,
+        onChange: () => {},
+      },
+    );
     refuseBadNumbers('a circuit breaker', this.#options, {
       ...RULES,
       maxOpenMs: { from: this.#options.openMs, endless: true },

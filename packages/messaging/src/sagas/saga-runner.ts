@@ -11,7 +11,7 @@ import type { Bus, Subscription } from '../bus.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { describeError, MessagingError } from '../errors.ts';
 import { createIds, type Ids } from '../ids.ts';
-import { type Log, silentLog } from '../log.ts';
+import { type Log, safeLog } from '../log.ts';
 import type { Message } from '../message.ts';
 import { ack, type Outcome, retry } from '../outcome.ts';
 import type { Saga, SagaStep, StepContext, StepOutcome } from '../saga.ts';
@@ -88,12 +88,11 @@ export function createSagaRunner<Data>(options: SagaRunnerOptions<Data>): SagaRu
   const defaults = {
     clock,
     ids: createIds(clock),
-    log: silentLog,
     leaseMs: 60_000,
     sweepMs: 1_000,
     concurrency: 10,
   };
-  const settings = withDefaults(options, defaults);
+  const settings = withDefaults({ ...options, log: safeLog(options.log) }, defaults);
   refuseBadNumbers(`the runner of saga "${options.saga.name}"`, settings, RULES);
   return new StoredSagaRunner(settings);
 }

@@ -9,7 +9,7 @@
  * that is ahead of its stream (tables that were restored to different times) is told and replaced by what the events say.
  */
 import { describeError, MessagingError } from '../errors.ts';
-import { type Log, silentLog } from '../log.ts';
+import { type Log, safeLog } from '../log.ts';
 import { COUNT, ORDINAL, refuseBadNumbers } from '../sound-numbers.ts';
 import type { SqlTransaction } from '../sql.ts';
 import type { RecordedEvent, Snapshot, StreamEvent, StreamStore } from './stream-store.ts';
@@ -70,8 +70,9 @@ export function createCommandHandler<State, Command, Event extends StreamEvent>(
   decider,
   snapshot,
   attempts = 5,
-  log = silentLog,
+  log: given,
 }: CommandHandlerOptions<State, Command, Event>): CommandHandler<State, Command, Event> {
+  const log = safeLog(given);
   refuseBadNumbers('a command handler', { attempts }, { attempts: COUNT });
   if (snapshot)
     refuseBadNumbers(`snapshot "${snapshot.name}"`, snapshot, {

@@ -13,7 +13,7 @@
  */
 import { type Clock, systemClock } from '../clock.ts';
 import { MessagingError } from '../errors.ts';
-import { type Log, silentLog } from '../log.ts';
+import { type Log, safeLog } from '../log.ts';
 import { COUNT, DRAIN_MS, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { refuseBadNames } from '../sound-text.ts';
 import { again, createTables, type SqlDialect, type SqlDatabase, type SqlTransaction } from '../sql.ts';
@@ -107,8 +107,8 @@ export function createProjection<Native>(options: ProjectionOptions<Native>): Pr
       'DB_MSG_INVALID_OPTIONS',
       `projection "${options.name}" ${options.version}: a name of lower-case letters, digits, dots and dashes, and a version from 1`,
     );
-  const defaults = { batchSize: 500, sweepMs: 1_000, backOffMs: 200, clock: systemClock, log: silentLog };
-  const settings = withDefaults(options, defaults);
+  const defaults = { batchSize: 500, sweepMs: 1_000, backOffMs: 200, clock: systemClock };
+  const settings = withDefaults({ ...options, log: safeLog(options.log) }, defaults);
   refuseBadNumbers(`projection "${options.name}"`, settings, RULES);
   return new SqlProjection(settings);
 }

@@ -26,6 +26,7 @@ import { KafkaConsumer } from './consumer.ts';
 import { DeadBook } from './dead-book.ts';
 import { type DeadLetterPlace, KafkaDeadLetters } from './dead-letters.ts';
 import { Farewell, FAREWELL_MS } from './farewell.ts';
+import { heard } from './heard.ts';
 import { clientOptions, Link } from './link.ts';
 import { Logs } from './logs.ts';
 import { type Names, namesOf, partitionOf } from './names.ts';
@@ -67,7 +68,7 @@ export class KafkaConnection implements EngineConnection {
   static async open(settings: KafkaSettings, { clock }: EngineContext): Promise<KafkaConnection> {
     tellOfUntriedClient(settings.onNotice);
     const link = new Link(settings, clock);
-    const admin = new Admin(clientOptions(settings));
+    const admin = heard(new Admin(clientOptions(settings)));
     try {
       const probed = await probe(link, admin, settings);
       return new KafkaConnection(settings, clock, link, admin, probed);

@@ -18,6 +18,7 @@ import type { API, Callback, Connection } from '@platformatic/kafka';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { Farewell } from './farewell.ts';
+import { heard } from './heard.ts';
 import { faultOf, isCoordinatorAway, messageOf, says } from './faults.ts';
 import type { KafkaSettings } from './options.ts';
 
@@ -59,7 +60,7 @@ export class Link {
 
   constructor(settings: KafkaSettings, clock: Clock) {
     this.#clock = clock;
-    this.#base = new Base(clientOptions(settings));
+    this.#base = heard(new Base(clientOptions(settings)));
   }
 
   close(): Promise<void> {

@@ -23,6 +23,7 @@ import { MessagingError } from '../../errors.ts';
 import { encodeOwned, PROTOCOL, stickyAssigner } from './assigner.ts';
 import { cut } from './farewell.ts';
 import { faultOf, isCoordinatorAway, says } from './faults.ts';
+import { heard } from './heard.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
 
@@ -175,7 +176,7 @@ export class Membership {
       },
       partitionAssigner: stickyAssigner,
     });
-    this.#consumers.add(consumer);
+    this.#consumers.add(heard(consumer));
     this.#listen(consumer);
     consumer.topics.track(topic);
     try {

@@ -1,5 +1,6 @@
 /** What a team may set about Kafka. Everything has a default but the address. */
 import { MessagingError } from '../../errors.ts';
+import { safeHook } from '../../hook.ts';
 import { within } from '../../sound-numbers.ts';
 
 export interface KafkaEngineOptions {
@@ -49,7 +50,7 @@ export interface KafkaEngineOptions {
   };
   /** Encrypts the connections; values as `tls.connect` takes them. */
   readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
-  /** Tells what happens to groups and topics; for logs and tests. */
+  /** Tells what happens to groups and topics; for logs and tests. What it throws is passed over; the first time is a warning of the process. */
   readonly onNotice?: (notice: KafkaNotice) => void;
 }
 
@@ -169,7 +170,7 @@ export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
     trimEveryMs: within(WHAT, 'trimEveryMs', options.trimEveryMs ?? 30_000, 0, 86_400_000),
     sasl: options.sasl,
     tls: options.tls,
-    onNotice: options.onNotice ?? warn,
+    onNotice: safeHook('onNotice of the Kafka engine', options.onNotice ?? warn),
   };
 }
 

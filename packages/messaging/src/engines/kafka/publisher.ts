@@ -9,6 +9,7 @@ import type { Clock } from '../../clock.ts';
 import type { MessagingError } from '../../errors.ts';
 import { Farewell } from './farewell.ts';
 import { faultOf } from './faults.ts';
+import { heard } from './heard.ts';
 import { clientOptions } from './link.ts';
 import type { KafkaSettings } from './options.ts';
 import { ParcelProducer } from './produce-request.ts';
@@ -44,12 +45,14 @@ export class Publisher {
   constructor(settings: KafkaSettings, clock: Clock, maxRecordBytes: number) {
     this.#clock = clock;
     this.#requestBytes = Math.min(REQUEST_BYTES, Math.floor(maxRecordBytes * SHARE_OF_LIMIT));
-    this.#producer = new ParcelProducer({
-      ...clientOptions(settings),
-      idempotent: true,
-      acks: ACKS_ALL,
-      repeatOnStaleMetadata: true,
-    });
+    this.#producer = heard(
+      new ParcelProducer({
+        ...clientOptions(settings),
+        idempotent: true,
+        acks: ACKS_ALL,
+        repeatOnStaleMetadata: true,
+      }),
+    );
   }
 
   /** Resolves with the offset of each when all are stored. Rejects as one; then what was stored is unknown. */

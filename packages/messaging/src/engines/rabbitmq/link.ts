@@ -108,8 +108,9 @@ export class Link {
 
   #lost(): void {
     this.#model = undefined;
-    this.#parts.onDown();
+    // Under way before anybody is told, whatever comes of the telling: this is the event of a socket, and it comes once.
     if (!this.#closing.signal.aborted) void this.#comeBack();
+    this.#parts.onDown();
   }
 
   async #comeBack(): Promise<void> {

@@ -1,5 +1,6 @@
 /** What a team may set about RabbitMQ. Everything has a default but the address. */
 import { MessagingError } from '../../errors.ts';
+import { safeHook } from '../../hook.ts';
 import { within } from '../../sound-numbers.ts';
 import type { ExistingPlace, QueueType } from './names.ts';
 import type { Route } from './route.ts';
@@ -45,7 +46,7 @@ export interface RabbitEngineOptions {
    * takes is dropped. Default: none.
    */
   readonly deadLetterExchange?: string | { readonly [channel: string]: string };
-  /** Tells what happens to the connection and the topology; for logs and tests. */
+  /** Tells what happens to the connection and the topology; for logs and tests. What it throws is passed over; the first time is a warning of the process. */
   readonly onNotice?: (notice: RabbitNotice) => void;
 }
 
@@ -105,7 +106,7 @@ export function settingsOf(options: RabbitEngineOptions): RabbitSettings {
     maxMessageBytes: within(WHAT, 'maxMessageBytes', options.maxMessageBytes ?? MIB, 1, BROKER_LIMIT),
     routes: options.routes ?? [],
     existing: options.existing ?? {},
-    onNotice: options.onNotice ?? (() => {}),
+    onNotice: safeHook('onNotice of the RabbitMQ engine', options.onNotice ?? (() => {})),
   };
 }
 

@@ -1,4 +1,5 @@
 /** What a caller may say of the broadcast engine, with defaults and checks. */
+import { safeHook } from '../../hook.ts';
 import { redisDefaults, type RedisServerOptions } from '../../redis/server.ts';
 import { COUNT, refuseBadNumbers, SPAN_MS } from '../../sound-numbers.ts';
 import { withDefaults } from '../../with-defaults.ts';
@@ -11,7 +12,7 @@ export interface RedisBroadcastOptions extends RedisServerOptions {
    * handlers have comes on top. Default 10,000.
    */
   readonly maxWaiting?: number;
-  /** Default: a warning of the process. */
+  /** Default: a warning of the process. What it throws is passed over; the first time is a warning of the process. */
   readonly onNotice?: (notice: RedisBroadcastNotice) => void;
 }
 
@@ -38,7 +39,10 @@ const NUMBERS = {
 export function settingsOf(options: RedisBroadcastOptions): Settings {
   const settings = withDefaults(options, DEFAULTS);
   refuseBadNumbers('the broadcast engine', settings, NUMBERS);
-  return settings;
+  const { onNotice } = options;
+  return onNotice
+    ? { ...settings, onNotice: safeHook('onNotice of the broadcast engine', onNotice) }
+    : settings;
 }
 
 /** What a channel is called on the server. */
