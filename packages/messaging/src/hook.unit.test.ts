@@ -5,7 +5,7 @@ import { settingsOf as settingsOfRabbit } from './engines/rabbitmq/options.ts';
 import { settingsOf as settingsOfBroadcast } from './engines/redis-pubsub/options.ts';
 
 /** What an engine calls for the hook that an application gave. */
-type CallOf = (onNotice: () => void) => () => void;
+type CallOf = (onNotice: () => unknown) => () => void;
 
 const engines: readonly [string, CallOf][] = [
   [

@@ -41,5 +41,5 @@ try {
   await asking[who]?.();
 } catch (error) {
   // The second error comes after the answer at times: the process ends by itself, when nothing of the client is left.
-  console.log((error as { readonly code?: string }).code);
+  process.stdout.write(`${(error as { readonly code?: string }).code}\n`);
 }
