@@ -148,8 +148,12 @@ for (const [dialect, variable] of sqlServers) {
           if (!check) await tx.run("UPDATE stream_heads SET xid = '0' WHERE stream = ?", [stream]);
           await streams.appendIn(tx, stream, some, { expectedVersion: 1 });
         });
-        const all = await readOn(streams, undefined, 1_000);
-        return all.filter((one) => one.stream === stream);
+        // Readers wait for whatever transaction of this server began before, also those of others.
+        return eventually(
+          async () => (await readOn(streams, undefined, 1_000)).filter((one) => one.stream === stream),
+          (seen) => seen.length === 2,
+          'both events',
+        );
       }
 
       it('a transaction that a later one overtook on a stream is refused, because readers would see it first', async () => {
