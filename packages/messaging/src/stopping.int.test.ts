@@ -6,33 +6,37 @@ import { createBus } from './bus.ts';
 import { defineChannel } from './channel.ts';
 import { Collector, signal } from './conformance/fixture.ts';
 import { createManualClock } from './conformance/manual-clock.ts';
-import type { Engine } from './engine.ts';
+import type { Consumer, Engine } from './engine.ts';
 import { createInProcessEngine } from './engines/embedded/engine.ts';
 import { MessagingError } from './errors.ts';
 import { ack } from './outcome.ts';
 
 const orders = defineChannel({ name: 'orders', version: 1, schema: Type.Object({ n: Type.Integer() }) });
 
-/** Takes and hands out as ever, and is out of reach for every settlement. */
-function withoutSettling(real: Engine, refused: () => void): Engine {
+/** The same engine, whose consumers are what is made of them. */
+function consumersOf(real: Engine, make: (consumer: Consumer) => Consumer | Promise<Consumer>): Engine {
   return {
     name: real.name,
     async connect(context) {
       const connection = await real.connect(context);
       const subscribe = connection.subscribe.bind(connection);
       return Object.assign(connection, {
-        async subscribe(...[spec, receive]: Parameters<typeof subscribe>) {
-          return Object.assign(await subscribe(spec, receive), {
-            async settle() {
-              refused();
-              throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'out of reach');
-            },
-          });
-        },
+        subscribe: async (...asked: Parameters<typeof subscribe>) => make(await subscribe(...asked)),
       });
     },
   };
 }
+
+/** Takes and hands out as ever, and is out of reach for every settlement. */
+const withoutSettling = (real: Engine, refused: () => void): Engine =>
+  consumersOf(real, (consumer) =>
+    Object.assign(consumer, {
+      async settle() {
+        refused();
+        throw new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'out of reach');
+      },
+    }),
+  );
 
 it('stopping ends when the drain time is over, though no settlement is taken', async () => {
   const clock = createManualClock();
@@ -71,32 +75,21 @@ it('stopping ends when the drain time is over, though no settlement is taken', a
   expect(refused.values.length).toBeGreaterThan(1);
 });
 
-/** Answers that there is a consumer only when it is told to, and would go round with one that gives back what it is handed: it refuses at last. */
-function askedFor(real: Engine, asked: () => void, told: Promise<void>, settled: { count: number }): Engine {
-  return {
-    name: real.name,
-    async connect(context) {
-      const connection = await real.connect(context);
-      const subscribe = connection.subscribe.bind(connection);
-      return Object.assign(connection, {
-        async subscribe(...[spec, receive]: Parameters<typeof subscribe>) {
-          const consumer = await subscribe(spec, receive);
-          const settle = consumer.settle.bind(consumer);
-          consumer.settle = async (settlements) => {
-            settled.count += 1;
-            if (settled.count > MOST_SETTLED) throw new MessagingError('DB_MSG_STOPPED', 'too often');
-            return settle(settlements);
-          };
-          asked();
-          await told;
-          return consumer;
-        },
-      });
-    },
-  };
-}
-
 const MOST_SETTLED = 1_000;
+
+/** Answers that there is a consumer only when it is told to, and would go round with one that gives back what it is handed: it refuses at last. */
+const askedFor = (real: Engine, asked: () => void, told: Promise<void>, settled: { count: number }): Engine =>
+  consumersOf(real, async (consumer) => {
+    const settle = consumer.settle.bind(consumer);
+    consumer.settle = async (settlements) => {
+      settled.count += 1;
+      if (settled.count > MOST_SETTLED) throw new MessagingError('DB_MSG_STOPPED', 'too often');
+      return settle(settlements);
+    };
+    asked();
+    await told;
+    return consumer;
+  });
 
 /** How often was settled, when the engine answers so many microtasks after the stop has begun. */
 async function settledByStop(microtasks: number): Promise<number> {

@@ -7,8 +7,8 @@ import { createManualClock } from '../../conformance/manual-clock.ts';
 import { Collector, eventually } from '../../conformance/fixture.ts';
 import { cut, Farewell, FAREWELL_MS } from './farewell.ts';
 import { clientOptions } from './link.ts';
-import { Membership } from './membership.ts';
 import { settingsOf } from './options.ts';
+import { loneMembership } from './testing/lone-membership.ts';
 
 describe('a server that answers nothing', () => {
   let server: Server;
@@ -53,17 +53,7 @@ describe('a server that answers nothing', () => {
   });
 
   it('a member that joins is out of it when it is cut off, and so is who leaves', async () => {
-    const one = new Membership({
-      settings: settings(),
-      clock: systemClock,
-      group: 'g',
-      topic: 't',
-      beforeRejoin: async () => {},
-      onAssigned: () => {},
-      holderOf: async () => undefined,
-      ask: async () => {},
-      onTrouble: () => {},
-    });
+    const one = loneMembership(settings(), systemClock);
     const joining = one.join().then(
       () => 'joined',
       ({ retryable }: { retryable: boolean }) => ({ retryable }),

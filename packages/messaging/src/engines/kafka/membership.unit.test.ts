@@ -8,6 +8,7 @@ import type { Clock } from '../../clock.ts';
 import { createManualClock } from '../../conformance/manual-clock.ts';
 import { Membership } from './membership.ts';
 import { settingsOf } from './options.ts';
+import { loneMembership } from './testing/lone-membership.ts';
 
 const settings = settingsOf({ url: 'kafka://127.0.0.1:1', requestTimeoutMs: 2_000 });
 
@@ -49,18 +50,7 @@ describe('joining a group whose coordinator is away', () => {
     vi.restoreAllMocks();
   });
 
-  const membership = (): Membership =>
-    new Membership({
-      settings,
-      clock,
-      group: 'g',
-      topic: 't',
-      beforeRejoin: async () => {},
-      onAssigned: () => {},
-      holderOf: async () => undefined,
-      ask: async () => {},
-      onTrouble: (error) => trouble.push(error),
-    });
+  const membership = () => loneMembership(settings, clock, { onTrouble: (error) => trouble.push(error) });
 
   it.each(['COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS', 'NOT_COORDINATOR'])(
     'is tried again on %s until it is there',
@@ -231,17 +221,7 @@ describe('leaving while something is under way', () => {
 
   it('what has left does not join again', async () => {
     const joinGroup = vi.spyOn(Consumer.prototype, 'joinGroup');
-    const one = new Membership({
-      settings,
-      clock: rushingClock(),
-      group: 'g',
-      topic: 't',
-      beforeRejoin: async () => {},
-      onAssigned: () => {},
-      holderOf: async () => undefined,
-      ask: async () => {},
-      onTrouble: () => {},
-    });
+    const one = loneMembership(settings, rushingClock());
     await one.leave();
     await expect(one.join()).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
     expect(joinGroup).not.toHaveBeenCalled();

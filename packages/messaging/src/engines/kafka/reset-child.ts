@@ -3,9 +3,9 @@ import { Base } from '@platformatic/kafka';
 import { systemClock } from '../../clock.ts';
 import { createKafkaEngine } from './engine.ts';
 import { clientOptions } from './link.ts';
-import { Membership } from './membership.ts';
 import { settingsOf } from './options.ts';
 import { Publisher } from './publisher.ts';
+import { loneMembership } from './testing/lone-membership.ts';
 
 const [, , url = '', who = ''] = process.argv;
 const options = {
@@ -21,18 +21,7 @@ const asking: Readonly<Record<string, () => Promise<unknown>>> = {
     const parcel = { key: undefined, value: Buffer.from('{}'), headers: [] };
     return new Publisher(settings, systemClock, 2 ** 20).send('t', [{ partition: 0, parcel }]);
   },
-  join: () =>
-    new Membership({
-      settings,
-      clock: systemClock,
-      group: 'g',
-      topic: 't',
-      beforeRejoin: async () => {},
-      onAssigned: () => {},
-      holderOf: async () => undefined,
-      ask: async () => {},
-      onTrouble: () => {},
-    }).join(),
+  join: () => loneMembership(settings, systemClock).join(),
   /** The control: a client as it comes. */
   bare: () => new Base(clientOptions(settings)).metadata({ topics: [] }),
 };
