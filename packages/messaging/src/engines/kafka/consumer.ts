@@ -134,8 +134,9 @@ class LentDelivery implements Delivery {
 
   constructor(token: DeliveryToken, { received, source, offset, state, abandonedBefore }: Entry) {
     this.token = token;
-    this.message = received.give();
-    if (received.malformed !== undefined) this.malformed = received.malformed;
+    const { message, malformed } = received.give();
+    this.message = message;
+    if (malformed !== undefined) this.malformed = malformed;
     this.state = state;
     this.abandoned = abandonedBefore + source.ledger.countOf(offset);
     this.#received = received;

@@ -119,6 +119,12 @@ function bytesOf(data: unknown, nullAsTombstone: boolean): Buffer | undefined {
 
 type Place = { readonly channel: string; readonly text: string };
 
+/** What a record is: a message, or why it is none. */
+interface Reading {
+  readonly message: Message | undefined;
+  readonly malformed: string | undefined;
+}
+
 /**
  * A record as it was read. It waits as it came, and becomes a message when somebody looks at it: what is read ahead of the handlers would else be the
  * larger part of what the process keeps.
@@ -132,7 +138,7 @@ export class Received {
   readonly #isEvent: boolean;
   readonly #hasExpiry: boolean;
   #madeAt: number | undefined;
-  #read: { readonly message: Message | undefined; readonly malformed: string | undefined } | undefined;
+  #read: Reading | undefined;
 
   /** `place` names a record that has no id of its own. */
   constructor(record: RecordLike, place: Place) {
@@ -155,11 +161,11 @@ export class Received {
     return this.#read.malformed;
   }
 
-  /** The message for somebody who may change it: from then on `message` is read anew from the record. */
-  give(): Message | undefined {
-    const { message } = this;
+  /** For somebody who may change the message: whoever asks for it later gets one that is read anew from the record. */
+  give(): Reading {
+    const read = this.#read ?? this.#decode();
     this.#read = undefined;
-    return message;
+    return read;
   }
 
   /** When the message was made, by its own word, ms since the epoch; NaN when it has none. A copy's record is younger than its message. */

@@ -42,7 +42,7 @@ describe('a message as a record', () => {
     const sent: Message = { ...message, data, ...media, headers: { tenant: 'acme' } };
     const came = new Received(asRecord(encodeMessage(sent)), place);
     const raw = rawOf(came);
-    const given = came.give();
+    const given = came.give().message;
     expect(given).toEqual(sent);
     Object.assign(given ?? {}, { id: 'other', key: 'other' });
     Object.assign(given?.headers ?? {}, { tenant: 'other', mine: 'yes' });
