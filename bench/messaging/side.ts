@@ -1,7 +1,7 @@
 /**
  * One system measured in one phase, as a process of its own (`side.ts` is what the bench starts).
  *
- * `publish`: so many publishes are in flight all the time, each next one as soon as one is confirmed; those confirmed between the end of the warm-up and the
+ * Both begin on a machine that rests (quiet.ts). `publish`: so many publishes are in flight all the time, each next one as soon as one is confirmed; those confirmed between the end of the warm-up and the
  * end of the run count. `consume`: the messages are stored first; the clock runs from the handling of the one that ends the warm-up to that of the last one that
  * counts. Some are left behind it, so that the reader never runs dry while it is timed. What is handled is acknowledged right then, and no more than the
  * prefetch is ever unacknowledged: the rate of handling is the rate of acknowledging. With keys, one that comes after a later one of its key ends the run.
@@ -9,6 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { optionsOf, say, told } from '../child-process.ts';
 import { type Contender, type ContenderSetting, keyNumberOf, keys, type OpenContender } from './contender.ts';
+import { quiet } from './quiet.ts';
 import type { Phase, SystemName } from './systems.ts';
 
 export interface SideOptions {
@@ -16,6 +17,8 @@ export interface SideOptions {
   readonly phase: Phase;
   readonly setting: ContenderSetting;
   readonly inFlight: number;
+  /** Longest wait for the machine to rest. */
+  readonly restMs: number;
   readonly warmUpMs: number;
   readonly runMs: number;
   /** For `consume`: what is stored at first, and how much of it is warm-up. */
@@ -73,6 +76,7 @@ async function publish(contender: Contender, options: SideOptions): Promise<Meas
       confirmed += 1;
     }
   }
+  await quiet(options.restMs);
   const loops = Promise.all(Array.from({ length: options.inFlight }, loop));
   // Whoever waits for the clock must not miss that a publish failed.
   const timed = async (ms: number): Promise<unknown> => Promise.race([sleep(ms), loops]);
@@ -92,6 +96,7 @@ async function consume(contender: Contender, options: SideOptions): Promise<Meas
   const { stored, warmUpMessages, runMs, setting } = options;
   const last = stored - 2 * setting.prefetch;
   await contender.fill(stored);
+  await quiet(options.restMs);
   const seen = new Uint8Array(stored);
   const lastOfKey = new Int32Array(keys).fill(-1);
   let handled = 0;
