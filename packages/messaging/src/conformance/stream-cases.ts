@@ -60,7 +60,7 @@ async function standing(streams: StreamStore): Promise<string | undefined> {
   return at;
 }
 
-/** Follows until `count` events of these streams have come, and then looks once more. */
+/** Follows until `count` events of these streams have come, and then looks once more. Its patience begins anew with each event: many writers need their time. */
 async function follow(
   streams: Pick<StreamStore, 'readAll'>,
   from: string | undefined,
@@ -75,7 +75,10 @@ async function follow(
     events.push(...some.filter(({ stream }) => own(stream)));
     return events.length;
   };
-  await eventually(look, (seen) => seen >= count, `${count} events in order`);
+  for (let seen = 0; seen < count; ) {
+    const before = seen;
+    seen = await eventually(look, (now) => now > before, `more than ${before} of ${count} events`);
+  }
   await look();
   return events;
 }

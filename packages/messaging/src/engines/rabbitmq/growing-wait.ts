@@ -9,6 +9,9 @@ export interface Waits {
   readonly longestMs: number;
 }
 
+/** A try may take longer than the first waits; what is slow to fail is a row all the same. */
+const QUIET_MS = 1_000;
+
 export class GrowingWait {
   readonly #clock: Clock;
   readonly #waits: Waits;
@@ -25,11 +28,11 @@ export class GrowingWait {
     return this.#clock.monotonic() >= this.#until;
   }
 
-  /** How long the next wait is, ms; it begins now. A row ends when as long as its last wait again has passed behind that wait. */
+  /** How long the next wait is, ms; it begins now. A row ends when nothing has failed for as long as its last wait again behind that wait, and for `QUIET_MS` at least. */
   next(): number {
     const { firstMs, longestMs } = this.#waits;
     const now = this.#clock.monotonic();
-    const isRow = now <= this.#until + Math.max(firstMs, this.#waitMs);
+    const isRow = now <= this.#until + Math.max(QUIET_MS, this.#waitMs);
     this.#waitMs = isRow && this.#waitMs > 0 ? Math.min(longestMs, this.#waitMs * 2) : firstMs;
     this.#until = now + this.#waitMs;
     return this.#waitMs;

@@ -17,13 +17,13 @@ export class CallCount {
     ...client,
     send: async (args) => {
       if (this.#isCounted(args)) this.calls += 1;
-      if (!args[0]?.startsWith('EVAL')) return client.send(args);
+      if (args[0] === 'BLMOVE' || args.includes('BLOCK')) return client.send(args);
       this.#underWay += 1;
       return client.send(args).finally(() => (this.#underWay -= 1));
     },
   });
 
-  /** No script is under way, and what was answered last has been taken. */
+  /** Nothing is under way but what blocks until something comes, and what was answered last has been taken. */
   async rest(): Promise<void> {
     for (let quiet = 0; quiet < 5; quiet += 1) {
       if (this.#underWay > 0) quiet = 0;
