@@ -211,6 +211,49 @@ describe.skipIf(rabbitUrl === undefined)(
         }),
     );
 
+    it('headers that the client reads and cannot write are carried on as texts: tried again, set aside, redriven, and sent round until they are due', () =>
+      withFixture({ ladderPrefix: LADDER }, async (fixture) => {
+        await withBus(fixture.open(), [orders], async (bus) => {
+          const got = new Collector<string>();
+          let begun = false;
+          await bus.subscribe(orders, {
+            name: SUBSCRIPTION,
+            retries: { immediate: 0, delayed: [50] },
+            handler: ({ id }) => {
+              got.add(id);
+              if (!begun) throw new Error('not yet');
+              return ack();
+            },
+          }).started;
+          const publish = (id: string, own: object): Promise<void> =>
+            onBroker(async (amqp) => {
+              const content = JSON.stringify({ ...JSON.parse(event), type: orders.name, id });
+              // As somebody else's client writes them: a number below all integers, a table that has the client's own word for a type.
+              const headers = {
+                ...own,
+                theirs: { '!': 'double', value: -1e300 },
+                more: [{ '!': 'object', value: { '!': 'weather' } }],
+              };
+              amqp.publish(`${fixture.prefix}${orders.name}`, '', Buffer.from(content), { headers });
+              await amqp.waitForConfirms();
+            });
+          await publish('a', {});
+          expect(await got.waitFor(2)).toEqual(['a', 'a']);
+          const of = { channel: orders.name, subscription: SUBSCRIPTION };
+          await eventually(
+            () => bus.deadLetters.list(of, { limit: 10 }),
+            ({ length }) => length === 1,
+            'the letter',
+          );
+          begun = true;
+          await bus.deadLetters.redrive(of);
+          expect(await got.waitFor(3)).toEqual(['a', 'a', 'a']);
+          await publish('b', { 'x-db-due': String(systemClock.now() + 500) });
+          await publish('c', {});
+          expect(await got.waitFor(5)).toEqual(['a', 'a', 'a', 'c', 'b']);
+        });
+      }));
+
     it.each([AMONG_RECORDS])('%s', async () => {
       await expect(amongRecords('hello', '{}', '[5]')).resolves.toBeUndefined();
     });

@@ -14,6 +14,7 @@ import {
 } from '../../cloud-event.ts';
 import { MessagingError } from '../../errors.ts';
 import type { Message } from '../../message.ts';
+import { carriable } from './foreign-headers.ts';
 import { areTexts, fieldsOf, numberOf, textOf } from './read-json.ts';
 import { refuseIllFormed, refuseUnfit } from './short-text.ts';
 
@@ -376,7 +377,7 @@ function noteOn(headers: MessagePropertyHeaders): CopyNote {
 
 function parcelOf({ content, properties }: Incoming): Parcel {
   const { headers = {}, contentType, messageId, priority } = properties as Options.Publish;
-  const options: Options.Publish = { persistent: true, headers: withoutOwn(headers) };
+  const options: Options.Publish = { persistent: true, headers: carriable(withoutOwn(headers)) };
   if (contentType !== undefined) options.contentType = contentType;
   if (messageId !== undefined) options.messageId = messageId;
   if (priority !== undefined) options.priority = priority;
@@ -404,7 +405,7 @@ function hasOwn(headers: MessagePropertyHeaders): boolean {
  * Headers of the message itself. `x-death` must not stay: the broker drops what it has dead-lettered through the same queue before, and
  * a message may wait on the same rung of the ladder many times.
  */
-function withoutOwn(headers: MessagePropertyHeaders): Record<string, unknown> {
+function withoutOwn(headers: MessagePropertyHeaders): MessagePropertyHeaders {
   if (!hasOwn(headers)) return headers;
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith('x-')));
 }
