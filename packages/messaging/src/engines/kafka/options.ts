@@ -40,6 +40,11 @@ export interface KafkaEngineOptions {
   readonly revokeGraceMs?: number;
   /** Longest life of one request, ms. Default 10,000. */
   readonly requestTimeoutMs?: number;
+  /**
+   * How long a publish waits for more of its topic to go with it in one request, ms, 0 to 1,000. Default 0: what is published while a request is under way goes together
+   * anyway, so batches grow with the load by themselves. More makes fewer and larger requests, and each publish so much later.
+   */
+  readonly lingerMs?: number;
   /** How often what every subscription has settled is deleted from the brokers, ms. Default 30,000; 0: never. */
   readonly trimEveryMs?: number;
   /** Credentials, when the brokers ask for them. */
@@ -119,6 +124,7 @@ export interface KafkaSettings {
   readonly heartbeatMs: number;
   readonly revokeGraceMs: number;
   readonly requestTimeoutMs: number;
+  readonly lingerMs: number;
   readonly trimEveryMs: number;
   readonly sasl: KafkaEngineOptions['sasl'];
   readonly tls: KafkaEngineOptions['tls'];
@@ -167,6 +173,7 @@ export function settingsOf(options: KafkaEngineOptions): KafkaSettings {
     ),
     revokeGraceMs: within(WHAT, 'revokeGraceMs', options.revokeGraceMs ?? third, 0, sessionTimeoutMs),
     requestTimeoutMs: within(WHAT, 'requestTimeoutMs', options.requestTimeoutMs ?? 10_000, 500, 600_000),
+    lingerMs: within(WHAT, 'lingerMs', options.lingerMs ?? 0, 0, 1_000),
     trimEveryMs: within(WHAT, 'trimEveryMs', options.trimEveryMs ?? 30_000, 0, 86_400_000),
     sasl: options.sasl,
     tls: options.tls,

@@ -26,16 +26,20 @@ describe('the brokers of a Kafka', () => {
 });
 
 describe('a number', () => {
-  it.each(['sessionTimeoutMs', 'heartbeatMs', 'revokeGraceMs', 'requestTimeoutMs', 'trimEveryMs'])(
-    '%s is refused where it is none',
-    (name) => {
-      for (const value of [Number.NaN, -1, '500'])
-        expect(errorOf(() => settingsOf({ url: 'kafka://localhost', [name]: value }))).toMatchObject({
-          code: 'DB_MSG_INVALID_OPTIONS',
-          message: expect.stringContaining(name),
-        });
-    },
-  );
+  it.each([
+    'sessionTimeoutMs',
+    'heartbeatMs',
+    'revokeGraceMs',
+    'requestTimeoutMs',
+    'trimEveryMs',
+    'lingerMs',
+  ])('%s is refused where it is none', (name) => {
+    for (const value of [Number.NaN, -1, '500'])
+      expect(errorOf(() => settingsOf({ url: 'kafka://localhost', [name]: value }))).toMatchObject({
+        code: 'DB_MSG_INVALID_OPTIONS',
+        message: expect.stringContaining(name),
+      });
+  });
 });
 
 function errorOf(run: () => unknown): unknown {

@@ -2,10 +2,10 @@
  * Sends records and waits until all copies that have to have them do (`acks=all`), with an idempotent producer: what the client itself
  * sends again after a broken connection is stored once.
  *
- * One request per topic is under way at a time, and what comes meanwhile goes with the next one. That is the batching and the linger, without a
- * timer; and it keeps the order when a request has to be repeated, which several requests under way would not.
+ * One request per topic is under way at a time, and what comes meanwhile goes with the next one. That batches by load, without a
+ * timer; and it keeps the order when a request has to be repeated, which several requests under way would not. `lingerMs` waits for more even so.
  */
-import type { Clock } from '../../clock.ts';
+import { type Clock, pause } from '../../clock.ts';
 import type { MessagingError } from '../../errors.ts';
 import { Farewell } from './farewell.ts';
 import { faultOf } from './faults.ts';
@@ -27,6 +27,16 @@ interface Call {
   readonly reject: (error: Error) => void;
 }
 
+/** What waits for the next request of a topic. */
+interface Lane {
+  readonly queue: Call[];
+  bytes: number;
+  /** When the first of them came, on the monotonic clock, ms. */
+  since: number;
+  /** Ends the linger. */
+  full: AbortController | undefined;
+}
+
 /** The broker's limit (1 MiB by default) is for all records that go to a partition in one request. */
 const REQUEST_BYTES = 900_000;
 /** Of the broker's limit, for what a batch takes beside its messages. */
@@ -39,11 +49,13 @@ export class Publisher {
   readonly #clock: Clock;
   readonly #producer: ParcelProducer;
   readonly #requestBytes: number;
-  readonly #lanes = new Map<string, { readonly queue: Call[]; sending: boolean }>();
+  readonly #lingerMs: number;
+  readonly #lanes = new Map<string, Lane>();
 
   /** `maxRecordBytes` is the broker's `message.max.bytes`. */
   constructor(settings: KafkaSettings, clock: Clock, maxRecordBytes: number) {
     this.#clock = clock;
+    this.#lingerMs = settings.lingerMs;
     this.#requestBytes = Math.min(REQUEST_BYTES, Math.floor(maxRecordBytes * SHARE_OF_LIMIT));
     this.#producer = heard(
       new ParcelProducer({
@@ -58,17 +70,19 @@ export class Publisher {
   /** Resolves with the offset of each when all are stored. Rejects as one; then what was stored is unknown. */
   send(topic: string, items: readonly Item[]): Promise<readonly number[]> {
     if (items.length === 0) return Promise.resolve([]);
-    let lane = this.#lanes.get(topic);
-    if (!lane) this.#lanes.set(topic, (lane = { queue: [], sending: false }));
+    const known = this.#lanes.get(topic);
+    const lane: Lane = known ?? { queue: [], bytes: 0, since: 0, full: undefined };
     let bytes = 0;
     for (const { parcel } of items) bytes += sizeOf(parcel);
-    const { queue } = lane;
     const sent = new Promise<readonly number[]>((resolve, reject) =>
-      queue.push({ items, bytes, resolve, reject }),
+      lane.queue.push({ items, bytes, resolve, reject }),
     );
-    if (!lane.sending) {
-      lane.sending = true;
-      void this.#drain(topic);
+    if (lane.queue.length === 1) lane.since = this.#clock.monotonic();
+    lane.bytes += bytes;
+    if (lane.bytes >= this.#requestBytes) lane.full?.abort();
+    if (!known) {
+      this.#lanes.set(topic, lane);
+      void this.#drain(topic, lane);
     }
     return sent;
   }
@@ -77,15 +91,26 @@ export class Publisher {
     return new Farewell(this.#clock).close(this.#producer);
   }
 
-  async #drain(topic: string): Promise<void> {
-    const lane = this.#lanes.get(topic);
-    if (!lane) return;
+  async #drain(topic: string, lane: Lane): Promise<void> {
     // All that is published in this turn of the event loop goes together, also what those publish whose messages were just confirmed.
     for (await turn(); lane.queue.length > 0; await turn()) {
-      await this.#sendOff(topic, takeSome(lane.queue, this.#requestBytes));
+      if (this.#lingerMs > 0) await this.#linger(lane);
+      const calls = takeSome(lane.queue, this.#requestBytes);
+      for (const { bytes } of calls) lane.bytes -= bytes;
+      // What did not fit keeps the time of the first: it lingers no longer than that one would have.
+      await this.#sendOff(topic, calls);
     }
     // Reply topics come and go; a lane is cheap to make again.
     this.#lanes.delete(topic);
+  }
+
+  /** Until the first has waited for `lingerMs`, or a request is full. */
+  async #linger(lane: Lane): Promise<void> {
+    const left = lane.since + this.#lingerMs - this.#clock.monotonic();
+    if (left <= 0 || lane.bytes >= this.#requestBytes) return;
+    lane.full = new AbortController();
+    await pause(this.#clock, left, lane.full.signal);
+    lane.full = undefined;
   }
 
   /**
