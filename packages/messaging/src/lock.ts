@@ -94,6 +94,7 @@ export interface HeldLock {
 export interface Locks {
   /** Undefined when the name stayed taken for `waitMs`. Rejects with a retryable error when the server is out of reach at the last try. */
   acquire(name: string, options: AcquireOptions): Promise<HeldLock | undefined>;
+  /** Gives back what is still held (5 s at most; then the ttl frees it), ends every wait with DB_MSG_STOPPED, and closes the engine. */
   close(): Promise<void>;
 }
 
@@ -117,10 +118,16 @@ type Parts = Required<LockOptions>;
 /** Names end up in keys and paths of every engine. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,119}$/;
 
+/** A server that stands still is waited for no longer by who leaves. */
+const LONGEST_LEAVE_MS = 5_000;
+
 const TRIED_AGAIN = 'a lock could not be asked for; it is tried again while it is waited for';
 
 class EngineLocks implements Locks {
   readonly #parts: Parts;
+  readonly #held = new Set<HeldLock>();
+  readonly #closing = new AbortController();
+  #closed: Promise<void> | undefined;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -132,6 +139,8 @@ class EngineLocks implements Locks {
     const end = clock.monotonic() + (options.waitMs ?? 0);
     let isTold = false;
     for (;;) {
+      if (this.#closing.signal.aborted)
+        throw new MessagingError('DB_MSG_STOPPED', 'the locks have been closed');
       const left = (): number => end - clock.monotonic();
       const tried = await this.#try(name, options).catch((error: unknown) => {
         if ((error as MessagingError).retryable !== true || left() <= 0) throw error;
@@ -140,15 +149,36 @@ class EngineLocks implements Locks {
         isTold = true;
         return undefined;
       });
-      if (tried && !options.signal?.aborted) return tried;
+      const isWanted = !options.signal?.aborted && !this.#closing.signal.aborted;
+      if (tried && isWanted) return this.#keep(tried);
       if (tried) await tried.release();
-      if (options.signal?.aborted || left() <= 0) return undefined;
+      if (options.signal?.aborted || (isWanted && left() <= 0)) return undefined;
       await this.#lookAgain(name, left(), options.signal);
     }
   }
 
   close(): Promise<void> {
-    return this.#parts.engine.close();
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const { engine, clock } = this.#parts;
+    this.#closing.abort();
+    const over = new AbortController();
+    // Out of reach, it is freed by its ttl.
+    const given = [...this.#held].map((lock) => lock.release().catch(() => {}));
+    await Promise.race([Promise.all(given), pause(clock, LONGEST_LEAVE_MS, over.signal)]);
+    over.abort();
+    await engine.close();
+  }
+
+  #keep(lock: HeldLock): HeldLock {
+    this.#held.add(lock);
+    const forget = (): void => void this.#held.delete(lock);
+    if (lock.signal.aborted) forget();
+    else lock.signal.addEventListener('abort', forget, { once: true });
+    return lock;
   }
 
   async #try(name: string, { ttlMs, autoRenew, onLost }: AcquireOptions): Promise<HeldLock | undefined> {
@@ -170,7 +200,8 @@ class EngineLocks implements Locks {
   async #lookAgain(name: string, leftMs: number, signal: AbortSignal | undefined): Promise<void> {
     const { engine, clock, randomness, retryMs } = this.#parts;
     const over = new AbortController();
-    const either = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+    const ends = [over.signal, this.#closing.signal];
+    const either = AbortSignal.any(signal ? [signal, ...ends] : ends);
     const wait = retryMs * (1 + drawFraction(randomness) / 2);
     const looks = [pause(clock, Math.min(wait, leftMs), either)];
     if (engine.freed) looks.push(engine.freed(name, either).catch(() => pause(clock, wait, either)));

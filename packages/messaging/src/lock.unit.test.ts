@@ -206,6 +206,64 @@ it('tells whoever works under it first, and the hook then', async () => {
   expect(told).toEqual(['signal', 'hook']);
 });
 
+it('gives back what is held when it is closed, and then closes the engine, once', async () => {
+  const clock = createManualClock();
+  const told: string[] = [];
+  const engine = engineWith({
+    async release({ name }) {
+      told.push(name);
+      return name === 'a' ? true : away();
+    },
+    close: async () => void told.push('closed'),
+  });
+  const locks = createLocks({ engine, clock });
+  const [a] = [await locks.acquire('a', { ttlMs: 3_000 }), await locks.acquire('b', { ttlMs: 3_000 })];
+  const done = await locks.acquire('c', { ttlMs: 3_000 });
+  await done?.release().catch(() => {});
+  told.length = 0;
+  await Promise.all([locks.close(), locks.close()]);
+  expect(told).toEqual(['a', 'b', 'closed']);
+  expect(a?.signal.reason).toMatchObject({ code: 'DB_MSG_STOPPED' });
+  expect(clock.nextTimerAt()).toBeUndefined();
+  await expect(locks.acquire('a', { ttlMs: 3_000 })).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+});
+
+it('is closed after 5 s, whatever a server that stands still does not answer', async () => {
+  const clock = createManualClock();
+  let isClosed = false;
+  const locks = createLocks({ engine: engineWith({ release: () => new Promise(() => {}) }), clock });
+  await locks.acquire('a', { ttlMs: 60_000 });
+  const closing = locks.close().then(() => (isClosed = true));
+  clock.advance(4_999);
+  await settle();
+  expect(isClosed).toBe(false);
+  clock.advance(1);
+  await closing;
+  expect(clock.nextTimerAt()).toBeUndefined();
+});
+
+it('ends every wait when it is closed, and keeps nothing that it gets meanwhile', async () => {
+  const clock = createManualClock();
+  const released: string[] = [];
+  const { promise: answer, resolve } = Promise.withResolvers<{ fence: bigint; ttlMs: number }>();
+  const engine = engineWith({
+    tryAcquire: async (name) => (name === 'taken' ? undefined : answer),
+    release: async ({ name }) => released.push(name) > 0,
+  });
+  const locks = createLocks({ engine, clock });
+  const waits = ['taken', 'late'].map((name) =>
+    locks.acquire(name, { ttlMs: 3_000, waitMs: Number.POSITIVE_INFINITY }),
+  );
+  const ends = Promise.allSettled(waits);
+  await settle();
+  await locks.close();
+  resolve({ fence: 7n, ttlMs: 3_000 });
+  for (const end of await ends)
+    expect(end).toMatchObject({ status: 'rejected', reason: { code: 'DB_MSG_STOPPED' } });
+  expect(released).toEqual(['late']);
+  expect(clock.nextTimerAt()).toBeUndefined();
+});
+
 it('refuses names and times out of bounds', async () => {
   const locks = createLocks({ engine: engineWith(), clock: createManualClock() });
   for (const [name, ttlMs] of [

@@ -1,16 +1,19 @@
 /** Entry of `doorbuster-bus`: the process's own streams, environment and signals around one run. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { systemClock } from '../clock.ts';
 import { CliFailure, type ExitCode, exitCodes } from './failure.ts';
 import { run } from './run.ts';
 import { openExisting } from './session.ts';
 import { Unawaited } from './unawaited.ts';
 
-/** A reader that went away (`| head`) is no failure. */
+/** A reader that went away (`| head`) is no failure. A full disk is one: what was to be read is not there, whatever the command did. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(exitCodes.ok);
-  throw error;
+  writeSync(process.stderr.fd, `doorbuster-bus: stdout could not be written: ${error.message}\n`);
+  process.exit(exitCodes.failed);
 });
+/** Nobody is left who could be told. */
+process.stderr.on('error', () => {});
 
 /** The first Ctrl-C ends the work after the step under way; the second ends the process. */
 const stopping = new AbortController();

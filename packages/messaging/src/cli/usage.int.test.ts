@@ -1,6 +1,6 @@
 /** What `doorbuster-bus` says to wrong input (what, why, what to do) and of itself. */
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { cli, here, jsonOf, main, useFolder } from './testing/fixture.ts';
@@ -158,6 +158,17 @@ describe('wrong input says what, why and what to do', () => {
       out: '',
       err: expect.stringContaining('One of: '),
     });
+  });
+
+  it.skipIf(!existsSync('/dev/full'))('a full disk behind stdout is a failure, in one line', () => {
+    const full = openSync('/dev/full', 'w');
+    const child = spawnSync(process.execPath, [main, '--help'], {
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    });
+    closeSync(full);
+    expect(child.status).toBe(exitCodes.failed);
+    expect(child.stderr).toMatch(/^doorbuster-bus: stdout could not be written: ENOSPC.*\n$/);
   });
 
   it('with --json a failure is one JSON object on stdout', async () => {

@@ -285,8 +285,26 @@ const oneHolder: LockCase = {
     }),
 };
 
+const closed: LockCase = {
+  name: 'what is held is free for others as soon as its holder closes',
+  async run(fixture) {
+    const name = newName();
+    const leaving = createLocks({ engine: await fixture.open() });
+    // Longer than anybody waits here.
+    const held = await leaving.acquire(name, { ttlMs: 60_000 });
+    await withEngine(fixture, async (engine) => {
+      await leaving.close();
+      assert.equal(held?.held(), false);
+      const next = await take(engine, name);
+      assert.ok(next.fence > (held?.fence ?? next.fence));
+      assert.equal(await next.release(), 'released');
+    });
+  },
+};
+
 export const lockCases: readonly LockCase[] = [
   oneHolder,
+  closed,
   fencesGrow,
   compareAndDelete,
   renewAfterLoss,

@@ -11,6 +11,7 @@
  */
 import type { Clock } from '../clock.ts';
 import { describeError, MessagingError } from '../errors.ts';
+import { callHook } from '../hook.ts';
 import { type Log, safeLog } from '../log.ts';
 import { COUNT, refuseBadNumbers, SPAN_MS } from '../sound-numbers.ts';
 import { withDefaults } from '../with-defaults.ts';
@@ -212,11 +213,11 @@ class SlidingBreaker implements CircuitBreaker {
     const from = this.#state;
     this.#state = to;
     this.#changes += 1;
-    try {
-      this.#options.onChange({ from, to, at: this.#options.clock.now() });
-    } catch (error) {
-      this.#options.log.warn({ from, to, error: describeError(error) }, 'a hook of a circuit breaker threw');
-    }
+    const { onChange, clock, log } = this.#options;
+    callHook(
+      () => onChange({ from, to, at: clock.now() }),
+      (error) => log.warn({ from, to, error: describeError(error) }, 'a hook of a circuit breaker failed'),
+    );
   }
 
   #slice(): { start: number; calls: number; failures: number } {

@@ -206,7 +206,7 @@ const cases: readonly PartCase<Make>[] = [
       clock.advance(500);
       await expect(breaker.run(() => 'well')).resolves.toBe('well');
       expect(breaker.state).toBe('closed');
-      const hook = 'a hook of a circuit breaker threw: Error: metrics down';
+      const hook = 'a hook of a circuit breaker failed: Error: metrics down';
       const judge = 'isFailure of a circuit breaker threw: Error: metrics down';
       expect(told).toEqual([judge, hook, hook, judge, hook]);
     },
@@ -319,4 +319,20 @@ describe('circuit breaker', () => {
       },
     }),
   );
+});
+
+it('a hook whose promise rejects is told like one that throws, and ends no process', async () => {
+  const told: string[] = [];
+  const breaker = createCircuitBreaker({
+    clock: createManualClock(),
+    minimumCalls: 1,
+    // As JavaScript may give it: the type promises nothing.
+    onChange: (async () => {
+      throw new Error('metrics down');
+    }) as () => void,
+    log: { ...silentLog, warn: ({ error }, text) => void told.push(`${text}: ${String(error)}`) },
+  });
+  await failTimes(breaker, 1);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual(['a hook of a circuit breaker failed: Error: metrics down']);
 });
