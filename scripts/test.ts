@@ -17,8 +17,8 @@
 // A run of everything, or of all int tests, starts the servers that are installed and do not run (test-servers.ts); a run of a few files takes those
 // that run. TEST_SERVERS=none starts none.
 
-import { globSync } from 'node:fs';
-import { relative } from 'node:path';
+import { globSync, rmSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { startVitest, type TestCase, type TestModule } from 'vitest/node';
 import { check, root } from './check.ts';
@@ -182,6 +182,8 @@ async function main(): Promise<void> {
   const chosen = tiers.filter((tier) => tier === positionals[0]);
   const filters = chosen.length > 0 ? positionals.slice(1) : positionals;
   const whole = positionals.length === 0;
+  // It would grow with every change of every file.
+  if (whole) rmSync(join(root, '.cache/test-compiled'), { recursive: true, force: true });
 
   const checked = whole ? await check((text) => process.stdout.write(text)) : { passed: 0, failed: 0 };
   const tell = (line: string): void => void process.stdout.write(`${line}\n`);
