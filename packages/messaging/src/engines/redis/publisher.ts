@@ -1,6 +1,6 @@
 /**
- * Publishing: what is asked in one tick goes as one script, up to a size that does not hold up the server. Scripts follow each other on one
- * connection, so the order of the calls is the order in the stream.
+ * Publishing: what is asked in one tick goes together, in scripts that follow each other on one connection, so the order of the calls is the order in the stream. A call
+ * is in one script, as far as that does not hold up the server: it is stored whole, or not at all.
  */
 import { encodeCloudEvent } from '../../cloud-event.ts';
 import type { OutgoingMessage } from '../../engine.ts';
@@ -24,11 +24,12 @@ interface Row {
 }
 
 const ROWS_PER_SCRIPT = 500;
+const BYTES_PER_SCRIPT = 2 ** 20;
 /**
  * What many publish at once goes in several scripts: the server works on one while the answers of the last are taken and the next messages made. With all of it in one,
- * 128 publishers and the server took turns (42,000 messages a second instead of 64,000).
+ * 128 publishers and the server took turns (42,000 messages a second instead of 64,000). Kept between calls only.
  */
-const BYTES_PER_SCRIPT = 2 ** 15;
+const BYTES_OF_CALLS = 2 ** 15;
 
 export class Publisher {
   readonly #scripts: StreamScripts;
@@ -92,6 +93,7 @@ export class Publisher {
       at += 1
     ) {
       const row = rows[at] as Row;
+      if (bytes >= BYTES_OF_CALLS && row.call !== rows[at - 1]?.call) break;
       if (this.#isPlain(row.one) !== plain || (plain && row.one.channel !== first.one.channel)) break;
       sent.push(row);
       bytes += row.bytes;
