@@ -16,17 +16,23 @@ export type CancelTimer = () => void;
 /** Node's timers overflow beyond 2^31 - 1 ms and would then fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/**
+ * Node counts a timer in whole milliseconds of its event loop and fires one in twenty up to a millisecond early by the clock. Whoever looks at the clock then, as a lock does whether it has
+ * expired, would find that nothing is due yet and not be called again.
+ */
 function setSystemTimer(ms: number, fn: () => void): CancelTimer {
-  const wait = Math.max(0, Math.ceil(ms));
-  if (wait <= LONGEST_TIMER_MS) {
-    const timer = setTimeout(fn, wait);
-    return () => clearTimeout(timer);
-  }
-  let cancelNext: CancelTimer = () => clearTimeout(first);
-  const first = setTimeout(() => {
-    cancelNext = setSystemTimer(wait - LONGEST_TIMER_MS, fn);
-  }, LONGEST_TIMER_MS);
-  return () => cancelNext();
+  const due = performance.now() + ms;
+  let timer: NodeJS.Timeout;
+  const arm = (): void => {
+    const wait = Math.max(0, Math.ceil(due - performance.now()));
+    timer = setTimeout(fire, Math.min(wait, LONGEST_TIMER_MS));
+  };
+  const fire = (): void => {
+    if (performance.now() < due) arm();
+    else fn();
+  };
+  arm();
+  return () => clearTimeout(timer);
 }
 
 /** The real clock of this machine. */
