@@ -1,7 +1,7 @@
 /**
  * Values in the headers of strangers that amqplib reads and cannot write: a number that is none, a table that looks like amqplib's own notation of a type, a time
- * beyond its range. A copy of such a message (a retry, a redrive) would never go out, and its channel would be opened anew for it each time. They become texts
- * there, which is also what a handler gets of them.
+ * beyond its range. A copy of such a message (a retry, a redrive) would never go out, and its channel would be opened anew for it each time. In the copy they are
+ * texts: numbers as a handler sees them anyway, tables as JSON.
  */
 import type { MessagePropertyHeaders } from 'amqplib';
 

@@ -59,6 +59,37 @@ describe('gatherWrites', () => {
     expect(stream.writableFinished).toBe(true);
   });
 
+  it('copies a few small pieces into one, and leaves many or large ones as they are', async () => {
+    const calls: (readonly [kind: string, bytes: number])[] = [];
+    const stream = new Writable({
+      write(chunk: Buffer, encoding, done) {
+        calls.push([`one ${encoding}`, chunk.length]);
+        done();
+      },
+      writev(chunks, done) {
+        calls.push([
+          `list of ${chunks.length}`,
+          chunks.reduce((sum, { chunk }) => sum + (chunk as Buffer).length, 0),
+        ]);
+        done();
+      },
+    });
+    gatherWrites(modelOf({ stream }));
+    for (const bytes of [
+      [20, 21],
+      [16_384, 1],
+      [16_000, 384],
+    ]) {
+      for (const one of bytes) stream.write(Buffer.alloc(one, 1));
+      await turn();
+    }
+    expect(calls).toEqual([
+      ['one buffer', 41],
+      ['list of 2', 16_385],
+      ['one buffer', 16_384],
+    ]);
+  });
+
   it('leaves a client whose socket is elsewhere as it is', () => {
     expect(() => gatherWrites(modelOf({}))).not.toThrow();
     expect(() => gatherWrites(modelOf({ stream: 'no stream' }))).not.toThrow();

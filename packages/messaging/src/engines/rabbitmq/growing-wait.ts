@@ -9,7 +9,7 @@ export interface Waits {
   readonly longestMs: number;
 }
 
-/** A try may take longer than the first waits; what is slow to fail is a row all the same. */
+/** A try may take so much longer than the wait before it, and is of the row all the same. */
 const QUIET_MS = 1_000;
 
 export class GrowingWait {

@@ -15,6 +15,7 @@ import { beginConsuming } from './answered.ts';
 import { closed } from './closing.ts';
 import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
+import { takenUntilHere } from './fence.ts';
 import { dueAtOf } from './long-waits.ts';
 import { copyIdOf, deliveryCountOf, type Note, type QueueNotes } from './notes.ts';
 import { ParkedKeys, type Sight } from './parked-keys.ts';
@@ -239,7 +240,7 @@ export class Source {
     };
   }
 
-  /** Resolves when the broker has seen all acknowledgements. They have no answer in AMQP; a `basic.qos` behind them has. */
+  /** Resolves when the broker has seen all acknowledgements. */
   settled(): Promise<void> {
     if (!this.#live) return Promise.reject(unreachable('the channel closed before it was settled'));
     this.#acks.flush();
@@ -252,7 +253,7 @@ export class Source {
       });
       return running.next;
     }
-    const done = this.#channel.prefetch(this.#parts.window).then(
+    const done = takenUntilHere(this.#channel, this.#parts.window).then(
       () => {},
       (error: unknown) => {
         throw unreachable('the channel closed before it was settled', error);

@@ -277,8 +277,12 @@ export function packParcel({ content, options }: Parcel): PackedParcel {
   return { body: content.toString('base64'), options };
 }
 
+/** What was packed by others, or before headers were made carriable, has to go out as well. */
 export function unpackParcel({ body, options }: PackedParcel): Parcel {
-  return { content: Buffer.from(body, 'base64'), options };
+  const headers: unknown = options.headers;
+  const content = Buffer.from(body, 'base64');
+  if (typeof headers !== 'object' || headers === null) return { content, options };
+  return { content, options: { ...options, headers: carriable(headers) } };
 }
 
 function messageIn(

@@ -12,6 +12,7 @@ import {
   type Parcel,
   rawOf,
   type Received,
+  unpackParcel,
 } from './wire.ts';
 
 const message: Message = {
@@ -46,6 +47,18 @@ describe('a message on AMQP', () => {
     expect(came.message).toEqual(sent);
     expect(rawOf(came)).toBe(raw);
     expect(came.parcel.content).toEqual(encodeMessage(sent).content);
+  });
+
+  it('makes what comes out of a dead letter or an envelope fit to be sent, whatever its headers are', () => {
+    const body = Buffer.from('x').toString('base64');
+    const unpacked = (headers: unknown) =>
+      unpackParcel({ body, options: { headers } as never }).options.headers;
+    expect(unpacked({ mine: 'yes', theirs: { '!': 'weather' }, low: -1e300 })).toEqual({
+      mine: 'yes',
+      theirs: '{"!":"weather"}',
+      low: '-1e+300',
+    });
+    for (const none of ['text', null, undefined]) expect(unpacked(none)).toBe(none);
   });
 
   it('keeps headers that are called like something every object inherits', () => {
