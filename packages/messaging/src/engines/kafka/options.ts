@@ -42,7 +42,7 @@ export interface KafkaEngineOptions {
   readonly requestTimeoutMs?: number;
   /**
    * How long a publish waits for more of its topic to go with it in one request, ms, 0 to 1,000. Default 0: what is published while a request is under way goes together
-   * anyway, so batches grow with the load by themselves. More makes fewer and larger requests, and each publish so much later.
+   * anyway, so batches grow with the load by themselves. More makes fewer and larger requests, and each publish so much later; what the engine writes itself (copies for retries, dead letters) waits for nothing.
    */
   readonly lingerMs?: number;
   /** How often what every subscription has settled is deleted from the brokers, ms. Default 30,000; 0: never. */

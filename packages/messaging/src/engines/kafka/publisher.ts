@@ -21,6 +21,7 @@ export interface Item {
 }
 
 interface Call {
+  readonly lingers: boolean;
   readonly items: readonly Item[];
   readonly bytes: number;
   readonly resolve: (offsets: readonly number[]) => void;
@@ -31,10 +32,12 @@ interface Call {
 interface Lane {
   readonly queue: Call[];
   bytes: number;
+  /** How many of them do not linger. */
+  urgent: number;
   /** When the first of them came, on the monotonic clock, ms. */
   since: number;
-  /** Ends the linger. */
-  full: AbortController | undefined;
+  /** Ends the linger that is under way. */
+  linger: AbortController | undefined;
 }
 
 /** The broker's limit (1 MiB by default) is for all records that go to a partition in one request. */
@@ -51,6 +54,7 @@ export class Publisher {
   readonly #requestBytes: number;
   readonly #lingerMs: number;
   readonly #lanes = new Map<string, Lane>();
+  #closing = false;
 
   /** `maxRecordBytes` is the broker's `message.max.bytes`. */
   constructor(settings: KafkaSettings, clock: Clock, maxRecordBytes: number) {
@@ -69,17 +73,27 @@ export class Publisher {
 
   /** Resolves with the offset of each when all are stored. Rejects as one; then what was stored is unknown. */
   send(topic: string, items: readonly Item[]): Promise<readonly number[]> {
+    return this.#add(topic, items, false);
+  }
+
+  /** The same of what an application publishes, which may wait for more of it. */
+  publish(topic: string, items: readonly Item[]): Promise<readonly number[]> {
+    return this.#add(topic, items, this.#lingerMs > 0);
+  }
+
+  #add(topic: string, items: readonly Item[], lingers: boolean): Promise<readonly number[]> {
     if (items.length === 0) return Promise.resolve([]);
     const known = this.#lanes.get(topic);
-    const lane: Lane = known ?? { queue: [], bytes: 0, since: 0, full: undefined };
+    const lane: Lane = known ?? { queue: [], bytes: 0, urgent: 0, since: 0, linger: undefined };
     let bytes = 0;
     for (const { parcel } of items) bytes += sizeOf(parcel);
     const sent = new Promise<readonly number[]>((resolve, reject) =>
-      lane.queue.push({ items, bytes, resolve, reject }),
+      lane.queue.push({ lingers, items, bytes, resolve, reject }),
     );
     if (lane.queue.length === 1) lane.since = this.#clock.monotonic();
     lane.bytes += bytes;
-    if (lane.bytes >= this.#requestBytes) lane.full?.abort();
+    if (!lingers) lane.urgent += 1;
+    if (lane.linger && !this.#mayLinger(lane)) lane.linger.abort();
     if (!known) {
       this.#lanes.set(topic, lane);
       void this.#drain(topic, lane);
@@ -87,16 +101,23 @@ export class Publisher {
     return sent;
   }
 
-  close(): Promise<void> {
-    return new Farewell(this.#clock).close(this.#producer);
+  async close(): Promise<void> {
+    this.#closing = true;
+    for (const { linger } of this.#lanes.values()) linger?.abort();
+    // What was lingering is written before the client is told to end.
+    await turn();
+    await new Farewell(this.#clock).close(this.#producer);
   }
 
   async #drain(topic: string, lane: Lane): Promise<void> {
     // All that is published in this turn of the event loop goes together, also what those publish whose messages were just confirmed.
     for (await turn(); lane.queue.length > 0; await turn()) {
-      if (this.#lingerMs > 0) await this.#linger(lane);
+      if (this.#mayLinger(lane)) await this.#linger(lane);
       const calls = takeSome(lane.queue, this.#requestBytes);
-      for (const { bytes } of calls) lane.bytes -= bytes;
+      for (const { bytes, lingers } of calls) {
+        lane.bytes -= bytes;
+        if (!lingers) lane.urgent -= 1;
+      }
       // What did not fit keeps the time of the first: it lingers no longer than that one would have.
       await this.#sendOff(topic, calls);
     }
@@ -104,13 +125,17 @@ export class Publisher {
     this.#lanes.delete(topic);
   }
 
-  /** Until the first has waited for `lingerMs`, or a request is full. */
+  #mayLinger({ bytes, urgent }: Lane): boolean {
+    return !this.#closing && urgent === 0 && bytes < this.#requestBytes;
+  }
+
+  /** Until the first has waited for `lingerMs`, or there is no reason to wait any more. */
   async #linger(lane: Lane): Promise<void> {
     const left = lane.since + this.#lingerMs - this.#clock.monotonic();
-    if (left <= 0 || lane.bytes >= this.#requestBytes) return;
-    lane.full = new AbortController();
-    await pause(this.#clock, left, lane.full.signal);
-    lane.full = undefined;
+    if (left <= 0) return;
+    lane.linger = new AbortController();
+    await pause(this.#clock, left, lane.linger.signal);
+    lane.linger = undefined;
   }
 
   /**
