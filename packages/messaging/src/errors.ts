@@ -27,7 +27,7 @@ export const errorCatalogue = {
     meaning: 'The encoded message is larger than the engine takes.',
   },
   DB_MSG_NOT_STARTED: { retryable: false, meaning: 'The bus has not been started.' },
-  DB_MSG_STOPPED: { retryable: false, meaning: 'The bus or its engine has been stopped.' },
+  DB_MSG_STOPPED: { retryable: false, meaning: 'The bus, its engine or the locks have been stopped.' },
   DB_MSG_ENGINE_LOCKED: {
     retryable: false,
     meaning: 'Another process, or another engine of this one, holds the file or goes by the name.',

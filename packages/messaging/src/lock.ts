@@ -5,7 +5,7 @@
  * it is lower than one it has seen.
  *
  *   free --acquire--> held --renew every third of the ttl--> held
- *                      |-- release --> free
+ *                      |-- release, close of the locks --> free
  *                      '-- renewal refused, engine says so, or ttl over on the monotonic clock --> lost (signal aborts)
  *
  * What is lost is given back too, as far as it is still there: an engine whose grants last as long as its session would else keep the name from everybody while the holder lives.
@@ -65,7 +65,7 @@ export interface LockOptions {
 export interface AcquireOptions {
   /** The lease, ms, 100 to 3,600,000: how long the name stays taken after its holder died. */
   readonly ttlMs: number;
-  /** Waits so long for a name that is held, ms. Default 0: one try. `Infinity`: until `signal` aborts. */
+  /** Waits so long for a name that is held, ms. Default 0: one try. `Infinity`: until `signal` aborts or the locks are closed. */
   readonly waitMs?: number;
   /** Ends the wait. */
   readonly signal?: AbortSignal;
@@ -81,7 +81,7 @@ export interface HeldLock {
   readonly name: string;
   /** Hand it to the resource with every write; the resource refuses a lower one than it has seen. */
   readonly fence: bigint;
-  /** Aborts with DB_MSG_LOCK_LOST when the lock is lost, and with DB_MSG_STOPPED when it is released. */
+  /** Aborts with DB_MSG_LOCK_LOST when the lock is lost, and with DB_MSG_STOPPED when it is released, by itself or with all that its locks hold. */
   readonly signal: AbortSignal;
   /** Asks the monotonic clock, not only the signal: right after a long pause no timer has run yet. */
   held(): boolean;
@@ -94,7 +94,10 @@ export interface HeldLock {
 export interface Locks {
   /** Undefined when the name stayed taken for `waitMs`. Rejects with a retryable error when the server is out of reach at the last try. */
   acquire(name: string, options: AcquireOptions): Promise<HeldLock | undefined>;
-  /** Gives back what is still held (5 s at most; then the ttl frees it), ends every wait with DB_MSG_STOPPED, and closes the engine. */
+  /**
+   * Gives back what is still held, or granted meanwhile (5 s at most; then the ttl frees it), ends every wait with DB_MSG_STOPPED, and closes the engine. Stop leaders
+   * first: they would go on asking, and log each refusal.
+   */
   close(): Promise<void>;
 }
 
@@ -126,6 +129,8 @@ const TRIED_AGAIN = 'a lock could not be asked for; it is tried again while it i
 class EngineLocks implements Locks {
   readonly #parts: Parts;
   readonly #held = new Set<HeldLock>();
+  /** Tries and releases: what a server may still grant, and what it has not taken back. */
+  readonly #asking = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
@@ -139,20 +144,19 @@ class EngineLocks implements Locks {
     const end = clock.monotonic() + (options.waitMs ?? 0);
     let isTold = false;
     for (;;) {
-      if (this.#closing.signal.aborted)
-        throw new MessagingError('DB_MSG_STOPPED', 'the locks have been closed');
+      if (this.#isClosing) throw closed();
       const left = (): number => end - clock.monotonic();
-      const tried = await this.#try(name, options).catch((error: unknown) => {
+      const tried = await this.#underWay(this.#attempt(name, options)).catch((error: unknown) => {
+        if (this.#isClosing) throw closed();
         if ((error as MessagingError).retryable !== true || left() <= 0) throw error;
         if (options.onFailedTry) tell(this.#parts.log, name, options.onFailedTry, error);
         else if (!isTold) this.#parts.log.warn({ lock: name, error: describeError(error) }, TRIED_AGAIN);
         isTold = true;
         return undefined;
       });
-      const isWanted = !options.signal?.aborted && !this.#closing.signal.aborted;
-      if (tried && isWanted) return this.#keep(tried);
-      if (tried) await tried.release();
-      if (options.signal?.aborted || (isWanted && left() <= 0)) return undefined;
+      if (this.#isClosing) throw closed();
+      if (tried) return tried;
+      if (options.signal?.aborted || left() <= 0) return undefined;
       await this.#lookAgain(name, left(), options.signal);
     }
   }
@@ -162,15 +166,39 @@ class EngineLocks implements Locks {
     return this.#closed;
   }
 
+  get #isClosing(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
   async #close(): Promise<void> {
     const { engine, clock } = this.#parts;
     this.#closing.abort();
+    for (const lock of this.#held) void lock.release().catch(() => {});
     const over = new AbortController();
-    // Out of reach, it is freed by its ttl.
-    const given = [...this.#held].map((lock) => lock.release().catch(() => {}));
-    await Promise.race([Promise.all(given), pause(clock, LONGEST_LEAVE_MS, over.signal)]);
+    await Promise.race([this.#answered(), pause(clock, LONGEST_LEAVE_MS, over.signal)]);
     over.abort();
     await engine.close();
+  }
+
+  /** Whatever came of it: what could not be given back is freed by its ttl. */
+  async #answered(): Promise<void> {
+    while (this.#asking.size > 0) await Promise.allSettled(this.#asking);
+  }
+
+  #underWay<T>(asking: Promise<T>): Promise<T> {
+    this.#asking.add(asking);
+    const forget = (): void => void this.#asking.delete(asking);
+    asking.then(forget, forget);
+    return asking;
+  }
+
+  /** One try. A grant that nobody wants any more goes back. */
+  async #attempt(name: string, options: AcquireOptions): Promise<HeldLock | undefined> {
+    const lock = await this.#try(name, options);
+    if (!lock) return undefined;
+    if (!options.signal?.aborted && !this.#isClosing) return this.#keep(lock);
+    await lock.release().catch(() => {});
+    return undefined;
   }
 
   #keep(lock: HeldLock): HeldLock {
@@ -187,7 +215,9 @@ class EngineLocks implements Locks {
     const asked = clock.monotonic();
     const grant = await engine.tryAcquire(name, owner, ttlMs);
     if (!grant) return undefined;
-    const lock = new LeasedLock(this.#parts, { name, owner, fence: grant.fence }, grant, asked, onLost);
+    const lease = { name, owner, fence: grant.fence };
+    const parts = { ...this.#parts, releasing: (release: Promise<boolean>) => this.#underWay(release) };
+    const lock = new LeasedLock(parts, lease, grant, asked, onLost);
     if (lock.held()) {
       if (autoRenew !== false) lock.keepRenewing();
       return lock;
@@ -210,6 +240,8 @@ class EngineLocks implements Locks {
   }
 }
 
+const closed = (): MessagingError => new MessagingError('DB_MSG_STOPPED', 'the locks have been closed');
+
 /** A hook that throws must not end a wait or the renewing. */
 function tell<E>(log: Log, lock: string, hook: (error: E) => void, error: E): void {
   callHook(
@@ -230,8 +262,13 @@ export function refuseBadLock(name: string, { ttlMs, waitMs = 0 }: AcquireOption
   refuseBadNumbers(`lock "${name}"`, { ttlMs, waitMs }, RULES);
 }
 
+interface LeaseParts extends Parts {
+  /** Told of each release that is under way; gives it back. */
+  readonly releasing: (release: Promise<boolean>) => Promise<boolean>;
+}
+
 class LeasedLock implements HeldLock {
-  readonly #parts: Parts;
+  readonly #parts: LeaseParts;
   readonly #lease: Lease;
   readonly #ttlMs: number;
   readonly #onLost: AcquireOptions['onLost'];
@@ -243,7 +280,13 @@ class LeasedLock implements HeldLock {
   #cancelExpiry: CancelTimer = () => {};
   #cancelRenewal: CancelTimer = () => {};
 
-  constructor(parts: Parts, lease: Lease, grant: LockGrant, asked: number, onLost: AcquireOptions['onLost']) {
+  constructor(
+    parts: LeaseParts,
+    lease: Lease,
+    grant: LockGrant,
+    asked: number,
+    onLost: AcquireOptions['onLost'],
+  ) {
     this.#parts = parts;
     this.#onLost = onLost;
     this.#lease = lease;
@@ -289,7 +332,7 @@ class LeasedLock implements HeldLock {
       await this.#givenBack;
       return 'lost';
     }
-    return (await this.#parts.engine.release(this.#lease)) ? 'released' : 'lost';
+    return (await this.#askRelease()) ? 'released' : 'lost';
   }
 
   keepRenewing(): void {
@@ -333,8 +376,13 @@ class LeasedLock implements HeldLock {
   /** Whoever has lost it has nothing that must go back, so a server out of reach is no news. */
   async #giveBack(): Promise<void> {
     try {
-      await this.#parts.engine.release(this.#lease);
+      await this.#askRelease();
     } catch {}
+  }
+
+  #askRelease(): Promise<boolean> {
+    const { engine, releasing } = this.#parts;
+    return releasing(engine.release(this.#lease));
   }
 
   #tellLost(error: MessagingError, why: string): void {

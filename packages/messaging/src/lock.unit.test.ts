@@ -242,13 +242,14 @@ it('is closed after 5 s, whatever a server that stands still does not answer', a
   expect(clock.nextTimerAt()).toBeUndefined();
 });
 
-it('ends every wait when it is closed, and keeps nothing that it gets meanwhile', async () => {
+it('ends every wait when it is closed, and gives back before that what it gets meanwhile', async () => {
   const clock = createManualClock();
-  const released: string[] = [];
+  const told: string[] = [];
   const { promise: answer, resolve } = Promise.withResolvers<{ fence: bigint; ttlMs: number }>();
   const engine = engineWith({
     tryAcquire: async (name) => (name === 'taken' ? undefined : answer),
-    release: async ({ name }) => released.push(name) > 0,
+    release: async ({ name }) => told.push(name) > 0,
+    close: async () => void told.push('closed'),
   });
   const locks = createLocks({ engine, clock });
   const waits = ['taken', 'late'].map((name) =>
@@ -256,12 +257,57 @@ it('ends every wait when it is closed, and keeps nothing that it gets meanwhile'
   );
   const ends = Promise.allSettled(waits);
   await settle();
-  await locks.close();
+  const closing = locks.close();
+  await settle();
+  expect(told).toEqual([]);
   resolve({ fence: 7n, ttlMs: 3_000 });
+  await closing;
   for (const end of await ends)
     expect(end).toMatchObject({ status: 'rejected', reason: { code: 'DB_MSG_STOPPED' } });
-  expect(released).toEqual(['late']);
+  expect(told).toEqual(['late', 'closed']);
   expect(clock.nextTimerAt()).toBeUndefined();
+});
+
+it('waits in its close for releases that are under way, also of what was lost', async () => {
+  const clock = createManualClock();
+  const told: string[] = [];
+  const answers: (() => void)[] = [];
+  const engine = engineWith({
+    renew: async () => away(),
+    release: ({ name }) =>
+      new Promise((resolve) => {
+        answers.push(() => {
+          told.push(name);
+          resolve(true);
+        });
+      }),
+    close: async () => void told.push('closed'),
+  });
+  const locks = createLocks({ engine, clock, log: silentLog });
+  await locks.acquire('lost', { ttlMs: 3_000, onLost: () => {} });
+  clock.advance(3_000);
+  const released = await locks.acquire('released', { ttlMs: 3_000 });
+  const releasing = released?.release();
+  const closing = locks.close();
+  await settle();
+  expect(told).toEqual([]);
+  for (const answer of answers) answer();
+  await Promise.all([closing, releasing]);
+  expect(told).toEqual(['lost', 'released', 'closed']);
+});
+
+it('says that it is closed, and tells nobody of a try that failed by that', async () => {
+  const told: unknown[] = [];
+  const log = { ...silentLog, warn: (_: object, text: string) => void told.push(text) };
+  const { promise: answer, reject } = Promise.withResolvers<never>();
+  const engine = engineWith({ tryAcquire: () => answer });
+  const locks = createLocks({ engine, clock: createManualClock(), log });
+  const waiting = locks.acquire('a', { ttlMs: 3_000, waitMs: Number.POSITIVE_INFINITY });
+  const closing = locks.close();
+  reject(new MessagingError('DB_MSG_ENGINE_UNREACHABLE', 'closed under it'));
+  await expect(waiting).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+  await closing;
+  expect(told).toEqual([]);
 });
 
 it('refuses names and times out of bounds', async () => {

@@ -36,7 +36,7 @@ export interface CircuitBreakerOptions {
   readonly probeMs?: number;
   /** Whether a thrown error, or a returned value, counts as a failure; where it throws itself, the default says. Default: every throw, no value. */
   readonly isFailure?: (result: { readonly error: unknown } | { readonly value: unknown }) => boolean;
-  /** Told about each change of state, after it. What it throws is logged and goes no further: the call that made the change was another matter. */
+  /** Told about each change of state, after it. What it throws or rejects with is logged and goes no further: the call that made the change was another matter. */
   readonly onChange?: (change: {
     readonly from: BreakerState;
     readonly to: BreakerState;
