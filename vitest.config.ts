@@ -20,7 +20,7 @@ const quiet = '--disable-warning=ExperimentalWarning';
 
 /**
  * What Node makes of a source file, kept for the next process: tests start thousands of processes, and each one stripped the types of a hundred files and
- * compiled them. By content and version of Node; a whole run begins with an empty folder (scripts/test.ts).
+ * compiled them. By content and version of Node; a run of a whole tier begins with an empty folder (scripts/test.ts).
  */
 const compiled = `${root}.cache/test-compiled`;
 

@@ -1,6 +1,6 @@
 /**
- * Waits until the machine rests: what a server still does behind what was stored, or behind the queue of the side before that was deleted, would be measured with
- * whoever comes next, and is a third of a short measurement.
+ * Waits until the machine rests. What a server still does behind what was stored, or behind the queue of the side before that was deleted, takes up to a third of the rate of
+ * whoever is measured meanwhile.
  */
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,15 +21,17 @@ function times(): { readonly busy: number; readonly all: number } {
   return { busy, all };
 }
 
-/** Resolves when all processors together have been less than a tenth busy for three looks in a row, or after `longestMs` on a machine that does not rest. */
-export async function quiet(longestMs: number): Promise<void> {
+/** Resolves to true when all processors together have been less than a tenth busy for three looks in a row, and to false after `longestMs` on a machine that does not rest. */
+export async function quiet(longestMs: number): Promise<boolean> {
   const end = performance.now() + longestMs;
   let before = times();
-  for (let looks = 0; looks < QUIET_LOOKS && performance.now() < end; ) {
+  let looks = 0;
+  while (looks < QUIET_LOOKS && performance.now() < end) {
     await sleep(LOOK_MS);
     const now = times();
     const share = (now.busy - before.busy) / Math.max(1, now.all - before.all);
     looks = share < QUIET_SHARE ? looks + 1 : 0;
     before = now;
   }
+  return looks === QUIET_LOOKS;
 }

@@ -1,7 +1,7 @@
 /**
- * One system measured in one phase, as a process of its own (`side.ts` is what the bench starts).
+ * One system measured in one phase, as a process of its own (`side.ts` is what the bench starts). The measuring begins on a machine that rests (`quiet.ts`).
  *
- * Both begin on a machine that rests (quiet.ts). `publish`: so many publishes are in flight all the time, each next one as soon as one is confirmed; those confirmed between the end of the warm-up and the
+ * `publish`: so many publishes are in flight all the time, each next one as soon as one is confirmed; those confirmed between the end of the warm-up and the
  * end of the run count. `consume`: the messages are stored first; the clock runs from the handling of the one that ends the warm-up to that of the last one that
  * counts. Some are left behind it, so that the reader never runs dry while it is timed. What is handled is acknowledged right then, and no more than the
  * prefetch is ever unacknowledged: the rate of handling is the rate of acknowledging. With keys, one that comes after a later one of its key ends the run.
@@ -66,6 +66,13 @@ class Stopwatch {
   }
 }
 
+async function rest({ restMs, system, phase }: SideOptions): Promise<void> {
+  if (restMs > 0 && !(await quiet(restMs)))
+    process.stderr.write(
+      `${system} ${phase}: this machine did not rest within ${restMs / 1000} s, and is measured as it is\n`,
+    );
+}
+
 async function publish(contender: Contender, options: SideOptions): Promise<Measured> {
   let next = 0;
   let confirmed = 0;
@@ -76,7 +83,7 @@ async function publish(contender: Contender, options: SideOptions): Promise<Meas
       confirmed += 1;
     }
   }
-  await quiet(options.restMs);
+  await rest(options);
   const loops = Promise.all(Array.from({ length: options.inFlight }, loop));
   // Whoever waits for the clock must not miss that a publish failed.
   const timed = async (ms: number): Promise<unknown> => Promise.race([sleep(ms), loops]);
@@ -96,7 +103,7 @@ async function consume(contender: Contender, options: SideOptions): Promise<Meas
   const { stored, warmUpMessages, runMs, setting } = options;
   const last = stored - 2 * setting.prefetch;
   await contender.fill(stored);
-  await quiet(options.restMs);
+  await rest(options);
   const seen = new Uint8Array(stored);
   const lastOfKey = new Int32Array(keys).fill(-1);
   let handled = 0;

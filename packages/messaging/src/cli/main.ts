@@ -9,7 +9,11 @@ import { Unawaited } from './unawaited.ts';
 /** A reader that went away (`| head`) is no failure. A full disk is one: what was to be read is not there, whatever the command did. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(exitCodes.ok);
-  writeSync(process.stderr.fd, `doorbuster-bus: stdout could not be written: ${error.message}\n`);
+  try {
+    writeSync(process.stderr.fd, `doorbuster-bus: stdout could not be written: ${error.message}\n`);
+  } catch {
+    // It may be the same disk.
+  }
   process.exit(exitCodes.failed);
 });
 /** Nobody is left who could be told. */

@@ -162,13 +162,18 @@ describe('wrong input says what, why and what to do', () => {
 
   it.skipIf(!existsSync('/dev/full'))('a full disk behind stdout is a failure, in one line', () => {
     const full = openSync('/dev/full', 'w');
-    const child = spawnSync(process.execPath, [main, '--help'], {
-      stdio: ['ignore', full, 'pipe'],
-      encoding: 'utf8',
-    });
-    closeSync(full);
-    expect(child.status).toBe(exitCodes.failed);
-    expect(child.stderr).toMatch(/^doorbuster-bus: stdout could not be written: ENOSPC.*\n$/);
+    try {
+      const told = spawnSync(process.execPath, [main, '--help'], {
+        stdio: ['ignore', full, 'pipe'],
+        encoding: 'utf8',
+      });
+      expect(told.status).toBe(exitCodes.failed);
+      expect(told.stderr).toMatch(/^doorbuster-bus: stdout could not be written: ENOSPC.*\n$/);
+      const silent = spawnSync(process.execPath, [main, '--help'], { stdio: ['ignore', full, full] });
+      expect(silent.status).toBe(exitCodes.failed);
+    } finally {
+      closeSync(full);
+    }
   });
 
   it('with --json a failure is one JSON object on stdout', async () => {
