@@ -139,7 +139,9 @@ export class KafkaConnection implements EngineConnection {
       byTopic.set(topic, items);
       items.push(this.#item(known, one));
     }
-    await Promise.all([...byTopic].map(([topic, items]) => this.#publisher.publish(topic, items)));
+    await Promise.all(
+      [...byTopic].map(([topic, items]) => this.#publisher.send(topic, items, { lingers: true })),
+    );
     const confirmedAt = this.#clock.now();
     return batch.map(({ channel, message }) => ({
       id: message.id,
@@ -151,7 +153,7 @@ export class KafkaConnection implements EngineConnection {
   /** The common way, without maps of one. */
   async #publishOne(one: OutgoingMessage): Promise<PublishConfirmation> {
     const known = this.#book.channels.get(one.channel) ?? (await this.#book.foreign(one.channel));
-    await this.#publisher.publish(topicOf(known, one), [this.#item(known, one)]);
+    await this.#publisher.send(topicOf(known, one), [this.#item(known, one)], { lingers: true });
     return { id: one.message.id, durability: known.durability, confirmedAt: this.#clock.now() };
   }
 

@@ -21,7 +21,7 @@ export interface Item {
 }
 
 interface Call {
-  readonly lingers: boolean;
+  readonly isUrgent: boolean;
   readonly items: readonly Item[];
   readonly bytes: number;
   readonly resolve: (offsets: readonly number[]) => void;
@@ -71,28 +71,27 @@ export class Publisher {
     );
   }
 
-  /** Resolves with the offset of each when all are stored. Rejects as one; then what was stored is unknown. */
-  send(topic: string, items: readonly Item[]): Promise<readonly number[]> {
-    return this.#add(topic, items, false);
-  }
-
-  /** The same of what an application publishes, which may wait for more of it. */
-  publish(topic: string, items: readonly Item[]): Promise<readonly number[]> {
-    return this.#add(topic, items, this.#lingerMs > 0);
-  }
-
-  #add(topic: string, items: readonly Item[], lingers: boolean): Promise<readonly number[]> {
+  /**
+   * Resolves with the offset of each when all are stored. Rejects as one; then what was stored is unknown. `lingers`: it may wait for more, as what an application publishes
+   * may; what the engine writes itself does not.
+   */
+  send(
+    topic: string,
+    items: readonly Item[],
+    { lingers = false }: { readonly lingers?: boolean } = {},
+  ): Promise<readonly number[]> {
     if (items.length === 0) return Promise.resolve([]);
     const known = this.#lanes.get(topic);
     const lane: Lane = known ?? { queue: [], bytes: 0, urgent: 0, since: 0, linger: undefined };
+    const isUrgent = !lingers || this.#lingerMs === 0;
     let bytes = 0;
     for (const { parcel } of items) bytes += sizeOf(parcel);
     const sent = new Promise<readonly number[]>((resolve, reject) =>
-      lane.queue.push({ lingers, items, bytes, resolve, reject }),
+      lane.queue.push({ isUrgent, items, bytes, resolve, reject }),
     );
     if (lane.queue.length === 1) lane.since = this.#clock.monotonic();
     lane.bytes += bytes;
-    if (!lingers) lane.urgent += 1;
+    if (isUrgent) lane.urgent += 1;
     if (lane.linger && !this.#mayLinger(lane)) lane.linger.abort();
     if (!known) {
       this.#lanes.set(topic, lane);
@@ -114,9 +113,9 @@ export class Publisher {
     for (await turn(); lane.queue.length > 0; await turn()) {
       if (this.#mayLinger(lane)) await this.#linger(lane);
       const calls = takeSome(lane.queue, this.#requestBytes);
-      for (const { bytes, lingers } of calls) {
+      for (const { bytes, isUrgent } of calls) {
         lane.bytes -= bytes;
-        if (!lingers) lane.urgent -= 1;
+        if (isUrgent) lane.urgent -= 1;
       }
       // What did not fit keeps the time of the first: it lingers no longer than that one would have.
       await this.#sendOff(topic, calls);

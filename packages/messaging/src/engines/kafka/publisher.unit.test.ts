@@ -36,18 +36,18 @@ async function turns(): Promise<void> {
 
 it('without a linger what is published in one turn goes together, at once', async () => {
   const { publisher } = publisherWith();
-  void publisher.publish('t', items(1));
-  void publisher.publish('t', items(2));
+  void publisher.send('t', items(1), { lingers: true });
+  void publisher.send('t', items(2), { lingers: true });
   await turns();
   expect(requests).toEqual([3]);
 });
 
 it('with one it waits for more, counted from the first', async () => {
   const { clock, publisher } = publisherWith(50);
-  void publisher.publish('t', items(1));
+  void publisher.send('t', items(1), { lingers: true });
   await turns();
   clock.advance(49);
-  void publisher.publish('t', items(2));
+  void publisher.send('t', items(2), { lingers: true });
   await turns();
   expect(requests).toEqual([]);
   clock.advance(1);
@@ -57,9 +57,9 @@ it('with one it waits for more, counted from the first', async () => {
 
 it('a full request waits for no more, and what did not fit no longer than the first would have', async () => {
   const { clock, publisher } = publisherWith(50);
-  void publisher.publish('t', items(1, 500_000));
+  void publisher.send('t', items(1, 500_000), { lingers: true });
   await turns();
-  void publisher.publish('t', items(1, 500_000));
+  void publisher.send('t', items(1, 500_000), { lingers: true });
   await turns();
   expect(requests).toEqual([1]);
   answers[0]?.();
@@ -72,16 +72,16 @@ it('a full request waits for no more, and what did not fit no longer than the fi
 
 it('what waited behind a request for as long goes right behind it, what came later waits', async () => {
   const { clock, publisher } = publisherWith(50);
-  void publisher.publish('t', items(1));
+  void publisher.send('t', items(1), { lingers: true });
   await turns();
   clock.advance(50);
   await turns();
-  void publisher.publish('t', items(2));
+  void publisher.send('t', items(2), { lingers: true });
   clock.advance(50);
   answers[0]?.();
   await turns();
   expect(requests).toEqual([1, 2]);
-  void publisher.publish('t', items(3));
+  void publisher.send('t', items(3), { lingers: true });
   clock.advance(20);
   answers[1]?.();
   await turns();
@@ -93,7 +93,7 @@ it('what waited behind a request for as long goes right behind it, what came lat
 
 it('what the engine writes itself waits for nobody, and takes with it what lingers', async () => {
   const { publisher } = publisherWith(50);
-  void publisher.publish('t', items(1));
+  void publisher.send('t', items(1), { lingers: true });
   await turns();
   void publisher.send('t', items(2));
   await turns();
@@ -109,7 +109,7 @@ it('what lingers when it is closed is sent before the client is told to end', as
   };
   // The client's other form takes a callback, and is the one that its type speaks of.
   vi.spyOn(ParcelProducer.prototype, 'close').mockImplementation(close as never);
-  void publisher.publish('t', items(1));
+  void publisher.send('t', items(1), { lingers: true });
   await turns();
   const closing = publisher.close();
   await turns();
