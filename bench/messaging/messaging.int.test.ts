@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { median, type Report, reportOf, type RoundRuns, tableOf } from './report.ts';
+import { median, medianRatio, type Report, reportOf, type RoundRuns, tableOf } from './report.ts';
 import { hasRedisProgram } from './servers.ts';
 import type { Measured } from './side.ts';
 import type { EngineName } from './systems.ts';
@@ -139,5 +139,8 @@ describe('the report', () => {
   it('has a median of even and of no values', () => {
     expect(median([4, 1, 3, 2])).toBe(2.5);
     expect(median([])).toBeNull();
+    expect(medianRatio([0.5, 2, 0.1, 9])).toBeCloseTo(1);
+    expect(medianRatio([0.5, 3, 0.1])).toBeCloseTo(0.5);
+    expect(medianRatio([])).toBeNull();
   });
 });

@@ -61,6 +61,12 @@ export function median(values: readonly number[]): number | null {
   return ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
+/** As `median`; between two in the middle their geometric mean, because a half and a double are as far from 1 as each other. */
+export function medianRatio(ratios: readonly number[]): number | null {
+  const middle = median(ratios.map(Math.log));
+  return middle === null ? null : Math.exp(middle);
+}
+
 const short = (value: number): number => Number(value.toPrecision(3));
 
 /** The ratios of one comparison, one for each round that has both sides. */
@@ -121,7 +127,10 @@ function comparedIn(
   for (const engine of engines) {
     const found = ratiosOf(rounds, comparisonOf(engine, kind));
     ratios[engine] = Object.fromEntries(
-      found.map(([name, values]) => [name, values.length === 0 ? null : short(median(values) as number)]),
+      found.map(([name, values]) => [
+        name,
+        values.length === 0 ? null : short(medianRatio(values) as number),
+      ]),
     );
     spread[engine] = Object.fromEntries(
       found.map(([name, values]) => [
