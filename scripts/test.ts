@@ -182,7 +182,7 @@ async function main(): Promise<void> {
   const chosen = tiers.filter((tier) => tier === positionals[0]);
   const filters = chosen.length > 0 ? positionals.slice(1) : positionals;
   const whole = positionals.length === 0;
-  // It would grow with every change of every file. A second Node goes on with the same folder: what it keeps there is its own.
+  // It would grow with every change of every file. In CI the checkout is new, and the runs of both versions of Node follow each other.
   if (filters.length === 0 && !process.env['CI'])
     rmSync(join(root, '.cache/test-compiled'), { recursive: true, force: true, maxRetries: 5 });
 

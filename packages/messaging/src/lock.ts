@@ -20,6 +20,7 @@ import { callHook } from './hook.ts';
 import { type Log, safeLog } from './log.ts';
 import { refuseBadNumbers, SPAN_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
+import { endsWithin } from './work-loop.ts';
 
 /** What one grant is known by; `owner` is unique per attempt to acquire, so a release can never hit another's grant. */
 export interface Lease {
@@ -127,7 +128,7 @@ const LONGEST_LEAVE_MS = 5_000;
 const TRIED_AGAIN = 'a lock could not be asked for; it is tried again while it is waited for';
 
 class EngineLocks implements Locks {
-  readonly #parts: Parts;
+  readonly #parts: LeaseParts;
   readonly #held = new Set<HeldLock>();
   /** Tries and releases: what a server may still grant, and what it has not taken back. */
   readonly #asking = new Set<Promise<unknown>>();
@@ -135,7 +136,7 @@ class EngineLocks implements Locks {
   #closed: Promise<void> | undefined;
 
   constructor(parts: Parts) {
-    this.#parts = parts;
+    this.#parts = { ...parts, releasing: (release) => this.#underWay(release) };
   }
 
   async acquire(name: string, options: AcquireOptions): Promise<HeldLock | undefined> {
@@ -174,9 +175,7 @@ class EngineLocks implements Locks {
     const { engine, clock } = this.#parts;
     this.#closing.abort();
     for (const lock of this.#held) void lock.release().catch(() => {});
-    const over = new AbortController();
-    await Promise.race([this.#answered(), pause(clock, LONGEST_LEAVE_MS, over.signal)]);
-    over.abort();
+    await endsWithin(clock, this.#answered(), LONGEST_LEAVE_MS);
     await engine.close();
   }
 
@@ -216,8 +215,7 @@ class EngineLocks implements Locks {
     const grant = await engine.tryAcquire(name, owner, ttlMs);
     if (!grant) return undefined;
     const lease = { name, owner, fence: grant.fence };
-    const parts = { ...this.#parts, releasing: (release: Promise<boolean>) => this.#underWay(release) };
-    const lock = new LeasedLock(parts, lease, grant, asked, onLost);
+    const lock = new LeasedLock(this.#parts, lease, grant, asked, onLost);
     if (lock.held()) {
       if (autoRenew !== false) lock.keepRenewing();
       return lock;
