@@ -6,9 +6,8 @@
  * All or nothing: a part would say that a key is not held that is, and hand out what follows its dead letter. When the rest does not come, or the channel is
  * lost meanwhile, it rejects as retryable.
  *
- * What is more than the broker lends to one consumer is taken by several, one after the other on the same channel: each is in line before the one in front of it is
- * cancelled, which keeps what it has. The close of the channel gives all of it back at once, consumer by consumer in the order of their tags. Who was let in beside this one
- * could stand between two of them and get the middle of the queue; so whoever needs several claims the queue first.
+ * What is more than the broker lends to one consumer is taken by several, one after the other on the same channel (`given-back.ts`). Who was let in beside this one could stand between two of them
+ * and get the middle of the queue; so whoever needs several claims the queue first.
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
@@ -17,6 +16,7 @@ import { Acks } from './acks.ts';
 import { type Ask, surelyAnswered } from './answered.ts';
 import { unreachable } from './link.ts';
 import { solely } from './sole-look.ts';
+import { MOST_CONSUMERS, succeed } from './given-back.ts';
 
 export interface Browsed {
   /** What comes while it is being looked through is added to them. */
@@ -30,8 +30,6 @@ const TURN_MS = 20;
 const LONGEST_TURN_MS = 30_000;
 /** Without one more message. */
 const LONGEST_SILENCE_MS = 15_000;
-/** Their tags are one digit, so that they sort, and the broker keeps so few consumers sorted. All that a look sees is in this process's memory. */
-const MOST_CONSUMERS = 8;
 
 export interface Looked {
   readonly model: ChannelModel;
@@ -110,14 +108,11 @@ async function transferAll(
   transfer: Transfer,
   arrive: (message: ConsumeMessage | null) => void,
 ): Promise<void> {
-  const { channel, queue, expected, most, ask } = transfer;
-  const count = Math.ceil(expected / most);
-  for (let number = 0; number < count; number += 1) {
-    await ask(channel.consume(queue, arrive, count === 1 ? {} : { consumerTag: String(number) }));
-    if (number > 0) await ask(channel.cancel(String(number - 1)));
-    await transferred(transfer, Math.min(expected, (number + 1) * most));
-    if (transfer.ended.aborted) return;
-  }
+  const { expected, most } = transfer;
+  // All are in line before anything is waited for: a look that ends in the middle gives back all the same, and not a part in front of which the rest would come.
+  for (let number = 0; number < Math.ceil(expected / most); number += 1)
+    await succeed(transfer, number, arrive);
+  await transferred(transfer);
 }
 
 /**
@@ -125,15 +120,21 @@ async function transferAll(
  * all is here when nobody else is, nothing is left in the queue and nothing has come between two looks. Who has claimed the queue is not content with that: a
  * question of another (`looking.ts`) may have the rest for a moment.
  */
-async function transferred(
-  { clock, channel, queue, messages, expected, most, ended, ask }: Transfer,
-  until: number,
-): Promise<void> {
+async function transferred({
+  clock,
+  channel,
+  queue,
+  messages,
+  expected,
+  most,
+  ended,
+  ask,
+}: Transfer): Promise<void> {
   let since = clock.monotonic();
   let [before, arrived] = [-1, 0];
   for (;;) {
     await pause(clock, TURN_MS, ended);
-    if (ended.aborted || messages.length >= until) return;
+    if (ended.aborted || messages.length >= expected) return;
     const { messageCount, consumerCount } = await ask(channel.checkQueue(queue));
     const isAlone = messageCount === 0 && consumerCount === 1 && expected <= most;
     if (isAlone && messages.length === before) return;

@@ -83,6 +83,7 @@ export class RabbitConnection implements EngineConnection {
     this.#ladder = createLadder(settings.ladderPrefix);
     this.#book = new TopologyBook({
       ...settings,
+      clock,
       names: this.#names,
       ladder: this.#ladder,
       onDeclared: (what, name) => settings.onNotice({ kind: 'declared', what, name }),
@@ -298,6 +299,7 @@ export class RabbitConnection implements EngineConnection {
   async inspect(): Promise<EngineView> {
     this.#refuseClosed();
     return inspectTopology({
+      clock: this.#clock,
       model: this.#consumeLink.model(),
       book: this.#book,
       names: this.#names,

@@ -25,6 +25,7 @@ import { Leases } from '../../leases.ts';
 import { allDone } from './all-done.ts';
 import { answered } from './answered.ts';
 import { LONGEST_CLOSE_MS } from './closing.ts';
+import { KEY_WINDOW, LARGEST_WINDOW } from './given-back.ts';
 import { HandOut } from './hand-out.ts';
 import { encodeLetter, type LetterText, obituaryOf } from './letters.ts';
 import { markDue } from './long-waits.ts';
@@ -65,10 +66,6 @@ export interface ConsumerParts {
   readonly onClosed: () => void;
 }
 
-/** Unsettled messages the broker lends to a keyed consumer from each partition: what waits for its key is among them. */
-const KEY_WINDOW = 250;
-/** AMQP has 16 bits for it, and amqplib throws half way through a call with more. */
-const LARGEST_WINDOW = 65_535;
 /**
  * When none has answered a newcomer for so long, all have, as a rule. What it opened before would be theirs: no harm, but each partition that comes and goes
  * is handed over once more, and that is what a group that is under load has the least time for.
@@ -368,7 +365,7 @@ export class RabbitConsumer implements Consumer {
       channelSpec,
       notes: notesOf(queues.indexOf(queue), model),
       heldKeys,
-      window: Math.min(LARGEST_WINDOW, this.#keyed ? Math.max(spec.prefetch, KEY_WINDOW) : spec.prefetch),
+      window: this.#keyed ? KEY_WINDOW : Math.min(LARGEST_WINDOW, spec.prefetch),
       onReady: () => this.#planPump(),
       onTrouble: (error) => this.#parts.onTrouble(error),
       onFollower: (entry) => this.#parkFollower(entry),

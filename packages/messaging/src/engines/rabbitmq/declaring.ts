@@ -14,6 +14,7 @@ import type { Refused } from './held-up.ts';
 import { lookThrough } from './looking.ts';
 import { type Names, partitionOf } from './names.ts';
 import type { TopologyBook } from './topology.ts';
+import { countOf } from './counting.ts';
 import { decodeMessage, type Parcel } from './wire.ts';
 
 export interface DeclaringParts {
@@ -192,8 +193,8 @@ export class Declaring {
       const { spec } = this.#parts.book.known(name);
       if (!this.#parts.book.keepsUnclaimed(spec)) continue;
       const queue = this.#parts.names.unclaimed(name);
-      const { messageCount, consumerCount } = await several[0].checkQueue(queue);
-      if (messageCount === 0 && consumerCount === 0) continue;
+      const counted = await countOf({ clock: this.#parts.clock, channel: several[0], queue });
+      if (counted && counted.messageCount + counted.consumerCount === 0) continue;
       const targets = subscriptions.filter((one) => one.channel === name);
       await this.#parts.turns.run(queue, () =>
         lookThrough(model, this.#parts.clock, queue, async (browsed) => {

@@ -91,6 +91,29 @@ async function someLooks(queue: string): Promise<void> {
   });
 }
 
+/** At the first question the leader of the queue is too busy to say what it holds. */
+function countedAsEmptyOnce(model: ChannelModel): ChannelModel {
+  let isFirst = true;
+  const createChannel = async (): Promise<Channel> => {
+    const channel = await model.createChannel();
+    if (isFirst) channel.checkQueue = async (queue) => ({ queue, messageCount: 0, consumerCount: 0 });
+    isFirst = false;
+    return channel;
+  };
+  return Object.assign(Object.create(model) as ChannelModel, { createChannel });
+}
+
+/** What it is lent stays on the way. */
+function nothingComes(model: ChannelModel): ChannelModel {
+  const createChannel = async (): Promise<Channel> => {
+    const channel = await model.createChannel();
+    const consume = channel.consume.bind(channel);
+    channel.consume = (queue, _take, options) => consume(queue, () => {}, options);
+    return channel;
+  };
+  return Object.assign(Object.create(model) as ChannelModel, { createChannel });
+}
+
 /** Time that goes twenty times as fast, for a wait in vain. */
 const hastyClock: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() * 20 };
 
@@ -123,17 +146,43 @@ describe.skipIf(!rabbitUrl)('looking through a queue (needs RABBITMQ_URL)', { ti
     () =>
       withQueue(LONG, async (queue, [model]) => {
         // A broker that has other work may need longer to lend so many than it is waited for: that look rejects as retryable, and is tried again as its caller does.
-        const look = (): Promise<readonly number[]> =>
-          lookThrough(model, systemClock, queue, async ({ messages }) => numbersOf(messages)).catch(
+        const look = (through: ChannelModel): Promise<readonly number[]> =>
+          lookThrough(through, systemClock, queue, async ({ messages }) => numbersOf(messages)).catch(
             (error: { readonly retryable?: boolean }) => {
               if (error.retryable !== true) throw error;
-              return look();
+              return look(through);
             },
           );
         for (const time of ['first', 'second'])
-          expect(firstOutOfOrder(await look(), LONG), time).toBeUndefined();
+          expect(firstOutOfOrder(await look(model), LONG), time).toBeUndefined();
+        // Asked what it holds, the queue gives it.
+        for (const time of ['counted as empty', 'after that'])
+          expect(firstOutOfOrder(await look(countedAsEmptyOnce(model)), LONG), time).toBeUndefined();
       }),
   );
+
+  it('a question that is lent a part of what was given back does not (control)', () =>
+    withQueue(2_500, async (queue, [model]) => {
+      const look = (): Promise<readonly number[]> =>
+        lookThrough(model, systemClock, queue, async ({ messages }) => numbersOf(messages));
+      expect(firstOutOfOrder(await look(), 2_500)).toBeUndefined();
+      const channel = await model.createChannel();
+      await channel.consume(queue, () => {});
+      await channel.close();
+      expect(firstOutOfOrder(await look(), 2_500)).toBe(0);
+    }));
+
+  it('a look that ends before all has come leaves the order as it is', () =>
+    withQueue(250, async (queue, [model]) => {
+      const looked = { model, clock: systemClock, queue, prefetch: 100, isSole: true };
+      const look = (): Promise<readonly number[]> =>
+        browse(looked, async ({ messages }) => numbersOf(messages));
+      expect(firstOutOfOrder(await look(), 250)).toBeUndefined();
+      await expect(
+        browse({ ...looked, model: nothingComes(model), clock: hastyClock }, async () => {}),
+      ).rejects.toThrow('gave only 0');
+      expect(firstOutOfOrder(await look(), 250)).toBeUndefined();
+    }));
 
   it('takes what it is told to from among several consumers, and no more', () =>
     withQueue(250, async (queue, [model]) => {

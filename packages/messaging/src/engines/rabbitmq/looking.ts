@@ -4,18 +4,18 @@
  * - A passive declare of a queue with a single active consumer counts the ACTIVE one only. Who was let in beside another, because both had asked before either
  *   of them was there, waits as a consumer that gets nothing, and cannot tell that from being alone with an empty queue: nothing ready, one consumer. Of ten pairs that began
  *   together nine saw it so. An empty look is therefore believed only when, after it has gone, nobody reads the queue and nothing is in it; else it waits for its turn again.
- * - A quorum queue without a leader is counted as empty, whatever it holds. So an empty look is asked again by a consumer that comes and goes, which the queue itself
- *   answers; without a leader it does not (`answered.ts`).
+ * - A quorum queue without a leader is counted as empty, whatever it holds, and so is one whose leader is busy (`counting.ts`). So an empty look is asked again by a consumer that comes and goes,
+ *   which the queue itself answers; without a leader it does not (`answered.ts`). That it is gone again is counted surely.
  * - Without a prefetch a quorum queue lends 2,000 messages to a consumer and no more, and a look takes all or nothing.
  */
 import type { Channel, ChannelModel } from 'amqplib';
 import type { Clock } from '../../clock.ts';
-import { answered, surelyAnswered } from './answered.ts';
+import { type Ask, answered, surelyAnswered } from './answered.ts';
 import { browse, type Browsed } from './browse.ts';
+import { countOf, type Counting } from './counting.ts';
 import { unreachable } from './link.ts';
+import { LARGEST_WINDOW, MOST_CONSUMERS, succeed } from './given-back.ts';
 
-/** What AMQP can say. A queue with more messages than this cannot be looked through. */
-const LARGEST_WINDOW = 65_535;
 /** A queue that has a leader answers within milliseconds, and asking once more costs little. */
 const ANSWER_MS = 2_000;
 /** The election of a leader takes a few seconds; as long may others look before. */
@@ -39,7 +39,7 @@ export async function lookThrough<T>(
     if (clock.monotonic() > end)
       throw unreachable(
         state === 'silent'
-          ? `"${queue}" has no leader: it is counted as empty, and does not answer`
+          ? `"${queue}" has no leader, or one that is busy: it is counted as empty, and does not answer`
           : `others look through "${queue}", one after the other, for too long`,
       );
   }
@@ -51,12 +51,15 @@ async function stateOf(
   queue: string,
 ): Promise<'empty' | 'in use' | 'silent'> {
   const asked = `looking at "${queue}"`;
-  const gives = await onChannel({ model, clock, asked }, (channel) =>
-    answered(clock, ANSWER_MS, givesSomething(channel, queue)),
-  );
+  const gives = await onChannel({ model, clock, asked }, async (channel) => {
+    const given = await answered(clock, ANSWER_MS, givesSomething(channel, queue));
+    if (given) await holdAll({ clock, channel, queue });
+    return given;
+  });
   if (gives !== false) return gives ? 'in use' : 'silent';
-  const counted = await onChannel({ model, clock, asked }, (channel) => channel.checkQueue(queue));
-  return counted && counted.messageCount + counted.consumerCount === 0 ? 'empty' : 'in use';
+  const counted = await onChannel({ model, clock, asked }, (channel) => countOf({ clock, channel, queue }));
+  if (!counted) return 'silent';
+  return counted.messageCount + counted.consumerCount === 0 ? 'empty' : 'in use';
 }
 
 interface Asking {
@@ -85,11 +88,24 @@ async function onChannel<T>(
 /** What it gives comes before the answer that the consumer is gone. `basic.get` would do, but a queue with a single active consumer refuses it. */
 async function givesSomething(channel: Channel, queue: string): Promise<boolean> {
   let isGiven = false;
-  await channel.consume(queue, (message) => {
+  await channel.prefetch(LARGEST_WINDOW);
+  await succeed({ channel, queue, ask }, 0, (message) => {
     if (message) isGiven = true;
   });
   // Not this one is cancelled: it would keep what it has while the next one gets what follows.
   const { consumerTag } = await channel.consume(queue, () => {});
   await channel.cancel(consumerTag);
   return isGiven;
+}
+
+/** The channel waits for itself: whoever asks on it is not waited for without an end. */
+const ask: Ask = (answer) => answer;
+
+/** What was given goes back with the channel, and behind what was not (`given-back.ts`). */
+async function holdAll({ clock, channel, queue }: Counting): Promise<void> {
+  for (let number = 1; number < MOST_CONSUMERS; number += 1) {
+    const counted = await countOf({ clock, channel, queue });
+    if (counted && counted.consumerCount > 0 && counted.messageCount === 0) return;
+    await succeed({ channel, queue, ask }, number, () => {});
+  }
 }

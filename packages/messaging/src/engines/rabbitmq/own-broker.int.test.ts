@@ -3,7 +3,8 @@ import { expect, it } from 'vitest';
 import type { ConsumeMessage } from 'amqplib';
 import Type from 'typebox';
 import { defineChannel } from '../../channel.ts';
-import { systemClock } from '../../clock.ts';
+import { createBus } from '../../bus.ts';
+import { pause, systemClock } from '../../clock.ts';
 import { registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, limitPatience, patience, signal } from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
@@ -26,12 +27,16 @@ import { type Method, withDefect } from './wire-defects.ts';
 /** `consumer_timeout` of the broker where a case shortens it, and how often a channel then looks at its time. */
 const LIMIT_MS = 2_000;
 const TICK_MS = 250;
+/** Longer than the broker gives a leader to say what its queue holds. */
+const BUSY_MS = 1_500;
 const PATIENCE_MS = patience();
 const VAIN_MS = 2_000;
 
 const OUTLASTED =
   'a handler longer than consumer_timeout: what its consumer has comes again and is counted once, and the rest goes on';
 const WILL_OUTLASTED = 'a last will that is lent for longer than consumer_timeout is left anew';
+const FORGOTTEN =
+  'a subscription with consumers is not forgotten while the leader of its queue is too busy to count them';
 const blocking = defineChannel({
   name: 'blocking',
   version: 1,
@@ -250,6 +255,47 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
     await expect(outlastedOnce()).resolves.toBeUndefined();
   });
 
+  /** A subscription with a consumer is forgotten elsewhere, while the leader of its queue says nothing for longer than the broker waits for it. */
+  const forgottenWhileBusy = (): Promise<void> =>
+    withFixture((fixture) =>
+      withBus(fixture.engine({ url: own.url }), [orders], async (bus) => {
+        const handled = new Collector<number>();
+        const goOn = signal();
+        await bus.subscribe(orders, {
+          name: 'one',
+          handler: async ({ data }) => {
+            await goOn.fired;
+            handled.add(data.n);
+            return ack();
+          },
+        }).started;
+        await bus.publishBatch(
+          orders,
+          [1, 2, 3].map((n) => ({ data: { n } })),
+        );
+        const other = createBus({ engine: fixture.engine({ url: own.url }), source: '/forgets' });
+        other.declare([orders]);
+        const leader = `whereis('%2F_${fixture.prefix}orders/s/one')`;
+        // Timed by the broker itself, which says nothing else of this queue meanwhile.
+        await own.broker.evaluate(
+          `sys:suspend(${leader}), spawn(fun() -> timer:sleep(${BUSY_MS}), sys:resume(${leader}) end), ok.`,
+        );
+        try {
+          const forgetting = other.start({ forget: [{ channel: orders.name, name: 'one' }] });
+          await expect(forgetting).rejects.toMatchObject({ code: 'DB_MSG_SUBSCRIPTION_BUSY' });
+        } finally {
+          goOn.fire();
+          await other.stop();
+        }
+        expect(await handled.waitFor(3)).toEqual([1, 2, 3]);
+      }),
+    );
+  const forgottenWhileBusyOnce = once(forgottenWhileBusy);
+
+  it.each([FORGOTTEN])('%s', async () => {
+    await expect(forgottenWhileBusyOnce()).resolves.toBeUndefined();
+  });
+
   /** It is lent and never settled. What is carried out a second time has been left a second time. */
   const willOutlasted = (): Promise<void> =>
     withLimit(LIMIT_MS / 4, () =>
@@ -277,6 +323,25 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
   });
 
   registerControls(it, 'rabbitmq', [
+    {
+      defect: 'a count of nothing is believed, however long it took',
+      caughtBy: FORGOTTEN,
+      healthy: forgottenWhileBusyOnce,
+      // What is measured as the way there and back is never less than what the broker gives a leader.
+      async defective() {
+        limitPatience(VAIN_MS);
+        await withDefect(
+          'checkExchange',
+          (real) =>
+            async function checkExchange(this: unknown, name: string) {
+              if (name === 'amq.direct') await pause(systemClock, BUSY_MS);
+              return Reflect.apply(real, this, [name]);
+            } as Method,
+          forgottenWhileBusy,
+          own.url,
+        ).finally(() => limitPatience(PATIENCE_MS));
+      },
+    },
     {
       defect: 'it is left once for each connection',
       caughtBy: WILL_OUTLASTED,

@@ -3,13 +3,15 @@
  * closes. Quorum queues count that like a crash, so a note says beforehand that it was none.
  *
  * `basic.get` takes only what is ready and needs no consumer, but a queue with a single active consumer refuses it. There a consumer is used, and
- * only while nobody else consumes: what waits behind another process's consumer is not seen.
+ * only while nobody else consumes: what waits behind another process's consumer is not seen. There the order counts, so it takes what a
+ * consumer would be lent (`given-back.ts`), however little it shows, and shows no more than that of each queue.
  */
 import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { closed } from './closing.ts';
 import { unreachable } from './link.ts';
+import { KEY_WINDOW } from './given-back.ts';
 import { copyIdOf, deliveryCountOf, encodeNotes } from './notes.ts';
 import { decodeMessage, type Parcel, type Received } from './wire.ts';
 
@@ -41,7 +43,7 @@ export async function peekQueues(
     let seen: readonly Received[] = [];
     for (const [index, queue] of queues.entries()) {
       const taken: readonly (GetMessage | ConsumeMessage)[] = isSingleConsumer
-        ? await consume(channel, { clock, until }, queue, limit)
+        ? await consume({ channel, clock, until }, queue)
         : await get(channel, queue, limit);
       const received = taken.map(decodeMessage);
       const notes = taken.map((message, place) => ({
@@ -50,7 +52,7 @@ export async function peekQueues(
       }));
       const notesQueue = notesQueues?.[index];
       if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
-      seen = seen.concat(received);
+      seen = seen.concat(received.slice(0, limit));
     }
     return seen;
   } catch (error) {
@@ -72,25 +74,28 @@ async function get(channel: Channel, queue: string, limit: number): Promise<GetM
   return found;
 }
 
-async function consume(
-  channel: Channel,
-  { clock, until }: { readonly clock: Clock; readonly until: number },
-  queue: string,
-  limit: number,
-): Promise<ConsumeMessage[]> {
+interface Look {
+  readonly channel: Channel;
+  readonly clock: Clock;
+  /** When it no longer waits for its turn. */
+  readonly until: number;
+}
+
+/** All that a consumer would be lent. */
+async function consume({ channel, clock, until }: Look, queue: string): Promise<ConsumeMessage[]> {
   let state = await channel.checkQueue(queue);
   for (; state.consumerCount > 0 && clock.monotonic() < until; state = await channel.checkQueue(queue))
     await pause(clock, LOOK_AGAIN_MS);
-  const expected = Math.min(limit, state.messageCount);
+  const expected = Math.min(KEY_WINDOW, state.messageCount);
   if (state.consumerCount > 0 || expected === 0) return [];
   const found: ConsumeMessage[] = [];
   const complete = new AbortController();
   channel.on('close', () => complete.abort());
-  await channel.prefetch(limit);
+  await channel.prefetch(KEY_WINDOW);
   await channel.consume(queue, (message) => {
     if (message) found.push(message);
     if (!message || found.length >= expected) complete.abort();
   });
   await pause(clock, LONGEST_TRANSFER_MS, complete.signal);
-  return found.slice(0, limit);
+  return found;
 }

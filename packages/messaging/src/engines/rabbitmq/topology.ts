@@ -3,17 +3,21 @@
  * lost connection or when somebody deleted a queue by mistake (what was in it is lost; reconciliation finds it).
  */
 import type { Channel, ChannelModel, Options } from 'amqplib';
+import type { Clock } from '../../clock.ts';
 import type { ChannelSpec, ChannelStanding, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { type Channels, DECLARING_CHANNELS, inTurn, onChannels } from './channels.ts';
+import { patientCountOf } from './counting.ts';
 import type { Ladder } from './delay-ladder.ts';
 import { askWhetherDurable } from './foreign-queue.ts';
+import { unreachable } from './link.ts';
 import type { Names, QueueType } from './names.ts';
 import { NOTE_TTL_MS } from './notes.ts';
 import type { Route } from './route.ts';
 import { refuseUnfit } from './short-text.ts';
 
 export interface TopologySettings {
+  readonly clock: Clock;
   readonly names: Names;
   readonly ladder: Ladder;
   readonly partitions: number;
@@ -371,7 +375,7 @@ export class TopologyBook {
    */
   async #refuseBusy(model: ChannelModel, spec: ChannelSpec, subscription: string): Promise<void> {
     for (const queue of this.#settings.names.queues(spec, subscription))
-      if ((await consumersOf(model, queue)) > 0)
+      if ((await consumersOf(this.#settings.clock, model, queue)) > 0)
         throw new MessagingError(
           'DB_MSG_SUBSCRIPTION_BUSY',
           `subscription "${subscription}" of channel "${spec.name}" has consumers; stop them everywhere before it is forgotten`,
@@ -390,10 +394,16 @@ export class TopologyBook {
   }
 }
 
-/** A queue that is not there has none. */
-async function consumersOf(model: ChannelModel, queue: string): Promise<number> {
+const LONGEST_COUNT_MS = 5_000;
+
+/** A queue that is not there has none. Rejects as retryable when nobody knows: who forgets a queue under its consumers takes from them what they have not had. */
+async function consumersOf(clock: Clock, model: ChannelModel, queue: string): Promise<number> {
   try {
-    return (await onChannels(model, 1, ([channel]) => channel.checkQueue(queue))).consumerCount;
+    const counted = await onChannels(model, 1, ([channel]) =>
+      patientCountOf({ clock, channel, queue }, LONGEST_COUNT_MS),
+    );
+    if (!counted) throw unreachable(`"${queue}" is too busy to say whether it has consumers`);
+    return counted.consumerCount;
   } catch (error) {
     if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
     return 0;

@@ -8,9 +8,11 @@
  * one, and reconciliation, which asks whether a message may still wait here, would take that one for lost.
  */
 import type { Channel, ChannelModel } from 'amqplib';
+import type { Clock } from '../../clock.ts';
 import type { ChannelView, EngineView, PartialCount, SubscriptionView } from '../../engine.ts';
 import { closed } from './closing.ts';
 import type { RabbitConsumer } from './consumer.ts';
+import { patientCountOf, type QueueCount } from './counting.ts';
 import type { RabbitDeadLetters } from './dead-letters.ts';
 import { unreachable } from './link.ts';
 import type { Names } from './names.ts';
@@ -19,6 +21,7 @@ import type { KnownChannel, TopologyBook } from './topology.ts';
 const PARTIAL: readonly PartialCount[] = ['delayed', 'waitingForKey', 'inFlight', 'oldestAgeMs'];
 
 export interface InspectParts {
+  readonly clock: Clock;
   readonly model: ChannelModel;
   readonly book: TopologyBook;
   readonly names: Names;
@@ -27,7 +30,7 @@ export interface InspectParts {
 }
 
 export async function inspectTopology(parts: InspectParts): Promise<EngineView> {
-  const look = new Look(parts.model);
+  const look = new Look(parts);
   try {
     const channels: ChannelView[] = [];
     for (const known of parts.book.channels.values()) {
@@ -45,30 +48,29 @@ export async function inspectTopology(parts: InspectParts): Promise<EngineView> 
   }
 }
 
-interface QueueState {
-  readonly messageCount: number;
-  readonly consumerCount: number;
-}
-
 const NOT_FOUND = 404;
+/** A view is looked at each second, and is not worth waiting longer for one busy queue. */
+const LONGEST_COUNT_MS = 1_000;
+const NOTHING: QueueCount = { messageCount: 0, consumerCount: 0 };
 
-/** Passive declares. One of a queue that is not there (being declared, or deleted by mistake) closes its channel, and counts as empty. */
+/** Passive declares. One of a queue that is not there (being declared, or deleted by mistake) closes its channel, and counts as empty, as does one whose leader does not answer. */
 class Look {
-  readonly #model: ChannelModel;
+  readonly #parts: InspectParts;
   #channel: Channel | undefined;
 
-  constructor(model: ChannelModel) {
-    this.#model = model;
+  constructor(parts: InspectParts) {
+    this.#parts = parts;
   }
 
-  async at(queue: string): Promise<QueueState> {
+  async at(queue: string): Promise<QueueCount> {
     try {
       this.#channel ??= await this.#open();
-      return await this.#channel.checkQueue(queue);
+      const { clock } = this.#parts;
+      return (await patientCountOf({ clock, channel: this.#channel, queue }, LONGEST_COUNT_MS)) ?? NOTHING;
     } catch (error) {
       if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
       this.#channel = undefined;
-      return { messageCount: 0, consumerCount: 0 };
+      return NOTHING;
     }
   }
 
@@ -77,7 +79,7 @@ class Look {
   }
 
   async #open(): Promise<Channel> {
-    const channel = await this.#model.createChannel();
+    const channel = await this.#parts.model.createChannel();
     channel.on('error', () => {});
     return channel;
   }
