@@ -14,9 +14,9 @@ import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { Acks } from './acks.ts';
 import { type Ask, surelyAnswered } from './answered.ts';
+import { MOST_CONSUMERS, succeed } from './given-back.ts';
 import { unreachable } from './link.ts';
 import { solely } from './sole-look.ts';
-import { MOST_CONSUMERS, succeed } from './given-back.ts';
 
 export interface Browsed {
   /** What comes while it is being looked through is added to them. */
@@ -109,7 +109,7 @@ async function transferAll(
   arrive: (message: ConsumeMessage | null) => void,
 ): Promise<void> {
   const { expected, most } = transfer;
-  // All are in line before anything is waited for: a look that ends in the middle gives back all the same, and not a part in front of which the rest would come.
+  // All are in line before the first message is waited for: a look for which they do not come gives back everything, and not a part in front of which the rest would come.
   for (let number = 0; number < Math.ceil(expected / most); number += 1)
     await succeed(transfer, number, arrive);
   await transferred(transfer);

@@ -18,8 +18,11 @@ export interface Counting {
   readonly queue: string;
 }
 
+export const NOTHING: QueueCount = { messageCount: 0, consumerCount: 0 };
+
 /** Less than what the leader is given. */
 const SURE_MS = 200;
+const WAYS = 3;
 /** There is one in each virtual host, and the channel itself answers for it. */
 const ANY_EXCHANGE = 'amq.direct';
 
@@ -27,15 +30,23 @@ const ANY_EXCHANGE = 'amq.direct';
 export async function countOf({ clock, channel, queue }: Counting): Promise<QueueCount | undefined> {
   const begun = clock.monotonic();
   const { messageCount, consumerCount } = await channel.checkQueue(queue);
-  const counted = { messageCount, consumerCount };
-  const asked = clock.monotonic();
-  if (messageCount + consumerCount > 0 || asked - begun < SURE_MS) return counted;
-  await channel.checkExchange(ANY_EXCHANGE);
-  const wayMs = clock.monotonic() - asked;
-  return asked - begun - wayMs < SURE_MS ? counted : undefined;
+  const tookMs = clock.monotonic() - begun;
+  if (messageCount + consumerCount > 0 || tookMs < SURE_MS) return { messageCount, consumerCount };
+  return tookMs - (await wayMsOf({ clock, channel })) < SURE_MS ? NOTHING : undefined;
 }
 
-/** Asks for so many milliseconds; undefined as above when it was never sure. */
+/** The shortest of some: what held one of them up may not have held up the count. */
+async function wayMsOf({ clock, channel }: Pick<Counting, 'clock' | 'channel'>): Promise<number> {
+  let shortest = Number.POSITIVE_INFINITY;
+  for (let asked = 0; asked < WAYS; asked += 1) {
+    const begun = clock.monotonic();
+    await channel.checkExchange(ANY_EXCHANGE);
+    shortest = Math.min(shortest, clock.monotonic() - begun);
+  }
+  return shortest;
+}
+
+/** Asks for so many milliseconds, once at least; undefined as above when it was never sure. */
 export async function patientCountOf(counting: Counting, ms: number): Promise<QueueCount | undefined> {
   const end = counting.clock.monotonic() + ms;
   for (;;) {

@@ -9,6 +9,7 @@ import type { ChannelSpec, DeadLetterFilter, DeadLetterRecord, DeadLetterStore }
 import type { Message } from '../../message.ts';
 import type { Browsed, Turns } from './browse.ts';
 import { isMeant } from '../../dead-letter-filter.ts';
+import type { QueueCount } from './counting.ts';
 import { letterReader, recordOf, type StoredLetter } from './letters.ts';
 import { lookThrough } from './looking.ts';
 import { type Names, partitionOf } from './names.ts';
@@ -138,16 +139,16 @@ export class RabbitDeadLetters implements DeadLetterStore {
     });
   }
 
-  /** Counts by group; looks only when the number of letters has changed since the last time. */
+  /** Counts by group; looks only when the number of letters has changed since the last time, as far as it is known. */
   async groups(
     spec: ChannelSpec,
     subscription: string,
-    state: { readonly messageCount: number; readonly consumerCount: number },
+    state: QueueCount | undefined,
   ): Promise<readonly { readonly group: string; readonly count: number }[]> {
     const queue = this.#parts.names.dead(spec.name, subscription);
     const known = this.#groups.get(queue);
-    const beingRead = state.consumerCount > 0 && known !== undefined;
-    if (!beingRead && known?.total !== state.messageCount)
+    const beingRead = state && state.consumerCount > 0 && known !== undefined;
+    if (state && !beingRead && known?.total !== state.messageCount)
       await this.#look({ spec, subscription, alive: true }, async () => {});
     return [...(this.#groups.get(queue)?.counts ?? [])].map(([group, count]) => ({ group, count }));
   }

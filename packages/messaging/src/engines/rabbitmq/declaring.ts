@@ -9,12 +9,12 @@ import { applyBindings } from './bindings.ts';
 import { asMessagingError } from './broker-fault.ts';
 import type { Browsed, Turns } from './browse.ts';
 import { type Channels, DECLARING_CHANNELS, onChannels } from './channels.ts';
+import { countOf } from './counting.ts';
 import type { Ladder } from './delay-ladder.ts';
 import type { Refused } from './held-up.ts';
 import { lookThrough } from './looking.ts';
 import { type Names, partitionOf } from './names.ts';
 import type { TopologyBook } from './topology.ts';
-import { countOf } from './counting.ts';
 import { decodeMessage, type Parcel } from './wire.ts';
 
 export interface DeclaringParts {

@@ -106,6 +106,23 @@ describe.skipIf(!rabbitUrl)('what was given back (needs RABBITMQ_URL)', { timeou
     expect(await orderAfter(readers)).toEqual(numbers);
   });
 
+  it('who has more concurrency than it is lent goes on all the same', () =>
+    withFixture({ ladderPrefix: LADDER }, (fixture) =>
+      withBus(engineOf(fixture), [inOrder], async (bus) => {
+        const handled = new Collector<number>();
+        const handler = ({ data }: { readonly data: { readonly n: number } }) => {
+          handled.add(data.n);
+          return ack();
+        };
+        await bus.subscribe(inOrder, { name: NAME, concurrency: 300, handler }).started;
+        await bus.publishBatch(
+          inOrder,
+          numbers.map((n) => ({ data: { n }, options: { key: String(n) } })),
+        );
+        expect((await handled.waitFor(COUNT)).toSorted((a, b) => a - b)).toEqual(numbers);
+      }),
+    ));
+
   it.each([
     ['a look at a few, after a consumer that was stopped', [stopped(1), bare(5)]],
     ['a look at many, and a consumer that is stopped', [bare(600), stopped(1)]],

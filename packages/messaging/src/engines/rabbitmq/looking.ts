@@ -12,9 +12,9 @@ import type { Channel, ChannelModel } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import { type Ask, answered, surelyAnswered } from './answered.ts';
 import { browse, type Browsed } from './browse.ts';
-import { countOf, type Counting } from './counting.ts';
-import { unreachable } from './link.ts';
+import { countOf, type Counting, patientCountOf } from './counting.ts';
 import { LARGEST_WINDOW, MOST_CONSUMERS, succeed } from './given-back.ts';
+import { unreachable } from './link.ts';
 
 /** A queue that has a leader answers within milliseconds, and asking once more costs little. */
 const ANSWER_MS = 2_000;
@@ -52,9 +52,11 @@ async function stateOf(
 ): Promise<'empty' | 'in use' | 'silent'> {
   const asked = `looking at "${queue}"`;
   const gives = await onChannel({ model, clock, asked }, async (channel) => {
-    const given = await answered(clock, ANSWER_MS, givesSomething(channel, queue));
-    if (given) await holdAll({ clock, channel, queue });
-    return given;
+    // It takes all that it is given: where anything is counted, nothing has to be taken to know that.
+    const counted = await patientCountOf({ clock, channel, queue }, ANSWER_MS);
+    if (!counted) return undefined;
+    if (counted.messageCount + counted.consumerCount > 0) return true;
+    return givesSomething({ clock, channel, queue });
   });
   if (gives !== false) return gives ? 'in use' : 'silent';
   const counted = await onChannel({ model, clock, asked }, (channel) => countOf({ clock, channel, queue }));
@@ -85,27 +87,32 @@ async function onChannel<T>(
   }
 }
 
-/** What it gives comes before the answer that the consumer is gone. `basic.get` would do, but a queue with a single active consumer refuses it. */
-async function givesSomething(channel: Channel, queue: string): Promise<boolean> {
+/** Whoever asks on a channel of `onChannel` is not waited for without an end. */
+const asIs: Ask = (answer) => answer;
+
+/**
+ * What it gives comes before the answer that the other consumer is gone, and all that it holds after the first answer, which is why only that one is waited for so briefly. Undefined without one. `basic.get` would
+ * do, but a queue with a single active consumer refuses it.
+ */
+async function givesSomething({ clock, channel, queue }: Counting): Promise<boolean | undefined> {
   let isGiven = false;
   await channel.prefetch(LARGEST_WINDOW);
-  await succeed({ channel, queue, ask }, 0, (message) => {
+  const asking = succeed({ channel, queue, ask: asIs }, 0, (message) => {
     if (message) isGiven = true;
-  });
+  }).then(() => true);
+  if (!(await answered(clock, ANSWER_MS, asking))) return undefined;
   // Not this one is cancelled: it would keep what it has while the next one gets what follows.
   const { consumerTag } = await channel.consume(queue, () => {});
   await channel.cancel(consumerTag);
+  if (isGiven) await holdAll({ clock, channel, queue });
   return isGiven;
 }
-
-/** The channel waits for itself: whoever asks on it is not waited for without an end. */
-const ask: Ask = (answer) => answer;
 
 /** What was given goes back with the channel, and behind what was not (`given-back.ts`). */
 async function holdAll({ clock, channel, queue }: Counting): Promise<void> {
   for (let number = 1; number < MOST_CONSUMERS; number += 1) {
     const counted = await countOf({ clock, channel, queue });
     if (counted && counted.consumerCount > 0 && counted.messageCount === 0) return;
-    await succeed({ channel, queue, ask }, number, () => {});
+    await succeed({ channel, queue, ask: asIs }, number, () => {});
   }
 }

@@ -3,7 +3,6 @@ import { expect, it } from 'vitest';
 import type { ConsumeMessage } from 'amqplib';
 import Type from 'typebox';
 import { defineChannel } from '../../channel.ts';
-import { createBus } from '../../bus.ts';
 import { systemClock } from '../../clock.ts';
 import { registerControls } from '../../conformance/controls.ts';
 import { Collector, eventually, limitPatience, patience, signal } from '../../conformance/fixture.ts';
@@ -18,6 +17,7 @@ import {
   withFixture as withFixtureAt,
 } from './conformance-fixture.ts';
 import { RabbitConsumer } from './consumer.ts';
+import { countOf, NOTHING, patientCountOf } from './counting.ts';
 import type { RabbitNotice } from './options.ts';
 import { closeAllConnections, restart, setAlarm, setConsumerTimeout } from './own-broker.ts';
 import { describeOnOwnBroker } from './testing/on-own-broker.ts';
@@ -27,16 +27,12 @@ import { type Method, withDefect } from './wire-defects.ts';
 /** `consumer_timeout` of the broker where a case shortens it, and how often a channel then looks at its time. */
 const LIMIT_MS = 2_000;
 const TICK_MS = 250;
-/** Longer than the broker gives a leader to say what its queue holds. */
-const BUSY_MS = 1_500;
 const PATIENCE_MS = patience();
 const VAIN_MS = 2_000;
 
 const OUTLASTED =
   'a handler longer than consumer_timeout: what its consumer has comes again and is counted once, and the rest goes on';
 const WILL_OUTLASTED = 'a last will that is lent for longer than consumer_timeout is left anew';
-const FORGOTTEN =
-  'a subscription with consumers is not forgotten while the leader of its queue is too busy to count them';
 const blocking = defineChannel({
   name: 'blocking',
   version: 1,
@@ -255,46 +251,24 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
     await expect(outlastedOnce()).resolves.toBeUndefined();
   });
 
-  /** A subscription with a consumer is forgotten elsewhere, while the leader of its queue says nothing for longer than the broker waits for it. */
-  const forgottenWhileBusy = (): Promise<void> =>
-    withFixture((fixture) =>
-      withBus(fixture.engine({ url: own.url }), [orders], async (bus) => {
-        const handled = new Collector<number>();
-        const goOn = signal();
-        await bus.subscribe(orders, {
-          name: 'one',
-          handler: async ({ data }) => {
-            await goOn.fired;
-            handled.add(data.n);
-            return ack();
-          },
-        }).started;
-        await bus.publishBatch(
-          orders,
-          [1, 2, 3].map((n) => ({ data: { n } })),
-        );
-        const other = createBus({ engine: fixture.engine({ url: own.url }), source: '/forgets' });
-        other.declare([orders]);
-        const leader = `whereis('%2F_${fixture.prefix}orders/s/one')`;
-        // Timed by the broker itself, which says nothing else of this queue meanwhile.
-        await own.broker.evaluate(
-          `sys:suspend(${leader}), spawn(fun() -> timer:sleep(${BUSY_MS}), sys:resume(${leader}) end), ok.`,
-        );
-        try {
-          const forgetting = other.start({ forget: [{ channel: orders.name, name: 'one' }] });
-          await expect(forgetting).rejects.toMatchObject({ code: 'DB_MSG_SUBSCRIPTION_BUSY' });
-        } finally {
-          goOn.fire();
-          await other.stop();
-        }
-        expect(await handled.waitFor(3)).toEqual([1, 2, 3]);
-      }),
-    );
-  const forgottenWhileBusyOnce = once(forgottenWhileBusy);
-
-  it.each([FORGOTTEN])('%s', async () => {
-    await expect(forgottenWhileBusyOnce()).resolves.toBeUndefined();
-  });
+  it('a queue whose leader is busy is counted by the broker as empty and without consumers (control), and not here', () =>
+    onBroker(async (channel) => {
+      const { queue } = await channel.assertQueue('busy', { arguments: { 'x-queue-type': 'quorum' } });
+      channel.sendToQueue(queue, Buffer.from('one'));
+      channel.sendToQueue(queue, Buffer.from('two'));
+      await channel.waitForConfirms();
+      await channel.prefetch(1);
+      await channel.consume(queue, () => {});
+      const counting = { clock: systemClock, channel, queue };
+      const held = { messageCount: 1, consumerCount: 1 };
+      expect(await countOf(counting)).toEqual(held);
+      await own.broker.evaluate(`sys:suspend(whereis('%2F_${queue}')).`);
+      expect(await channel.checkQueue(queue)).toMatchObject(NOTHING);
+      expect(await countOf(counting)).toBeUndefined();
+      const counted = patientCountOf(counting, PATIENCE_MS);
+      await own.broker.evaluate(`sys:resume(whereis('%2F_${queue}')).`);
+      expect(await counted).toEqual(held);
+    }, own.url));
 
   /** It is lent and never settled. What is carried out a second time has been left a second time. */
   const willOutlasted = (): Promise<void> =>
@@ -323,27 +297,6 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
   });
 
   registerControls(it, 'rabbitmq', [
-    {
-      defect: 'a count of nothing is believed, however long it took',
-      caughtBy: FORGOTTEN,
-      healthy: forgottenWhileBusyOnce,
-      // What is measured as the way there and back is never less than what the broker gives a leader.
-      async defective() {
-        limitPatience(VAIN_MS);
-        await withDefect(
-          'checkExchange',
-          (real) =>
-            async function checkExchange(this: unknown, name: string) {
-              const end = systemClock.monotonic() + BUSY_MS;
-              const again = (): unknown => Reflect.apply(real, this, [name]);
-              while (name === 'amq.direct' && systemClock.monotonic() < end) await again();
-              return again();
-            } as Method,
-          forgottenWhileBusy,
-          own.url,
-        ).finally(() => limitPatience(PATIENCE_MS));
-      },
-    },
     {
       defect: 'it is left once for each connection',
       caughtBy: WILL_OUTLASTED,

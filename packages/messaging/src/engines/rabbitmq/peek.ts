@@ -10,8 +10,9 @@ import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib'
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { closed } from './closing.ts';
-import { unreachable } from './link.ts';
+import { countOf, type QueueCount } from './counting.ts';
 import { KEY_WINDOW } from './given-back.ts';
+import { unreachable } from './link.ts';
 import { copyIdOf, deliveryCountOf, encodeNotes } from './notes.ts';
 import { decodeMessage, type Parcel, type Received } from './wire.ts';
 
@@ -26,39 +27,58 @@ export interface PeekParts {
 
 const NOT_FOUND = 404;
 const LONGEST_TRANSFER_MS = 5_000;
-/** For all partitions together: another look has left by then; a consumer that is still there is a real one. */
+/** For all partitions together: another look has left by then; a consumer that is still there is a real one. Longer than the broker waits for one leader. */
 const LONGEST_TURN_MS = 300;
 const LOOK_AGAIN_MS = 10;
 
 /** At most `limit` of each queue, each queue oldest first. */
 export async function peekQueues(
   model: ChannelModel,
-  { clock, queues, isSingleConsumer, notesQueues, publish }: PeekParts,
+  parts: PeekParts,
   limit: number,
 ): Promise<readonly Received[]> {
+  const until = parts.clock.monotonic() + LONGEST_TURN_MS;
+  let seen: readonly Received[] = [];
+  try {
+    for (const index of parts.queues.keys())
+      seen = seen.concat(await peekQueue(model, { ...parts, index, until }, limit));
+  } catch (error) {
+    if ((error as { code?: unknown }).code === NOT_FOUND)
+      throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `there is no such subscription: ${parts.queues[0]}`);
+    throw unreachable(`looking into the queue failed: ${(error as Error).message}`, error);
+  }
+  return seen;
+}
+
+interface Place extends PeekParts {
+  /** Of the queue, among all. */
+  readonly index: number;
+  /** When it no longer waits for its turn. */
+  readonly until: number;
+}
+
+/** On a channel of its own: what comes to this queue while the others are looked into is not lent to it. */
+async function peekQueue(model: ChannelModel, place: Place, limit: number): Promise<readonly Received[]> {
+  const { queues, index, isSingleConsumer, notesQueues, publish } = place;
+  const queue = queues[index] as string;
+  const notesQueue = notesQueues?.[index];
   const channel = await model.createChannel();
   channel.on('error', () => {});
   try {
-    const until = clock.monotonic() + LONGEST_TURN_MS;
-    let seen: readonly Received[] = [];
-    for (const [index, queue] of queues.entries()) {
-      const taken: readonly (GetMessage | ConsumeMessage)[] = isSingleConsumer
-        ? await consume({ channel, clock, until }, queue)
-        : await get(channel, queue, limit);
-      const received = taken.map(decodeMessage);
-      const notes = taken.map((message, place) => ({
-        copy: copyIdOf(message, received[place] as Received),
+    const taken: readonly (GetMessage | ConsumeMessage)[] = isSingleConsumer
+      ? await consume(channel, place, queue)
+      : await get(channel, queue, limit);
+    // More may come while that is stored.
+    for (let noted = 0; notesQueue !== undefined && noted < taken.length; ) {
+      const some = taken.slice(noted);
+      noted = taken.length;
+      const notes = some.map((message) => ({
+        copy: copyIdOf(message, decodeMessage(message)),
         count: deliveryCountOf(message),
       }));
-      const notesQueue = notesQueues?.[index];
-      if (notesQueue !== undefined && notes.length > 0) await publish('', notesQueue, encodeNotes(notes));
-      seen = seen.concat(received.slice(0, limit));
+      await publish('', notesQueue, encodeNotes(notes));
     }
-    return seen;
-  } catch (error) {
-    if ((error as { code?: unknown }).code === NOT_FOUND)
-      throw new MessagingError('DB_MSG_UNKNOWN_CHANNEL', `there is no such subscription: ${queues[0]}`);
-    throw unreachable(`looking into the queue failed: ${(error as Error).message}`, error);
+    return taken.slice(0, limit).map(decodeMessage);
   } finally {
     await closed(channel);
   }
@@ -74,18 +94,17 @@ async function get(channel: Channel, queue: string, limit: number): Promise<GetM
   return found;
 }
 
-interface Look {
-  readonly channel: Channel;
-  readonly clock: Clock;
-  /** When it no longer waits for its turn. */
-  readonly until: number;
-}
-
-/** All that a consumer would be lent. */
-async function consume({ channel, clock, until }: Look, queue: string): Promise<ConsumeMessage[]> {
-  let state = await channel.checkQueue(queue);
-  for (; state.consumerCount > 0 && clock.monotonic() < until; state = await channel.checkQueue(queue))
+/** All that a consumer would be lent; what comes later is added to it. */
+async function consume(
+  channel: Channel,
+  { clock, until }: Place,
+  queue: string,
+): Promise<readonly ConsumeMessage[]> {
+  const count = (): Promise<QueueCount | undefined> => countOf({ clock, channel, queue });
+  let state = await count();
+  for (; (!state || state.consumerCount > 0) && clock.monotonic() < until; state = await count())
     await pause(clock, LOOK_AGAIN_MS);
+  if (!state) throw new Error('its leader is too busy to say what it holds');
   const expected = Math.min(KEY_WINDOW, state.messageCount);
   if (state.consumerCount > 0 || expected === 0) return [];
   const found: ConsumeMessage[] = [];

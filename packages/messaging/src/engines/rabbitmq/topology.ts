@@ -7,10 +7,10 @@ import type { Clock } from '../../clock.ts';
 import type { ChannelSpec, ChannelStanding, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { type Channels, DECLARING_CHANNELS, inTurn, onChannels } from './channels.ts';
-import { patientCountOf } from './counting.ts';
+import { consumersOf } from './consumers-of.ts';
 import type { Ladder } from './delay-ladder.ts';
 import { askWhetherDurable } from './foreign-queue.ts';
-import { unreachable } from './link.ts';
+import { KEY_WINDOW } from './given-back.ts';
 import type { Names, QueueType } from './names.ts';
 import { NOTE_TTL_MS } from './notes.ts';
 import type { Route } from './route.ts';
@@ -374,8 +374,11 @@ export class TopologyBook {
    * not tell whose it is.
    */
   async #refuseBusy(model: ChannelModel, spec: ChannelSpec, subscription: string): Promise<void> {
-    for (const queue of this.#settings.names.queues(spec, subscription))
-      if ((await consumersOf(this.#settings.clock, model, queue)) > 0)
+    const { names, clock } = this.#settings;
+    const lent = spec.order === 'key' ? KEY_WINDOW : 1;
+    const isOfOthers = names.existing(spec.name).queue !== undefined;
+    for (const queue of names.queues(spec, subscription))
+      if ((await consumersOf({ clock, model, queue, lent: isOfOthers ? undefined : lent })) > 0)
         throw new MessagingError(
           'DB_MSG_SUBSCRIPTION_BUSY',
           `subscription "${subscription}" of channel "${spec.name}" has consumers; stop them everywhere before it is forgotten`,
@@ -391,22 +394,6 @@ export class TopologyBook {
   async #queue(channel: Channel, name: string, options: Options.AssertQueue): Promise<void> {
     await channel.assertQueue(name, { durable: true, ...options });
     this.#settings.onDeclared('queue', name);
-  }
-}
-
-const LONGEST_COUNT_MS = 5_000;
-
-/** A queue that is not there has none. Rejects as retryable when nobody knows: who forgets a queue under its consumers takes from them what they have not had. */
-async function consumersOf(clock: Clock, model: ChannelModel, queue: string): Promise<number> {
-  try {
-    const counted = await onChannels(model, 1, ([channel]) =>
-      patientCountOf({ clock, channel, queue }, LONGEST_COUNT_MS),
-    );
-    if (!counted) throw unreachable(`"${queue}" is too busy to say whether it has consumers`);
-    return counted.consumerCount;
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
-    return 0;
   }
 }
 

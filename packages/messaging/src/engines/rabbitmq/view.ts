@@ -12,7 +12,7 @@ import type { Clock } from '../../clock.ts';
 import type { ChannelView, EngineView, PartialCount, SubscriptionView } from '../../engine.ts';
 import { closed } from './closing.ts';
 import type { RabbitConsumer } from './consumer.ts';
-import { patientCountOf, type QueueCount } from './counting.ts';
+import { NOTHING, patientCountOf, type QueueCount } from './counting.ts';
 import type { RabbitDeadLetters } from './dead-letters.ts';
 import { unreachable } from './link.ts';
 import type { Names } from './names.ts';
@@ -49,24 +49,26 @@ export async function inspectTopology(parts: InspectParts): Promise<EngineView> 
 }
 
 const NOT_FOUND = 404;
-/** A view is looked at each second, and is not worth waiting longer for one busy queue. */
+/** A view is looked at each second, and all of it is not worth waiting longer for busy queues. */
 const LONGEST_COUNT_MS = 1_000;
-const NOTHING: QueueCount = { messageCount: 0, consumerCount: 0 };
 
-/** Passive declares. One of a queue that is not there (being declared, or deleted by mistake) closes its channel, and counts as empty, as does one whose leader does not answer. */
+/** Passive declares. One of a queue that is not there (being declared, or deleted by mistake) closes its channel, and counts as empty. */
 class Look {
   readonly #parts: InspectParts;
+  readonly #end: number;
   #channel: Channel | undefined;
 
   constructor(parts: InspectParts) {
     this.#parts = parts;
+    this.#end = parts.clock.monotonic() + LONGEST_COUNT_MS;
   }
 
-  async at(queue: string): Promise<QueueCount> {
+  /** Undefined when its leader is too busy to say so. */
+  async at(queue: string): Promise<QueueCount | undefined> {
     try {
       this.#channel ??= await this.#open();
       const { clock } = this.#parts;
-      return (await patientCountOf({ clock, channel: this.#channel, queue }, LONGEST_COUNT_MS)) ?? NOTHING;
+      return await patientCountOf({ clock, channel: this.#channel, queue }, this.#end - clock.monotonic());
     } catch (error) {
       if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
       this.#channel = undefined;
@@ -93,10 +95,12 @@ async function viewOf(
 ): Promise<SubscriptionView> {
   let ready = 0;
   let consuming = 0;
+  let isAll = true;
   for (const queue of names.queues(spec, name)) {
-    const { messageCount, consumerCount } = await look.at(queue);
-    ready += messageCount;
-    consuming = Math.max(consuming, consumerCount);
+    const counted = await look.at(queue);
+    isAll &&= counted !== undefined;
+    ready += counted?.messageCount ?? 0;
+    consuming = Math.max(consuming, counted?.consumerCount ?? 0);
   }
   const dead = await look.at(names.dead(spec.name, name));
   const own = consumers.filter((one) => one.spec.channel === spec.name && one.spec.subscription === name);
@@ -124,6 +128,6 @@ async function viewOf(
       (most, { memberCount }) => (consuming > 0 ? Math.max(most, memberCount) : most),
       consuming,
     ),
-    partial: PARTIAL,
+    partial: isAll ? PARTIAL : [...PARTIAL, 'ready'],
   };
 }
