@@ -108,11 +108,19 @@ async function transferAll(
   transfer: Transfer,
   arrive: (message: ConsumeMessage | null) => void,
 ): Promise<void> {
-  const { expected, most } = transfer;
-  // All are in line before the first message is waited for: a look for which they do not come gives back everything, and not a part in front of which the rest would come.
-  for (let number = 0; number < Math.ceil(expected / most); number += 1)
-    await succeed(transfer, number, arrive);
-  await transferred(transfer);
+  const { expected, most, ended } = transfer;
+  const count = Math.ceil(expected / most);
+  let inLine = 0;
+  try {
+    while (inLine < count && !ended.aborted) {
+      await succeed(transfer, inLine++, arrive);
+      await transferred(transfer, Math.min(expected, inLine * most));
+    }
+  } catch (error) {
+    // What was lent goes back with the channel, behind what was not: so the rest is taken, too, whether it comes or not.
+    for (; inLine < count; inLine += 1) await succeed(transfer, inLine, arrive);
+    throw error;
+  }
 }
 
 /**
@@ -120,21 +128,15 @@ async function transferAll(
  * all is here when nobody else is, nothing is left in the queue and nothing has come between two looks. Who has claimed the queue is not content with that: a
  * question of another (`looking.ts`) may have the rest for a moment.
  */
-async function transferred({
-  clock,
-  channel,
-  queue,
-  messages,
-  expected,
-  most,
-  ended,
-  ask,
-}: Transfer): Promise<void> {
+async function transferred(
+  { clock, channel, queue, messages, expected, most, ended, ask }: Transfer,
+  until: number,
+): Promise<void> {
   let since = clock.monotonic();
   let [before, arrived] = [-1, 0];
   for (;;) {
     await pause(clock, TURN_MS, ended);
-    if (ended.aborted || messages.length >= expected) return;
+    if (ended.aborted || messages.length >= until) return;
     const { messageCount, consumerCount } = await ask(channel.checkQueue(queue));
     const isAlone = messageCount === 0 && consumerCount === 1 && expected <= most;
     if (isAlone && messages.length === before) return;

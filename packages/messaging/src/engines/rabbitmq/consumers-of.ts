@@ -13,8 +13,6 @@ interface Asked {
   readonly clock: Clock;
   readonly model: ChannelModel;
   readonly queue: string;
-  /** Messages that the consumer is lent meanwhile. Undefined where the queue stays whatever is found, and is only counted: it is of others, who would get them twice. */
-  readonly lent: number | undefined;
 }
 
 const LONGEST_COUNT_MS = 5_000;
@@ -23,12 +21,13 @@ const LEAVING_MS = 1_000;
 const AGAIN_MS = 20;
 const NOT_FOUND = 404;
 
-/** A queue that is not there has none. Rejects as retryable when nobody knows: what is forgotten under its consumers takes from them what they have not had. */
-export async function consumersOf(asked: Asked): Promise<number> {
+/**
+ * A queue that is not there has none. Rejects as retryable when nobody knows: what is forgotten under its consumers takes from them what they have not had. What the question is lent goes back as after a crash: whoever has
+ * several queues counts (`countedOn`) all of them before it asks any.
+ */
+export async function consumersOf(asked: Asked & { readonly lent: number }): Promise<number> {
   const { clock, model, queue, lent } = asked;
   try {
-    const counted = await surelyCounted(asked);
-    if (counted.consumerCount > 0 || lent === undefined) return counted.consumerCount;
     await onChannels(model, 1, async ([channel]) => {
       await channel.prefetch(lent);
       await beginConsuming(
@@ -39,9 +38,22 @@ export async function consumersOf(asked: Asked): Promise<number> {
     });
     return (await countedWithout(asked)).consumerCount;
   } catch (error) {
-    if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
-    return 0;
+    return noneOf(error);
   }
+}
+
+/** Without a question; 0 may be untrue. */
+export async function countedOn(asked: Asked): Promise<number> {
+  try {
+    return (await surelyCounted(asked)).consumerCount;
+  } catch (error) {
+    return noneOf(error);
+  }
+}
+
+function noneOf(error: unknown): 0 {
+  if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
+  return 0;
 }
 
 async function countedWithout(asked: Asked): Promise<QueueCount> {

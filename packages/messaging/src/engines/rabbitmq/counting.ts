@@ -22,6 +22,8 @@ export const NOTHING: QueueCount = { messageCount: 0, consumerCount: 0 };
 
 /** Less than what the leader is given. */
 const SURE_MS = 200;
+/** Without the way there and back, which is only known as well as a busy process keeps time. */
+const SURE_BEYOND_THE_WAY_MS = 100;
 const WAYS = 3;
 /** There is one in each virtual host, and the channel itself answers for it. */
 const ANY_EXCHANGE = 'amq.direct';
@@ -32,7 +34,7 @@ export async function countOf({ clock, channel, queue }: Counting): Promise<Queu
   const { messageCount, consumerCount } = await channel.checkQueue(queue);
   const tookMs = clock.monotonic() - begun;
   if (messageCount + consumerCount > 0 || tookMs < SURE_MS) return { messageCount, consumerCount };
-  return tookMs - (await wayMsOf({ clock, channel })) < SURE_MS ? NOTHING : undefined;
+  return tookMs - (await wayMsOf({ clock, channel })) < SURE_BEYOND_THE_WAY_MS ? NOTHING : undefined;
 }
 
 /** The shortest of some: what held one of them up may not have held up the count. */

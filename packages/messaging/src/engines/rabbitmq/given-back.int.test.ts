@@ -14,6 +14,7 @@ import {
   withBus,
   withFixture,
 } from './conformance-fixture.ts';
+import { KEY_WINDOW } from './given-back.ts';
 
 const LADDER = 'given.back.';
 const NAME = 'one';
@@ -110,7 +111,10 @@ describe.skipIf(!rabbitUrl)('what was given back (needs RABBITMQ_URL)', { timeou
     withFixture({ ladderPrefix: LADDER }, (fixture) =>
       withBus(engineOf(fixture), [inOrder], async (bus) => {
         const handled = new Collector<number>();
-        const handler = ({ data }: { readonly data: { readonly n: number } }) => {
+        const begun = new Collector<number>();
+        const handler = async ({ data }: { readonly data: { readonly n: number } }) => {
+          begun.add(data.n);
+          await begun.waitFor(KEY_WINDOW);
           handled.add(data.n);
           return ack();
         };

@@ -23,7 +23,8 @@ interface Line {
 
 /**
  * The consumer `number`, from 0, of several that together take more than one can be lent. It is in line before the one in front of it is cancelled, which keeps what it has: at no moment is the queue
- * without an active consumer. The close of the channel gives all of it back in one step, consumer by consumer in the order of their tags. Resolves when the queue has applied it.
+ * without an active consumer. What that one is lent has to have come before: on a cluster the answers come from the leader and the messages from the node of this connection, and what comes for a consumer
+ * that is gone goes back in no order. The close of the channel gives all of it back in one step, consumer by consumer in the order of their tags. Resolves when the queue has applied it.
  */
 export async function succeed(
   { channel, queue, ask }: Line,

@@ -8,9 +8,9 @@
  *   which the queue itself answers; without a leader it does not (`answered.ts`). That it is gone again is counted surely.
  * - Without a prefetch a quorum queue lends 2,000 messages to a consumer and no more, and a look takes all or nothing.
  */
-import type { Channel, ChannelModel } from 'amqplib';
-import type { Clock } from '../../clock.ts';
-import { type Ask, answered, surelyAnswered } from './answered.ts';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import { type Clock, pause } from '../../clock.ts';
+import { type Ask, answered, LONGEST_ANSWER_MS, surelyAnswered } from './answered.ts';
 import { browse, type Browsed } from './browse.ts';
 import { countOf, type Counting, patientCountOf } from './counting.ts';
 import { LARGEST_WINDOW, MOST_CONSUMERS, succeed } from './given-back.ts';
@@ -18,6 +18,7 @@ import { unreachable } from './link.ts';
 
 /** A queue that has a leader answers within milliseconds, and asking once more costs little. */
 const ANSWER_MS = 2_000;
+const COMING_MS = 20;
 /** The election of a leader takes a few seconds; as long may others look before. */
 const LONGEST_DOUBT_MS = 30_000;
 
@@ -95,24 +96,32 @@ const asIs: Ask = (answer) => answer;
  * do, but a queue with a single active consumer refuses it.
  */
 async function givesSomething({ clock, channel, queue }: Counting): Promise<boolean | undefined> {
-  let isGiven = false;
+  let given = 0;
+  const take = (message: ConsumeMessage | null): void => {
+    if (message) given += 1;
+  };
   await channel.prefetch(LARGEST_WINDOW);
-  const asking = succeed({ channel, queue, ask: asIs }, 0, (message) => {
-    if (message) isGiven = true;
-  }).then(() => true);
+  const asking = succeed({ channel, queue, ask: asIs }, 0, take).then(() => true);
   if (!(await answered(clock, ANSWER_MS, asking))) return undefined;
   // Not this one is cancelled: it would keep what it has while the next one gets what follows.
   const { consumerTag } = await channel.consume(queue, () => {});
   await channel.cancel(consumerTag);
-  if (isGiven) await holdAll({ clock, channel, queue });
-  return isGiven;
+  if (given === 0) return false;
+  await holdAll({ clock, channel, queue }, take, () => given);
+  return true;
 }
 
 /** What was given goes back with the channel, and behind what was not (`given-back.ts`). */
-async function holdAll({ clock, channel, queue }: Counting): Promise<void> {
+async function holdAll(
+  { clock, channel, queue }: Counting,
+  take: (message: ConsumeMessage | null) => void,
+  given: () => number,
+): Promise<void> {
+  const end = clock.monotonic() + LONGEST_ANSWER_MS;
   for (let number = 1; number < MOST_CONSUMERS; number += 1) {
     const counted = await countOf({ clock, channel, queue });
     if (counted && counted.consumerCount > 0 && counted.messageCount === 0) return;
-    await succeed({ channel, queue, ask: asIs }, number, () => {});
+    while (given() < number * LARGEST_WINDOW && clock.monotonic() < end) await pause(clock, COMING_MS);
+    await succeed({ channel, queue, ask: asIs }, number, take);
   }
 }

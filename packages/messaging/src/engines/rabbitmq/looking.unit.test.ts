@@ -9,24 +9,29 @@ import { settledInTime } from '../../testing/settled-in-time.ts';
 const count = async ({ messages }: { readonly messages: readonly unknown[] }): Promise<number> =>
   messages.length;
 
-/** Counted as empty by the look and by the question, as a quorum queue without a leader is, whatever it holds; then by what it holds. */
+/** Counted as empty, as a quorum queue without a leader is, whatever it holds, until it has answered a consumer. */
 function leaderless(holds: number, answer: () => Promise<void> = async () => {}): ChannelModel {
-  let looks = 0;
-  const createChannel = async (): Promise<object> => {
-    looks += 1;
-    const messageCount = looks <= 2 ? 0 : holds;
-    return Object.assign(new EventEmitter(), {
-      checkQueue: async () => ({ messageCount, consumerCount: 0 }),
+  let isKnown = false;
+  let isLent = false;
+  const createChannel = async (): Promise<object> =>
+    Object.assign(new EventEmitter(), {
+      checkQueue: async () =>
+        isLent
+          ? { messageCount: 0, consumerCount: 1 }
+          : { messageCount: isKnown ? holds : 0, consumerCount: 0 },
       prefetch: async () => {},
       consume: async (_queue: string, take: (message: ConsumeMessage) => void) => {
         await answer();
+        isKnown = true;
+        isLent = true;
         for (let index = 0; index < holds; index += 1) take({} as ConsumeMessage);
         return { consumerTag: 'one' };
       },
       cancel: async () => {},
-      close: async () => {},
+      close: async () => {
+        isLent = false;
+      },
     });
-  };
   return { createChannel } as unknown as ChannelModel;
 }
 

@@ -270,6 +270,23 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
       expect(await counted).toEqual(held);
     }, own.url));
 
+  it('what a view could not count is told as partial', () =>
+    withFixture((fixture) =>
+      withBus(fixture.engine({ url: own.url }), [orders], async (bus) => {
+        await bus.subscribe(orders, { name: 'one', handler: () => ack() }).started;
+        const partial = async () => (await bus.view()).channels[0]?.subscriptions[0]?.partial;
+        expect(await partial()).not.toContain('ready');
+        const leader = `whereis('%2F_${fixture.prefix}orders/s/one')`;
+        await own.broker.evaluate(`sys:suspend(${leader}).`);
+        try {
+          expect(await partial()).toContain('ready');
+        } finally {
+          await own.broker.evaluate(`sys:resume(${leader}).`);
+        }
+        expect(await partial()).not.toContain('ready');
+      }),
+    ));
+
   /** It is lent and never settled. What is carried out a second time has been left a second time. */
   const willOutlasted = (): Promise<void> =>
     withLimit(LIMIT_MS / 4, () =>

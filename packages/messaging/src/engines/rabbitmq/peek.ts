@@ -10,7 +10,7 @@ import type { Channel, ChannelModel, ConsumeMessage, GetMessage } from 'amqplib'
 import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { closed } from './closing.ts';
-import { countOf, type QueueCount } from './counting.ts';
+import { patientCountOf, type QueueCount } from './counting.ts';
 import { KEY_WINDOW } from './given-back.ts';
 import { unreachable } from './link.ts';
 import { copyIdOf, deliveryCountOf, encodeNotes } from './notes.ts';
@@ -27,9 +27,10 @@ export interface PeekParts {
 
 const NOT_FOUND = 404;
 const LONGEST_TRANSFER_MS = 5_000;
-/** For all partitions together: another look has left by then; a consumer that is still there is a real one. Longer than the broker waits for one leader. */
+/** For all partitions together: another look has left by then; a consumer that is still there is a real one. */
 const LONGEST_TURN_MS = 300;
 const LOOK_AGAIN_MS = 10;
+const LONGEST_COUNT_MS = 1_000;
 
 /** At most `limit` of each queue, each queue oldest first. */
 export async function peekQueues(
@@ -100,9 +101,10 @@ async function consume(
   { clock, until }: Place,
   queue: string,
 ): Promise<readonly ConsumeMessage[]> {
-  const count = (): Promise<QueueCount | undefined> => countOf({ clock, channel, queue });
+  const count = (): Promise<QueueCount | undefined> =>
+    patientCountOf({ clock, channel, queue }, LONGEST_COUNT_MS);
   let state = await count();
-  for (; (!state || state.consumerCount > 0) && clock.monotonic() < until; state = await count())
+  for (; state && state.consumerCount > 0 && clock.monotonic() < until; state = await count())
     await pause(clock, LOOK_AGAIN_MS);
   if (!state) throw new Error('its leader is too busy to say what it holds');
   const expected = Math.min(KEY_WINDOW, state.messageCount);

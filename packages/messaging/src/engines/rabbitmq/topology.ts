@@ -7,7 +7,7 @@ import type { Clock } from '../../clock.ts';
 import type { ChannelSpec, ChannelStanding, SubscriptionSpec, Topology } from '../../engine.ts';
 import { MessagingError } from '../../errors.ts';
 import { type Channels, DECLARING_CHANNELS, inTurn, onChannels } from './channels.ts';
-import { consumersOf } from './consumers-of.ts';
+import { consumersOf, countedOn } from './consumers-of.ts';
 import type { Ladder } from './delay-ladder.ts';
 import { askWhetherDurable } from './foreign-queue.ts';
 import { KEY_WINDOW } from './given-back.ts';
@@ -376,13 +376,11 @@ export class TopologyBook {
   async #refuseBusy(model: ChannelModel, spec: ChannelSpec, subscription: string): Promise<void> {
     const { names, clock } = this.#settings;
     const lent = spec.order === 'key' ? KEY_WINDOW : 1;
-    const isOfOthers = names.existing(spec.name).queue !== undefined;
-    for (const queue of names.queues(spec, subscription))
-      if ((await consumersOf({ clock, model, queue, lent: isOfOthers ? undefined : lent })) > 0)
-        throw new MessagingError(
-          'DB_MSG_SUBSCRIPTION_BUSY',
-          `subscription "${subscription}" of channel "${spec.name}" has consumers; stop them everywhere before it is forgotten`,
-        );
+    const queues = names.queues(spec, subscription).map((queue) => ({ clock, model, queue, lent }));
+    for (const one of queues) if ((await countedOn(one)) > 0) throw busy(spec, subscription);
+    // A queue of others stays, and what it is asked with would come to them twice.
+    if (names.existing(spec.name).queue !== undefined) return;
+    for (const one of queues) if ((await consumersOf(one)) > 0) throw busy(spec, subscription);
   }
 
   #argumentsOf(spec: ChannelSpec): Record<string, unknown> {
@@ -396,6 +394,12 @@ export class TopologyBook {
     this.#settings.onDeclared('queue', name);
   }
 }
+
+const busy = ({ name }: ChannelSpec, subscription: string): MessagingError =>
+  new MessagingError(
+    'DB_MSG_SUBSCRIPTION_BUSY',
+    `subscription "${subscription}" of channel "${name}" has consumers; stop them everywhere before it is forgotten`,
+  );
 
 /** Returns what makes it as it was. */
 function setting<K, V>(map: Map<K, V>, key: K, value: V): () => void {
