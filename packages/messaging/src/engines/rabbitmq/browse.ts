@@ -14,6 +14,7 @@ import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { Acks } from './acks.ts';
 import { type Ask, surelyAnswered } from './answered.ts';
+import { closed } from './closing.ts';
 import { MOST_CONSUMERS, succeed } from './given-back.ts';
 import { unreachable } from './link.ts';
 import { solely } from './sole-look.ts';
@@ -80,7 +81,7 @@ export async function browse<T>(looked: Looked, look: (browsed: Browsed) => Prom
   } catch (error) {
     throw gone ? unreachable(`looking through "${queue}" failed: ${(gone as Error).message}`, gone) : error;
   } finally {
-    await ask(channel.close()).catch(() => {});
+    await ask(closed(channel)).catch(() => {});
   }
 }
 

@@ -25,6 +25,19 @@ it('ends when the other took some of what was counted, and does not keep its tur
   expect(found).toBe(2);
 });
 
+it('ends with its channel when the connection goes in the middle of the close, which nobody answers', async () => {
+  const channel = Object.assign(new EventEmitter(), {
+    checkQueue: async () => ({ messageCount: 0, consumerCount: 0 }),
+    close: () => {
+      queueMicrotask(() => channel.emit('close'));
+      return new Promise(() => {});
+    },
+  });
+  const model = { createChannel: async () => channel } as unknown as ChannelModel;
+  const looking = browse({ model, clock: createManualClock(), queue: 'queue' }, count);
+  await expect(looking).resolves.toBe(0);
+});
+
 /** So many are counted; hands out `count`, and then what `after` does. */
 function channelThatGives(
   count: number,

@@ -71,6 +71,9 @@ export class RabbitConnection implements EngineConnection {
   readonly #restores = new Turns();
   readonly #ended = new WeakSet<ChannelModel>();
   #reopening = false;
+  /** Of the consuming connection. */
+  #isComingUp = false;
+  #lostMeanwhile = false;
   readonly #reopenings: GrowingWait;
   readonly #gone = new AbortController();
   #closing: Promise<void> | undefined;
@@ -221,7 +224,7 @@ export class RabbitConnection implements EngineConnection {
             channel: spec.channel,
             subscription: spec.subscription,
           });
-          void this.#reopen();
+          this.#hearLoss();
         },
         onTrouble: (error) => this.#tellTrouble(error),
         onClosed: () => this.#consumers.delete(consumer),
@@ -360,9 +363,22 @@ export class RabbitConnection implements EngineConnection {
     // What was refused on the former connection may be as it should be on this one.
     this.#heldUp.take();
     model.once('close', () => this.#ended.add(model));
-    await this.#declareSound(model, this.#book.all());
-    await this.#hints.listen(model);
-    await this.#openSound(model);
+    this.#isComingUp = true;
+    this.#lostMeanwhile = false;
+    try {
+      await this.#declareSound(model, this.#book.all());
+      await this.#hints.listen(model);
+      await this.#openSound(model);
+    } finally {
+      this.#isComingUp = false;
+    }
+    if (this.#lostMeanwhile) void this.#reopen();
+  }
+
+  /** What is lost while the connection comes up is opened again when it is up: what brings it up may have been past it, and waits for the slowest consumer. */
+  #hearLoss(): void {
+    if (this.#isComingUp) this.#lostMeanwhile = true;
+    else void this.#reopen();
   }
 
   /** Declares what the broker takes. What it refuses is told and held up, with the subscriptions that need it. Rejects when the connection is gone, or for what all need. */

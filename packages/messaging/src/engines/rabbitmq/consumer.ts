@@ -294,31 +294,38 @@ export class RabbitConsumer implements Consumer {
   #share(): Promise<void> {
     if (this.#joining) return Promise.resolve();
     this.#shareAgain = true;
-    this.#sharing ??= this.#shareAll().finally(() => {
-      this.#sharing = undefined;
-    });
+    this.#sharing ??= Promise.resolve().then(() => this.#shareAll());
     return this.#sharing;
   }
 
   async #shareAll(): Promise<void> {
-    while (this.#shareAgain && !this.#paused) {
-      this.#shareAgain = false;
-      const { queues, clock } = this.#parts;
-      const share = this.#members?.share(queues.length);
-      const mine = queues.filter((_, index) => share?.has(index));
-      for (const [queue, source] of this.#sources) if (!mine.includes(queue)) this.#leaving.add(source);
-      this.#leaveQuiet();
-      const model = this.#model;
-      if (!model) return;
-      try {
-        await Promise.all(mine.map((queue) => this.#openSource(model, queue)));
-      } catch (error) {
-        // A lost connection opens all again; what else there is (a queue that is gone) is declared again first.
-        await pause(clock, OPEN_AGAIN_MS);
-        if (this.#model !== model) return;
-        this.#parts.onTrouble(error);
-        this.#parts.onGone();
+    try {
+      while (this.#shareAgain && !this.#paused) {
+        this.#shareAgain = false;
+        await this.#shareOnce();
       }
+    } finally {
+      // In the step of the last look at `#shareAgain`: whoever asks for one more gets a run that will look.
+      this.#sharing = undefined;
+    }
+  }
+
+  async #shareOnce(): Promise<void> {
+    const { queues, clock } = this.#parts;
+    const share = this.#members?.share(queues.length);
+    const mine = queues.filter((_, index) => share?.has(index));
+    for (const [queue, source] of this.#sources) if (!mine.includes(queue)) this.#leaving.add(source);
+    this.#leaveQuiet();
+    const model = this.#model;
+    if (!model) return;
+    try {
+      await Promise.all(mine.map((queue) => this.#openSource(model, queue)));
+    } catch (error) {
+      // A lost connection opens all again, and may have asked for it by now; what else there is (a queue that is gone) is declared again first.
+      await pause(clock, OPEN_AGAIN_MS);
+      if (this.#model !== model) return;
+      this.#parts.onTrouble(error);
+      this.#parts.onGone();
     }
   }
 

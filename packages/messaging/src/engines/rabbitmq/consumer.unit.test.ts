@@ -114,6 +114,29 @@ describe('a consumer of an ordered channel', () => {
     await opening;
   });
 
+  it('that is opened anew while what failed on the former connection still waits reads on the new one', async () => {
+    const answer = Promise.withResolvers<void>();
+    const former = createFakeModel(answer.promise);
+    const next = createFakeModel();
+    const { consumer, clock, got, lost } = consumerOf(keyed);
+    void consumer.open(former.model, 'hints');
+    await settled();
+    clock.advance(25);
+    await settled();
+    answer.reject(new Error('the connection is gone'));
+    await settled();
+    const opening = consumer.open(next.model, 'hints');
+    // Until it knows who is there, which is sooner than the former try is over.
+    clock.advance(25);
+    await settled();
+    clock.advance(100);
+    await opening;
+    next.channels[0]?.deliver(event);
+    await settled();
+    expect([got.length, lost]).toEqual([1, []]);
+    await consumer.close();
+  });
+
   it('joins when its last will stands, and says so when it leaves (control)', async () => {
     const { consumer, clock, told } = consumerOf(keyed);
     const opening = consumer.open(createFakeModel().model, 'hints');

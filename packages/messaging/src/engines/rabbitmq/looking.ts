@@ -12,6 +12,7 @@ import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import { type Ask, answered, LONGEST_ANSWER_MS, surelyAnswered } from './answered.ts';
 import { browse, type Browsed } from './browse.ts';
+import { closed } from './closing.ts';
 import { countOf, type Counting, patientCountOf } from './counting.ts';
 import { LARGEST_WINDOW, MOST_CONSUMERS, succeed } from './given-back.ts';
 import { unreachable } from './link.ts';
@@ -83,7 +84,7 @@ async function onChannel<T>(
     answer = await surelyAnswered(clock, asked, ask(channel));
     return answer;
   } finally {
-    const closing = surelyAnswered(clock, asked, channel.close()).catch(() => {});
+    const closing = surelyAnswered(clock, asked, closed(channel)).catch(() => {});
     if (answer !== undefined) await closing;
   }
 }

@@ -62,3 +62,21 @@ it('says nothing where the queue never answers', async () => {
     retryable: true,
   });
 });
+
+it('ends with its channels when the connection goes in the middle of a close, which nobody answers', async () => {
+  const createChannel = async (): Promise<object> => {
+    const channel = Object.assign(new EventEmitter(), {
+      checkQueue: async () => ({ messageCount: 0, consumerCount: 0 }),
+      prefetch: async () => {},
+      consume: async () => ({ consumerTag: 'one' }),
+      cancel: async () => {},
+      close: () => {
+        queueMicrotask(() => channel.emit('close'));
+        return new Promise(() => {});
+      },
+    });
+    return channel;
+  };
+  const model = { createChannel } as unknown as ChannelModel;
+  await expect(lookThrough(model, createManualClock(), 'queue', count)).resolves.toBe(0);
+});

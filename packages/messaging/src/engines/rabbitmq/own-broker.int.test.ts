@@ -27,6 +27,8 @@ import { type Method, withDefect } from './wire-defects.ts';
 /** `consumer_timeout` of the broker where a case shortens it, and how often a channel then looks at its time. */
 const LIMIT_MS = 2_000;
 const TICK_MS = 250;
+/** What is lost waits for others that are lost in the same moment. */
+const REOPENED_MS = 1_000;
 const PATIENCE_MS = patience();
 const VAIN_MS = 2_000;
 
@@ -269,6 +271,65 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
       await own.broker.evaluate(`sys:resume(whereis('%2F_${queue}')).`);
       expect(await counted).toEqual(held);
     }, own.url));
+
+  it('a queue that is lost while its new connection still waits for another one is brought back', () =>
+    withFixture(async (fixture) => {
+      const notices = new Collector<string>();
+      const onNotice = (notice: RabbitNotice): void => {
+        if (notice.kind === 'consumerLost') notices.add(`lost ${notice.channel}`);
+        if (notice.kind === 'connected') notices.add(`connected to ${notice.connection}`);
+      };
+      const isBack = (): boolean =>
+        notices.values.filter((one) => one === 'connected to consume').length === 2;
+      await withBus(fixture.engine({ url: own.url, onNotice }), [orders, blocking], async (bus) => {
+        const got = new Collector<number>();
+        const handler = ({ data }: { readonly data: { readonly n: number } }) => {
+          got.add(data.n);
+          return ack();
+        };
+        await bus.subscribe(orders, { name: 'one', handler }).started;
+        await bus.subscribe(blocking, { name: 'one', handler: () => ack() }).started;
+        const leader = `whereis('%2F_${fixture.prefix}blocking/s/one/0')`;
+        const publish = (n: number): Promise<boolean> =>
+          bus.publish(orders, { n }).then(
+            () => true,
+            () => false,
+          );
+        await own.broker.evaluate(`sys:suspend(${leader}).`);
+        try {
+          await closeAllConnections(own.broker);
+          await eventually(
+            () => publish(1),
+            (isConfirmed) => isConfirmed,
+            'a publish on the new connection',
+          );
+          await got.waitFor(1);
+          const lostBefore = notices.values.filter((one) => one === 'lost orders').length;
+          await onBroker((amqp) => amqp.deleteQueue(`${fixture.prefix}orders/s/one`), own.url);
+          await eventually(
+            async () => notices.values.filter((one) => one === 'lost orders').length,
+            (count) => count > lostBefore,
+            'its loss',
+          );
+          const since = systemClock.monotonic();
+          await eventually(
+            async () => systemClock.monotonic() - since,
+            (ms) => ms > REOPENED_MS,
+            'the time in which it would be opened again on a connection that is up',
+          );
+          // Lost on a connection that is up it would be another case.
+          expect(isBack()).toBe(false);
+        } finally {
+          await own.broker.evaluate(`sys:resume(${leader}).`);
+        }
+        await eventually(
+          () => publish(2),
+          (isConfirmed) => isConfirmed,
+          'a publish to the queue, which is there again',
+        );
+        expect(await got.waitFor(2)).toEqual([1, 2]);
+      });
+    }));
 
   it('what a view could not count is told as partial', () =>
     withFixture((fixture) =>

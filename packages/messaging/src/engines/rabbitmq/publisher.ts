@@ -14,6 +14,7 @@ import type { ChannelModel, ConfirmChannel, Message as AmqpMessage } from 'amqpl
 import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { answered, LONGEST_ANSWER_MS } from './answered.ts';
+import { closed } from './closing.ts';
 import { GrowingWait } from './growing-wait.ts';
 import { unreachable } from './link.ts';
 import { send } from './sending.ts';
@@ -138,7 +139,7 @@ export class Publisher {
     this.#rejectAll(unreachable('the channel is opened anew, because the broker refused a message'));
     // The broker has taken all that was sent on it when it answers. One that stands before a queue without a leader may not, and nobody could publish meanwhile.
     const again = (): void => this.#openAgain(model);
-    void answered(this.#parts.clock, LONGEST_ANSWER_MS, channel.close()).then(again, again);
+    void answered(this.#parts.clock, LONGEST_ANSWER_MS, closed(channel)).then(again);
   }
 
   /** The connection may be closing as well; then the link brings both back, or nobody wants them any more. */

@@ -6,6 +6,7 @@
 import type { Channel, ChannelModel } from 'amqplib';
 import { type Clock, pause } from '../../clock.ts';
 import type { Ask } from './answered.ts';
+import { closed } from './closing.ts';
 import { unreachable } from './link.ts';
 
 interface Claim {
@@ -33,7 +34,7 @@ export async function solely<T>(claim: Claim, work: () => Promise<T>): Promise<T
     return await work();
   } finally {
     await claim.ask(channel.deleteQueue(name)).catch(() => {});
-    await claim.ask(channel.close()).catch(() => {});
+    await claim.ask(closed(channel)).catch(() => {});
   }
 }
 
