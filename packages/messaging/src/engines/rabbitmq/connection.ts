@@ -249,8 +249,8 @@ export class RabbitConnection implements EngineConnection {
   ): QueueNotes | undefined {
     if (!this.#book.isQuorum(spec)) return undefined;
     const queue = this.#names.notes(spec, subscription)[index] as string;
-    const write = (notes: readonly Note[]): Promise<void> =>
-      this.#publisher.publish('', queue, encodeNotes(notes));
+    const write = (notes: readonly Note[], by?: string): Promise<void> =>
+      this.#publisher.publish('', queue, encodeNotes(notes, by));
     return spec.order === 'key'
       ? new KeptNotes({
           clock: this.#clock,

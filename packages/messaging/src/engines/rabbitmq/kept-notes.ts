@@ -5,6 +5,9 @@
  * messages that came again. All processes reading one queue of notes in turn, and nobody removing any, was tried: with a kill a second
  * it had 9,000 of them after 15 seconds, and all partitions stood still waiting for it.
  *
+ * Together, but for a moment: the two go by two channels, and when the partition has gone to its next reader, what that one writes still comes to the former one. So what others wrote behind our own first
+ * message is left alone, and goes on to the next reader with our channel (docs/decisions/0117-a-former-reader-leaves-the-next-ones-notes-alone.md).
+ *
  *   write --confirm--> in the queue --our own consumer--> in the book --settled, superseded or not there--> acknowledged
  *
  * What counts as a crash. A consumer that is killed had up to 250 messages of the partition, of which only a few were handed out, and the broker counts all of them
@@ -14,7 +17,7 @@
  */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../../clock.ts';
-import { beginConsuming } from './answered.ts';
+import { answered, beginConsuming, LONGEST_ANSWER_MS } from './answered.ts';
 import { closed } from './closing.ts';
 import { unreachable } from './link.ts';
 import { decodeNotes, type Note, type Noted, type QueueNotes } from './notes.ts';
@@ -23,7 +26,8 @@ export interface KeptNotesParts {
   readonly clock: Clock;
   readonly queue: string;
   readonly model: ChannelModel;
-  readonly write: (notes: readonly Note[]) => Promise<void>;
+  /** In one message, that says by whom. */
+  readonly write: (notes: readonly Note[], by: string) => Promise<void>;
   /** Unique in the whole subscription. */
   readonly nextMark: () => string;
 }
@@ -60,6 +64,12 @@ export class KeptNotes implements QueueNotes {
   readonly #book = new Map<string, About>();
   readonly #readings = new Map<string, Reading>();
   #channel: Promise<Channel> | undefined;
+  /** By which our messages are known again. */
+  readonly #self: string;
+  /** One of ours has come: what others wrote before it has come, too. */
+  #isOursSeen = false;
+  /** Of others, until one of ours tells whether they wrote it before us or after. */
+  #ofOthers: (() => void)[] = [];
   /** Set once notes of other copies are of no use. */
   #wanted: ReadonlySet<string> | undefined;
   #closed = false;
@@ -68,6 +78,7 @@ export class KeptNotes implements QueueNotes {
 
   constructor(parts: KeptNotesParts) {
     this.#parts = parts;
+    this.#self = parts.nextMark();
   }
 
   /** What is written in one turn is one message. */
@@ -77,7 +88,7 @@ export class KeptNotes implements QueueNotes {
     for (const note of notes) this.#unwritten.push(note);
     this.#writing ??= Promise.resolve().then(() => {
       this.#writing = undefined;
-      return this.#parts.write(this.#unwritten.splice(0));
+      return this.#parts.write(this.#unwritten.splice(0), this.#self);
     });
     return this.#writing;
   }
@@ -92,12 +103,16 @@ export class KeptNotes implements QueueNotes {
     // It may be rejected while the mark is still being written.
     seen.catch(() => {});
     try {
-      await this.#parts.write([{ copy: mark, count: 0 }]);
-    } catch (error) {
+      await this.#parts.write([{ copy: mark, count: 0 }], this.#self);
+      const isSeen = await answered(
+        this.#parts.clock,
+        LONGEST_ANSWER_MS,
+        seen.then(() => true),
+      );
+      if (!isSeen) throw unreachable(`the notes in "${this.#parts.queue}" do not come: another reads them`);
+    } finally {
       this.#readings.delete(mark);
-      throw error;
     }
-    return seen;
   }
 
   about(copy: string, count: number): Noted {
@@ -161,12 +176,23 @@ export class KeptNotes implements QueueNotes {
   #lost(): void {
     this.#channel = undefined;
     this.#book.clear();
+    this.#isOursSeen = false;
+    this.#ofOthers = [];
     const readings = [...this.#readings.values()];
     this.#readings.clear();
     for (const { reject } of readings) reject(unreachable('the channel of the notes closed'));
   }
 
   #arrive(message: ConsumeMessage, channel: Channel): void {
+    const take = (): void => this.#take(message, channel);
+    if (message.properties.messageId === this.#self) {
+      this.#isOursSeen = true;
+      for (const takeOther of this.#ofOthers.splice(0)) takeOther();
+      take();
+    } else if (!this.#isOursSeen) this.#ofOthers.push(take);
+  }
+
+  #take(message: ConsumeMessage, channel: Channel): void {
     const notes = decodeNotes(message);
     const page: Page = { message, channel, left: 1 };
     for (const note of notes) {

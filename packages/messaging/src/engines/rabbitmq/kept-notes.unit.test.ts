@@ -1,27 +1,32 @@
 /** The notes of a partition: only what was handed out counts as a crash, and none stays that has served. */
 import { EventEmitter } from 'node:events';
 import type { ChannelModel, ConsumeMessage } from 'amqplib';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createManualClock } from '../../conformance/manual-clock.ts';
 import { settledInTime } from '../../testing/settled-in-time.ts';
+import type { Clock } from '../../clock.ts';
 import { KeptNotes } from './kept-notes.ts';
-import { encodeNotes, type Note } from './notes.ts';
+import { encodeNotes } from './notes.ts';
+import { settled } from './testing/fake-model.ts';
+import type { Parcel } from './wire.ts';
 
-/** The queue of notes: gives each consumer all that is not acknowledged, as the broker does. */
+type Take = (message: ConsumeMessage) => void;
+
+/** The queue of notes: gives all that is not acknowledged to the first of its consumers, and when that one has gone to the next, as the broker does. */
 class FakeQueue {
-  readonly stored = new Map<number, Buffer>();
-  #consumer: ((message: ConsumeMessage) => void) | undefined;
+  readonly stored = new Map<number, Parcel>();
+  readonly #line: Take[] = [];
   #next = 1;
   #mark = 1;
 
-  open(): KeptNotes {
+  open(clock: Clock = createManualClock()): KeptNotes {
     return new KeptNotes({
-      clock: createManualClock(),
+      clock,
       queue: 'notes',
       model: { createChannel: async () => this.#channel() } as unknown as ChannelModel,
-      write: async (notes: readonly Note[]) => {
+      write: async (notes, by) => {
         const tag = this.#next++;
-        this.stored.set(tag, encodeNotes(notes).content);
+        this.stored.set(tag, encodeNotes(notes, by));
         this.#give(tag);
       },
       nextMark: () => `mark ${this.#mark++}`,
@@ -29,21 +34,31 @@ class FakeQueue {
   }
 
   #channel(): unknown {
+    let mine: Take | undefined;
     return Object.assign(new EventEmitter(), {
-      consume: async (_queue: string, take: (message: ConsumeMessage) => void) => {
-        this.#consumer = take;
-        for (const tag of this.stored.keys()) this.#give(tag);
+      consume: async (_queue: string, take: Take) => {
+        mine = take;
+        this.#line.push(take);
+        if (this.#line.length === 1) this.#giveAll();
         return { consumerTag: 'one' };
       },
       ack: ({ fields }: ConsumeMessage) => void this.stored.delete(fields.deliveryTag),
       close: async () => {
-        this.#consumer = undefined;
+        const place = mine ? this.#line.indexOf(mine) : -1;
+        if (place >= 0) this.#line.splice(place, 1);
+        if (place === 0) this.#giveAll();
       },
     });
   }
 
+  #giveAll(): void {
+    for (const tag of this.stored.keys()) this.#give(tag);
+  }
+
   #give(tag: number): void {
-    this.#consumer?.({ content: this.stored.get(tag), fields: { deliveryTag: tag } } as ConsumeMessage);
+    const { content, options } = this.stored.get(tag) as Parcel;
+    const [first] = this.#line;
+    first?.({ content, fields: { deliveryTag: tag }, properties: options } as unknown as ConsumeMessage);
   }
 }
 
@@ -155,4 +170,48 @@ it('a channel that was given up without an answer takes nothing from the one in 
   channels[0]?.emit('close');
   await note();
   expect(channels).toHaveLength(2);
+});
+
+describe('a reader that still has the notes of a partition when the next one has the partition', () => {
+  const waits = { state: 's', dueAt: 7 };
+
+  it('takes neither its mark nor what it notes: both are there when the former one has gone', async () => {
+    const queue = new FakeQueue();
+    const former = queue.open();
+    await former.write([{ copy: 'a', count: 1, out: true }]);
+    // From now on it removes what says nothing of the messages it has.
+    former.onlyThese(new Set(['a']));
+    const next = queue.open();
+    const reading = next.read();
+    await next.write([{ copy: 'b', count: 0, waits }]);
+    await settled();
+    await former.close();
+    await reading;
+    expect(next.about('b', 1).waits).toEqual(waits);
+    expect(next.about('a', 2).crashes).toBe(1);
+  });
+
+  it('takes what was written before its own first message, however late that comes', async () => {
+    const queue = new FakeQueue();
+    await queue.open().write([{ copy: 'a', count: 0 }]);
+    const notes = queue.open();
+    notes.onlyThese(new Set());
+    await notes.write([{ copy: 'b', count: 0, out: true }]);
+    notes.forget('b');
+    expect(queue.stored.size).toBe(0);
+  });
+
+  it('is waited for so long and no longer: the next one says so, and asks again', async () => {
+    const queue = new FakeQueue();
+    const former = queue.open();
+    await former.write([{ copy: 'a', count: 1, out: true }]);
+    const clock = createManualClock();
+    const next = queue.open(clock);
+    await expect(settledInTime(clock, next.read())).rejects.toMatchObject({
+      code: 'DB_MSG_ENGINE_UNREACHABLE',
+    });
+    await former.close();
+    await next.read();
+    expect(next.about('a', 2).crashes).toBe(1);
+  });
 });

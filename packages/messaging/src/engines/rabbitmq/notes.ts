@@ -56,10 +56,15 @@ export function deliveryCountOf({ properties }: ConsumeMessage | GetMessage): nu
 /** A note nobody asked for within it belongs to a message that is long settled. */
 export const NOTE_TTL_MS = 7 * 86_400_000;
 
-export function encodeNotes(notes: readonly Note[]): Parcel {
+/** `by`: the reader that writes them, where one of several has to know its own again (`kept-notes.ts`). */
+export function encodeNotes(notes: readonly Note[], by?: string): Parcel {
   return {
     content: Buffer.from(JSON.stringify(notes)),
-    options: { persistent: true, contentType: 'application/json' },
+    options: {
+      persistent: true,
+      contentType: 'application/json',
+      ...(by === undefined ? {} : { messageId: by }),
+    },
   };
 }
 

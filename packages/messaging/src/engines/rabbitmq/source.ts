@@ -114,6 +114,8 @@ export class Source {
     } catch (error) {
       source.#live = false;
       source.#takePutOff();
+      // What came before the failure may have opened them.
+      void parts.notes?.close();
       source.abandon();
       throw error;
     }
