@@ -14,6 +14,7 @@ import { type Log, safeLog } from './log.ts';
 import { describeError, MessagingError } from './errors.ts';
 import { DRAIN_MS, ENDLESS_MS, refuseBadNumbers, WAIT_MS } from './sound-numbers.ts';
 import { withDefaults } from './with-defaults.ts';
+import { endsWithin } from './work-loop.ts';
 
 export interface LeaderOptions {
   readonly locks: Locks;
@@ -56,6 +57,8 @@ export interface Leader {
 const RULES = { restMs: WAIT_MS, graceMs: ENDLESS_MS } as const;
 /** An outage of the lock's server is told again after so long. */
 const TOLD_EVERY_MS = 60_000;
+/** What answers at all does so by then. */
+const LONGEST_RELEASE_MS = 5_000;
 
 /** Throws DB_MSG_INVALID_OPTIONS for a name or a number out of its bounds. */
 export function createLeader(options: LeaderOptions): Leader {
@@ -158,7 +161,10 @@ class LockLeader implements Leader {
       ended.abort();
       this.#toldToEndAt = undefined;
       this.#fence = undefined;
-      const given = await lock.release().catch((error: unknown) => describeError(error));
+      const giving = lock.release().catch((error: unknown) => describeError(error));
+      // One who does not answer must not keep this process from campaigning: the lock ends with its ttl.
+      const isGiven = await endsWithin(this.#options.clock, giving, LONGEST_RELEASE_MS);
+      const given = isGiven ? await giving : 'no answer';
       this.#options.log.info({ ...this.#fields(), given }, 'stepped down');
     }
   }

@@ -327,6 +327,30 @@ describe('a leader', () => {
     expect(leader.view().state).toBe('leading');
   });
 
+  it('campaigns again though the release of its lock is never answered', async () => {
+    const clock = createManualClock();
+    const engine = memoryEngine();
+    let terms = 0;
+    const silent: LockEngine = {
+      ...engine,
+      release: (lease) => {
+        // It is released, and the answer is lost on its way.
+        if (terms === 1) return engine.release(lease).then(() => new Promise(() => {}));
+        return engine.release(lease);
+      },
+    };
+    const leader = leaderOn(clock, silent, {
+      async onElected(over) {
+        terms += 1;
+        if (terms > 1) await untilOver(over);
+      },
+    });
+    leaders.push(leader);
+    leader.start();
+    await advance(clock, 7_000);
+    expect([terms, leader.view().state]).toEqual([2, 'leading']);
+  });
+
   it('begins no work when it was told to stop between the answer of the lock and the work', async () => {
     const engine = memoryEngine();
     const real = createLocks({ engine });

@@ -152,27 +152,30 @@ export class WorkLoop {
   }
 
   #run(): void {
-    this.#running = this.#outside(() => this.#work()).finally(() => {
-      this.#running = undefined;
-      if (this.#rung && this.#state === 'running') this.#run();
-    });
+    // It takes that back itself, and never in this very step: it has at least one to wait for.
+    this.#running = this.#outside(() => this.#work());
   }
 
   async #work(): Promise<void> {
-    while (this.#rung && !this.#stop.signal.aborted) {
-      this.#rung = false;
-      try {
-        let more = true;
-        while (more && !this.#stop.signal.aborted) {
-          const turn = this.#turns.due();
-          if (turn) await turn;
-          if (this.#stop.signal.aborted) return;
-          more = await this.#options.step();
-          this.#failedInARow = 0;
+    try {
+      while (this.#rung && !this.#stop.signal.aborted) {
+        this.#rung = false;
+        try {
+          let more = true;
+          while (more && !this.#stop.signal.aborted) {
+            const turn = this.#turns.due();
+            if (turn) await turn;
+            if (this.#stop.signal.aborted) return;
+            more = await this.#options.step();
+            this.#failedInARow = 0;
+          }
+        } catch (error) {
+          await this.#backOff(error);
         }
-      } catch (error) {
-        await this.#backOff(error);
       }
+    } finally {
+      // In the step of the last look at `#rung`: whoever rings from now on begins a new run.
+      this.#running = undefined;
     }
   }
 

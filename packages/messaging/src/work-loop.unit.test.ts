@@ -123,6 +123,34 @@ describe('a loop of work', () => {
     expect([ending.steps(), ending.loop.state]).toEqual([1, 'stopped']);
   });
 
+  it('looks once more for who rings and drains right behind its last look', async () => {
+    let steps = 0;
+    let drained: Promise<boolean> | undefined;
+    const loop: WorkLoop = new WorkLoop({
+      clock: createManualClock(),
+      sweepMs: 1_000,
+      backOffMs: 10,
+      step() {
+        steps += 1;
+        const none = Promise.resolve(false);
+        // Behind what goes on with this answer.
+        if (steps === 1)
+          void none.then(() =>
+            queueMicrotask(() => {
+              loop.wake();
+              drained = loop.drain(1_000);
+            }),
+          );
+        return none;
+      },
+      onFailure: (error) => expect(error).toBeUndefined(),
+    });
+    loop.start();
+    await turn();
+    expect(await drained).toBe(true);
+    expect(steps).toBeGreaterThan(1);
+  });
+
   it('gives a step that does not end a bounded time, and answers everybody who asks it to end', async () => {
     const clock = createManualClock();
     const { promise, resolve } = Promise.withResolvers<boolean>();

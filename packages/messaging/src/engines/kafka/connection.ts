@@ -159,7 +159,9 @@ export class KafkaConnection implements EngineConnection {
 
   async subscribe(spec: ConsumerSpec, receive: (deliveries: readonly Delivery[]) => void): Promise<Consumer> {
     this.#refuseClosed();
-    const reader = await this.#readerFor(spec);
+    let reader = await this.#readerFor(spec);
+    // Its last consumer may have closed it between the answer and here.
+    while (reader.isClosing) reader = await this.#readerFor(spec);
     this.#refuseClosed();
     const consumer = new KafkaConsumer(
       {

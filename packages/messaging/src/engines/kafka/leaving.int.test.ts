@@ -1,8 +1,11 @@
-/** A bus that is stopped while its member joins: nobody stays in the group, and the process ends. */
+/** Leaving a group: a bus that is stopped while its member joins, and a consumer that comes in the moment the last one leaves. */
 import { Admin } from '@platformatic/kafka';
 import { describe, expect, it } from 'vitest';
 import { startChild } from '../../conformance/child-process.ts';
-import { eventually } from '../../conformance/fixture.ts';
+import { plain } from '../../conformance/channels.ts';
+import { systemClock } from '../../clock.ts';
+import { Collector, eventually } from '../../conformance/fixture.ts';
+import type { Consumer, Delivery } from '../../engine.ts';
 import { clientOf, createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 
 /** Far longer than the case takes: a group that is empty sooner was left. */
@@ -18,32 +21,73 @@ async function membersOf(prefix: string): Promise<readonly number[]> {
   }
 }
 
-describe.skipIf(kafkaUrl === undefined)(
-  'a stop while a member joins its group (needs KAFKA_URL)',
-  { timeout: 90_000 },
-  () => {
-    it('the group is empty when the bus has stopped, and the process ends by itself', async () => {
-      const { prefix, childArgument, destroy } = await createKafkaFixture();
-      const child = startChild(new URL('leaving-child.ts', import.meta.url), [
-        childArgument({ sessionTimeoutMs: SESSION_MS }),
-      ]);
-      let isGone = false;
-      void child.ended.then(() => {
-        isGone = true;
+describe.skipIf(kafkaUrl === undefined)('leaving a group (needs KAFKA_URL)', { timeout: 90_000 }, () => {
+  it('a consumer that comes in the moment the last one leaves gets what is there', async () => {
+    const { open, destroy } = await createKafkaFixture();
+    const connection = await open().connect({ clock: systemClock, onFatal: () => {} });
+    try {
+      const channel = {
+        name: plain.name,
+        order: 'none',
+        onFailure: 'skip',
+        priorityLevels: 1,
+        ephemeral: false,
+        routing: 'fanout',
+        keepMs: undefined,
+      } as const;
+      await connection.declare({
+        channels: [channel],
+        subscriptions: [{ channel: plain.name, name: 'one' }],
       });
-      try {
-        await child.line('stopped');
-        expect(await membersOf(prefix)).toEqual([0]);
-        await eventually(
-          async () => isGone,
-          (gone) => gone,
-          'the end of the process',
-        );
-        expect(child.trouble()).toBe('');
-      } finally {
-        child.send('SIGKILL');
-        await destroy();
-      }
+      const got = new Collector<Delivery>();
+      const spec = { channel: plain.name, subscription: 'one', prefetch: 10, leaseMs: 30_000 };
+      const subscribe = (): Promise<Consumer> =>
+        connection.subscribe(spec, (deliveries) => {
+          for (const one of deliveries) got.add(one);
+        });
+      const last = await subscribe();
+      // It asks for the reader of the subscription, and has not got it when that begins to close.
+      const coming = subscribe();
+      await Promise.all([last.close(), coming]);
+      const message = {
+        id: 'm1',
+        type: plain.name,
+        version: 1,
+        source: '/s',
+        time: '',
+        data: { n: 1 },
+        headers: {},
+      };
+      await connection.publish([{ channel: plain.name, message }]);
+      const [one] = (await got.waitFor(1)) as [Delivery];
+      expect(await (await coming).settle([{ kind: 'ack', token: one.token }])).toEqual(['settled']);
+    } finally {
+      await connection.close();
+      await destroy();
+    }
+  });
+
+  it('stopped while its member joins, the bus leaves an empty group, and the process ends by itself', async () => {
+    const { prefix, childArgument, destroy } = await createKafkaFixture();
+    const child = startChild(new URL('leaving-child.ts', import.meta.url), [
+      childArgument({ sessionTimeoutMs: SESSION_MS }),
+    ]);
+    let isGone = false;
+    void child.ended.then(() => {
+      isGone = true;
     });
-  },
-);
+    try {
+      await child.line('stopped');
+      expect(await membersOf(prefix)).toEqual([0]);
+      await eventually(
+        async () => isGone,
+        (gone) => gone,
+        'the end of the process',
+      );
+      expect(child.trouble()).toBe('');
+    } finally {
+      child.send('SIGKILL');
+      await destroy();
+    }
+  });
+});

@@ -120,6 +120,11 @@ export class Reader {
     return this.consumers.size === 0;
   }
 
+  /** It takes no more consumers. */
+  get isClosing(): boolean {
+    return this.#closing !== undefined;
+  }
+
   view(): ReaderView {
     return viewOf(this.#partitions);
   }
