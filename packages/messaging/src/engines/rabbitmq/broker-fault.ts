@@ -22,3 +22,10 @@ export function asMessagingError(error: unknown): Error {
     });
   return unreachable(`the broker refused or is gone: ${message}`, error);
 }
+
+/** What was asked for is not there, whatever words were put around the broker's. */
+export function isMissing(error: unknown): boolean {
+  for (let one = error; one instanceof Error; one = one.cause)
+    if ((one as { code?: unknown }).code === NOT_FOUND) return !NODE_DOWN.test(one.message);
+  return false;
+}

@@ -3,7 +3,7 @@ import { connect } from 'amqplib';
 import Type from 'typebox';
 import { type Bus, createBus } from '../../bus.ts';
 import { type Channel, defineChannel } from '../../channel.ts';
-import { systemClock } from '../../clock.ts';
+import { type Clock, systemClock } from '../../clock.ts';
 import type { EngineFixture } from '../../conformance/fixture.ts';
 import type { Engine } from '../../engine.ts';
 import { createIds } from '../../ids.ts';
@@ -113,8 +113,9 @@ export async function withBus(
   engine: Engine,
   channels: readonly Channel[],
   use: (bus: Bus) => Promise<void>,
+  clock?: Clock,
 ): Promise<void> {
-  const bus = createBus({ engine, source: '/rabbit' });
+  const bus = createBus({ engine, source: '/rabbit', ...(clock && { clock }) });
   bus.declare(channels);
   await bus.start();
   try {

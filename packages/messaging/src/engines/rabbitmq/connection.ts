@@ -20,7 +20,7 @@ import type {
 import { MessagingError } from '../../errors.ts';
 import { refuseAbove } from '../../message-size.ts';
 import { answered } from './answered.ts';
-import { asMessagingError } from './broker-fault.ts';
+import { asMessagingError, isMissing } from './broker-fault.ts';
 import { Turns } from './browse.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { LONGEST_CLOSE_MS } from './closing.ts';
@@ -97,8 +97,10 @@ export class RabbitConnection implements EngineConnection {
       confirmTimeoutMs: settings.confirmTimeoutMs,
       onMissing: () => void this.#restore(),
       onTrouble: (error) => this.#tellTrouble(error),
-      onBlocked: (reason) =>
-        settings.onNotice(reason === undefined ? { kind: 'unblocked' } : { kind: 'blocked', reason }),
+      onBlocked: (reason) => {
+        if (reason === undefined) this.#hints.leaveOwedWill();
+        settings.onNotice(reason === undefined ? { kind: 'unblocked' } : { kind: 'blocked', reason });
+      },
     });
     this.#declaring = new Declaring({
       clock,
@@ -114,13 +116,18 @@ export class RabbitConnection implements EngineConnection {
       tryAgain: () => this.#restores.run('', () => this.#tryHeldUp()),
     });
     this.#hints = new Hints({
+      clock,
       names: this.#names,
       publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
       onDeclared: (what, name) => settings.onNotice({ kind: 'declared', what, name }),
       onHint: (hint) => this.#hear(hint),
+      onTrouble: (error) => this.#tellTrouble(error),
     });
     this.#publishLink = this.#link('publish', {
-      onUp: (model) => this.#publisher.open(model),
+      onUp: async (model) => {
+        await this.#publisher.open(model);
+        this.#hints.leaveOwedWill();
+      },
       onDown: () => this.#publisher.down(),
     });
     this.#consumeLink = this.#link('consume', {
@@ -213,7 +220,8 @@ export class RabbitConnection implements EngineConnection {
         publish: (exchange, routingKey, parcel) => this.#publisher.publish(exchange, routingKey, parcel),
         publishLater: (queue, delayMs, parcel) => this.#publishLater(queue, delayMs, parcel),
         longestDelayMs: this.#ladder.maxMs,
-        heldKeys: (arrived) => this.deadLetters.heldKeys(channelSpec, spec.subscription, arrived),
+        heldKeys: (arrived) =>
+          this.#orDeclared(this.deadLetters.heldKeys(channelSpec, spec.subscription, arrived)),
         number: this.#nextConsumer++,
         nextToken: () => this.#nextToken++,
         leaveWill: () => this.#hints.leaveWill(),
@@ -258,12 +266,15 @@ export class RabbitConnection implements EngineConnection {
           model,
           write,
           nextMark: () => `${this.#hints.queue}/${this.#nextToken++}`,
+          onMissing: () => this.#hearLoss(),
         })
       : new SharedNotes({
           write,
           browse: (look) =>
-            this.#turns.run(queue, () =>
-              lookThrough(model, this.#clock, queue, async ({ messages }) => look(messages)),
+            this.#orDeclared(
+              this.#turns.run(queue, () =>
+                lookThrough(model, this.#clock, queue, async ({ messages }) => look(messages)),
+              ),
             ),
         });
   }
@@ -375,10 +386,20 @@ export class RabbitConnection implements EngineConnection {
     if (this.#lostMeanwhile) void this.#reopen();
   }
 
-  /** What is lost while the connection comes up is opened again when it is up: what brings it up may have been past it, and waits for the slowest consumer. */
+  /** While the connection comes up, its consumer may have been opened already, and the connection is up only when the slowest has answered: so what is lost is opened again behind that. */
   #hearLoss(): void {
     if (this.#isComingUp) this.#lostMeanwhile = true;
     else void this.#reopen();
+  }
+
+  /** What consumers look at beside their queue: where it was deleted it is declared again, before they ask again. */
+  async #orDeclared<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (isMissing(error)) this.#hearLoss();
+      throw error;
+    }
   }
 
   /** Declares what the broker takes. What it refuses is told and held up, with the subscriptions that need it. Rejects when the connection is gone, or for what all need. */

@@ -155,7 +155,7 @@ export class RabbitConsumer implements Consumer {
       }
     } catch (error) {
       // The next try joins anew.
-      this.#model = undefined;
+      if (this.#model === model) this.#model = undefined;
       throw error;
     } finally {
       this.#joining = false;
@@ -287,7 +287,7 @@ export class RabbitConsumer implements Consumer {
   /** Letters were taken away: looks which keys are still held. */
   async recheck(): Promise<void> {
     if (!this.#holds) return;
-    for (const source of this.#sources.values()) await source.recheck();
+    await allDone([...this.#sources.values()].map((source) => source.recheck()));
   }
 
   /** Opens the partitions that fall to this consumer and gives up the others; one run at a time. */
@@ -426,7 +426,8 @@ export class RabbitConsumer implements Consumer {
     }
     if (deliveries.length > 0) this.#receive(deliveries);
     if (noting.length === 0) return;
-    for (const [source, entries] of bySource(noting)) void this.#handOutNoted(source, entries);
+    for (const [source, entries] of Map.groupBy(noting, ({ source }) => source))
+      void this.#handOutNoted(source, entries);
   }
 
   async #handOutNoted(source: Source, entries: readonly Entry[]): Promise<void> {
@@ -493,7 +494,9 @@ export class RabbitConsumer implements Consumer {
   /** Tells whoever gets them next that the broker's count grew without a crash. */
   async #note(entries: readonly Entry[]): Promise<void> {
     const counted = entries.filter(({ spared }) => !spared);
-    await allDone([...bySource(counted)].map(([source, some]) => source.note(some, {})));
+    await allDone(
+      [...Map.groupBy(counted, ({ source }) => source)].map(([source, some]) => source.note(some, {})),
+    );
   }
 
   async #move(entry: Entry, settlement: Settlement): Promise<void> {
@@ -587,14 +590,4 @@ export class RabbitConsumer implements Consumer {
       if (!(error instanceof MessagingError) || error.code !== 'DB_MSG_UNROUTABLE') throw error;
     }
   }
-}
-
-function bySource(entries: readonly Entry[]): Map<Source, Entry[]> {
-  const found = new Map<Source, Entry[]>();
-  for (const entry of entries) {
-    const some = found.get(entry.source);
-    if (some) some.push(entry);
-    else found.set(entry.source, [entry]);
-  }
-  return found;
 }

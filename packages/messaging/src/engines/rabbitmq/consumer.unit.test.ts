@@ -5,6 +5,7 @@ import type { ChannelSpec, Delivery } from '../../engine.ts';
 import { RabbitConsumer } from './consumer.ts';
 import type { MemberHint } from './members.ts';
 import type { QueueNotes } from './notes.ts';
+import type { HeldKeys } from './placeholders.ts';
 import type { Parcel } from './wire.ts';
 import { createFakeModel, type FakeChannel, type FakeModel, settled } from './testing/fake-model.ts';
 
@@ -23,6 +24,7 @@ interface Steps {
   readonly leaveWill?: () => Promise<void>;
   readonly notes?: QueueNotes;
   readonly publishLater?: (copy: Parcel) => void;
+  readonly heldKeys?: () => Promise<HeldKeys>;
 }
 
 function consumerOf(channelSpec: ChannelSpec, steps: Steps = {}) {
@@ -43,7 +45,7 @@ function consumerOf(channelSpec: ChannelSpec, steps: Steps = {}) {
       publish: async () => {},
       publishLater: async (_queue, _delayMs, copy) => steps.publishLater?.(copy),
       longestDelayMs: 1_000,
-      heldKeys: async () => new Map(),
+      heldKeys: steps.heldKeys ?? (async () => new Map()),
       number: 1,
       nextToken: () => token++,
       leaveWill: steps.leaveWill ?? (async () => {}),
@@ -155,6 +157,7 @@ function slowNotes() {
   const writing: (() => void)[] = [];
   const notes: QueueNotes = {
     write: () => new Promise((resolve) => void writing.push(resolve)),
+    edition: 0,
     read: async () => {},
     about: () => ({ crashes: 0, waits: undefined }),
     forget: () => {},
@@ -269,4 +272,51 @@ describe('a message of a stranger, with tables for headers of the toolkit', () =
     await settled();
     expect([got, channel.ended, lost]).toEqual([[], true, ['gone', 'trouble']]);
   });
+});
+
+describe('a key that is held by a dead letter', () => {
+  it('is free after a discard, however often the look at the letters fails before it succeeds', async () => {
+    const letter = { turn: 0, returning: [], left: 1 };
+    const looks: (() => Promise<HeldKeys>)[] = [
+      async () => new Map([['k', letter]]),
+      () => Promise.reject(new Error('no leader')),
+      () => Promise.reject(new Error('no leader')),
+    ];
+    const heldKeys = (): Promise<HeldKeys> => looks.shift()?.() ?? Promise.resolve(new Map());
+    const { consumer, clock, got, lost } = consumerOf(keyed, { heldKeys });
+    const { model, channels } = createFakeModel();
+    const opening = consumer.open(model, 'hints');
+    await settled();
+    clock.advance(25);
+    await opening;
+    channels[0]?.deliver(event);
+    await settled();
+    expect(got).toEqual([]);
+    void consumer.recheck();
+    for (let looked = 0; looked < 2; looked += 1) {
+      await settled();
+      expect(got).toEqual([]);
+      clock.advance(100);
+    }
+    await settled();
+    expect([got.length, lost]).toEqual([1, ['trouble']]);
+    await consumer.close();
+  });
+});
+
+it('what is given up is gone at once, and opened again, also where the broker never answers the close', async () => {
+  const { consumer, got, lost } = consumerOf(unordered);
+  const { model, channels } = createFakeModel();
+  await consumer.open(model, 'hints');
+  const [first] = channels as [FakeChannel];
+  first.close = () => new Promise(() => {});
+  // The queue was deleted, say.
+  first.take?.(null);
+  await settled();
+  expect(lost).toEqual(['gone']);
+  await consumer.open(model, 'hints');
+  channels[1]?.deliver(event);
+  await settled();
+  expect(got).toHaveLength(1);
+  await consumer.close();
 });

@@ -1,5 +1,9 @@
-/** What connections of one prefix tell each other, over a fanout exchange. Nothing is lost with a hint: it only makes others look sooner. */
+/**
+ * What connections of one prefix tell each other, over a fanout exchange. Nothing is lost with a hint about members: it only makes others look sooner. Who does not hear that letters were discarded holds
+ * their keys until the next discard, or until the partition is opened anew.
+ */
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import { type Clock, pause } from '../../clock.ts';
 import { MessagingError } from '../../errors.ts';
 import { leaveWill } from './last-will.ts';
 import type { MemberHint } from './members.ts';
@@ -20,16 +24,23 @@ export type Hint =
   | { readonly kind: 'ended'; readonly queue: string };
 
 export interface HintParts {
+  readonly clock: Clock;
   readonly names: Names;
   readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
   readonly onDeclared: (what: 'queue' | 'exchange', name: string) => void;
   readonly onHint: (hint: Hint) => void;
+  /** A hint that nobody makes up for could not be given. */
+  readonly onTrouble: (error: unknown) => void;
 }
+
+/** In all two seconds: somebody waits for it. */
+const TELL_AGAIN_MS = [100, 200, 400, 1_300];
 
 export class Hints {
   readonly #parts: HintParts;
   #model: ChannelModel | undefined;
   #will: Promise<Channel> | undefined;
+  #owesWill = false;
   #queue = '';
 
   constructor(parts: HintParts) {
@@ -51,6 +62,7 @@ export class Hints {
     this.#queue = queue;
     this.#model = model;
     this.#will = undefined;
+    this.#owesWill = false;
     await channel.bindQueue(queue, names.hints, '');
     await channel.consume(
       queue,
@@ -73,8 +85,17 @@ export class Hints {
     } catch (error) {
       // Whoever asks next leaves it anew.
       if (this.#will === will) this.#will = undefined;
-      throw error;
+      // Nothing can be published now: the others are left with their pings until something can.
+      if (!(error instanceof MessagingError && error.retryable)) throw error;
+      this.#owesWill = true;
     }
+  }
+
+  /** Something can be published again. */
+  leaveOwedWill(): void {
+    if (!this.#owesWill) return;
+    this.#owesWill = false;
+    this.leaveWill().catch(() => {});
   }
 
   /**
@@ -82,20 +103,32 @@ export class Hints {
    * Where that fails they are left with their pings.
    */
   async #keepWill(model: ChannelModel): Promise<Channel> {
-    const exchange = this.#parts.names.hints;
-    const { content: text } = hintParcel({ kind: 'ended', queue: this.#queue });
-    const channel = await leaveWill(model, { queue: this.#parts.names.will(this.#queue), exchange, text });
+    const { names, clock, publish } = this.#parts;
+    const channel = await leaveWill(model, {
+      queue: names.will(this.#queue),
+      exchange: names.hints,
+      parcel: hintParcel({ kind: 'ended', queue: this.#queue }),
+      clock,
+      publish,
+    });
     channel.on('close', () => {
       if (this.#model !== model) return;
-      this.#will = this.#keepWill(model);
-      this.#will.catch(() => {});
+      this.#will = undefined;
+      this.leaveWill().catch(() => {});
     });
     return channel;
   }
 
   async tellDiscarded(place: Place): Promise<void> {
-    const hint: Hint = { kind: 'discarded', ...place };
-    await this.#parts.publish(this.#parts.names.hints, '', hintParcel(hint)).catch(() => {});
+    const { clock, names, publish, onTrouble } = this.#parts;
+    const parcel = hintParcel({ kind: 'discarded', ...place });
+    for (const waitMs of [...TELL_AGAIN_MS, undefined])
+      try {
+        return await publish(names.hints, '', parcel);
+      } catch (error) {
+        if (waitMs === undefined) onTrouble(error);
+        else await pause(clock, waitMs);
+      }
   }
 
   /** Undefined in `to`: to all. False: its queue is not there. */

@@ -1,11 +1,11 @@
 /**
  * The notes of one partition, kept by whoever reads the partition. Both queues have a single active consumer and are given up together, so nobody else
- * reads these notes, and the reader can remove what is of no use any more: the notes of a copy when it is settled, and when the first message arrives
+ * reads these notes (but for a moment, see below), and the reader can remove what is of no use any more: the notes of a copy when it is settled, and when the first message arrives
  * that was never out, those of every copy that has not arrived (the broker gives what was returned before what is new). They stay as few as the
  * messages that came again. All processes reading one queue of notes in turn, and nobody removing any, was tried: with a kill a second
  * it had 9,000 of them after 15 seconds, and all partitions stood still waiting for it.
  *
- * Together, but for a moment: the two go by two channels, and when the partition has gone to its next reader, what that one writes still comes to the former one. So what others wrote behind our own first
+ * The moment: the two go by two channels, and when the next reader has the partition, what it writes still comes to the former reader. So what others wrote behind our own first
  * message is left alone, and goes on to the next reader with our channel (docs/decisions/0117-a-former-reader-leaves-the-next-ones-notes-alone.md).
  *
  *   write --confirm--> in the queue --our own consumer--> in the book --settled, superseded or not there--> acknowledged
@@ -18,7 +18,9 @@
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import type { Clock } from '../../clock.ts';
 import { answered, beginConsuming, LONGEST_ANSWER_MS } from './answered.ts';
+import { isMissing } from './broker-fault.ts';
 import { closed } from './closing.ts';
+import { LARGEST_WINDOW } from './given-back.ts';
 import { unreachable } from './link.ts';
 import { decodeNotes, type Note, type Noted, type QueueNotes } from './notes.ts';
 
@@ -26,10 +28,12 @@ export interface KeptNotesParts {
   readonly clock: Clock;
   readonly queue: string;
   readonly model: ChannelModel;
-  /** In one message, that says by whom. */
+  /** All in one message, whose id is `by`. */
   readonly write: (notes: readonly Note[], by: string) => Promise<void>;
   /** Unique in the whole subscription. */
   readonly nextMark: () => string;
+  /** The queue is not there: it has to be declared again. */
+  readonly onMissing: () => void;
 }
 
 /** One message of the queue. */
@@ -63,6 +67,9 @@ export class KeptNotes implements QueueNotes {
   readonly #parts: KeptNotesParts;
   readonly #book = new Map<string, About>();
   readonly #readings = new Map<string, Reading>();
+  /** Ours that have not come back, also those that nobody waits for any more. */
+  readonly #marks = new Set<string>();
+  #losses = 0;
   #channel: Promise<Channel> | undefined;
   /** By which our messages are known again. */
   readonly #self: string;
@@ -79,6 +86,10 @@ export class KeptNotes implements QueueNotes {
   constructor(parts: KeptNotesParts) {
     this.#parts = parts;
     this.#self = parts.nextMark();
+  }
+
+  get edition(): number {
+    return this.#losses;
   }
 
   /** What is written in one turn is one message. */
@@ -103,13 +114,20 @@ export class KeptNotes implements QueueNotes {
     // It may be rejected while the mark is still being written.
     seen.catch(() => {});
     try {
-      await this.#parts.write([{ copy: mark, count: 0 }], this.#self);
+      this.#marks.add(mark);
+      await this.#parts.write([{ copy: mark, count: 0 }], this.#self).catch((error: unknown) => {
+        this.#marks.delete(mark);
+        throw error;
+      });
       const isSeen = await answered(
         this.#parts.clock,
         LONGEST_ANSWER_MS,
         seen.then(() => true),
       );
-      if (!isSeen) throw unreachable(`the notes in "${this.#parts.queue}" do not come: another reads them`);
+      if (!isSeen)
+        throw unreachable(
+          `the notes in "${this.#parts.queue}" do not come: as a rule because another still reads them`,
+        );
     } finally {
       this.#readings.delete(mark);
     }
@@ -144,19 +162,25 @@ export class KeptNotes implements QueueNotes {
 
   #open(): Promise<Channel> {
     if (this.#closed) return Promise.reject(unreachable('the partition was given up'));
-    this.#channel ??= this.#openChannel().catch((error: unknown) => {
-      this.#channel = undefined;
+    if (this.#channel) return this.#channel;
+    const opening = this.#openChannel().catch((error: unknown) => {
+      // There may be another one by now.
+      if (this.#channel === opening) this.#channel = undefined;
+      if (isMissing(error)) this.#parts.onMissing();
       throw unreachable(`the notes cannot be read: ${(error as Error).message}`, error);
     });
-    return this.#channel;
+    this.#channel = opening;
+    return opening;
   }
 
   async #openChannel(): Promise<Channel> {
     const channel = await this.#parts.model.createChannel();
     // Given up without an answer, it still closes a minute later, when another has taken its place.
     let isOurs = true;
+    let hasEnded = false;
     channel.on('error', () => {});
     channel.on('close', () => {
+      hasEnded = true;
       if (isOurs) this.#lost();
     });
     const leave = (): void => void channel.close().catch(() => {});
@@ -164,7 +188,10 @@ export class KeptNotes implements QueueNotes {
       if (isOurs) this.#arrive(message, channel);
     };
     try {
+      // Else a quorum queue lends 2,000, and what is left alone is among them.
+      await channel.prefetch(LARGEST_WINDOW);
       await beginConsuming({ ...this.#parts, channel }, onMessage, leave);
+      if (hasEnded) throw new Error('their channel ended as soon as it had begun');
     } catch (error) {
       isOurs = false;
       leave();
@@ -175,6 +202,7 @@ export class KeptNotes implements QueueNotes {
 
   #lost(): void {
     this.#channel = undefined;
+    this.#losses += 1;
     this.#book.clear();
     this.#isOursSeen = false;
     this.#ofOthers = [];
@@ -196,9 +224,7 @@ export class KeptNotes implements QueueNotes {
     const notes = decodeNotes(message);
     const page: Page = { message, channel, left: 1 };
     for (const note of notes) {
-      const reading = this.#readings.get(note.copy);
-      this.#readings.delete(note.copy);
-      if (reading) reading.resolve();
+      if (this.#marks.delete(note.copy)) this.#readings.get(note.copy)?.resolve();
       else if (!this.#wanted || this.#wanted.has(note.copy)) this.#add(note, page);
     }
     this.#leave(page);

@@ -15,6 +15,9 @@ type Take = (message: ConsumeMessage) => void;
 /** The queue of notes: gives all that is not acknowledged to the first of its consumers, and when that one has gone to the next, as the broker does. */
 class FakeQueue {
   readonly stored = new Map<number, Parcel>();
+  readonly channels: { close(): Promise<void> }[] = [];
+  /** The broker ends a channel together with its answer. */
+  endsAtOnce = false;
   readonly #line: Take[] = [];
   #next = 1;
   #mark = 1;
@@ -30,25 +33,31 @@ class FakeQueue {
         this.#give(tag);
       },
       nextMark: () => `mark ${this.#mark++}`,
+      onMissing: () => {},
     });
   }
 
   #channel(): unknown {
     let mine: Take | undefined;
-    return Object.assign(new EventEmitter(), {
+    const channel = Object.assign(new EventEmitter(), {
+      prefetch: async () => {},
       consume: async (_queue: string, take: Take) => {
         mine = take;
         this.#line.push(take);
         if (this.#line.length === 1) this.#giveAll();
+        if (this.endsAtOnce) channel.emit('close');
         return { consumerTag: 'one' };
       },
       ack: ({ fields }: ConsumeMessage) => void this.stored.delete(fields.deliveryTag),
       close: async () => {
         const place = mine ? this.#line.indexOf(mine) : -1;
         if (place >= 0) this.#line.splice(place, 1);
+        channel.emit('close');
         if (place === 0) this.#giveAll();
       },
     });
+    this.channels.push(channel);
+    return channel;
   }
 
   #giveAll(): void {
@@ -150,6 +159,7 @@ it('a channel that was given up without an answer takes nothing from the one in 
   const createChannel = async (): Promise<EventEmitter> => {
     const isFirst = channels.length === 0;
     const channel = Object.assign(new EventEmitter(), {
+      prefetch: async () => {},
       consume: () => (isFirst ? new Promise(() => {}) : Promise.resolve({ consumerTag: 'one' })),
       close: async () => {},
     });
@@ -163,6 +173,7 @@ it('a channel that was given up without an answer takes nothing from the one in 
     model,
     write: async () => {},
     nextMark: () => 'mark',
+    onMissing: () => {},
   });
   const note = (): Promise<void> => notes.write([{ copy: 'a', count: 1, out: true }]);
   await expect(settledInTime(clock, note())).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE' });
@@ -214,4 +225,42 @@ describe('a reader that still has the notes of a partition when the next one has
     await next.read();
     expect(next.about('a', 2).crashes).toBe(1);
   });
+
+  it('and whose channel the broker ended in between knows again what was noted before it', async () => {
+    const queue = new FakeQueue();
+    const former = queue.open();
+    await former.write([{ copy: 'a', count: 0, waits }]);
+    await former.close();
+    const notes = queue.open();
+    await notes.read();
+    const { edition } = notes;
+    await queue.channels[1]?.close();
+    // Whoever has read must read again.
+    expect(notes.edition).not.toBe(edition);
+    expect(notes.about('a', 1).waits).toBeUndefined();
+    await notes.read();
+    expect(notes.about('a', 1).waits).toEqual(waits);
+  });
+});
+
+it('a mark that came too late is removed all the same', async () => {
+  const queue = new FakeQueue();
+  const former = queue.open();
+  await former.write([{ copy: 'a', count: 1, out: true }]);
+  const clock = createManualClock();
+  const next = queue.open(clock);
+  await expect(settledInTime(clock, next.read())).rejects.toMatchObject({ retryable: true });
+  await former.close();
+  await next.read();
+  next.forget('a');
+  expect(queue.stored.size).toBe(0);
+});
+
+it('a channel that ends as soon as it has begun is no channel: nothing is waited for on it', async () => {
+  const queue = new FakeQueue();
+  queue.endsAtOnce = true;
+  const notes = queue.open();
+  await expect(notes.read()).rejects.toMatchObject({ code: 'DB_MSG_ENGINE_UNREACHABLE' });
+  queue.endsAtOnce = false;
+  await notes.read();
 });

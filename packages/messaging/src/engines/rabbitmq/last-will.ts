@@ -7,22 +7,32 @@
  * So all others hear of a killed process when the broker does, some milliseconds after its socket closed, instead of at their next ping. It is a hint like any other:
  * whoever hears it asks whether that member is still there (`members.ts`) and believes only the answer, because a channel may end and its connection live on.
  *
+ * It is published over the OTHER connection: an alarm makes the broker read nothing more from one that publishes during it, so that a consumer which came back in an alarm would have got no answer until its end.
+ *
  * The queue is a classic one: it lives no longer than its owner, and a quorum queue would count and sync for nothing. It is durable only because
  * newer brokers phase out what is neither durable nor exclusive; exclusive it cannot be, or it would be deleted before its message expires.
  */
 import type { Channel, ChannelModel } from 'amqplib';
+import type { Clock } from '../../clock.ts';
+import { answered, LONGEST_ANSWER_MS } from './answered.ts';
+import { closed } from './closing.ts';
+import { unreachable } from './link.ts';
+import type { Parcel } from './wire.ts';
 
 export interface WillParts {
   readonly queue: string;
   readonly exchange: string;
-  readonly text: Buffer;
+  readonly parcel: Parcel;
+  readonly clock: Clock;
+  readonly publish: (exchange: string, routingKey: string, parcel: Parcel) => Promise<void>;
 }
 
 /** After its owner the queue is of no use. */
 const EXPIRES_MS = 10_000;
 
-/** Stands when it resolves, and takes nothing back when the channel closes. */
-export async function leaveWill(model: ChannelModel, { queue, exchange, text }: WillParts): Promise<Channel> {
+/** Stands when it resolves, and takes nothing back when the channel closes. Rejects as `publish` does. */
+export async function leaveWill(model: ChannelModel, parts: WillParts): Promise<Channel> {
+  const { queue, exchange, parcel, clock, publish } = parts;
   const channel = await model.createChannel();
   channel.on('error', () => {});
   await channel.assertQueue(queue, {
@@ -43,7 +53,13 @@ export async function leaveWill(model: ChannelModel, { queue, exchange, text }: 
   // It may be rejected while the consumer is still being asked for.
   standing.catch(() => {});
   await channel.consume(queue, () => lent());
-  channel.sendToQueue(queue, text, { contentType: 'application/json' });
-  await standing;
+  try {
+    const left = publish('', queue, parcel).then(() => standing.then(() => true));
+    if (!(await answered(clock, LONGEST_ANSWER_MS, left)))
+      throw unreachable('the last will does not come back');
+  } catch (error) {
+    void closed(channel);
+    throw error;
+  }
   return channel;
 }

@@ -27,7 +27,9 @@ export interface Note {
 export interface QueueNotes {
   /** Resolves when they are stored. */
   write(notes: readonly Note[]): Promise<void>;
-  /** Resolves when everything that was written before, by anybody, is known. */
+  /** Changes when what was read is forgotten, because the channel has closed: it has to be read again. */
+  readonly edition: number;
+  /** Resolves when everything is known that was written before, by anybody but a reader of the same queue that came later (`kept-notes.ts`). */
   read(): Promise<void>;
   about(copy: string, count: number): Noted;
   /** The copy is settled: what is noted about it may go. */
@@ -93,6 +95,7 @@ export interface SharedNotesParts {
  * stay until they are too old; there are few, because without order per key only what is put back politely needs one.
  */
 export class SharedNotes implements QueueNotes {
+  readonly edition = 0;
   readonly #parts: SharedNotesParts;
   #released = new Map<string, Set<number>>();
 

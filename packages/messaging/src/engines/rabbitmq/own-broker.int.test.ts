@@ -3,9 +3,17 @@ import { expect, it } from 'vitest';
 import type { ConsumeMessage } from 'amqplib';
 import Type from 'typebox';
 import { defineChannel } from '../../channel.ts';
-import { systemClock } from '../../clock.ts';
+import { type Clock, systemClock } from '../../clock.ts';
+
 import { registerControls } from '../../conformance/controls.ts';
-import { Collector, eventually, limitPatience, patience, signal } from '../../conformance/fixture.ts';
+import {
+  Collector,
+  eventually,
+  limitPatience,
+  patience,
+  settleIn,
+  signal,
+} from '../../conformance/fixture.ts';
 import { conformanceCases } from '../../conformance/suite.ts';
 import { ack, deadLetter } from '../../outcome.ts';
 import {
@@ -16,6 +24,7 @@ import {
   withBus,
   withFixture as withFixtureAt,
 } from './conformance-fixture.ts';
+import { LONGEST_ANSWER_MS } from './answered.ts';
 import { RabbitConsumer } from './consumer.ts';
 import { countOf, NOTHING, patientCountOf } from './counting.ts';
 import type { RabbitNotice } from './options.ts';
@@ -272,6 +281,35 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
       expect(await counted).toEqual(held);
     }, own.url));
 
+  it('in an alarm a consumer with order per key begins, and works off what is there', () =>
+    withFixture(async (fixture) => {
+      await withBus(fixture.engine({ url: own.url }), [inOrder], async (bus) => {
+        await settleIn(bus.subscribe(inOrder, { name: 'one', handler: () => ack() }));
+        for (const n of [1, 2]) await bus.publish(inOrder, { n }, { key: 'k' });
+      });
+      await setAlarm(own.broker, true);
+      try {
+        await withBus(fixture.engine({ url: own.url }), [inOrder], async (bus) => {
+          const got = new Collector<number>();
+          await bus.subscribe(inOrder, {
+            name: 'one',
+            handler: ({ data }) => {
+              got.add(data.n);
+              return ack();
+            },
+          }).started;
+          expect(await got.waitFor(2)).toEqual([1, 2]);
+          await eventually(
+            async () => (await bus.view()).channels[0]?.subscriptions[0],
+            (seen) => seen?.ready === 0 && seen.inFlight === 0,
+            'the acknowledgements',
+          );
+        });
+      } finally {
+        await setAlarm(own.broker, false);
+      }
+    }));
+
   it('a queue that is lost while its new connection still waits for another one is brought back', () =>
     withFixture(async (fixture) => {
       const notices = new Collector<string>();
@@ -281,54 +319,71 @@ describeOnOwnBroker('a RabbitMQ of its own', (own) => {
       };
       const isBack = (): boolean =>
         notices.values.filter((one) => one === 'connected to consume').length === 2;
-      await withBus(fixture.engine({ url: own.url, onNotice }), [orders, blocking], async (bus) => {
-        const got = new Collector<number>();
-        const handler = ({ data }: { readonly data: { readonly n: number } }) => {
-          got.add(data.n);
-          return ack();
-        };
-        await bus.subscribe(orders, { name: 'one', handler }).started;
-        await bus.subscribe(blocking, { name: 'one', handler: () => ack() }).started;
-        const leader = `whereis('%2F_${fixture.prefix}blocking/s/one/0')`;
-        const publish = (n: number): Promise<boolean> =>
-          bus.publish(orders, { n }).then(
-            () => true,
-            () => false,
-          );
-        await own.broker.evaluate(`sys:suspend(${leader}).`);
-        try {
-          await closeAllConnections(own.broker);
+      // The new connection waits for the silent queue for as long as the test wants it to.
+      const held = new Set<() => void>();
+      const clock: Clock = {
+        ...systemClock,
+        setTimer: (ms, fire) => {
+          if (ms !== LONGEST_ANSWER_MS) return systemClock.setTimer(ms, fire);
+          held.add(fire);
+          return () => held.delete(fire);
+        },
+      };
+      const engine = fixture.engine({ url: own.url, onNotice });
+      await withBus(
+        engine,
+        [orders, blocking],
+        async (bus) => {
+          const got = new Collector<number>();
+          const handler = ({ data }: { readonly data: { readonly n: number } }) => {
+            got.add(data.n);
+            return ack();
+          };
+          await bus.subscribe(orders, { name: 'one', handler }).started;
+          await bus.subscribe(blocking, { name: 'one', handler: () => ack() }).started;
+          const leader = `whereis('%2F_${fixture.prefix}blocking/s/one/0')`;
+          const publish = (n: number): Promise<boolean> =>
+            bus.publish(orders, { n }).then(
+              () => true,
+              () => false,
+            );
+          await own.broker.evaluate(`sys:suspend(${leader}).`);
+          try {
+            await closeAllConnections(own.broker);
+            await eventually(
+              () => publish(1),
+              (isConfirmed) => isConfirmed,
+              'a publish on the new connection',
+            );
+            await got.waitFor(1);
+            const lostBefore = notices.values.filter((one) => one === 'lost orders').length;
+            await onBroker((amqp) => amqp.deleteQueue(`${fixture.prefix}orders/s/one`), own.url);
+            await eventually(
+              async () => notices.values.filter((one) => one === 'lost orders').length,
+              (count) => count > lostBefore,
+              'its loss',
+            );
+            const since = systemClock.monotonic();
+            await eventually(
+              async () => systemClock.monotonic() - since,
+              (ms) => ms > REOPENED_MS,
+              'the time in which it would be opened again on a connection that is up',
+            );
+            // Lost on a connection that is up it would be another case.
+            expect(isBack()).toBe(false);
+          } finally {
+            await own.broker.evaluate(`sys:resume(${leader}).`);
+            for (const fire of held) fire();
+          }
           await eventually(
-            () => publish(1),
+            () => publish(2),
             (isConfirmed) => isConfirmed,
-            'a publish on the new connection',
+            'a publish to the queue, which is there again',
           );
-          await got.waitFor(1);
-          const lostBefore = notices.values.filter((one) => one === 'lost orders').length;
-          await onBroker((amqp) => amqp.deleteQueue(`${fixture.prefix}orders/s/one`), own.url);
-          await eventually(
-            async () => notices.values.filter((one) => one === 'lost orders').length,
-            (count) => count > lostBefore,
-            'its loss',
-          );
-          const since = systemClock.monotonic();
-          await eventually(
-            async () => systemClock.monotonic() - since,
-            (ms) => ms > REOPENED_MS,
-            'the time in which it would be opened again on a connection that is up',
-          );
-          // Lost on a connection that is up it would be another case.
-          expect(isBack()).toBe(false);
-        } finally {
-          await own.broker.evaluate(`sys:resume(${leader}).`);
-        }
-        await eventually(
-          () => publish(2),
-          (isConfirmed) => isConfirmed,
-          'a publish to the queue, which is there again',
-        );
-        expect(await got.waitFor(2)).toEqual([1, 2]);
-      });
+          expect(await got.waitFor(2)).toEqual([1, 2]);
+        },
+        clock,
+      );
     }));
 
   it('what a view could not count is told as partial', () =>

@@ -11,7 +11,7 @@ import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { type CancelTimer, type Clock, pause } from '../../clock.ts';
 import type { ChannelSpec } from '../../engine.ts';
 import { Acks } from './acks.ts';
-import { beginConsuming } from './answered.ts';
+import { answered, beginConsuming, LONGEST_ANSWER_MS } from './answered.ts';
 import { closed } from './closing.ts';
 import { Lanes } from './lanes.ts';
 import { unreachable } from './link.ts';
@@ -55,8 +55,8 @@ export interface Entry {
   readonly expiresAt: number;
   state: string | undefined;
   abandoned: number | undefined;
-  /** Its notes have been read. */
-  looked: boolean;
+  /** The edition of the notes that has been read for it. */
+  looked: number | undefined;
   /** A redriven one: what was seen of its key in the dead letters. */
   sight: Sight | undefined;
   /** Its return would not be taken for a crash: that it is handed out has to be noted first. */
@@ -92,6 +92,8 @@ export class Source {
   readonly #parked = new ParkedKeys();
   #parkedKnown = false;
   #toldTrouble = false;
+  #recheckAgain = false;
+  #rechecking: Promise<void> | undefined;
   readonly #followers = new Set<Promise<void>>();
   /** Copies with notes, of those that are not settled. */
   readonly #noted = new Set<string>();
@@ -130,12 +132,7 @@ export class Source {
     this.#keyed = parts.channelSpec.order === 'key';
     this.#holds = this.#keyed && parts.channelSpec.onFailure !== 'skip';
     channel.on('error', () => {});
-    channel.on('close', () => {
-      if (!this.#live) return;
-      this.#live = false;
-      void parts.notes?.close();
-      parts.onLost(this);
-    });
+    channel.on('close', () => this.#end());
   }
 
   /** False once its channel is gone: then nothing of it can be settled any more. */
@@ -215,14 +212,33 @@ export class Source {
     await this.settled();
   }
 
-  /** Letters were taken away: looks which keys are still held. */
-  async recheck(): Promise<void> {
+  /** Letters were taken away: looks which keys are still held, until that is known, because nobody says it again. One run for all who ask. */
+  recheck(): Promise<void> {
+    this.#recheckAgain = true;
+    this.#rechecking ??= Promise.resolve().then(() => this.#recheckAll());
+    return this.#rechecking;
+  }
+
+  async #recheckAll(): Promise<void> {
     try {
-      await this.#followersSettled();
-    } catch {
-      // It is being given up, and whoever opens the queue anew looks anyway.
-      return;
+      while (this.#recheckAgain && this.#live) {
+        this.#recheckAgain = false;
+        try {
+          await this.#recheckOnce();
+        } catch (error) {
+          this.#recheckAgain = true;
+          await this.#restFrom(error);
+        }
+      }
+    } finally {
+      // In the step of the last look: whoever asks for one more gets a run that will look.
+      this.#rechecking = undefined;
     }
+  }
+
+  /** Rejects also when what is to be parked cannot be: then it is being given up, and whoever opens the queue anew looks anyway. */
+  async #recheckOnce(): Promise<void> {
+    await this.#followersSettled();
     const before = this.#parked.now;
     this.#parked.release(await this.#parts.heldKeys(NOTHING), before);
     for (const key of this.lanes.blockedKeys()) if (!this.#parked.has(key)) this.lanes.unblock(key);
@@ -297,14 +313,22 @@ export class Source {
     // What was put off since it was drained has its note, and must not keep the process until it is due.
     this.#takePutOff();
     this.#acks.flush();
-    await this.#applied().catch(() => {});
+    await answered(this.#parts.clock, LONGEST_ANSWER_MS, this.#applied()).catch(() => {});
     await closed(this.#channel);
     await this.#parts.notes?.close();
   }
 
-  /** Gives all up at once: what is out comes again. */
+  /** Gives all up at once: what is out comes again. Nobody waits for the broker's answer, which a connection that is blocked does not get. */
   abandon(): void {
+    this.#end();
     void this.#channel.close().catch(() => {});
+  }
+
+  #end(): void {
+    if (!this.#live) return;
+    this.#live = false;
+    void this.#parts.notes?.close();
+    this.#parts.onLost(this);
   }
 
   /**
@@ -334,7 +358,7 @@ export class Source {
       expiresAt: message?.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(message.expiresAt),
       state: note.state,
       abandoned: count === undefined ? undefined : (note.abandoned ?? 0) + count,
-      looked: false,
+      looked: undefined,
       sight: undefined,
       spared: this.#keyed && (count ?? 0) > 0,
       gone: false,
@@ -382,7 +406,7 @@ export class Source {
   }
 
   #needsNotes({ looked, count }: Entry): boolean {
-    return !looked && (count ?? 0) > 0;
+    return (count ?? 0) > 0 && looked !== this.#parts.notes?.edition;
   }
 
   #needsSight({ key, sight, received }: Entry): boolean {
@@ -393,21 +417,25 @@ export class Source {
   }
 
   async #lookFor(entry: Entry): Promise<void> {
-    const { notes, clock } = this.#parts;
+    const { notes } = this.#parts;
     try {
       if (this.#needsSight(entry)) await this.#lookAtLetters();
       if (notes && this.#needsNotes(entry)) {
         await notes.read();
         // What arrived before this reading is covered by it.
-        for (const one of this.#arrived) one.looked = true;
+        for (const one of this.#arrived) one.looked = notes.edition;
       }
       this.#toldTrouble = false;
     } catch (error) {
-      // It is tried again at once and for ever; one word of it is enough until it has succeeded.
-      if (!this.#toldTrouble && this.#live) this.#parts.onTrouble(error);
-      this.#toldTrouble = true;
-      await pause(clock, LOOK_AGAIN_MS);
+      await this.#restFrom(error);
     }
+  }
+
+  /** What is tried again at once and for ever: one word of it is enough until it has succeeded. */
+  async #restFrom(error: unknown): Promise<void> {
+    if (!this.#toldTrouble && this.#live) this.#parts.onTrouble(error);
+    this.#toldTrouble = true;
+    await pause(this.#parts.clock, LOOK_AGAIN_MS);
   }
 
   /**
