@@ -162,7 +162,7 @@ class LockLeader implements Leader {
       this.#toldToEndAt = undefined;
       this.#fence = undefined;
       const giving = lock.release().catch((error: unknown) => describeError(error));
-      // One who does not answer must not keep this process from campaigning: the lock ends with its ttl.
+      // One who does not answer must not keep this process from campaigning: the lock ends by itself.
       const isGiven = await endsWithin(this.#options.clock, giving, LONGEST_RELEASE_MS);
       const given = isGiven ? await giving : 'no answer';
       this.#options.log.info({ ...this.#fields(), given }, 'stepped down');
@@ -182,11 +182,12 @@ class LockLeader implements Leader {
   }
 
   async #giveBack(lock: HeldLock): Promise<void> {
-    await lock
+    const given = lock
       .release()
       .catch((error: unknown) =>
         this.#failed(error, 'the lock of a leader could not be given back; it ends with its ttl'),
       );
+    await endsWithin(this.#options.clock, given, LONGEST_RELEASE_MS);
   }
 
   async #tellOverdue({ fence }: HeldLock, isLost: boolean, ended: AbortSignal): Promise<void> {

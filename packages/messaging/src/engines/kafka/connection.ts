@@ -161,7 +161,10 @@ export class KafkaConnection implements EngineConnection {
     this.#refuseClosed();
     let reader = await this.#readerFor(spec);
     // Its last consumer may have closed it between the answer and here.
-    while (reader.isClosing) reader = await this.#readerFor(spec);
+    while (reader.isClosing) {
+      this.#refuseClosed();
+      reader = await this.#readerFor(spec);
+    }
     this.#refuseClosed();
     const consumer = new KafkaConsumer(
       {

@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { startChild } from '../../conformance/child-process.ts';
 import { plain } from '../../conformance/channels.ts';
 import { systemClock } from '../../clock.ts';
-import { Collector, eventually } from '../../conformance/fixture.ts';
-import type { Consumer, Delivery } from '../../engine.ts';
+import { Collector, type EngineFixture, eventually } from '../../conformance/fixture.ts';
+import type { ChannelSpec, Consumer, Delivery, EngineConnection } from '../../engine.ts';
 import { clientOf, createKafkaFixture, kafkaUrl } from './conformance-fixture.ts';
 
 /** Far longer than the case takes: a group that is empty sooner was left. */
@@ -21,26 +21,29 @@ async function membersOf(prefix: string): Promise<readonly number[]> {
   }
 }
 
+const channel: ChannelSpec = {
+  name: plain.name,
+  order: 'none',
+  onFailure: 'skip',
+  priorityLevels: 1,
+  ephemeral: false,
+  routing: 'fanout',
+  keepMs: undefined,
+};
+const spec = { channel: plain.name, subscription: 'one', prefetch: 10, leaseMs: 30_000 };
+
+async function connected({ open }: EngineFixture): Promise<EngineConnection> {
+  const connection = await open().connect({ clock: systemClock, onFatal: () => {} });
+  await connection.declare({ channels: [channel], subscriptions: [{ channel: plain.name, name: 'one' }] });
+  return connection;
+}
+
 describe.skipIf(kafkaUrl === undefined)('leaving a group (needs KAFKA_URL)', { timeout: 90_000 }, () => {
   it('a consumer that comes in the moment the last one leaves gets what is there', async () => {
-    const { open, destroy } = await createKafkaFixture();
-    const connection = await open().connect({ clock: systemClock, onFatal: () => {} });
+    const fixture = await createKafkaFixture();
+    const connection = await connected(fixture);
     try {
-      const channel = {
-        name: plain.name,
-        order: 'none',
-        onFailure: 'skip',
-        priorityLevels: 1,
-        ephemeral: false,
-        routing: 'fanout',
-        keepMs: undefined,
-      } as const;
-      await connection.declare({
-        channels: [channel],
-        subscriptions: [{ channel: plain.name, name: 'one' }],
-      });
       const got = new Collector<Delivery>();
-      const spec = { channel: plain.name, subscription: 'one', prefetch: 10, leaseMs: 30_000 };
       const subscribe = (): Promise<Consumer> =>
         connection.subscribe(spec, (deliveries) => {
           for (const one of deliveries) got.add(one);
@@ -63,7 +66,22 @@ describe.skipIf(kafkaUrl === undefined)('leaving a group (needs KAFKA_URL)', { t
       expect(await (await coming).settle([{ kind: 'ack', token: one.token }])).toEqual(['settled']);
     } finally {
       await connection.close();
-      await destroy();
+      await fixture.destroy();
+    }
+  });
+
+  it('a consumer that comes in the moment the connection closes is refused, and leaves nobody in the group', async () => {
+    const fixture = await createKafkaFixture();
+    try {
+      const connection = await connected(fixture);
+      await connection.subscribe(spec, () => {});
+      const coming = connection.subscribe(spec, () => {});
+      const closing = connection.close();
+      await expect(coming).rejects.toMatchObject({ code: 'DB_MSG_STOPPED' });
+      await closing;
+      expect(await membersOf(fixture.prefix)).toEqual([0]);
+    } finally {
+      await fixture.destroy();
     }
   });
 

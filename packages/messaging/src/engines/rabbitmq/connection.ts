@@ -96,6 +96,7 @@ export class RabbitConnection implements EngineConnection {
       clock,
       confirmTimeoutMs: settings.confirmTimeoutMs,
       onMissing: () => void this.#restore(),
+      onOpened: () => this.#hints.leaveOwedWill(),
       onTrouble: (error) => this.#tellTrouble(error),
       onBlocked: (reason) => {
         if (reason === undefined) this.#hints.leaveOwedWill();
@@ -124,10 +125,7 @@ export class RabbitConnection implements EngineConnection {
       onTrouble: (error) => this.#tellTrouble(error),
     });
     this.#publishLink = this.#link('publish', {
-      onUp: async (model) => {
-        await this.#publisher.open(model);
-        this.#hints.leaveOwedWill();
-      },
+      onUp: (model) => this.#publisher.open(model),
       onDown: () => this.#publisher.down(),
     });
     this.#consumeLink = this.#link('consume', {

@@ -287,7 +287,8 @@ export class RabbitConsumer implements Consumer {
   /** Letters were taken away: looks which keys are still held. */
   async recheck(): Promise<void> {
     if (!this.#holds) return;
-    await allDone([...this.#sources.values()].map((source) => source.recheck()));
+    // One after the other, because all look at one queue.
+    for (const source of this.#sources.values()) await source.recheck();
   }
 
   /** Opens the partitions that fall to this consumer and gives up the others; one run at a time. */

@@ -300,6 +300,11 @@ describe('a key that is held by a dead letter', () => {
     }
     await settled();
     expect([got.length, lost]).toEqual([1, ['trouble']]);
+    // It is told once for as long as it fails, and again when it has succeeded meanwhile.
+    looks.push(() => Promise.reject(new Error('no leader')));
+    void consumer.recheck();
+    await settled();
+    expect(lost).toEqual(['trouble', 'trouble']);
     await consumer.close();
   });
 });

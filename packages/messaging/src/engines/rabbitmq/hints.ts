@@ -33,8 +33,9 @@ export interface HintParts {
   readonly onTrouble: (error: unknown) => void;
 }
 
-/** In all two seconds: somebody waits for it. */
-const TELL_AGAIN_MS = [100, 200, 400, 1_300];
+/** Somebody waits for it. */
+const LONGEST_TELLING_MS = 2_000;
+const TELL_AGAIN_MS = 200;
 
 export class Hints {
   readonly #parts: HintParts;
@@ -77,7 +78,6 @@ export class Hints {
   /** For whoever has something that others should take over; once for each connection. */
   async leaveWill(): Promise<void> {
     if (!this.#model) return;
-    if (!this.#will) this.#parts.onDeclared('queue', this.#parts.names.will(this.#queue));
     this.#will ??= this.#keepWill(this.#model);
     const will = this.#will;
     try {
@@ -85,13 +85,13 @@ export class Hints {
     } catch (error) {
       // Whoever asks next leaves it anew.
       if (this.#will === will) this.#will = undefined;
-      // Nothing can be published now: the others are left with their pings until something can.
+      // It could not be published: the others are left with their pings until a channel is opened for that, or an alarm is over.
       if (!(error instanceof MessagingError && error.retryable)) throw error;
       this.#owesWill = true;
     }
   }
 
-  /** Something can be published again. */
+  /** It may be published now. */
   leaveOwedWill(): void {
     if (!this.#owesWill) return;
     this.#owesWill = false;
@@ -103,14 +103,16 @@ export class Hints {
    * Where that fails they are left with their pings.
    */
   async #keepWill(model: ChannelModel): Promise<Channel> {
-    const { names, clock, publish } = this.#parts;
+    const { names, clock, publish, onDeclared } = this.#parts;
+    const queue = names.will(this.#queue);
     const channel = await leaveWill(model, {
-      queue: names.will(this.#queue),
+      queue,
       exchange: names.hints,
       parcel: hintParcel({ kind: 'ended', queue: this.#queue }),
       clock,
       publish,
     });
+    onDeclared('queue', queue);
     channel.on('close', () => {
       if (this.#model !== model) return;
       this.#will = undefined;
@@ -122,12 +124,13 @@ export class Hints {
   async tellDiscarded(place: Place): Promise<void> {
     const { clock, names, publish, onTrouble } = this.#parts;
     const parcel = hintParcel({ kind: 'discarded', ...place });
-    for (const waitMs of [...TELL_AGAIN_MS, undefined])
+    const end = clock.monotonic() + LONGEST_TELLING_MS;
+    for (;;)
       try {
         return await publish(names.hints, '', parcel);
       } catch (error) {
-        if (waitMs === undefined) onTrouble(error);
-        else await pause(clock, waitMs);
+        if (clock.monotonic() + TELL_AGAIN_MS > end) return onTrouble(error);
+        await pause(clock, TELL_AGAIN_MS);
       }
   }
 

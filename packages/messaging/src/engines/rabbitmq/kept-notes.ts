@@ -67,8 +67,6 @@ export class KeptNotes implements QueueNotes {
   readonly #parts: KeptNotesParts;
   readonly #book = new Map<string, About>();
   readonly #readings = new Map<string, Reading>();
-  /** Ours that have not come back, also those that nobody waits for any more. */
-  readonly #marks = new Set<string>();
   #losses = 0;
   #channel: Promise<Channel> | undefined;
   /** By which our messages are known again. */
@@ -114,11 +112,7 @@ export class KeptNotes implements QueueNotes {
     // It may be rejected while the mark is still being written.
     seen.catch(() => {});
     try {
-      this.#marks.add(mark);
-      await this.#parts.write([{ copy: mark, count: 0 }], this.#self).catch((error: unknown) => {
-        this.#marks.delete(mark);
-        throw error;
-      });
+      await this.#parts.write([{ copy: mark, count: 0, mark: true }], this.#self);
       const isSeen = await answered(
         this.#parts.clock,
         LONGEST_ANSWER_MS,
@@ -224,7 +218,7 @@ export class KeptNotes implements QueueNotes {
     const notes = decodeNotes(message);
     const page: Page = { message, channel, left: 1 };
     for (const note of notes) {
-      if (this.#marks.delete(note.copy)) this.#readings.get(note.copy)?.resolve();
+      if (note.mark) this.#readings.get(note.copy)?.resolve();
       else if (!this.#wanted || this.#wanted.has(note.copy)) this.#add(note, page);
     }
     this.#leave(page);

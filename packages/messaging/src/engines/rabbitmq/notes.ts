@@ -21,6 +21,8 @@ export interface Note {
   readonly count: number;
   readonly out?: true;
   readonly waits?: { readonly state: string; readonly dueAt: number };
+  /** Says nothing, and comes behind what was written before. */
+  readonly mark?: true;
 }
 
 /** The notes that belong to one queue, as its consumer uses them. */

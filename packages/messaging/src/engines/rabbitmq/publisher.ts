@@ -27,6 +27,8 @@ export interface PublisherParts {
   /** The broker named something that is not there: the topology has to be declared again. */
   readonly onMissing: () => void;
   readonly onBlocked: (reason: string | undefined) => void;
+  /** Something can be published again. */
+  readonly onOpened: () => void;
   /** Nothing that a publish was told of: its channel could not be opened. */
   readonly onTrouble: (error: unknown) => void;
 }
@@ -172,7 +174,9 @@ export class Publisher {
       this.#rejectAll(unreachable('the channel closed before the broker confirmed'));
       this.#openAgain(model);
     });
-    if (this.#model === model) this.#channel = channel;
+    if (this.#model !== model) return;
+    this.#channel = channel;
+    this.#parts.onOpened();
   }
 
   /** What is in flight would wait as long as the alarm lasts: its owner decides instead. */

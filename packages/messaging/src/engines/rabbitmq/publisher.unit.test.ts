@@ -51,6 +51,7 @@ async function open(): Promise<{
     onMissing: () => {},
     onBlocked: (reason) => blocked.push(reason),
     onTrouble: (error) => troubles.push(error),
+    onOpened: () => {},
   });
   await publisher.open(model as unknown as ChannelModel);
   return { publisher, model, channel: channels[0] as FakeChannel, channels, troubles, clock, blocked };

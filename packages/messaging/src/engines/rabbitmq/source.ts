@@ -91,7 +91,8 @@ export class Source {
   readonly #putOff = new Map<Entry, CancelTimer>();
   readonly #parked = new ParkedKeys();
   #parkedKnown = false;
-  #toldTrouble = false;
+  /** What goes on failing, and has been told. */
+  readonly #told = new Set<'look' | 'recheck'>();
   #recheckAgain = false;
   #rechecking: Promise<void> | undefined;
   readonly #followers = new Set<Promise<void>>();
@@ -225,9 +226,10 @@ export class Source {
         this.#recheckAgain = false;
         try {
           await this.#recheckOnce();
+          this.#told.delete('recheck');
         } catch (error) {
           this.#recheckAgain = true;
-          await this.#restFrom(error);
+          await this.#restFrom('recheck', error);
         }
       }
     } finally {
@@ -313,9 +315,11 @@ export class Source {
     // What was put off since it was drained has its note, and must not keep the process until it is due.
     this.#takePutOff();
     this.#acks.flush();
-    await answered(this.#parts.clock, LONGEST_ANSWER_MS, this.#applied()).catch(() => {});
-    await closed(this.#channel);
-    await this.#parts.notes?.close();
+    // Whoever has the partition next waits for nothing more than the broker does: without an answer it takes all back a minute later.
+    const { clock, notes } = this.#parts;
+    await answered(clock, LONGEST_ANSWER_MS, this.#applied()).catch(() => {});
+    await answered(clock, LONGEST_ANSWER_MS, closed(this.#channel));
+    if (notes) await answered(clock, LONGEST_ANSWER_MS, notes.close());
   }
 
   /** Gives all up at once: what is out comes again. Nobody waits for the broker's answer, which a connection that is blocked does not get. */
@@ -421,20 +425,21 @@ export class Source {
     try {
       if (this.#needsSight(entry)) await this.#lookAtLetters();
       if (notes && this.#needsNotes(entry)) {
+        const { edition } = notes;
         await notes.read();
-        // What arrived before this reading is covered by it.
-        for (const one of this.#arrived) one.looked = notes.edition;
+        // What arrived before this reading is covered by it, unless it has been forgotten again.
+        for (const one of this.#arrived) one.looked = edition;
       }
-      this.#toldTrouble = false;
+      this.#told.delete('look');
     } catch (error) {
-      await this.#restFrom(error);
+      await this.#restFrom('look', error);
     }
   }
 
   /** What is tried again at once and for ever: one word of it is enough until it has succeeded. */
-  async #restFrom(error: unknown): Promise<void> {
-    if (!this.#toldTrouble && this.#live) this.#parts.onTrouble(error);
-    this.#toldTrouble = true;
+  async #restFrom(what: 'look' | 'recheck', error: unknown): Promise<void> {
+    if (!this.#told.has(what) && this.#live) this.#parts.onTrouble(error);
+    this.#told.add(what);
     await pause(this.#parts.clock, LOOK_AGAIN_MS);
   }
 
