@@ -87,11 +87,25 @@ export function clientOf(url: string): { clientId: string; bootstrapBrokers: str
   return { clientId: 'test', bootstrapBrokers: url.split(',').map((one) => one.replace('kafka://', '')) };
 }
 
+const MOST_REMOVALS = 3;
+
+/** A topic that its owner was just deleting is listed and is not there any more: all are refused for it, so what is left is listed anew. */
+async function removeTopics(admin: Admin, prefix: string): Promise<void> {
+  for (let removals = 1; ; removals += 1) {
+    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix));
+    try {
+      if (topics.length > 0) await admin.deleteTopics({ topics });
+      return;
+    } catch (error) {
+      if (removals === MOST_REMOVALS) throw error;
+    }
+  }
+}
+
 async function removeAll(url: string, prefix: string): Promise<void> {
   const admin = new Admin(clientOf(url));
   try {
-    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix));
-    if (topics.length > 0) await admin.deleteTopics({ topics });
+    await removeTopics(admin, prefix);
     const groups = [...(await admin.listGroups()).keys()].filter((group) => group.startsWith(prefix));
     if (groups.length > 0) await admin.deleteGroups({ groups }).catch(() => {});
   } finally {
