@@ -96,6 +96,14 @@ export const inOrder = defineChannel({
   order: 'key',
   requires: { emulation: ['order'] },
 });
+export const blocking = defineChannel({
+  name: 'blocking',
+  version: 1,
+  schema,
+  order: 'key',
+  onFailure: 'blockKey',
+  requires: { emulation: ['order'] },
+});
 
 export async function withFixture(
   place: FixturePlace,

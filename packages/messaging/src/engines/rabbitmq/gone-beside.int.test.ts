@@ -1,22 +1,11 @@
 /** A queue that lies beside a partition (its dead letters, its notes) is deleted by mistake: it is declared again, and the partition goes on. */
 import { afterAll, describe, expect, it } from 'vitest';
-import Type from 'typebox';
-import { defineChannel } from '../../channel.ts';
 import { Collector } from '../../conformance/fixture.ts';
 import { ack, retry } from '../../outcome.ts';
-import { onBroker, rabbitUrl, removeLadder, withBus, withFixture } from './conformance-fixture.ts';
+import { blocking, onBroker, rabbitUrl, removeLadder, withBus, withFixture } from './conformance-fixture.ts';
 
 const LADDER = 'gone-beside.';
 const PARTITIONS = 8;
-
-const blocking = defineChannel({
-  name: 'blocking',
-  version: 1,
-  schema: Type.Object({ n: Type.Integer() }),
-  order: 'key',
-  onFailure: 'blockKey',
-  requires: { emulation: ['order'] },
-});
 
 const NOTES = Array.from({ length: PARTITIONS }, (_, partition) => `notes/${partition}`);
 

@@ -1,8 +1,6 @@
 /** What is done to a broker of the test's own: killed under load, connections closed by its operator, an alarm, a short patience with consumers. */
 import { expect, it } from 'vitest';
 import type { ConsumeMessage } from 'amqplib';
-import Type from 'typebox';
-import { defineChannel } from '../../channel.ts';
 import { type Clock, systemClock } from '../../clock.ts';
 
 import { registerControls } from '../../conformance/controls.ts';
@@ -17,6 +15,7 @@ import {
 import { conformanceCases } from '../../conformance/suite.ts';
 import { ack, deadLetter } from '../../outcome.ts';
 import {
+  blocking,
   inOrder,
   onBroker,
   orders,
@@ -44,15 +43,6 @@ const VAIN_MS = 2_000;
 const OUTLASTED =
   'a handler longer than consumer_timeout: what its consumer has comes again and is counted once, and the rest goes on';
 const WILL_OUTLASTED = 'a last will that is lent for longer than consumer_timeout is left anew';
-const blocking = defineChannel({
-  name: 'blocking',
-  version: 1,
-  schema: Type.Object({ n: Type.Integer() }),
-  order: 'key',
-  onFailure: 'blockKey',
-  requires: { emulation: ['order'] },
-});
-
 /** Who wants to be lent another is refused. */
 const onlyTheFirstWill = (real: Method): Method => {
   let wills = 0;
